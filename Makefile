@@ -1,0 +1,38 @@
+# Two commands: `make demo` and `make test`. Both need Python 3.10 or later and nothing else.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+DEMO ?= demo
+
+.PHONY: demo test lint types check clean
+
+demo: $(VENV)/.demo
+	$(BIN)/qdeploy export qwen3-nano --target intel-cpu -o $(DEMO)/qwen3-nano --force
+	$(BIN)/qdeploy run $(DEMO)/qwen3-nano "What is 48261 + 7354?" --think --seed 1
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+check: lint types test
+
+# A stamp file each, so that the second run starts at once.
+$(VENV)/.demo: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[openvino]'
+	touch $@
+
+$(VENV)/.dev: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[optimum,dev]'
+	$(BIN)/python -m pip install --quiet ./tests/toy_backend
+	touch $@ $(VENV)/.demo
+
+clean:
+	rm -rf $(VENV) $(DEMO) build dist *.egg-info
