@@ -1,0 +1,202 @@
+"""The bundle: an exported directory, described by its manifest `qdeploy.json`.
+
+Opening one reads the manifest and checks every file's presence, size and, up to 64 MiB, its
+sha256; `verify` hashes the large ones too. Names in a manifest stay inside the folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from qdeploy.checkpoint import file_sha256
+from qdeploy.errors import BundleError, CheckFailed, CheckpointError
+from qdeploy.profile import Profile
+from qdeploy.tensors import read_json
+
+MANIFEST = "qdeploy.json"
+SCHEMA: Final = 1
+HASH_ON_OPEN_BYTES = 64 * 2**20
+"""Files up to this size are hashed whenever a bundle is opened: graphs, tokenizers."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FileEntry(_Frozen):
+    """A file of the bundle: sha256 in hex, size in bytes."""
+
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    size: int = Field(ge=0)
+
+
+class ModelIdentity(_Frozen):
+    """Which model this is.
+
+    Attributes:
+        experts: number of experts of a mixture, 0 for a dense model.
+        digest: sha256 over the checkpoint's sidecars and weights.
+        context_length: most tokens, prompt and answer together, that the bundle was made for.
+    """
+
+    name: str
+    architecture: str
+    parameters: int
+    experts: int
+    vocab_size: int
+    context_length: int
+    digest: str
+
+
+class Manifest(_Frozen):
+    """`qdeploy.json`. It holds no time and no path, so that equal bundles are equal bytes."""
+
+    schema_version: Literal[1]
+    model: ModelIdentity
+    target: str
+    format: str
+    exporter: str
+    profile: Profile
+    plan: dict[str, Any]
+    tools: dict[str, str]
+    files: dict[str, FileEntry]
+
+    def to_json(self) -> str:
+        return self.model_dump_json(indent=1, by_alias=True) + "\n"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An exported directory whose manifest has been read and whose files are all there."""
+
+    path: Path
+    manifest: Manifest
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 (hex) of the content: the manifest, which lists every file's hash."""
+        return hashlib.sha256(self.manifest.to_json().encode()).hexdigest()
+
+    @property
+    def nbytes(self) -> int:
+        return sum(f.size for f in self.manifest.files.values())
+
+
+def is_bundle(path: Path) -> bool:
+    return os.path.isfile(path / MANIFEST)  # False for what cannot be a path, too
+
+
+def open_bundle(path: Path, *, full: bool = False) -> Bundle:
+    """Read the bundle at *path* and check its files; with *full*, hash every one.
+
+    Raises:
+        BundleError: not a bundle, of a newer schema, or with names that leave the folder.
+        CheckFailed: a file is missing, cut short, altered or not listed.
+    """
+    if not path.is_dir():
+        raise BundleError("no such bundle directory", where=path)
+    if not is_bundle(path):
+        raise BundleError(
+            f"no {MANIFEST} in it, so not a bundle", where=path, fix="qdeploy export MODEL -o DIR"
+        )
+    manifest = _read_manifest(path / MANIFEST)
+    for name, entry in manifest.files.items():
+        _check(path, name, entry, full=full)
+    for name in sorted(_names(path) - manifest.files.keys()):
+        if not any(part.startswith(".") for part in name.split("/")):  # the system's own litter
+            raise CheckFailed(
+                f"tampered bundle: {name} is not in the manifest",
+                where=path,
+                fix=f"remove {name}, unless you know where it came from",
+            )
+    return Bundle(path, manifest)
+
+
+def _read_manifest(file: Path) -> Manifest:
+    try:
+        raw = read_json(file)
+    except CheckpointError as error:
+        raise BundleError(error.what, where=file) from None
+    version = raw.get("schema_version")
+    if isinstance(version, int) and version > SCHEMA:
+        raise BundleError(
+            f"schema version {version}; this qdeploy reads up to {SCHEMA}",
+            where=file,
+            fix="pip install --upgrade qdeploy, or export again with this version",
+        )
+    try:
+        manifest = Manifest.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise BundleError(f"not a manifest: {key}: {first['msg'].lower()}", where=file) from None
+    for name in manifest.files:
+        if not _stays_inside(name):
+            raise BundleError(
+                f"{name!r} is not the path of a file in the bundle's folder",
+                where=file,
+                fix="do not use this bundle; get it from a source you trust",
+            )
+    return manifest
+
+
+def _stays_inside(name: str) -> bool:
+    path = PurePosixPath(name)
+    return (
+        bool(path.parts)
+        and not path.is_absolute()
+        and ".." not in path.parts
+        and "\\" not in name
+        and ":" not in name
+        and name.isprintable()
+    )
+
+
+def _check(folder: Path, name: str, entry: FileEntry, *, full: bool) -> None:
+    file = folder / name
+    if not Path(os.path.realpath(file)).is_relative_to(os.path.realpath(folder)):
+        raise BundleError(f"{name!r} is a link that leaves the bundle's folder", where=folder)
+    try:
+        wrong = _difference(file, name, entry, full=full)
+    except OSError as error:
+        wrong = f"incomplete bundle: {name} cannot be read ({error.strerror})"
+    if wrong:
+        fix = "export the bundle again, or copy it again from where it came"
+        raise CheckFailed(wrong, where=folder, fix=fix)
+
+
+def _difference(file: Path, name: str, entry: FileEntry, *, full: bool) -> str | None:
+    """What is wrong with a file, if anything is."""
+    if not file.is_file():
+        return f"incomplete bundle: {name} is missing"
+    size = file.stat().st_size
+    if size != entry.size:
+        return f"corrupted bundle: {name} has {size} bytes, not {entry.size}"
+    if (full or size <= HASH_ON_OPEN_BYTES) and file_sha256(file) != entry.sha256:
+        return f"corrupted bundle: {name} does not have the sha256 of the manifest"
+    return None
+
+
+def describe_files(folder: Path) -> dict[str, FileEntry]:
+    """Hash every file below *folder* but the manifest and what is hidden, by its POSIX path."""
+    return {
+        name: FileEntry(sha256=file_sha256(folder / name), size=(folder / name).stat().st_size)
+        for name in sorted(_names(folder))
+        if not name.startswith(".")
+    }
+
+
+def _names(folder: Path) -> set[str]:
+    """POSIX paths of every file below *folder* but the manifest."""
+    return {
+        (Path(root) / name).relative_to(folder).as_posix()
+        for root, _, names in os.walk(folder)
+        for name in names
+    } - {MANIFEST}

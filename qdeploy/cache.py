@@ -1,0 +1,79 @@
+"""The cache of bundles that `qdeploy run MODEL` exported by itself, keyed by content.
+
+<cache>/bundles/<model>-<profile>-<16 hex digits>/   a bundle
+<cache>/runtime/                                      what runtimes compiled
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import platformdirs
+
+from qdeploy.bundle import MANIFEST
+from qdeploy.plan import Plan
+
+ENVIRONMENT = "QDEPLOY_CACHE_DIR"
+
+
+def root() -> Path:
+    """The cache's folder: $QDEPLOY_CACHE_DIR, else the platform's place for caches."""
+    chosen = os.environ.get(ENVIRONMENT)
+    return Path(chosen) if chosen else platformdirs.user_cache_path("qdeploy", appauthor=False)
+
+
+def runtime_dir() -> Path:
+    """Where backends may keep compiled kernels and blobs."""
+    return root() / "runtime"
+
+
+def bundle_path(plan: Plan, exporter: str) -> Path:
+    """Where the bundle of *plan* is or would be.
+
+    The name holds a digest of all that decides the content: the checkpoint's bytes, the profile,
+    the exporter, the context and qdeploy's version. A changed model of the same name is another
+    bundle.
+    """
+    profile = plan.profile.model_dump_json()
+    version = metadata.version("qdeploy")
+    key = json.dumps([plan.digest, profile, exporter, plan.context, version])
+    digest = hashlib.sha256(key.encode()).hexdigest()[:16]
+    model = re.sub(r"[^\w.-]+", "--", plan.checkpoint.name)
+    return root() / "bundles" / f"{model}-{plan.profile.name}-{digest}"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One thing in the cache: its path and its size in bytes."""
+
+    path: Path
+    nbytes: int
+
+
+def entries() -> list[Entry]:
+    """Every bundle of the cache, by name, then what runtimes compiled."""
+    bundles = sorted(p.parent for p in (root() / "bundles").glob(f"[!.]*/{MANIFEST}"))
+    runtimes = [runtime_dir()] if runtime_dir().is_dir() else []
+    return [Entry(p, _size(p)) for p in [*bundles, *runtimes]]
+
+
+def clear(names: tuple[str, ...] = ()) -> list[Entry]:
+    """Remove the named entries, or everything, and return what was removed."""
+    removed = [e for e in entries() if not names or e.path.name in names]
+    for entry in removed:
+        shutil.rmtree(entry.path)
+    if not names:
+        for leftover in (root() / "bundles").glob(".*"):  # of exports that were killed
+            shutil.rmtree(leftover, ignore_errors=True)
+    return removed
+
+
+def _size(folder: Path) -> int:
+    return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())

@@ -1,0 +1,127 @@
+"""Every error qdeploy raises on purpose, and the exit code the command line gives it.
+
+    QdeployError                 1  something failed at run time
+    ├── ExportFailed             1  the exporter could not finish
+    ├── GenerationFailed         1  a runtime broke while loading or generating
+    ├── PlacementError           1  work ran, or would run, where it was not asked to
+    ├── HubError                 1  the model hub could not be reached
+    ├── InputError               2  bad input or usage
+    │   ├── CheckpointError      2  not a checkpoint qdeploy can read
+    │   ├── ProfileError         2  a profile file that does not hold
+    │   ├── PlanError            2  checkpoint, profile and target do not go together
+    │   ├── BundleError          2  not a bundle, or one this version cannot read
+    │   ├── OutputError          2  the output folder cannot be written
+    │   └── PromptError          2  a prompt the model or the bundle cannot take
+    ├── TargetUnavailable        3  runtime, driver or hardware is absent here
+    └── CheckFailed              4  a check said no: checksum, quality gate, regression
+
+An error is one message: *what* is wrong, *where*, and how to *fix* it. The library raises;
+only the command line prints and exits.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import ClassVar
+
+
+class QdeployError(Exception):
+    """Base of the tree above.
+
+    Args:
+        what: one sentence, no trailing period, naming the offender and the rule it broke.
+        where: file, key, tensor or device the message is about, if there is one.
+        fix: what the user can do about it, in the imperative.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, what: str, *, where: object = None, fix: str | None = None) -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = None if where is None else str(where)
+        self.fix = fix
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.what}" if self.where else self.what
+        return f"{text}\n  fix: {self.fix}" if self.fix else text
+
+
+class ExportFailed(QdeployError):
+    """The exporter could not finish; nothing was left at the output path."""
+
+
+class GenerationFailed(QdeployError):
+    """A runtime broke while loading a bundle or generating from it."""
+
+
+class PlacementError(QdeployError):
+    """Work ran, or would run, on another device than the one asked for."""
+
+
+class HubError(QdeployError):
+    """The model hub could not be reached, or gave back less than a checkpoint."""
+
+
+class InputError(QdeployError):
+    """Bad input or usage."""
+
+    exit_code = 2
+
+
+class CheckpointError(InputError):
+    """Not a checkpoint that qdeploy can read."""
+
+
+class ProfileError(InputError):
+    """A profile that is missing, malformed or contradicts itself."""
+
+
+class PlanError(InputError):
+    """A checkpoint, a profile and a target that do not go together."""
+
+
+class BundleError(InputError):
+    """Not a bundle, or one that this version cannot read."""
+
+
+class OutputError(InputError):
+    """The output folder exists already or cannot be written."""
+
+
+class PromptError(InputError):
+    """A prompt that the model or the bundle cannot take."""
+
+
+class TargetUnavailable(QdeployError):
+    """The target's runtime, driver or hardware is absent on this machine.
+
+    Absent is not broken: tests skip on this error and fail on any other.
+    """
+
+    exit_code = 3
+
+    def __init__(self, reason: str, fix: str, *, where: object = None) -> None:
+        super().__init__(reason, where=where, fix=fix)
+
+    @property
+    def reason(self) -> str:
+        return self.what
+
+
+class CheckFailed(QdeployError):
+    """A check said no: a checksum, a quality gate, a regression."""
+
+    exit_code = 4
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a fix line for an unknown *name*: the nearest of *known*, else the whole list."""
+    names = sorted(known)
+    if not names:
+        return "there is none"
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    if near:
+        return f"did you mean {near[0]!r}?"
+    return "choose one of: " + ", ".join(names)

@@ -1,0 +1,117 @@
+"""`export`: from a plan to a bundle that appears whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from importlib import metadata
+from pathlib import Path
+
+from qdeploy import atomic, bundle, hub, plan, profile, registry
+from qdeploy.bundle import Bundle, Manifest, ModelIdentity
+from qdeploy.checkpoint import Checkpoint
+from qdeploy.errors import CheckpointError, PlanError
+from qdeploy.interface import Exporter, Progress
+from qdeploy.plan import Plan
+
+
+def prepare(
+    model: str | Checkpoint,
+    target: str,
+    *,
+    profile_name: str | None = None,
+    exporter_name: str | None = None,
+    context: int | None = None,
+    adapter: Path | None = None,
+) -> tuple[Plan, Exporter]:
+    """Resolve names into a plan and an exporter that can carry it out.
+
+    A *model* given by name is read last: for a hub id that is a download.
+
+    Raises:
+        InputError: an unknown name, or parts that do not go together.
+    """
+    if isinstance(model, str):
+        hub.locate(model)
+    wanted = registry.target(target)
+    chosen = profile.load(profile_name) if profile_name else profile.default_for(target)
+    named = registry.exporter(exporter_name) if exporter_name else None
+    checkpoint = hub.resolve(model) if isinstance(model, str) else model
+    if named is None and not plan.is_qwen3(checkpoint):
+        raise CheckpointError(
+            f"unknown architecture {checkpoint.config.name}; qdeploy is made for Qwen3",
+            where=checkpoint.folder / "config.json",
+            fix="--exporter optimum can take many other architectures",
+        )
+    resolved = plan.make(checkpoint, chosen, wanted, context=context, adapter=adapter)
+    exporter = named or registry.exporter_for(resolved.format)
+    if reason := exporter.why_not(resolved):
+        raise PlanError(f"exporter {exporter.name!r} cannot do this: {reason}")
+    return resolved, exporter
+
+
+def export(
+    resolved: Plan, exporter: Exporter, destination: Path, progress: Progress, *, force: bool
+) -> Bundle:
+    """Carry out a plan. *destination* afterwards holds the whole bundle, or what it held before.
+
+    Raises:
+        OutputError: *destination* exists and *force* is not given, or cannot be written.
+        TargetUnavailable: a library that the exporter needs is not installed.
+        ExportFailed: the exporter could not finish.
+    """
+    atomic.check_output(destination, force=force, marker=bundle.MANIFEST)
+    key = work_key(resolved, exporter) if exporter.resumes else None
+    with atomic.appearing(destination, key=key) as folder:
+        progress.begin(resolved.bundle_bytes)
+        exporter.export(resolved, folder, progress)
+        progress.stage("checksums")
+        for name in resolved.checkpoint.sidecars():
+            shutil.copyfile(resolved.checkpoint.folder / name, folder / name)
+        manifest = _manifest(resolved, exporter, folder)
+        (folder / bundle.MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+    return Bundle(destination, manifest)
+
+
+def work_key(resolved: Plan, exporter: Exporter) -> str:
+    """Name an export by what decides its bytes: 16 hex digits.
+
+    Of the weights only sizes and times of change count, which any write to a file alters: reading
+    all of them before the first is exported would take minutes where the model is large.
+    """
+    files = []
+    for file in resolved.files():
+        status = file.stat()
+        place = str(file.resolve())
+        files.append([place, status.st_size, status.st_mtime_ns, status.st_ctime_ns])
+    profile = resolved.profile.model_dump_json()
+    content = [files, profile, resolved.context, exporter.name, _tools(exporter)]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+
+
+def _tools(exporter: Exporter) -> dict[str, str]:
+    return {name: metadata.version(name) for name in ("qdeploy", *exporter.requires)}
+
+
+def _manifest(resolved: Plan, exporter: Exporter, folder: Path) -> Manifest:
+    checkpoint = resolved.checkpoint
+    return Manifest(
+        schema_version=bundle.SCHEMA,
+        model=ModelIdentity(
+            name=checkpoint.name,
+            architecture=checkpoint.config.name,
+            parameters=checkpoint.parameters,
+            experts=checkpoint.config.num_experts or 0,
+            vocab_size=checkpoint.config.vocab_size,
+            context_length=resolved.context,
+            digest=resolved.digest,
+        ),
+        target=resolved.target.name,
+        format=resolved.format,
+        exporter=exporter.name,
+        profile=resolved.profile,
+        plan=resolved.summary(),
+        tools=_tools(exporter),
+        files=bundle.describe_files(folder),
+    )

@@ -1,0 +1,165 @@
+"""From a chat to text: what every backend's tokens go through on their way to the user."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from qdeploy.errors import InputError, PromptError
+from qdeploy.interface import Request, Sampling, Session, Token
+from qdeploy.metrics import Timing
+from qdeploy.thinking import EARLY_STOP, Channel, Splitter, default_sampling
+from qdeploy.tokenizer import END_THINK, Detokenizer, Message, Tokenizer
+
+FinishReason = Literal["stop", "length", "cancelled"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a user may ask for besides the prompt. None means the model's own default.
+
+    Attributes:
+        max_new_tokens: thinking included; None is what the context leaves.
+        thinking_budget: most tokens of thinking, after which the model is made to answer.
+    """
+
+    think: bool | None = None
+    thinking_budget: int | None = None
+    max_new_tokens: int | None = None
+    sampling: Sampling | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Characters that became complete, and which channel they belong to."""
+
+    text: str
+    channel: Channel
+
+
+class Generation:
+    """One answer being made: iterate over it for the pieces, then read its results.
+
+    Closing the iterator early stops the runtime; what came until then stays readable.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        tokenizer: Tokenizer,
+        messages: Sequence[Message],
+        settings: Settings,
+    ) -> None:
+        self._session, self._tokenizer, self._settings = session, tokenizer, settings
+        if settings.think is not None and not tokenizer.has_thinking_switch:
+            raise InputError(
+                "this model's chat template has no thinking switch",
+                where=tokenizer.folder,
+                fix="leave out --think and --no-think",
+            )
+        self._prompt = tuple(tokenizer.encode(tokenizer.render(messages, think=settings.think)))
+        self._limit = self._room(len(self._prompt))
+        sampling = settings.sampling or default_sampling(tokenizer, settings.think)
+        self.sampling = replace(sampling, seed=settings.seed)
+        self._pieces: dict[Channel, list[str]] = {"thinking": [], "answer": []}
+        self.tokens: list[Token] = []
+        self.finish_reason: FinishReason = "cancelled"
+        self._resumed: set[int] = set()
+        self._newlines = ""
+        self._start = 0.0
+
+    def _room(self, prompt_tokens: int) -> int:
+        """Tokens that may be generated after a prompt of this length."""
+        context = self._session.context
+        if prompt_tokens >= context:
+            raise PromptError(
+                f"the prompt has {prompt_tokens} tokens; the session holds {context}, "
+                "answer included",
+                fix="shorten the prompt, or export with a longer --context",
+            )
+        left = context - prompt_tokens
+        most = self._settings.max_new_tokens
+        return left if most is None else min(left, most)
+
+    @property
+    def prompt_tokens(self) -> int:
+        return len(self._prompt)
+
+    @property
+    def text(self) -> str:
+        """The answer so far: all its pieces joined."""
+        return "".join(self._pieces["answer"])
+
+    @property
+    def thinking(self) -> str:
+        """The thinking so far: all its pieces joined."""
+        return "".join(self._pieces["thinking"])
+
+    @property
+    def timing(self) -> Timing:
+        stamps = tuple(t.timestamp for t in self.tokens)
+        return Timing(self._start, stamps, frozenset(self._resumed))
+
+    def __iter__(self) -> Generator[Piece, None, None]:
+        splitter = Splitter(self._tokenizer, self._prompt)
+        budget = self._settings.thinking_budget
+        self._start = time.perf_counter()
+        if budget != 0 or not splitter.thinking:  # else not even the first token may be thinking
+            yield from self._stream(self._prompt, splitter, budget)
+        if budget is not None and splitter.thinking and self.finish_reason == "cancelled":
+            yield from self._emit(EARLY_STOP.removesuffix(f"{END_THINK}\n\n"), "thinking")
+            ending = self._tokenizer.encode(EARLY_STOP)
+            for token in ending:
+                splitter.push(token)
+            self._resumed.add(len(self.tokens))
+            prompt = (*self._prompt, *(t.id for t in self.tokens), *ending)
+            yield from self._stream(prompt, splitter, None)
+
+    def _stream(
+        self, prompt: tuple[int, ...], splitter: Splitter, budget: int | None
+    ) -> Iterator[Piece]:
+        """Yield the pieces of one request.
+
+        Sets `finish_reason`, unless it ends because the thinking budget ran out.
+        """
+        room = min(self._limit - len(self.tokens), self._session.context - len(prompt))
+        if room <= 0:
+            self.finish_reason = "length"
+            return
+        stops = self._tokenizer.stop_ids
+        channel: Channel = "thinking" if splitter.thinking else "answer"
+        detokenizer = Detokenizer(self._tokenizer)
+        request = Request(prompt, room, self.sampling, stops)
+        with closing(self._session.generate(request)) as stream:
+            for token in stream:
+                belongs = None if token.id in stops else splitter.push(token.id)
+                if belongs != channel:
+                    yield from self._emit(detokenizer.flush(), channel)
+                    channel = belongs or channel
+                text = detokenizer.push(token.id) if belongs else ""
+                self.tokens.append(replace(token, text=text))
+                yield from self._emit(text, channel)
+                if token.id in stops:
+                    self.finish_reason = "stop"
+                    return
+                if budget is not None and splitter.thinking and splitter.thinking_tokens >= budget:
+                    break
+            else:
+                self.finish_reason = "length"
+        yield from self._emit(detokenizer.flush(), channel)
+
+    def _emit(self, text: str, channel: Channel) -> Iterator[Piece]:
+        """Yield *text* as a piece; the blank lines around the thinking tags are left out."""
+        if not self._pieces[channel]:
+            text = text.lstrip("\n")
+        if channel == "thinking":  # its newlines wait for what follows them, which may be the tag
+            text = self._newlines + text
+            self._newlines = text[len(text.rstrip("\n")) :]
+            text = text.rstrip("\n")
+        if text:
+            self._pieces[channel].append(text)
+            yield Piece(text, channel)

@@ -1,0 +1,288 @@
+"""The plan: a checkpoint and a profile, resolved. Pure: no weight is read, nothing is loaded.
+
+Sizes follow from shapes. A quantized weight of N rows and K columns in groups of g takes
+N*K*bits/8 bytes of codes, and for each of its N*ceil(K/g) groups a float16 scale and, where
+asymmetric, a zero point of the same width as the codes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from math import prod
+from pathlib import Path
+from typing import Any, Literal
+
+from qdeploy import limits, yarn
+from qdeploy.checkpoint import QWEN3, Checkpoint, file_sha256
+from qdeploy.errors import CheckpointError, PlanError
+from qdeploy.profile import PER_CHANNEL, Precision, Profile
+from qdeploy.targets import Target
+from qdeploy.tensors import TensorInfo
+
+Role = Literal["embedding", "lm_head", "linear", "router", "norm"]
+
+SMALLEST_GROUP = 32
+"""A fallback group below this would spend more on scales than int8 a channel costs."""
+GRAPH_BYTES_PER_LAYER = {"openvino": 110_000}
+"""Bytes of openvino_model.xml a layer: 100 to 137 thousand measured on Qwen3 and Qwen3-MoE."""
+RUNTIME_TOKENIZER = 0.7
+"""The runtime's own tokenizer files hold 0.7 times what Qwen3's originals do."""
+FLOAT = Precision(dtype="fp16")
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+ROUTER = re.compile(r"\.mlp\.gate\.weight$")
+
+
+@dataclass(frozen=True)
+class TensorPlan:
+    """What becomes of one tensor.
+
+    Attributes:
+        precision: how it is stored, after the fallback for rows that the group does not divide.
+        nbytes: predicted bytes in the bundle, scales and zero points included.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    role: Role
+    precision: Precision
+    nbytes: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything an exporter needs to know, and what the result will cost.
+
+    Attributes:
+        context: longest context, in tokens, that the model is exported for.
+        tensors: every tensor that is stored; a tied lm_head is not.
+        adapter: folder of a LoRA adapter (PEFT) to be merged into the weights, or None.
+    """
+
+    checkpoint: Checkpoint
+    profile: Profile
+    target: Target
+    context: int
+    tensors: tuple[TensorPlan, ...] = field(repr=False)
+    adapter: Path | None = None
+
+    @property
+    def format(self) -> str:
+        return self.profile.format
+
+    def files(self) -> list[Path]:
+        """Every file that the export reads: sidecars and weights, then the adapter's."""
+        checkpoint = self.checkpoint
+        names = sorted([*checkpoint.sidecars(), *checkpoint.weight_files()])
+        adapter = [self.adapter / name for name in ADAPTER_FILES] if self.adapter else []
+        return [*(checkpoint.folder / name for name in names), *adapter]
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 (hex) of what is exported: the checkpoint's, or over that and the adapter's files.
+
+        Reads every byte.
+        """
+        if self.adapter is None:
+            return self.checkpoint.digest
+        parts = [self.checkpoint.digest, *(file_sha256(self.adapter / n) for n in ADAPTER_FILES)]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    @cached_property
+    def rope_scaling(self) -> dict[str, Any] | None:
+        """How positions are scaled for this context, by the names of `config.json`; None if not."""
+        return yarn.scaling_for(self.checkpoint.config, self.context)
+
+    @cached_property
+    def linear(self) -> Precision:
+        """Precision of the linear weights at this model's size, before any fallback."""
+        return self.profile.linear_for(
+            self.checkpoint.parameters, moe=self.checkpoint.config.is_moe
+        )
+
+    @cached_property
+    def weight_bytes(self) -> int:
+        return sum(t.nbytes for t in self.tensors)
+
+    @cached_property
+    def bundle_bytes(self) -> int:
+        """Predicted size of the bundle: weights, graph, sidecars, the runtime's own tokenizer."""
+        folder = self.checkpoint.folder
+        sidecars = sum((folder / name).stat().st_size for name in self.checkpoint.sidecars())
+        graph = GRAPH_BYTES_PER_LAYER.get(self.format, 0) * self.checkpoint.config.num_hidden_layers
+        tokenizer = RUNTIME_TOKENIZER if self.format in GRAPH_BYTES_PER_LAYER else 0
+        return self.weight_bytes + graph + round((1 + tokenizer) * sidecars)
+
+    @cached_property
+    def kv_bytes_per_token(self) -> int:
+        """Bytes of key-value cache a token: 2 * layers * kv_heads * head_dim * element size.
+
+        An eight-bit cache keeps a float32 scale and zero point a token and head besides.
+        """
+        config = self.checkpoint.config
+        elements = config.kv_elements_per_token()
+        overhead = 8 * elements // config.head_dim if self.profile.kv_cache.dtype == "u8" else 0
+        return round(elements * self.profile.kv_cache.bytes_per_element) + overhead
+
+    def longest_context(self, memory_bytes: int) -> int:
+        """Most tokens whose cache fits beside the weights in this much memory.
+
+        At most the model's own limit; 0 where the weights alone do not fit.
+        """
+        room = memory_bytes - self.weight_bytes
+        return max(0, min(self.context, room // self.kv_bytes_per_token))
+
+    def by_precision(self) -> dict[str, dict[str, int]]:
+        """Tensors, parameters and bytes by stored precision, largest first."""
+        rows: dict[str, Counter[str]] = {}
+        for t in self.tensors:
+            row = rows.setdefault(str(t.precision), Counter())
+            row.update(tensors=1, parameters=prod(t.shape), bytes=t.nbytes)
+        return {k: dict(v) for k, v in sorted(rows.items(), key=lambda r: -r[1]["bytes"])}
+
+    def fallbacks(self) -> list[TensorPlan]:
+        """Linear tensors that could not take the profile's group size."""
+        return [t for t in self.tensors if t.role == "linear" and t.precision != self.linear]
+
+    def summary(self) -> dict[str, Any]:
+        """The plan as plain data, for JSON and for the manifest."""
+        config = self.checkpoint.config
+        return {
+            "model": self.checkpoint.name,
+            "architecture": config.name,
+            "parameters": self.checkpoint.parameters,
+            "target": self.target.name,
+            "profile": self.profile.name,
+            "format": self.format,
+            "context": self.context,
+            "rope_scaling": self.rope_scaling,
+            "adapter": self.adapter.resolve().name if self.adapter else None,
+            "linear": str(self.linear),
+            "by_precision": self.by_precision(),
+            "fallbacks": [asdict(t) | {"precision": str(t.precision)} for t in self.fallbacks()],
+            "weight_bytes": self.weight_bytes,
+            "bundle_bytes": self.bundle_bytes,
+            "kv_bytes_per_token": self.kv_bytes_per_token,
+        }
+
+
+def make(
+    checkpoint: Checkpoint,
+    profile: Profile,
+    target: Target,
+    *,
+    context: int | None = None,
+    adapter: Path | None = None,
+) -> Plan:
+    """Resolve *profile* for *checkpoint*.
+
+    Raises:
+        PlanError: they do not go together, with the reason and the fix.
+        CheckpointError: the adapter's folder lacks a file.
+    """
+    if adapter:
+        _check_adapter(adapter)
+    if profile.target != target.name:
+        raise PlanError(
+            f"profile {profile.name!r} is for target {profile.target!r}, not {target.name!r}",
+            fix=f"--target {profile.target}, or a profile of {target.name!r}",
+        )
+    linear = profile.linear_for(checkpoint.parameters, moe=checkpoint.config.is_moe)
+    if broken := limits.broken_by(profile, target.name, linear):
+        raise PlanError(
+            f"profile {profile.name!r} cannot run on {target.name}: {broken.reason}",
+            fix=broken.fix,
+        )
+    config = checkpoint.config
+    longest = yarn.longest_context(config)
+    if context is not None and not 0 < context <= longest:
+        raise PlanError(
+            f"a context of {context} tokens; {checkpoint.name} takes 1 to {longest}",
+            fix=f"--context {longest} or less",
+        )
+    tensors = tuple(_plan_tensor(t, profile, linear) for t in checkpoint.weights)
+    usual = longest if config.rope_scaling else config.max_position_embeddings
+    made = Plan(checkpoint, profile, target, context or usual, tensors, adapter)
+    for t in made.fallbacks():
+        if broken := limits.broken_by(profile, target.name, t.precision):
+            raise PlanError(
+                f"group size {linear.group_size} does not divide the {t.shape[-1]} columns, and "
+                f"stored as {t.precision} it cannot run on {target.name}: {broken.reason}",
+                where=t.name,
+                fix="set weights.linear.group_size = -1",
+            )
+    return made
+
+
+def _check_adapter(folder: Path) -> None:
+    for name in ADAPTER_FILES:
+        if not (folder / name).is_file():
+            raise CheckpointError(
+                f"{name} is missing",
+                where=folder,
+                fix="give the folder of a PEFT LoRA adapter, saved with safe_serialization=True",
+            )
+
+
+def role_of(tensor: TensorInfo) -> Role:
+    """The part a tensor plays, from its name and rank."""
+    if len(tensor.shape) < 2:
+        return "norm"
+    if "embed_tokens" in tensor.name:
+        return "embedding"
+    if tensor.name.startswith("lm_head"):
+        return "lm_head"
+    return "router" if ROUTER.search(tensor.name) else "linear"
+
+
+def is_qwen3(checkpoint: Checkpoint) -> bool:
+    return checkpoint.config.name in QWEN3
+
+
+def _plan_tensor(tensor: TensorInfo, profile: Profile, linear: Precision) -> TensorPlan:
+    role = role_of(tensor)
+    wanted: Precision = {
+        "linear": linear,
+        "norm": FLOAT,
+        "embedding": profile.weights.embedding,
+        "lm_head": profile.weights.lm_head,
+        "router": profile.weights.router,
+    }[role]
+    precision = _fit(wanted, tensor, profile)
+    size = stored_bytes(tensor.shape, precision)
+    return TensorPlan(tensor.name, tensor.shape, role, precision, size)
+
+
+def _fit(wanted: Precision, tensor: TensorInfo, profile: Profile) -> Precision:
+    """Apply the profile's fallback where the group does not divide the row."""
+    columns = tensor.shape[-1]
+    if wanted.group_size == PER_CHANNEL or columns % wanted.group_size == 0:
+        return wanted
+    if profile.weights.group_fallback == "error":
+        raise PlanError(
+            f"group size {wanted.group_size} does not divide the {columns} columns",
+            where=tensor.name,
+            fix='set weights.group_fallback = "smaller", or another group_size',
+        )
+    group = wanted.group_size
+    while group >= SMALLEST_GROUP:
+        if columns % group == 0:
+            return wanted.model_copy(update={"group_size": group})
+        group //= 2
+    return Precision(dtype="int8")
+
+
+def stored_bytes(shape: tuple[int, ...], precision: Precision) -> int:
+    """Bytes that a tensor takes in a bundle at this precision (formula: module docstring)."""
+    numel = prod(shape)
+    if precision.dtype == "fp16":
+        return 2 * numel
+    groups_a_row = (
+        1 if precision.group_size == PER_CHANNEL else -(-shape[-1] // precision.group_size)
+    )
+    groups = prod(shape[:-1]) * groups_a_row
+    zero_point_bits = 0 if precision.symmetric or precision.dtype == "nf4" else precision.bits
+    return -(-numel * precision.bits // 8) + groups * 2 + -(-groups * zero_point_bits // 8)

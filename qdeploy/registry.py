@@ -1,0 +1,120 @@
+"""Backends, exporters and targets, found by name through entry points.
+
+qdeploy's own backends and exporters are entry points like anyone else's (see pyproject.toml), so
+that a third party's needs no change here. A plugin that fails to import is an error naming the
+distribution: a broken backend must never just be absent from the list.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import TypeVar
+
+from qdeploy.errors import InputError, PlanError, QdeployError, did_you_mean
+from qdeploy.interface import Backend, Exporter
+from qdeploy.targets import BUILT_IN, Target
+
+BACKENDS = "qdeploy.backends"
+EXPORTERS = "qdeploy.exporters"
+
+T = TypeVar("T", Backend, Exporter)
+
+
+@cache
+def backends() -> dict[str, Backend]:
+    """Every installed backend by name, qdeploy's own first."""
+    return _load(BACKENDS, Backend)
+
+
+@cache
+def exporters() -> dict[str, Exporter]:
+    """Every installed exporter by name, qdeploy's own first."""
+    return _load(EXPORTERS, Exporter)
+
+
+@cache
+def targets() -> dict[str, Target]:
+    """Every target by name: the built-in table, then those that backends bring along."""
+    found = {t.name: t for t in BUILT_IN}
+    for backend in backends().values():
+        for target in backend.targets:
+            found.setdefault(target.name, target)
+    return found
+
+
+def target(name: str) -> Target:
+    if name not in targets():
+        raise InputError(f"unknown target {name!r}", fix=did_you_mean(name, targets()))
+    return targets()[name]
+
+
+def backend(name: str) -> Backend:
+    if name not in backends():
+        raise InputError(f"unknown backend {name!r}", fix=did_you_mean(name, backends()))
+    return backends()[name]
+
+
+def exporter(name: str) -> Exporter:
+    if name not in exporters():
+        raise InputError(f"unknown exporter {name!r}", fix=did_you_mean(name, exporters()))
+    return exporters()[name]
+
+
+def backends_for(target: Target, *, format: str | None = None) -> list[Backend]:
+    """Backends that serve *target*, and load *format* if one is given."""
+    return [
+        b
+        for b in backends().values()
+        if target.name in {t.name for t in b.targets} and (format is None or format in b.formats)
+    ]
+
+
+def exporter_for(format: str) -> Exporter:
+    """The default exporter of a bundle format: the first that writes it.
+
+    Raises:
+        PlanError: none is installed.
+    """
+    for candidate in exporters().values():
+        if format in candidate.formats:
+            return candidate
+    raise PlanError(f"no installed exporter writes the format {format!r}")
+
+
+def _load(group: str, kind: type[T]) -> dict[str, T]:
+    found: dict[str, T] = {}
+    for point in sorted(entry_points(group=group), key=_own_first):
+        if point.name in found:
+            raise QdeployError(
+                f"a second {group} plugin is called {point.name!r}: {point.value} of "
+                f"{_origin(point)}",
+                fix=f"uninstall {_origin(point)}, or the other",
+            )
+        found[point.name] = _instantiate(point, kind)
+    return found
+
+
+def _own_first(point: EntryPoint) -> tuple[bool, str]:
+    return (not point.value.startswith("qdeploy."), point.name)
+
+
+def _origin(point: EntryPoint) -> str:
+    return point.dist.name if point.dist else "an unknown distribution"
+
+
+def _instantiate(point: EntryPoint, kind: type[T]) -> T:
+    origin = _origin(point)
+    try:
+        plugin = point.load()()
+    except Exception as error:
+        raise QdeployError(
+            f"{point.group} plugin {point.name!r} of {origin} does not load ({error!r})",
+            where=point.value,
+            fix=f"pip install --upgrade {origin}, or uninstall it",
+        ) from error
+    if not isinstance(plugin, kind):
+        raise QdeployError(f"{point.value} of {origin} is not a {kind.__name__}")
+    if plugin.name != point.name:
+        raise QdeployError(f"{point.value} of {origin} calls itself {plugin.name!r}")
+    return plugin

@@ -1,0 +1,222 @@
+"""A folder appears whole or not at all, whatever happens on the way."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qdeploy.atomic import appearing, check_output
+from qdeploy.errors import ExportFailed, OutputError
+from tests.support import killing
+
+MARKER = "marker"
+
+
+def write(destination: Path, content: str) -> None:
+    with appearing(destination) as folder:
+        (folder / MARKER).write_text(content)
+
+
+def holds(destination: Path) -> str:
+    """The content of the only file in the only folder beside which nothing was left."""
+    assert [p.name for p in destination.parent.iterdir()] == [destination.name]
+    assert [p.name for p in destination.iterdir()] == [MARKER]
+    return (destination / MARKER).read_text()
+
+
+@pytest.fixture
+def destination(tmp_path: Path) -> Path:
+    return tmp_path / "here" / "out"
+
+
+@pytest.fixture
+def old(destination: Path) -> Path:
+    write(destination, "old")
+    return destination
+
+
+Kills = list[dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Kills]:
+    """What was seen after a kill at each step, in one of the modes of `killing`."""
+
+    @cache
+    def run(mode: str) -> Kills:
+        root = str(tmp_path_factory.mktemp(mode))
+        command = [sys.executable, killing.__file__, root, mode]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    return run
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system cannot fork")
+class TestKilledAtAnyStep:
+    @pytest.mark.skipif(sys.platform != "linux", reason="only Linux swaps two folders in one step")
+    def test_the_old_folder_or_the_new_one_is_there_at_once(
+        self, killed: Callable[[str], Kills]
+    ) -> None:
+        *kills, finished = killed("swap")
+        assert {seen["at_once"] for seen in kills} == {"old", "new"}
+        assert finished["at_once"] == "new"
+
+    def test_without_a_swap_the_next_run_finds_the_old_folder_or_the_new_one(
+        self, killed: Callable[[str], Kills]
+    ) -> None:
+        *kills, finished = killed("aside")
+        assert {seen["at_once"] for seen in kills} == {"old", "absent", "new"}
+        assert {seen["afterwards"] for seen in kills} == {"old", "new"}
+        assert finished["at_once"] == "new"
+
+    def test_a_folder_where_none_was_is_there_or_is_not(
+        self, killed: Callable[[str], Kills]
+    ) -> None:
+        *kills, finished = killed("fresh")
+        assert {seen["at_once"] for seen in kills} <= {"absent", "new"}
+        assert finished["at_once"] == "new"
+
+    @pytest.mark.parametrize("mode", ["fresh", "swap", "aside"])
+    def test_the_next_run_leaves_nothing_behind(
+        self, mode: str, killed: Callable[[str], Kills]
+    ) -> None:
+        assert all(seen["left"] == ["out"] for seen in killed(mode))
+
+
+def test_parents_are_made(destination: Path) -> None:
+    write(destination, "new")
+    assert holds(destination) == "new"
+
+
+def test_the_folder_is_replaced(old: Path) -> None:
+    write(old, "new")
+    assert holds(old) == "new"
+
+
+@pytest.mark.parametrize("error", [ValueError("oops"), KeyboardInterrupt(), OSError("oops")])
+def test_an_error_leaves_what_was_there(error: BaseException, old: Path) -> None:
+    def fail_half_way() -> None:
+        with appearing(old) as folder:
+            (folder / MARKER).write_text("half")
+            raise error
+
+    with pytest.raises(type(error)):
+        fail_half_way()
+    assert holds(old) == "old"
+
+
+def test_nothing_is_seen_before_the_end(destination: Path) -> None:
+    with appearing(destination) as folder:
+        (folder / MARKER).write_text("half")
+        assert not destination.exists()
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_full_disk_is_called_one(code: int, old: Path) -> None:
+    with pytest.raises(ExportFailed, match="the disk is full") as caught, appearing(old):
+        raise OSError(code, os.strerror(code))
+    assert caught.value.where == str(old.parent)
+    assert "free space" in (caught.value.fix or "")
+    assert holds(old) == "old"
+
+
+def test_a_file_where_a_folder_must_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(OutputError, match="the folder cannot be written") as caught:
+        write(tmp_path / "file" / "out", "new")
+    assert caught.value.where == str(tmp_path / "file")
+
+
+@pytest.mark.skipif(
+    os.name != "posix" or os.geteuid() == 0, reason="root writes anywhere; Windows has no modes"
+)
+def test_a_folder_that_may_not_be_written_is_named(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(OutputError, match="Permission denied"):
+            write(tmp_path / "out", "new")
+    finally:
+        tmp_path.chmod(0o700)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no modes")
+def test_the_folder_gets_the_modes_that_any_new_folder_gets(destination: Path) -> None:
+    """And not the private ones of a temporary folder."""
+    write(destination, "new")
+    plain = destination.with_name("plain")
+    plain.mkdir()
+    assert destination.stat().st_mode == plain.stat().st_mode
+
+
+def test_the_partial_folder_of_a_live_run_is_left_alone(destination: Path) -> None:
+    with appearing(destination) as first:
+        write(destination, "second")
+        assert first.exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="whether a run still lives is not known there")
+@pytest.mark.parametrize("name", ["out[1]", "o*t", "汉字", "with space", "-o"])
+def test_any_name_is_swept_of_leftovers(name: str, tmp_path: Path) -> None:
+    child = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
+    )
+    (tmp_path / f".{name}.partial-{int(child.stdout)}-abc").mkdir()
+    write(tmp_path / name, "new")
+    assert holds(tmp_path / name) == "new"
+
+
+def test_leftovers_of_another_destination_are_left_alone(tmp_path: Path) -> None:
+    other = tmp_path / ".outer.partial-1-abc"
+    other.mkdir()
+    write(tmp_path / "out", "new")
+    assert other.exists()
+
+
+class TestCheckOutput:
+    def check(self, destination: Path, *, force: bool = False) -> None:
+        check_output(destination, force=force, marker=MARKER)
+
+    def refusal(self, destination: Path, *, force: bool = False) -> OutputError:
+        with pytest.raises(OutputError) as caught:
+            self.check(destination, force=force)
+        assert caught.value.where == str(destination)
+        return caught.value
+
+    def test_nothing_there_is_fine(self, destination: Path) -> None:
+        self.check(destination)
+
+    def test_an_empty_folder_is_fine(self, tmp_path: Path) -> None:
+        self.check(tmp_path)
+
+    def test_an_output_needs_force(self, old: Path) -> None:
+        error = self.refusal(old)
+        assert (error.what, error.fix) == ("output exists", "--force replaces it")
+        self.check(old, force=True)
+
+    @pytest.mark.parametrize("force", [False, True])
+    def test_a_folder_of_someone_elses_is_never_replaced(self, force: bool, tmp_path: Path) -> None:
+        (tmp_path / "photo.jpg").write_bytes(b"")
+        assert "qdeploy did not write it" in self.refusal(tmp_path, force=force).what
+
+    @pytest.mark.parametrize("force", [False, True])
+    def test_a_file_is_never_replaced(self, force: bool, tmp_path: Path) -> None:
+        file = tmp_path / "file"
+        file.write_bytes(b"")
+        assert "not a directory" in self.refusal(file, force=force).what
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="symlinks need a privilege")
+    @pytest.mark.parametrize("aim", ["nowhere", "out"])
+    def test_a_link_is_never_replaced(self, aim: str, old: Path) -> None:
+        link = old.with_name("link")
+        link.symlink_to(old.with_name(aim))
+        assert "not a directory" in self.refusal(link, force=True).what

@@ -1,0 +1,290 @@
+"""One answer being made, over a runtime whose tokens are scripted."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qdeploy import models
+from qdeploy.errors import InputError, PromptError
+from qdeploy.generate import Generation, Piece, Settings
+from qdeploy.interface import Sampling
+from qdeploy.thinking import EARLY_STOP, RECOMMENDED
+from qdeploy.tokenizer import Tokenizer
+from tests.support.scripted import ScriptedSession
+
+NANO = Tokenizer(models.path("qwen3-nano"))
+STOP = NANO.encode("<|im_end|>")
+QUESTION = [{"role": "user", "content": "2 + 2?"}]
+THOUGHT = "<think>\nTwo and two.\n</think>\n\n4"
+EARLY_STOP_SHOWN = EARLY_STOP.removesuffix("</think>\n\n").strip("\n")
+
+
+def script(text: str) -> list[int]:
+    """The tokens of *text*, then the stop token."""
+    return NANO.encode(text) + STOP
+
+
+def answer(
+    session: ScriptedSession, *, tokenizer: Tokenizer = NANO, **settings: Any
+) -> tuple[Generation, list[Piece]]:
+    """Generate to the end; the generation and all of its pieces."""
+    generation = Generation(session, tokenizer, QUESTION, Settings(**settings))
+    return generation, list(generation)
+
+
+def joined(pieces: list[Piece], channel: str) -> str:
+    return "".join(p.text for p in pieces if p.channel == channel)
+
+
+class TestChannels:
+    def test_thinking_and_answer_are_told_apart_without_their_tags(self) -> None:
+        generation, pieces = answer(ScriptedSession(script(THOUGHT)))
+        assert generation.thinking == "Two and two."
+        assert generation.text == "4"
+        assert joined(pieces, "thinking") == generation.thinking
+        assert joined(pieces, "answer") == generation.text
+        assert generation.finish_reason == "stop"
+
+    def test_thinking_comes_before_the_answer(self) -> None:
+        _, pieces = answer(ScriptedSession(script(THOUGHT)))
+        assert [k for k, _ in itertools.groupby(p.channel for p in pieces)] == [
+            "thinking", "answer",
+        ]  # fmt: skip
+
+    def test_blank_lines_around_the_tags_are_not_shown(self) -> None:
+        generation, _ = answer(
+            ScriptedSession(script("<think>\n\nx\n\ny\n\n</think>\n\n\n4\n\n5\n"))
+        )
+        assert (generation.thinking, generation.text) == ("x\n\ny", "4\n\n5\n")
+
+    def test_a_model_that_does_not_think_only_answers(self) -> None:
+        generation, _ = answer(ScriptedSession(script("4")), think=False)
+        assert (generation.thinking, generation.text) == ("", "4")
+
+    def test_a_template_that_opens_the_thinking_is_followed(self, tmp_path: Path) -> None:
+        """As that of Qwen3-*-Thinking-2507: the model's first token is thinking already."""
+        generation, _ = answer(
+            ScriptedSession(script("Two.</think>4")), tokenizer=always_thinking(tmp_path)
+        )
+        assert (generation.thinking, generation.text) == ("Two.", "4")
+
+    def test_the_stop_token_is_counted_and_not_shown(self) -> None:
+        generation, _ = answer(ScriptedSession(script("4")))
+        assert generation.tokens[-1].id == STOP[0]
+        assert generation.tokens[-1].text == ""
+        assert generation.text == "4"
+
+    def test_a_tag_in_the_question_opens_no_thinking(self) -> None:
+        question = [{"role": "user", "content": "What does <think> mean?"}]
+        session = ScriptedSession(script("A tag."))
+        generation = Generation(session, NANO, question, Settings(think=True))
+        assert {piece.channel for piece in generation} == {"answer"}
+
+    def test_characters_that_span_tokens_come_whole(self) -> None:
+        _, pieces = answer(ScriptedSession(script("<think>汉字🚀</think>🎉é")))
+        assert joined(pieces, "thinking") == "汉字🚀"
+        assert joined(pieces, "answer") == "🎉é"
+        assert not [p for p in pieces if "\ufffd" in p.text]
+
+    def test_a_character_cut_by_the_end_is_shown_as_the_replacement(self) -> None:
+        generation, _ = answer(ScriptedSession([*NANO.encode("🚀")[:-1], *STOP]))
+        assert generation.text == "\ufffd"
+
+    def test_a_character_cut_by_the_length_is_shown_as_the_replacement(self) -> None:
+        generation, _ = answer(ScriptedSession(script("🚀")), max_new_tokens=2)
+        assert (generation.text, generation.finish_reason) == ("\ufffd", "length")
+
+    def test_every_token_carries_the_text_that_it_completed(self) -> None:
+        generation, _ = answer(ScriptedSession(script("a汉b")))
+        assert "".join(t.text for t in generation.tokens) == "a汉b"
+
+
+def always_thinking(folder: Path) -> Tokenizer:
+    shutil.copytree(NANO.folder, folder, dirs_exist_ok=True)
+    (folder / "chat_template.jinja").write_text("{{ messages[0].content }}<think>\n")
+    return Tokenizer(folder)
+
+
+def thoughts(count: int) -> list[int]:
+    return NANO.encode("<think>") + NANO.encode("1") * count
+
+
+class TestBudget:
+    @pytest.mark.parametrize("budget", [0, 1, 5])
+    def test_thinking_stops_at_the_budget_and_an_answer_follows(self, budget: int) -> None:
+        session = ScriptedSession(thoughts(20) + script("</think>never"), script("4"))
+        generation, _ = answer(session, thinking_budget=budget)
+        own, _, rest = generation.thinking.partition(EARLY_STOP_SHOWN)
+        assert own.strip() == "1" * budget
+        assert rest == ""
+        assert generation.text == "4"
+        assert generation.finish_reason == "stop"
+
+    def test_a_budget_of_none_is_kept_where_the_template_opens_the_thinking(
+        self, tmp_path: Path
+    ) -> None:
+        session = ScriptedSession(script("4"))
+        generation, _ = answer(session, tokenizer=always_thinking(tmp_path), thinking_budget=0)
+        assert generation.thinking == EARLY_STOP_SHOWN
+        assert generation.text == "4"
+
+    def test_the_model_goes_on_after_its_own_tokens_and_the_early_stop(self) -> None:
+        session = ScriptedSession(thoughts(20), script("4"))
+        answer(session, thinking_budget=3)
+        first, second = session.requests
+        assert list(second.prompt_ids) == [
+            *first.prompt_ids, *thoughts(3), *NANO.encode(EARLY_STOP),
+        ]  # fmt: skip
+
+    def test_the_first_request_is_stopped_before_the_second_begins(self) -> None:
+        session = ScriptedSession(thoughts(20), script("4"))
+        answer(session, thinking_budget=3)
+        assert session.closed_early == 1
+
+    def test_the_early_stop_is_neither_generated_nor_timed(self) -> None:
+        session = ScriptedSession(thoughts(20), script("4"))
+        generation, _ = answer(session, thinking_budget=3)
+        assert [t.id for t in generation.tokens] == thoughts(3) + script("4")
+        assert generation.timing.resumed == {4}
+        assert len(generation.timing.gaps_ms()) == len(generation.tokens) - 2
+
+    @pytest.mark.parametrize("budget", [100, 4096])
+    def test_thinking_within_the_budget_is_left_alone(self, budget: int) -> None:
+        session = ScriptedSession(script(THOUGHT))
+        generation, _ = answer(session, thinking_budget=budget)
+        assert EARLY_STOP_SHOWN not in generation.thinking
+        assert generation.text == "4"
+        assert len(session.requests) == 1
+
+    def test_an_answer_without_thinking_is_left_alone(self) -> None:
+        session = ScriptedSession(script("4"))
+        generation, _ = answer(session, thinking_budget=0)
+        assert (generation.thinking, generation.text) == ("", "4")
+        assert len(session.requests) == 1
+
+    def test_only_thinking_counts_against_the_budget(self) -> None:
+        session = ScriptedSession(script("<think>1</think>" + "2" * 50))
+        generation, _ = answer(session, thinking_budget=10)
+        assert generation.text == "2" * 50
+
+    def test_no_thinking_begins_again_after_the_early_stop(self) -> None:
+        session = ScriptedSession(thoughts(20), script("4"))
+        _, pieces = answer(session, thinking_budget=3)
+        assert joined(pieces, "answer") == "4"
+        assert pieces[-1].channel == "answer"
+
+
+class TestLength:
+    def test_max_new_tokens_may_cut_within_thinking(self) -> None:
+        generation, _ = answer(ScriptedSession(script(THOUGHT)), max_new_tokens=3)
+        assert len(generation.tokens) == 3
+        assert (generation.finish_reason, generation.text) == ("length", "")
+
+    def test_max_new_tokens_holds_over_a_thinking_budget_too(self) -> None:
+        session = ScriptedSession(thoughts(20), script("4444444444"))
+        generation, _ = answer(session, thinking_budget=3, max_new_tokens=8)
+        assert len(generation.tokens) == 8
+        assert (generation.finish_reason, generation.text) == ("length", "4444")
+
+    def test_an_answer_never_outgrows_the_context(self) -> None:
+        prompt = len(NANO.encode(NANO.render(QUESTION)))
+        session = ScriptedSession(script("1" * 100), context=prompt + 7)
+        generation, _ = answer(session, max_new_tokens=50)
+        assert len(generation.tokens) == 7
+        assert session.requests[0].max_new_tokens == 7
+        assert generation.finish_reason == "length"
+
+    def test_an_early_stop_that_does_not_fit_the_context_ends_the_answer(self) -> None:
+        prompt = len(NANO.encode(NANO.render(QUESTION)))
+        session = ScriptedSession(thoughts(50), script("4"), context=prompt + 10)
+        generation, _ = answer(session, thinking_budget=5)
+        assert generation.finish_reason == "length"
+        assert len(session.requests) == 1
+
+    @pytest.mark.parametrize("spare", [0, -5])
+    def test_a_prompt_that_fills_the_context_is_refused_before_any_work(self, spare: int) -> None:
+        prompt = len(NANO.encode(NANO.render(QUESTION)))
+        session = ScriptedSession(script("4"), context=prompt + spare)
+        with pytest.raises(PromptError, match=f"the prompt has {prompt} tokens") as caught:
+            Generation(session, NANO, QUESTION, Settings())
+        assert "--context" in (caught.value.fix or "")
+        assert session.requests == []
+
+    def test_a_runtime_that_ends_without_a_stop_token_ran_out_of_length(self) -> None:
+        generation, _ = answer(ScriptedSession(NANO.encode("4")))
+        assert (generation.text, generation.finish_reason) == ("4", "length")
+
+
+class TestClosing:
+    def test_closing_early_stops_the_runtime_and_keeps_what_came(self) -> None:
+        session = ScriptedSession(script("1234567"))
+        generation = Generation(session, NANO, QUESTION, Settings())
+        stream = iter(generation)
+        first = [next(stream).text, next(stream).text]
+        stream.close()
+        assert session.closed_early == 1
+        assert generation.text == "".join(first) == "12"
+        assert generation.finish_reason == "cancelled"
+        assert len(generation.tokens) == 2
+
+    def test_an_interrupt_stops_the_runtime_too(self) -> None:
+        session = ScriptedSession(script("1234567"))
+        stream = iter(Generation(session, NANO, QUESTION, Settings()))
+        next(stream)
+        with pytest.raises(KeyboardInterrupt):
+            stream.throw(KeyboardInterrupt)
+        assert session.closed_early == 1
+
+    def test_a_session_answers_again_after_an_answer_was_stopped(self) -> None:
+        session = ScriptedSession(script("123"), script("4"))
+        stream = iter(Generation(session, NANO, QUESTION, Settings()))
+        next(stream)
+        stream.close()
+        generation, _ = answer(session)
+        assert generation.text == "4"
+
+
+class TestRequest:
+    @pytest.mark.parametrize(
+        ("think", "mode"), [(None, "thinking"), (True, "thinking"), (False, "answer")]
+    )
+    def test_each_mode_has_its_recommended_sampling(self, think: bool | None, mode: str) -> None:
+        session = ScriptedSession(script("4"))
+        generation, _ = answer(session, think=think)
+        assert generation.sampling == RECOMMENDED[mode]
+        assert session.requests[0].sampling == RECOMMENDED[mode]
+
+    def test_what_the_user_asks_for_goes_to_the_runtime(self) -> None:
+        session = ScriptedSession(script("4"))
+        answer(session, sampling=Sampling(temperature=0.1, top_k=5), seed=7, max_new_tokens=9)
+        [request] = session.requests
+        assert request.sampling == Sampling(temperature=0.1, top_k=5, seed=7)
+        assert request.max_new_tokens == 9
+        assert request.stop_ids == NANO.stop_ids
+
+    def test_the_prompt_is_the_rendered_chat(self) -> None:
+        session = ScriptedSession(script("4"))
+        generation, _ = answer(session, think=False)
+        assert NANO.encode(NANO.render(QUESTION, think=False)) == list(
+            session.requests[0].prompt_ids
+        )
+        assert generation.prompt_tokens == len(session.requests[0].prompt_ids)
+
+    @pytest.mark.parametrize("think", [True, False])
+    def test_a_model_without_a_switch_cannot_be_told_to_think_or_not(
+        self, think: bool, tmp_path: Path
+    ) -> None:
+        with pytest.raises(InputError, match="has no thinking switch"):
+            answer(ScriptedSession(script("4")), tokenizer=always_thinking(tmp_path), think=think)
+
+
+def test_ttft_is_counted_from_the_first_piece_asked_for() -> None:
+    generation, _ = answer(ScriptedSession(script("1234"), delay=0.002))
+    assert generation.timing.ttft_ms is not None
+    assert generation.timing.ttft_ms >= 2
+    assert len(generation.timing.gaps_ms()) == 4

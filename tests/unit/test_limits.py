@@ -1,0 +1,96 @@
+"""What a target cannot run is refused while planning, with the reason and the way out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qdeploy import checkpoint, plan, profile
+from qdeploy.errors import PlanError
+from qdeploy.profile import KVCache, Precision, Profile, Runtime, Weights
+from qdeploy.targets import INTEL_CPU, INTEL_NPU, Target
+from tests.support.checkpoints import SMALL, write_checkpoint
+
+INT4 = Precision(dtype="int4", symmetric=True, group_size=128)
+NF4 = Precision(dtype="nf4")
+
+
+def profile_of(linear: Precision, target: Target = INTEL_NPU, **properties: Any) -> Profile:
+    return Profile(
+        name="made-up", schema=1, target=target.name, format="openvino", why="a test",
+        weights=Weights(linear=linear), kv_cache=KVCache(dtype="fp16"),
+        runtime=Runtime(properties=properties),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> checkpoint.Checkpoint:
+    return checkpoint.read(write_checkpoint(tmp_path_factory.mktemp("small")))
+
+
+@pytest.mark.parametrize(
+    ("made", "reason", "fix"),
+    [
+        (profile_of(Precision(dtype="int8")), "int8", "int4"),
+        (profile_of(Precision(dtype="int8", symmetric=True)), "int8", "int4"),
+        (profile_of(Precision(dtype="int4", group_size=128)), "symmetric int4 only", "symmetric"),
+        (profile_of(NF4), "Lunar Lake", "NPU_PLATFORM"),
+        (profile_of(NF4, NPU_PLATFORM="3720"), "Lunar Lake", "NPU_PLATFORM"),
+        (
+            profile_of(Precision(dtype="nf4", group_size=64), NPU_PLATFORM="4000"),
+            "one scale a row",
+            "group_size = -1",
+        ),
+    ],
+)
+def test_the_npu_refuses(
+    small: checkpoint.Checkpoint, made: Profile, reason: str, fix: str
+) -> None:
+    with pytest.raises(PlanError) as caught:
+        plan.make(small, made, INTEL_NPU)
+    assert "cannot run on intel-npu" in caught.value.what
+    assert reason in caught.value.what
+    assert fix in (caught.value.fix or "")
+
+
+@pytest.mark.parametrize("platform", ["4000", "5010", 4000])
+def test_lunar_lake_and_later_take_nf4_a_row(
+    small: checkpoint.Checkpoint, platform: str | int
+) -> None:
+    made = plan.make(small, profile_of(NF4, NPU_PLATFORM=platform), INTEL_NPU)
+    assert made.linear == NF4
+
+
+@pytest.mark.parametrize("linear", [Precision(dtype="int8"), Precision(dtype="int4"), NF4], ids=str)
+def test_the_npus_limits_bind_no_other_target(
+    small: checkpoint.Checkpoint, linear: Precision
+) -> None:
+    assert plan.make(small, profile_of(linear, INTEL_CPU), INTEL_CPU).linear == linear
+
+
+def test_a_row_that_would_fall_back_to_int8_is_refused_where_int8_cannot_run(
+    tmp_path: Path,
+) -> None:
+    """The group's fallback must not smuggle in what the profile itself may not ask for."""
+    odd = checkpoint.read(write_checkpoint(tmp_path, SMALL | {"intermediate_size": 500}))
+    on_cpu = plan.make(odd, profile_of(INT4, INTEL_CPU), INTEL_CPU)
+    assert {str(t.precision) for t in on_cpu.fallbacks()} == {"int8 asym channel"}
+    with pytest.raises(PlanError, match="int8") as caught:
+        plan.make(odd, profile_of(INT4), INTEL_NPU)
+    assert caught.value.where == "model.layers.0.mlp.down_proj.weight"
+
+
+@pytest.mark.parametrize("name", profile.names())
+def test_no_shipped_profile_asks_for_what_its_target_refuses(
+    small: checkpoint.Checkpoint, name: str
+) -> None:
+    shipped = profile.load(name)
+    kind = Target(shipped.target, "", "")
+    assert plan.make(small, shipped, kind).profile == shipped
+    for rule in shipped.rules:
+        large = shipped.model_copy(
+            update={"weights": Weights(linear=rule.linear), "rules": ()},
+        )
+        assert plan.make(small, large, kind).linear == rule.linear

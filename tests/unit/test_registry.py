@@ -1,0 +1,131 @@
+"""Plugins: found by name, and never silently absent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from qdeploy import registry
+from qdeploy.errors import InputError, PlanError, QdeployError
+from qdeploy.targets import BUILT_IN, CPU
+from tests.support.plugins import SCRIPTED, Plugins, only
+from tests.support.scripted import HERE, ScriptedBackend, ScriptedExporter
+
+HERE_TOO = "tests.unit.test_registry"
+
+
+class Nameless(ScriptedBackend):
+    name = "another"
+
+
+class Impostor:
+    name = "impostor"
+
+
+class Explosive(ScriptedBackend):
+    name = "explosive"
+
+    def __init__(self) -> None:
+        raise OSError("libexplosive.so: cannot open shared object file")
+
+
+class Aaa(ScriptedBackend):
+    name = "aaa"
+
+
+class Rival(ScriptedBackend):
+    name = "rival"
+    formats = ("onnx",)
+
+
+def backend_at(name: str, place: str) -> Plugins:
+    return {registry.BACKENDS: {name: place}}
+
+
+def test_a_plugin_is_found_by_its_name(tmp_path: Path) -> None:
+    with only(tmp_path, acme=SCRIPTED):
+        assert isinstance(registry.backend("scripted"), ScriptedBackend)
+        assert isinstance(registry.exporter("scripted"), ScriptedExporter)
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "says"),
+    [
+        ("gone", "acme_qdeploy.nowhere:Backend", "ModuleNotFoundError"),
+        ("gone", f"{HERE_TOO}:Missing", "AttributeError"),
+        ("explosive", f"{HERE_TOO}:Explosive", "libexplosive.so"),
+        ("impostor", f"{HERE_TOO}:Impostor", "is not a Backend"),
+        ("nameless", f"{HERE_TOO}:Nameless", "calls itself 'another'"),
+    ],
+)
+def test_a_broken_plugin_is_an_error_that_names_its_distribution(
+    name: str, place: str, says: str, tmp_path: Path
+) -> None:
+    with only(tmp_path, acme=backend_at(name, place)), pytest.raises(QdeployError) as caught:
+        registry.backends()
+    assert says in str(caught.value)
+    assert "acme" in str(caught.value)
+    assert caught.value.exit_code == 1
+
+
+def test_an_exporter_among_the_backends_is_refused(tmp_path: Path) -> None:
+    misplaced = backend_at("scripted", SCRIPTED[registry.EXPORTERS]["scripted"])
+    with only(tmp_path, acme=misplaced), pytest.raises(QdeployError, match="is not a Backend"):
+        registry.backends()
+
+
+def test_unknown_names_are_answered_with_the_nearest(tmp_path: Path) -> None:
+    with only(tmp_path, acme=SCRIPTED):
+        for kind, look_up in (
+            ("backend", registry.backend),
+            ("exporter", registry.exporter),
+            ("target", registry.target),
+        ):
+            with pytest.raises(InputError, match=f"unknown {kind} 'scriptd'") as caught:
+                look_up("scriptd")
+            assert caught.value.fix == "did you mean 'scripted'?"
+
+
+def test_the_nine_targets_are_there_without_any_plugin(tmp_path: Path) -> None:
+    names = "cpu intel-cpu intel-gpu intel-npu cuda rocm dcu ascend webgpu"
+    with only(tmp_path):
+        assert list(registry.targets()) == names.split()
+
+
+def test_a_plugin_brings_targets_of_its_own(tmp_path: Path) -> None:
+    with only(tmp_path, acme=SCRIPTED):
+        assert registry.target("scripted") is HERE
+        assert list(registry.targets())[: len(BUILT_IN)] == [t.name for t in BUILT_IN]
+
+
+def test_backends_are_chosen_by_target_and_format(tmp_path: Path) -> None:
+    rival = backend_at("rival", f"{HERE_TOO}:Rival")
+    with only(tmp_path, acme=SCRIPTED, other=rival):
+        assert [b.name for b in registry.backends_for(HERE)] == ["rival", "scripted"]
+        assert [b.name for b in registry.backends_for(HERE, format="onnx")] == ["rival"]
+        assert registry.backends_for(CPU) == []
+
+
+def test_the_exporter_of_a_format_is_the_first_that_writes_it(tmp_path: Path) -> None:
+    with only(tmp_path, acme=SCRIPTED):
+        assert registry.exporter_for("safetensors").name == "scripted"
+        with pytest.raises(PlanError, match="no installed exporter writes the format 'onnx'"):
+            registry.exporter_for("onnx")
+
+
+def test_qdeploys_own_come_before_a_third_partys(tmp_path: Path) -> None:
+    own = backend_at("openvino", "qdeploy.backends.openvino:OpenVINOBackend")
+    earlier_by_name = backend_at("aaa", f"{HERE_TOO}:Aaa")
+    with only(tmp_path, acme=earlier_by_name, qdeploy=own):
+        assert list(registry.backends()) == ["openvino", "aaa"]
+
+
+def test_a_third_party_cannot_take_the_name_of_qdeploys_own(tmp_path: Path) -> None:
+    own = backend_at("openvino", "qdeploy.backends.openvino:OpenVINOBackend")
+    rival = backend_at("openvino", f"{HERE_TOO}:Rival")
+    with (
+        only(tmp_path, acme=rival, qdeploy=own),
+        pytest.raises(QdeployError, match=r"a second .* 'openvino': .* of acme"),
+    ):
+        registry.backends()
