@@ -1,0 +1,40 @@
+"""The one place where the runtime's exceptions become qdeploy's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from qdeploy.errors import GenerationFailed
+
+NOISE = ("Exception from ", "Check '")
+"""How the lines begin that only name the runtime's own source files."""
+SETTING_REFUSED = ("Unsupported property", "Wrong value", "is not supported for current config")
+"""What the plugins say of a property's name or value, CPU and NPU."""
+LONGEST = 400
+
+
+@contextmanager
+def translated(doing: str, *, where: object, fix: str | None = None) -> Iterator[None]:
+    """Turn an exception of OpenVINO or openvino-genai into GenerationFailed.
+
+    Args:
+        doing: what was being done, e.g. `loading on NPU`.
+        where: bundle or device that the message is about.
+        fix: what the user can do; a refused property has a better one of its own.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        said = essence(error)
+        if any(sign in said for sign in SETTING_REFUSED):
+            fix = "correct that name or value in runtime.properties of the profile"
+        raise GenerationFailed(f"{doing} failed: {said}", where=where, fix=fix) from error
+
+
+def essence(error: BaseException) -> str:
+    """The sentence in a nested OpenVINO message, without source paths and line breaks."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [line for line in lines if not line.startswith(NOISE)] or lines[-1:]
+    text = " ".join(telling).rstrip(".") or type(error).__name__
+    return text if len(text) <= LONGEST else text[:LONGEST] + "..."

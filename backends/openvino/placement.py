@@ -1,0 +1,105 @@
+"""Proof of where the model runs, from the very model that the pipeline compiled.
+
+LLMPipeline does not hand out its compiled model. But where OPENVINO_LOG_LEVEL is above 1 it
+prints that model's properties to stdout while loading, under a line `Model: <title>`, so the
+variable is set, and stdout caught, for just that time.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from qdeploy.backends.openvino.settings import Settings
+from qdeploy.errors import PlacementError
+from qdeploy.interface import Placement
+from qdeploy.targets import Evidence
+
+VARIABLE, LEVEL = "OPENVINO_LOG_LEVEL", "2"
+STDOUT = 1
+BLOCK = re.compile(r"^Model: ", re.MULTILINE)
+PROPERTY = re.compile(r"^  EXECUTION_DEVICES: (.+)$", re.MULTILINE)
+
+
+@contextmanager
+def loading_log() -> Iterator[list[str]]:
+    """Catch what the process writes to stdout; it is in the list once the context is left.
+
+    Descriptor 1 is the whole process's, so other threads' output is caught along with it.
+    """
+    text: list[str] = []
+    before = os.environ.get(VARIABLE)
+    with tempfile.TemporaryFile() as file:
+        sys.stdout.flush()
+        stdout = os.dup(STDOUT)
+        os.dup2(file.fileno(), STDOUT)
+        os.environ[VARIABLE] = LEVEL
+        try:
+            yield text
+        finally:
+            if before is None:
+                del os.environ[VARIABLE]
+            else:
+                os.environ[VARIABLE] = before
+            os.dup2(stdout, STDOUT)
+            os.close(stdout)
+            file.seek(0)
+            text.append(file.read().decode(errors="replace"))
+
+
+def prove(log: str, settings: Settings, device_name: str) -> Placement:
+    """Read the placement from what was printed, and check it.
+
+    Raises:
+        PlacementError: the runtime placed the model elsewhere, or did not say where.
+    """
+    title, said = execution_devices(log)
+    names = check(said, settings)
+    if settings.evidence is Evidence.SIMULATED:
+        # NPUW reports NPU here whatever NPUW_DEVICES holds; the setting is the truth.
+        return Placement(
+            (device_name,), Evidence.SIMULATED, "NPUW_DEVICES=CPU, the only device it may use"
+        )
+    proof = f"EXECUTION_DEVICES of the compiled model {title!r}"
+    if settings.on_npu:
+        proof += ", with NPUW_DEVICES=NPU and no fallback"
+    return Placement(names, Evidence.DEVICE, proof)
+
+
+def execution_devices(log: str) -> tuple[str, tuple[str, ...]]:
+    """Return the title of the language model in *log* and the devices it executes on.
+
+    The tokenizer and the detokenizer, which always run on the CPU, are models there too.
+
+    Raises:
+        PlacementError: *log* does not tell.
+    """
+    for block in BLOCK.split(log):
+        title = block.partition("\n")[0]
+        found = PROPERTY.search(block)
+        if "LLM" in title and found:
+            return title, tuple(found[1].replace(",", " ").split())
+    raise PlacementError(
+        "openvino-genai did not print the EXECUTION_DEVICES of the model it compiled",
+        fix="install the version of openvino-genai that this qdeploy was tested with: 2026.4",
+    )
+
+
+def check(devices: tuple[str, ...], settings: Settings) -> tuple[str, ...]:
+    """Compare the devices that the runtime names with the one asked for, and return them.
+
+    Raises:
+        PlacementError: they differ.
+    """
+    # A lone GPU's number may be left out.
+    numbered = tuple("GPU.0" if name == "GPU" else name for name in devices)
+    if numbered != (settings.device,):
+        raise PlacementError(
+            f"asked for {settings.device}, OpenVINO executes on {', '.join(devices) or 'nothing'}",
+            fix="update the device's driver",
+        )
+    return numbered

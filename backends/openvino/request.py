@@ -1,0 +1,46 @@
+"""A request in openvino-genai's words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from qdeploy.backends.openvino.runtime import Runtime
+from qdeploy.interface import Request
+
+SEEDS = 2**32
+"""The runtime's generator, std::mt19937, is seeded with 32 bits."""
+
+
+def token_tensor(runtime: Runtime, ids: Sequence[int]) -> Any:
+    """Return token ids as a tensor, int64 [1, T]."""
+    import numpy as np
+
+    return runtime.ov.Tensor(np.array([ids], dtype=np.int64))
+
+
+def generation_config(runtime: Runtime, request: Request, room: int) -> Any:
+    """Return a GenerationConfig for *request*, with at most *room* tokens to generate.
+
+    It owes nothing to the bundle's generation_config.json: the request alone says what stops
+    the generation and how tokens are drawn.
+    """
+    config = runtime.genai.GenerationConfig()
+    config.max_new_tokens = min(request.max_new_tokens, room)
+    config.apply_chat_template = False
+    if request.stop_ids:
+        config.stop_token_ids = set(request.stop_ids)
+        # Left unset, the bundle's own end token is added to the stop tokens.
+        config.eos_token_id = min(request.stop_ids)
+    else:
+        # An empty set would be replaced by the bundle's; this ignores every stop token.
+        config.ignore_eos = True
+    sampling = request.sampling
+    config.do_sample = not sampling.greedy
+    if not sampling.greedy:
+        config.temperature = sampling.temperature
+        config.top_p = sampling.top_p
+        config.rng_seed = sampling.seed % SEEDS
+        if sampling.top_k:
+            config.top_k = sampling.top_k
+    return config

@@ -1,0 +1,121 @@
+"""Teacher-forced logits, from the model itself: openvino-genai's pipeline does not give them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qdeploy.backends.openvino import npu, placement
+from qdeploy.backends.openvino.failures import translated
+from qdeploy.backends.openvino.runtime import Runtime
+from qdeploy.backends.openvino.settings import Settings
+from qdeploy.errors import PromptError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+CHUNK = 512
+"""Tokens a pass, so that no more than 512 rows of logits exist twice."""
+
+
+class Scorer(ABC):
+    """The model compiled a second time, with the pipeline's device and properties."""
+
+    def __init__(self, compiled: Any) -> None:
+        self._request = compiled.create_infer_request()
+        self._inputs = {name for port in compiled.inputs for name in port.names}
+        self._vocab_size = compiled.output("logits").partial_shape[2].get_length()
+
+    @abstractmethod
+    def score(self, ids: Sequence[int]) -> NDArray[np.float32]:
+        """Return logits, float32 [T, V]."""
+
+    def _run(self, ids: Sequence[int], mask: Sequence[int], start: int) -> NDArray[np.float32]:
+        """Infer tokens at positions from *start* on; return their logits, [rows, V].
+
+        The attention *mask* is over all tokens up to now, these included.
+        """
+        import numpy as np
+
+        positions = np.arange(start, start + len(ids), dtype=np.int64)
+        feed = {
+            "input_ids": np.array([ids], dtype=np.int64),
+            "attention_mask": np.array([mask], dtype=np.int64),
+            "position_ids": positions[None],
+            "beam_idx": np.zeros(1, dtype=np.int32),
+        }
+        self._request.infer({name: feed[name] for name in self._inputs})
+        logits: NDArray[np.float32] = self._request.get_tensor("logits").data[0]
+        return logits
+
+
+class WholeScorer(Scorer):
+    """CPU and GPU: every pass gives a row for each of its tokens."""
+
+    def score(self, ids: Sequence[int]) -> NDArray[np.float32]:
+        import numpy as np
+
+        self._request.reset_state()
+        rows: NDArray[np.float32] = np.empty((len(ids), self._vocab_size), dtype=np.float32)
+        for start in range(0, len(ids), CHUNK):
+            end = min(start + CHUNK, len(ids))
+            rows[start:end] = self._run(ids[start:end], [1] * end, start)
+        return rows
+
+
+class StepScorer(Scorer):
+    """NPU: a pass gives its last row only, so every token takes a pass of its own.
+
+    All rows but the first two come from the graph that generates, as in a session.
+    """
+
+    def score(self, ids: Sequence[int]) -> NDArray[np.float32]:
+        import numpy as np
+
+        # A lone token would not start anew (see npu.SHORTEST_PROMPT), so it gets a masked one
+        # before it. That moves its position by one, which RoPE does not see.
+        self._request.reset_state()
+        rows: NDArray[np.float32] = np.empty((len(ids), self._vocab_size), dtype=np.float32)
+        rows[0] = self._run([ids[0], ids[0]], [0, 1], 0)[-1]
+        self._request.reset_state()
+        for at in range(1, len(ids)):
+            new, start = (ids[:2], 0) if at == 1 else (ids[at : at + 1], at)
+            rows[at] = self._run(new, [1] * (at + 1), start)[-1]
+        return rows
+
+
+def check_length(ids: Sequence[int], settings: Settings) -> None:
+    """Check that the ids fit.
+
+    Raises:
+        PromptError: more tokens than the session holds. The NPU's cache holds one less than
+            its context, since the last token generated is never fed back.
+    """
+    longest = settings.context - 1 if settings.on_npu else settings.context
+    if len(ids) > longest:
+        raise PromptError(
+            f"{len(ids)} tokens to score; the session holds {longest}",
+            fix="score a shorter text, or load with a larger context",
+        )
+
+
+def compile_scorer(runtime: Runtime, model: Path, settings: Settings, cache: Path | None) -> Scorer:
+    """Compile *model* (openvino_model.xml) for scoring.
+
+    Raises:
+        GenerationFailed: the runtime could not compile it.
+        PlacementError: it was placed elsewhere.
+    """
+    properties = dict(settings.plugin)
+    if settings.on_npu:
+        properties = npu.plugin_properties(properties)
+    if cache is not None:
+        properties["CACHE_DIR"] = str(cache)
+    with translated(f"compiling for {settings.device}", where=model):
+        compiled = runtime.ov.Core().compile_model(str(model), settings.device, properties)
+        named = compiled.get_property("EXECUTION_DEVICES")  # NPUW gives a plain string
+        placement.check((named,) if isinstance(named, str) else tuple(named), settings)
+        return StepScorer(compiled) if settings.on_npu else WholeScorer(compiled)

@@ -1,0 +1,102 @@
+"""One running request: the runtime generates in a thread, the caller takes tokens from a queue."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from qdeploy.backends.openvino.failures import translated
+from qdeploy.backends.openvino.request import token_tensor
+from qdeploy.backends.openvino.runtime import Runtime
+from qdeploy.errors import GenerationFailed
+from qdeploy.interface import Token
+
+POLL_SECONDS = 0.2
+"""How long a wait may be deaf to Ctrl-C: on Windows a blocked thread never hears it."""
+
+_Item = Token | BaseException | None
+
+
+class Stream:
+    """Generates in the background from `start` to `stop`; iterate over it for the tokens.
+
+    Args:
+        pipeline: LLMPipeline.
+        config: GenerationConfig.
+        device: named in errors.
+    """
+
+    def __init__(
+        self, runtime: Runtime, pipeline: Any, ids: Sequence[int], config: Any, device: str
+    ) -> None:
+        self._queue: SimpleQueue[_Item] = SimpleQueue()
+        self._stopped = threading.Event()
+        self._device = device
+        # A finished thread lets go of its arguments, so that close() can free the pipeline
+        # while a caller still holds this object.
+        self._thread = threading.Thread(
+            target=self._generate, args=(runtime, pipeline, tuple(ids), config), name="openvino"
+        )
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Make the runtime stop and wait until it has. A prefill cannot be cut short."""
+        self._stopped.set()
+        if self._thread.ident is not None:  # else it never started
+            self._thread.join()
+
+    def __iter__(self) -> Iterator[Token]:
+        """Yield tokens until the runtime is done.
+
+        Raises:
+            GenerationFailed: the runtime broke, or the session was closed meanwhile.
+        """
+        while True:
+            try:
+                item = self._queue.get(timeout=POLL_SECONDS)
+            except Empty:
+                continue
+            if self._stopped.is_set():
+                raise GenerationFailed(
+                    "the session was closed while it was generating", where=self._device
+                )
+            if item is None:
+                return
+            if isinstance(item, BaseException):
+                with translated("generating", where=self._device):
+                    raise item
+            yield item
+
+    def _generate(self, runtime: Runtime, pipeline: Any, ids: Sequence[int], config: Any) -> None:
+        try:
+            streamer = make_streamer(runtime, self._queue, self._stopped)
+            pipeline.generate(token_tensor(runtime, ids), config, streamer)
+        except BaseException as error:  # whatever it is, the caller must not wait forever
+            self._queue.put(error)
+        else:
+            self._queue.put(None)
+
+
+def make_streamer(runtime: Runtime, queue: SimpleQueue[_Item], stopped: threading.Event) -> Any:
+    """Return a StreamerBase that puts tokens on *queue* until *stopped* is set."""
+    status = runtime.genai.StreamingStatus
+    base: Any = runtime.genai.StreamerBase
+
+    class Streamer(base):  # type: ignore[misc]  # a base without types
+        # The runtime calls these from a C++ thread, where an exception ends the process.
+
+        def write(self, token: int | list[int]) -> Any:
+            now = time.perf_counter()
+            for number in token if isinstance(token, list) else [token]:
+                queue.put(Token(number, now))
+            return status.CANCEL if stopped.is_set() else status.RUNNING
+
+        def end(self) -> None:
+            pass
+
+    return Streamer()

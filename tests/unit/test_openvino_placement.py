@@ -1,0 +1,96 @@
+"""Reading where the model runs from what openvino-genai prints while loading."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import pytest
+
+from qdeploy.backends.openvino.placement import VARIABLE, loading_log, prove
+from qdeploy.backends.openvino.settings import Settings
+from qdeploy.errors import PlacementError
+from qdeploy.targets import Evidence
+
+PRINTED = """\
+Model: OV Tokenizer
+  EXECUTION_DEVICES: CPU
+EXECUTION_DEVICES:
+ CPU: a CPU
+SchedulerConfig {
+  cache_size: 0
+ }
+Model: {title}
+  NETWORK_NAME: Model0
+  EXECUTION_DEVICES: {devices}
+  RUNTIME_REQUIREMENTS: meta=1.0
+EXECUTION_DEVICES:
+ {devices}: a name
+"""
+
+
+def log(devices: str, title: str = "LLM with Paged Attention") -> str:
+    return PRINTED.replace("{title}", title).replace("{devices}", devices)
+
+
+def settings(device: str, evidence: Evidence = Evidence.DEVICE) -> Settings:
+    return Settings(device, evidence, {}, None, context=10, prompt_limit=9)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"), [("CPU", "CPU"), ("GPU.1", "GPU.1"), ("GPU.0", "GPU"), ("NPU", "NPU")]
+)
+def test_the_device_asked_for_is_proven(asked: str, said: str) -> None:
+    found = prove(log(said), settings(asked), "a name")
+    assert found.devices == (asked,)
+    assert found.evidence is Evidence.DEVICE
+    assert "'LLM with Paged Attention'" in found.proof
+
+
+@pytest.mark.parametrize("said", ["CPU", "GPU.0 CPU", "GPU.1", "AUTO"])
+def test_another_device_is_an_error(said: str) -> None:
+    with pytest.raises(PlacementError, match=r"asked for GPU\.0"):
+        prove(log(said), settings("GPU.0"), "a name")
+
+
+def test_the_tokenizers_device_proves_nothing() -> None:
+    with pytest.raises(PlacementError, match="did not print"):
+        prove(log("CPU", title="OV Detokenizer"), settings("CPU"), "a name")
+
+
+def test_silence_is_an_error() -> None:
+    with pytest.raises(PlacementError, match="did not print"):
+        prove("", settings("CPU"), "a name")
+
+
+def test_the_stand_in_is_named_whatever_the_runtime_calls_it() -> None:
+    said = log("NPU", title="Stateful LLM model")
+    found = prove(said, settings("NPU", Evidence.SIMULATED), "simulated NPU")
+    assert found.devices == ("simulated NPU",)
+    assert found.evidence is Evidence.SIMULATED
+    assert "NPUW_DEVICES=CPU" in found.proof
+
+
+def test_stdout_is_caught_below_python_and_given_back(capfd: Any) -> None:
+    print("before")
+    with loading_log() as caught:
+        assert os.environ[VARIABLE] == "2"
+        os.write(1, b"printed by a library\n")
+    print("after")
+    sys.stdout.flush()
+    assert caught == ["printed by a library\n"]
+    assert capfd.readouterr().out == "before\nafter\n"
+
+
+@pytest.mark.parametrize("before", [None, "4"])
+def test_the_log_level_is_put_back_even_after_an_error(
+    before: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if before is None:
+        monkeypatch.delenv(VARIABLE, raising=False)
+    else:
+        monkeypatch.setenv(VARIABLE, before)
+    with pytest.raises(ZeroDivisionError), loading_log():
+        raise ZeroDivisionError
+    assert os.environ.get(VARIABLE) == before
