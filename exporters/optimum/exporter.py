@@ -1,0 +1,81 @@
+"""`OptimumExporter`: the contract of `qdeploy.interface.Exporter`, by way of worker processes."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from importlib import metadata
+from pathlib import Path
+
+from qdeploy.errors import TargetUnavailable
+from qdeploy.exporters.optimum import child, memory, passes
+from qdeploy.exporters.optimum.job import SCRATCH, jobs
+from qdeploy.interface import Exporter, Progress
+from qdeploy.plan import Plan
+
+WORKER = (sys.executable, "-m", "qdeploy.exporters.optimum.worker")
+
+
+class OptimumExporter(Exporter):
+    """Exports to OpenVINO through optimum-intel and NNCF, any causal language model they know."""
+
+    name = "optimum"
+    formats = ("openvino",)
+    requires = (
+        "optimum-intel", "nncf", "openvino", "openvino-tokenizers", "torch", "transformers",
+    )  # fmt: skip
+
+    def why_not(self, plan: Plan) -> str | None:
+        config = plan.checkpoint.config
+        if plan.format not in self.formats:
+            return f"it writes {', '.join(self.formats)}, not {plan.format}"
+        if not config.name.endswith("ForCausalLM"):
+            return f"{config.name} is not a causal language model"
+        if config.quantization_config is not None:
+            method = config.quantization_config.get("quant_method", "quantized")
+            return f"the checkpoint's weights are {method} already; give it the bf16 original"
+        if plan.adapter is not None:
+            return "it merges no adapters; --exporter native does, for Qwen3"
+        if plan.rope_scaling != config.rope_scaling:
+            return f"it cannot extend the context to {plan.context}; --exporter native can"
+        reasons = (passes.why_not(t.precision) for t in plan.tensors)
+        return next((reason for reason in reasons if reason), None)
+
+    def peak_memory_bytes(self, plan: Plan) -> int:
+        return memory.peak_bytes(plan)
+
+    def export(self, plan: Plan, folder: Path, progress: Progress) -> None:
+        self._check_installed()
+        scratch = folder / SCRATCH
+        scratch.mkdir()
+        for job in jobs(plan, folder, self.peak_memory_bytes(plan)):
+            child.run(
+                WORKER,
+                job.model_dump_json(),
+                folder=scratch,  # so that nothing in the user's folder is taken for a module
+                memory_bytes=job.memory_bytes,
+                stage=progress.stage,
+                tick=lambda: progress.written(_bytes_in(folder)),
+            )
+        shutil.rmtree(scratch)
+        progress.written(_bytes_in(folder))
+
+    def _check_installed(self) -> None:
+        missing = [name for name in self.requires if not _is_installed(name)]
+        if missing:
+            raise TargetUnavailable(
+                f"not installed: {', '.join(missing)}", "pip install 'qdeploy[optimum]'"
+            )
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _bytes_in(folder: Path) -> int:
+    """Bytes of the files in *folder* itself: what the steps keep for themselves lies deeper."""
+    return sum(entry.stat().st_size for entry in folder.iterdir() if entry.is_file())

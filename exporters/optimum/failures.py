@@ -1,0 +1,55 @@
+"""What an exception inside the worker means to the user."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+
+from qdeploy.errors import ExportFailed
+from qdeploy.exporters.optimum.job import Job
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+OUT_OF_MEMORY = ("bad_alloc", "bad allocation", "can't allocate memory", "cannot allocate memory")
+"""Words of C++ runtimes on Linux and Windows, and of torch."""
+MOST_CHARACTERS = 400
+"""Of a library's message; OpenVINO's run to pages."""
+WRITE_FAILED = "iostream"
+"""In what C++ runtimes say when a stream cannot be written; they never say why."""
+TIGHT_BYTES = 2**20
+"""With less room than this left, whatever failed has failed for want of it."""
+
+
+def explain(error: Exception, job: Job) -> ExportFailed:
+    """Turn any exception into one message with the cause and what to do."""
+    if isinstance(error, ExportFailed):
+        return error
+    text = " ".join(f"{type(error).__name__}: {error}".split())[:MOST_CHARACTERS]
+    free = shutil.disk_usage(job.folder).free
+    if _disk_is_full(error, free):
+        return ExportFailed(
+            f"the disk is full ({free / 1e6:.0f} MB left)",
+            where=job.folder,
+            fix="free space, or another -o DIR; the unquantized model needs room as well",
+        )
+    if isinstance(error, MemoryError) or any(w in str(error).lower() for w in OUT_OF_MEMORY):
+        return out_of_memory(text, job.memory_bytes)
+    if isinstance(error, ImportError):
+        return ExportFailed(
+            f"a library of the exporter does not load ({text})",
+            fix="pip install --upgrade 'qdeploy[optimum]'",
+        )
+    return ExportFailed(f"step {job.step!r} failed ({text})", where=job.checkpoint)
+
+
+def out_of_memory(how: str, memory_bytes: int) -> ExportFailed:
+    """The message for want of memory; *memory_bytes* is what the export was predicted to take."""
+    return ExportFailed(
+        f"out of memory ({how}); this export takes about {memory_bytes / 1e9:.1f} GB",
+        fix="close other programs, or export on a machine with more memory",
+    )
+
+
+def _disk_is_full(error: Exception, free: int) -> bool:
+    if isinstance(error, OSError) and error.errno in FULL:
+        return True
+    return isinstance(error, RuntimeError) and (WRITE_FAILED in str(error) or free < TIGHT_BYTES)

@@ -1,0 +1,90 @@
+"""The job: what a worker process is told, as one line of JSON on its standard input."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from qdeploy.plan import Plan
+from qdeploy.profile import Precision
+
+Step = Literal["trace", "quantize"]
+STEPS: tuple[Step, ...] = ("trace", "quantize")
+"""In order. A process each: what tracing allocated is gone before quantizing begins."""
+
+SCRATCH = "scratch"
+"""Folder inside the bundle's for what only the steps themselves need; gone at the end."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Matrix(_Frozen):
+    """A weight matrix of the checkpoint and how it is to be stored. Shape: rows, columns."""
+
+    name: str
+    shape: tuple[int, ...]
+    precision: Precision
+
+
+class Job(_Frozen):
+    """One step of an export.
+
+    Attributes:
+        folder: the bundle being written. Paths are absolute, since a worker runs elsewhere.
+        kv_cache: the profile's element type of the key-value cache.
+        memory_bytes: predicted peak of the whole export, for messages about memory.
+        matrices: every tensor of the plan with two dimensions or more.
+    """
+
+    step: Step
+    checkpoint: Path
+    folder: Path
+    architecture: str
+    model_type: str
+    kv_cache: str
+    memory_bytes: int
+    matrices: tuple[Matrix, ...]
+
+    @property
+    def scratch(self) -> Path:
+        return self.folder / SCRATCH
+
+    @property
+    def float_model(self) -> Path:
+        """The graph between the steps: traced, not yet quantized."""
+        return self.scratch / "openvino_model.xml"
+
+    @property
+    def model(self) -> Path:
+        return self.folder / "openvino_model.xml"
+
+
+def matrices(plan: Plan) -> tuple[Matrix, ...]:
+    """The tensors of *plan* with two dimensions or more."""
+    return tuple(
+        Matrix(name=t.name, shape=t.shape, precision=t.precision)
+        for t in plan.tensors
+        if len(t.shape) > 1
+    )
+
+
+def jobs(plan: Plan, folder: Path, memory_bytes: int) -> list[Job]:
+    """The steps that carry out *plan*, in order."""
+    config = plan.checkpoint.config
+    return [
+        Job(
+            step=step,
+            checkpoint=plan.checkpoint.folder.absolute(),
+            folder=folder.absolute(),
+            architecture=config.name,
+            model_type=config.model_type,
+            kv_cache=plan.profile.kv_cache.dtype,
+            memory_bytes=memory_bytes,
+            matrices=matrices(plan),
+        )
+        for step in STEPS
+    ]

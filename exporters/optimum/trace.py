@@ -1,0 +1,60 @@
+"""The first step: the PyTorch model traced into a float OpenVINO graph, and the tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import metadata
+from typing import Any
+
+from qdeploy.errors import ExportFailed
+from qdeploy.exporters.optimum.job import Job
+
+TASK = "text-generation-with-past"
+
+
+def trace(job: Job, stage: Callable[[str], None]) -> None:
+    """Write the tokenizer's graphs to the bundle and the model's float graph to the scratch folder.
+
+    Raises:
+        ExportFailed: optimum-intel does not know the architecture.
+    """
+    from optimum.exporters.openvino import main_export
+    from optimum.exporters.tasks import TasksManager
+    from optimum.intel import OVConfig
+
+    if job.model_type not in TasksManager.get_supported_model_type_for_task(TASK, "openvino"):
+        raise ExportFailed(
+            f"optimum-intel {metadata.version('optimum-intel')} cannot export the architecture"
+            f" {job.architecture} (model type {job.model_type!r})",
+            where=job.checkpoint / "config.json",
+            fix="pip install --upgrade optimum-intel, or choose a Qwen3 model",
+        )
+    stage("converting the tokenizer")
+    _convert_tokenizer(job)
+    stage("tracing the model")
+    main_export(
+        str(job.checkpoint),
+        output=job.scratch,
+        task=TASK,
+        library_name="transformers",
+        local_files_only=True,
+        trust_remote_code=False,
+        # without a configuration, optimum-intel puts large models in int8 of its own accord
+        ov_config=OVConfig(),
+    )
+
+
+def _convert_tokenizer(job: Job) -> None:
+    """Write the tokenizer and detokenizer that openvino-genai loads beside the model."""
+    import openvino as ov
+    from openvino_tokenizers import convert_tokenizer
+    from transformers import AutoTokenizer
+
+    tokenizer: Any = AutoTokenizer.from_pretrained(
+        job.checkpoint, local_files_only=True, trust_remote_code=False
+    )
+    # prompts of a batch end together, and a prompt that is cut keeps its end
+    tokenizer.padding_side = tokenizer.truncation_side = "left"
+    graphs = convert_tokenizer(tokenizer, with_detokenizer=True)
+    for graph, name in zip(graphs, ("openvino_tokenizer", "openvino_detokenizer"), strict=True):
+        ov.save_model(graph, job.folder / f"{name}.xml")
