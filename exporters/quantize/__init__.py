@@ -1,0 +1,15 @@
+"""One float matrix in, integer codes, scales and zero points out: the same for every format.
+
+rounding   what an integer format can hold, and the plain way to fill it from each group's range
+search     better scales than the plain ones, found without data
+matrix     both over a whole matrix, in tiles that stay in the processor's cache
+packing    two four-bit codes a byte
+threads    blocks on several threads, results in order, memory bounded
+"""
+
+from qdeploy.exporters.quantize.matrix import quantize
+from qdeploy.exporters.quantize.packing import pack4, unpack4
+from qdeploy.exporters.quantize.quantized import Quantized
+from qdeploy.exporters.quantize.threads import cores, in_order
+
+__all__ = ["Quantized", "cores", "in_order", "pack4", "quantize", "unpack4"]

@@ -1,0 +1,42 @@
+"""Two four-bit codes a byte, the first in the low half.
+
+This is how OpenVINO stores u4 and i4 tensors, how ONNX stores UINT4 and INT4, and how the blobs of
+ONNX Runtime's MatMulNBits are laid out.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def pack4(codes: NDArray[Any]) -> NDArray[np.uint8]:
+    """Pack uint8 codes of 0 to 15, or int8 codes of -8 to 7, as two's complement.
+
+    The array is taken as flat, its last index running fastest; where the number of codes is odd,
+    the high half of the last byte is zero.
+
+    Returns:
+        uint8 [ceil(codes.size / 2)].
+    """
+    flat = np.ascontiguousarray(codes).reshape(-1).view(np.uint8)
+    if flat.size % 2:
+        flat = np.append(flat, np.uint8(0))
+    # a pair as one little-endian number: whole registers at a time instead of every other byte
+    pairs = flat.view("<u2")
+    both = pairs >> 4
+    both &= 0xF0
+    both |= pairs & 0x0F
+    return both.astype(np.uint8)
+
+
+def unpack4(
+    packed: NDArray[np.uint8], shape: tuple[int, ...], *, symmetric: bool
+) -> NDArray[np.uint8] | NDArray[np.int8]:
+    """The codes that `pack4` packed, in *shape*: int8 where *symmetric*, else uint8."""
+    halves = np.stack((packed & 0x0F, packed >> 4), axis=-1).reshape(-1)
+    codes = halves[: int(np.prod(shape))].reshape(shape)
+    # moving the sign bit of four to that of eight, and back with copies of it
+    return (codes << 4).view(np.int8) >> 4 if symmetric else codes

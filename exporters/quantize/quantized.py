@@ -1,0 +1,41 @@
+"""The result of quantization, before any format's packing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qdeploy.profile import Precision
+
+
+@dataclass(frozen=True, eq=False)
+class Quantized:
+    """Some rows of a matrix [N, K], or all of them, in G groups of K / G columns a row.
+
+    Attributes:
+        precision: int4 or int8; a group size of -1 means one group a row.
+        codes: [N, K]. Asymmetric: uint8, 0 to 15 or 255. Symmetric: int8, -8 to 7 or -128 to 127.
+        scales: float16 [N, G], never zero. Symmetric ones may be negative: see `rounding.plain`.
+        zero_points: uint8 [N, G] in the codes' range; None where symmetric.
+    """
+
+    precision: Precision
+    codes: NDArray[Any]
+    scales: NDArray[np.float16]
+    zero_points: NDArray[np.uint8] | None
+
+    def dequantize(self) -> NDArray[np.float32]:
+        """The weights that the codes stand for, float32 [N, K]: (code - zero point) * scale.
+
+        The difference is an integer, exact in float32, so the product is rounded once; this is
+        what a runtime computes that widens its scales to float32.
+        """
+        columns, groups = self.codes.shape[1], self.scales.shape[1]
+        values = self.codes.reshape(-1, groups, columns // groups).astype(np.float32)
+        if self.zero_points is not None:
+            values -= self.zero_points[..., None]
+        values *= self.scales[..., None].astype(np.float32)
+        return values.reshape(self.codes.shape)

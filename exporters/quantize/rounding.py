@@ -1,0 +1,103 @@
+"""What an integer format can hold, and the plain way to fill it: from the range of each group.
+
+The conventions are NNCF's (`weight_compression/weight_lowering.py`, 3.4), so that every runtime
+that takes its models takes these: w ~ (code - zero point) * scale. One thing differs. NNCF rounds
+weights by a float32 scale and then stores it as float16; here the scale is rounded first, and the
+codes are the nearest for the scale that the runtime will see.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qdeploy.errors import ExportFailed
+from qdeploy.profile import Precision
+
+Floats = NDArray[np.float32]
+
+SMALLEST_NORMAL = np.float32(2**-14)
+"""Below this, float16 has ever fewer digits."""
+
+
+class Grid(NamedTuple):
+    """The integers that codes can be: *low* to *high*, both included."""
+
+    low: np.float32
+    high: np.float32
+    symmetric: bool
+
+    @classmethod
+    def of(cls, precision: Precision) -> Grid:
+        levels = 2**precision.bits
+        low = -levels // 2 if precision.symmetric else 0
+        return cls(np.float32(low), np.float32(low + levels - 1), precision.symmetric)
+
+
+class Parameters(NamedTuple):
+    """What the codes of each group mean.
+
+    Attributes:
+        scales: [groups, 1], each a value that float16 has.
+        zero_points: [groups, 1], integers within the grid; None where symmetric.
+    """
+
+    scales: Floats
+    zero_points: Floats | None
+
+
+def plain(groups: Floats, grid: Grid) -> Parameters:
+    """Parameters that span the range of each group of weights [groups, size].
+
+    Asymmetric: zero and both ends of the range lie within the grid. Symmetric: the weight of
+    largest magnitude becomes the lowest code, which has no positive twin, so its scale is negative
+    where that weight is positive. A group of zeros gets the scale 1.
+
+    Raises:
+        ExportFailed: a weight is not finite, or too large for a float16 scale.
+    """
+    lowest = np.minimum.reduce(groups, axis=1, keepdims=True)
+    highest = np.maximum.reduce(groups, axis=1, keepdims=True)
+    if not (np.isfinite(lowest).all() and np.isfinite(highest).all()):
+        raise ExportFailed("a weight is infinite or not a number")
+    with np.errstate(over="ignore"):
+        if grid.symmetric:
+            largest = np.where(-lowest >= highest, lowest, highest)
+            scales = _to_half(np.divide(largest, grid.low, dtype=np.float32))
+        else:
+            lowest = np.minimum(lowest, 0)
+            span = np.maximum(highest, 0) - lowest
+            scales = _to_half(np.divide(span, grid.high - grid.low, dtype=np.float32))
+    if not np.isfinite(scales).all():
+        magnitude = np.maximum(highest, -lowest).max()
+        raise ExportFailed(f"a weight of magnitude {magnitude:.3g} is too large for float16 scales")
+    if grid.symmetric:
+        return Parameters(scales, None)
+    return Parameters(scales, np.clip(np.rint(-lowest / scales), grid.low, grid.high))
+
+
+def round_to(groups: Floats, parameters: Parameters, grid: Grid, *, out: Floats) -> Floats:
+    """The nearest codes of the weights [groups, size], as floats, in *out*."""
+    np.divide(groups, parameters.scales, out=out)
+    np.rint(out, out=out)
+    if parameters.zero_points is not None:
+        np.add(out, parameters.zero_points, out=out)
+    return np.clip(out, grid.low, grid.high, out=out)
+
+
+def _to_half(exact: Floats) -> Floats:
+    """Scales as float16 has them, none of them zero.
+
+    They go to the nearest, except that among float16's subnormals they go away from zero: there
+    the step between neighbours is large, and a scale too small would cut off the largest weights.
+    """
+    halves = exact.astype(np.float16)
+    short = (np.abs(exact) < SMALLEST_NORMAL) & (np.abs(halves) < np.abs(exact))
+    if short.any():
+        outwards = np.copysign(np.float16(np.inf), exact, dtype=np.float16)
+        halves = np.where(short, np.nextafter(halves, outwards), halves)
+    scales = halves.astype(np.float32)
+    scales[scales == 0] = 1  # only where every weight of the group is zero
+    return scales
