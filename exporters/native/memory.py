@@ -1,0 +1,26 @@
+"""How much memory an export takes: what it must know, and a few blocks of weights.
+
+Measured with Qwen3-0.6B on Linux (`RssAnon`): 116 MB with one thread, 160 MB with two, 430 MB with
+eight; the graph and plan of 235B-A22B's 36 000 tensors take 53 MB, those of 32B 7 MB.
+"""
+
+from __future__ import annotations
+
+from qdeploy.exporters.native import stream
+from qdeploy.plan import Plan
+
+BASE_BYTES = 90_000_000
+"""Python, NumPy and qdeploy."""
+BLOCK_BYTES = 3 * 4 * stream.BLOCK_ELEMENTS
+"""A thread's block: as float32, as it was read, and as codes on their way to the file."""
+TENSOR_BYTES = 1_500
+"""What is known of one tensor: its plan, its place in the file and its part of the graph."""
+TOKENIZER_COPIES = 8
+"""The tokenizer's tables, in sizes of its file. They are gone before the weights come."""
+
+
+def peak_bytes(plan: Plan) -> int:
+    """Predict the peak of anonymous memory, in bytes."""
+    tokenizer = (plan.checkpoint.folder / "tokenizer.json").stat().st_size
+    weights = TENSOR_BYTES * len(plan.tensors) + BLOCK_BYTES * stream.threads()
+    return BASE_BYTES + max(TOKENIZER_COPIES * tokenizer, weights)

@@ -1,0 +1,1 @@
+"""The OpenVINO format: a stateful graph, its weights, and the tokenizer as graphs."""

@@ -1,0 +1,75 @@
+"""Weights in the graph: codes and what turns them into floats, in the plugins' own form.
+
+    codes -> Convert f16 [-> Subtract zero points] -> Multiply scales [-> Reshape] -> Convert f32
+
+The plugins keep the codes and undo this inside their kernels, when it has exactly this form.
+"""
+
+from __future__ import annotations
+
+from qdeploy.exporters.native.blob import Blob, Span, Stored
+from qdeploy.exporters.native.openvino.ir import Shape, Value
+from qdeploy.exporters.native.openvino.operations import Operations
+from qdeploy.profile import PER_CHANNEL, Precision
+
+DECOMPRESSION = "decompression"
+"""Marks a Convert as the widening of a stored half: the plugins then keep the half."""
+
+
+class Weights:
+    """The weights of one graph, each of them once."""
+
+    def __init__(self, ops: Operations, blob: Blob) -> None:
+        self._ops, self._blob = ops, blob
+        self._known: dict[tuple[str, ...], Value] = {}
+
+    def matrix(self, name: str) -> Value:
+        """The weight *name*, float32 [N, K]."""
+        return self._value((name,), ())
+
+    def stack(self, names: tuple[str, ...]) -> Value:
+        """Equal-shaped weights as one, float32 [names, N, K]."""
+        return self._value(names, (len(names),))
+
+    def vector(self, name: str, rank: int) -> Value:
+        """The weight *name*, [N], with so many leading axes of 1 that it has *rank* of them."""
+        stored = self._blob.weight(name)
+        return self._float(stored, (1,) * (rank - 1) + stored.shape)
+
+    def _value(self, names: tuple[str, ...], stacked: Shape) -> Value:
+        if names not in self._known:
+            stored = self._blob.weight(*names)
+            shape = stacked + stored.shape
+            is_float = stored.precision.dtype == "fp16"
+            self._known[names] = (self._float if is_float else self._decompressed)(stored, shape)
+        return self._known[names]
+
+    def _float(self, stored: Stored, shape: Shape) -> Value:
+        half = self._constant(stored.codes, "f16", shape, stored.tensors[0])
+        return self._ops.convert(half, "f32", mark=DECOMPRESSION)
+
+    def _decompressed(self, stored: Stored, shape: Shape) -> Value:
+        ops, name = self._ops, stored.tensors[0]
+        grouped = stored.precision.group_size != PER_CHANNEL
+        *rows, columns = shape
+        inner = (*rows, stored.groups, columns // stored.groups) if grouped else shape
+        one_a_group = (*inner[:-1], 1)
+        dtype = code_type(stored.precision)
+        weight = ops.convert(self._constant(stored.codes, dtype, inner, name), "f16")
+        if stored.zero_points:
+            points = self._constant(stored.zero_points, dtype, one_a_group, f"{name}/zero_point")
+            weight = ops.elementwise("Subtract", weight, ops.convert(points, "f16"))
+        if stored.scales:
+            scales = self._constant(stored.scales, "f16", one_a_group, f"{name}/scale")
+            weight = ops.elementwise("Multiply", weight, scales)
+        if grouped:
+            weight = ops.reshape(weight, shape)
+        return ops.convert(weight, "f32")
+
+    def _constant(self, span: Span, dtype: str, shape: Shape, name: str) -> Value:
+        return self._ops.graph.stored(dtype, shape, span.offset, span.size, name)
+
+
+def code_type(precision: Precision) -> str:
+    """Element type of the codes: unsigned where a zero point makes them so."""
+    return f"{'i' if precision.symmetric else 'u'}{precision.bits}"

@@ -1,0 +1,62 @@
+"""Memory does not follow the model: the same peak for two layers as for eight."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qdeploy.exporters.native import memory, stream
+from tests.support.checkpoints import MOE, shape_of_0_6b, write_checkpoint
+from tests.support.native import resolve
+from tests.support.tiny import DENSE
+
+WIDE = DENSE | {"hidden_size": 1024, "intermediate_size": 2560, "num_hidden_layers": 2}
+"""A layer's weights are 44 MB as float32: more than a block, so that keeping one would show."""
+SHAPES: dict[str, dict[str, Any]] = {
+    "0.6B": shape_of_0_6b(),
+    "32B": shape_of_0_6b() | {
+        "hidden_size": 5120, "intermediate_size": 25600, "num_hidden_layers": 64,
+        "num_attention_heads": 64, "tie_word_embeddings": False,
+    },
+    "235B-A22B": shape_of_0_6b() | MOE | {
+        "hidden_size": 4096, "num_hidden_layers": 94, "num_attention_heads": 64,
+        "num_key_value_heads": 4, "num_experts": 128, "num_experts_per_tok": 8,
+        "moe_intermediate_size": 1536, "tie_word_embeddings": False,
+    },
+}  # fmt: skip
+SLACK = 24 * 2**20
+"""Threads do not always hold the same number of blocks at once."""
+
+
+def peak(source: Path, place: Path) -> int:
+    """Peak of anonymous memory, in bytes, of the process that exports this."""
+    command = [sys.executable, "-m", "tests.support.exporting", str(source), str(place), "0"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found: int = json.loads(done.stdout)["peak"]
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells anonymous memory apart")
+def test_eight_layers_take_no_more_than_two_nor_than_predicted(
+    made: Callable[..., Path], tmp_path: Path
+) -> None:
+    two, eight = made(WIDE), made(WIDE | {"num_hidden_layers": 8})
+    few, many = peak(two, tmp_path / "few"), peak(eight, tmp_path / "many")
+    assert many < few + SLACK
+    assert many < memory.peak_bytes(resolve(eight))
+
+
+@pytest.mark.parametrize("config", SHAPES.values(), ids=SHAPES.keys())
+def test_every_published_shape_is_predicted_to_fit(
+    config: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "threads", lambda: stream.MOST_THREADS)
+    made = resolve(write_checkpoint(tmp_path / "it", config))
+    assert memory.peak_bytes(made) < 1_500_000_000
