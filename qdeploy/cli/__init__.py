@@ -1,0 +1,97 @@
+"""The command line. Each command is a module of this package, imported when it is called.
+
+Text and JSON results go to stdout, everything else to stderr. Errors become one message and an
+exit code here, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+import click
+
+from qdeploy.errors import QdeployError
+
+COMMANDS = {
+    "export": "Turn a Qwen3 checkpoint into a bundle for a target.",
+    "run": "Answer a prompt, or chat, from a bundle or a model.",
+    "plan": "Show what an export would make: precisions, sizes, memory.",
+    "targets": "List targets, the backends that serve them and the devices found.",
+    "profiles": "List the profiles, or show one.",
+    "verify": "Check every file of a bundle against its manifest.",
+    "cache": "List or clear the bundles that `run` made by itself.",
+}
+INTERRUPTED = 130
+"""128 + SIGINT, as shells report it."""
+
+
+class _Lazy(click.Group):
+    """Knows every command's name and one line of help; imports a command only to run it."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"qdeploy.cli.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+def _print_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        click.echo(f"qdeploy {version('qdeploy')}")
+        ctx.exit()
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.option(
+    "--version", is_flag=True, callback=_print_version, expose_value=False, is_eager=True,
+    help="Show the version.",
+)  # fmt: skip
+@click.pass_context
+def app(ctx: click.Context, debug: bool) -> None:
+    """One Qwen3 checkpoint on many kinds of hardware: export, run, and prove where it ran."""
+    ctx.obj = {"debug": debug}
+
+
+def run_cli(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code; the only place where errors are printed."""
+    debug = "--debug" in arguments
+    try:
+        code = app.main(args=list(arguments), prog_name="qdeploy", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # the reader of stdout is gone; keep the interpreter from failing again at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except QdeployError as error:
+        if debug:
+            traceback.print_exc()
+        click.echo(f"error: {error}", err=True)
+        return error.exit_code
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        else:
+            hint = "qdeploy --debug ... shows where"
+            click.echo(f"internal error: {type(error).__name__}: {error}\n  {hint}", err=True)
+        return 1
+    return code if isinstance(code, int) else 0

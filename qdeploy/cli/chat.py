@@ -1,0 +1,67 @@
+"""A chat on the terminal. Ctrl-C stops the answer, not the program."""
+
+from __future__ import annotations
+
+import contextlib
+
+import click
+
+from qdeploy.cli import answer
+from qdeploy.errors import PromptError
+from qdeploy.generate import Settings
+from qdeploy.interface import Session
+from qdeploy.run import Choice, describe
+from qdeploy.tokenizer import Tokenizer
+
+HELP = "/exit leaves, /clear forgets the conversation, Ctrl-C stops an answer"
+
+
+def loop(session: Session, tokenizer: Tokenizer, settings: Settings, choice: Choice) -> None:
+    """Read turns until /exit or the end of input, with the conversation so far as context.
+
+    Only answers go into the history: Qwen3 is trained on chats without earlier thinking.
+    """
+    with contextlib.suppress(ImportError):  # line editing and history, where Python has it
+        import readline  # noqa: F401
+    click.secho(f"{describe(choice)}. {HELP}", dim=True, err=True)
+    messages: list[dict[str, str]] = []
+    while True:
+        try:
+            text = input("> ").strip()
+        except EOFError:
+            click.echo(err=True)
+            return
+        except KeyboardInterrupt:
+            click.secho(f"\n{HELP}", dim=True, err=True)
+            continue
+        if text == "/exit":
+            return
+        if text == "/clear":
+            messages.clear()
+        elif text.startswith("/") and text not in ("/think", "/no_think"):
+            click.secho(HELP, dim=True, err=True)
+        elif text:
+            _turn(session, tokenizer, messages, text, settings, choice)
+
+
+def _turn(
+    session: Session,
+    tokenizer: Tokenizer,
+    messages: list[dict[str, str]],
+    text: str,
+    settings: Settings,
+    choice: Choice,
+) -> None:
+    """Answer one turn; a turn that was stopped or did not fit leaves no trace in the history."""
+    messages.append({"role": "user", "content": text})
+    try:
+        generation = answer.stream(session, tokenizer, messages, settings)
+    except KeyboardInterrupt:
+        messages.pop()
+        click.secho("\nstopped", dim=True, err=True)
+    except PromptError as error:
+        messages.pop()
+        click.echo(f"error: {error}\n  /clear forgets the conversation", err=True)
+    else:
+        messages.append({"role": "assistant", "content": generation.text})
+        answer.statistics(generation, choice, session)

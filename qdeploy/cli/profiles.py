@@ -1,0 +1,40 @@
+"""`qdeploy profiles`."""
+
+from __future__ import annotations
+
+import click
+
+from qdeploy.cli import output
+
+
+@click.group("profiles", invoke_without_command=True)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.pass_context
+def command(ctx: click.Context, as_json: bool) -> None:
+    """List the profiles that ship with qdeploy; `show` prints one."""
+    if ctx.invoked_subcommand:
+        return
+    from qdeploy import profile
+
+    found = [profile.load(name) for name in profile.names()]
+    if as_json:
+        output.write_json({"profiles": [p.model_dump(mode="json", by_alias=True) for p in found]})
+        return
+    table = output.table("profile", "target", "format", "linear weights", "why")
+    for p in found:
+        table.add_row(p.name, p.target, p.format, str(p.weights.linear), p.why)
+    output.console().print(table)
+
+
+@command.command("show")
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def show(name: str, as_json: bool) -> None:
+    """Print the profile NAME, ready to be copied and changed."""
+    from qdeploy import profile
+
+    loaded = profile.load(name)
+    if as_json:
+        output.write_json(loaded.model_dump(mode="json", by_alias=True))
+    else:
+        click.echo(profile.source(name), nl=False)

@@ -1,0 +1,26 @@
+"""`qdeploy verify`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from qdeploy.cli import output
+
+
+@click.command("verify")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(bundle: Path, as_json: bool) -> None:
+    """Hash every file of BUNDLE and compare with its manifest; exit 4 where they differ."""
+    from qdeploy.bundle import open_bundle
+
+    opened = open_bundle(bundle, full=True)
+    files = len(opened.manifest.files)
+    if as_json:
+        output.write_json(
+            {"ok": True, "files": files, "bytes": opened.nbytes, "digest": opened.digest}
+        )
+    else:
+        click.echo(f"{bundle}: {files} files, {output.size(opened.nbytes)}, all as in the manifest")

@@ -1,0 +1,77 @@
+"""Fixtures: the real command, and bundles that it can run without any runtime."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.support.bundles import profile_text, scripted_bundle
+from tests.support.checkpoints import write_checkpoint
+from tests.support.command import Command, QuickCommand
+from tests.support.plugins import SCRIPTED, write_distribution
+from tests.support.real import qdeploy as real_qdeploy
+
+ANSWER = "<think>\nTwo and two.\n</think>\n\n4 汉🚀"
+
+
+@pytest.fixture(scope="session")
+def plugins(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("plugins")
+    write_distribution(folder, "scripted", SCRIPTED)
+    return folder
+
+
+@pytest.fixture
+def qdeploy(tmp_path: Path, plugins: Path) -> Command:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    return Command(folder, plugins)
+
+
+@pytest.fixture
+def quick(qdeploy: Command) -> QuickCommand:
+    return QuickCommand(qdeploy.folder, qdeploy.plugins)
+
+
+@pytest.fixture
+def here(qdeploy: Command) -> Path:
+    """The command's working directory."""
+    return qdeploy.folder
+
+
+@pytest.fixture(scope="session")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle for the scripted target, to be left as it is."""
+    return scripted_bundle(tmp_path_factory.mktemp("pristine") / "bundle", answer=ANSWER).path
+
+
+@pytest.fixture
+def bundle(pristine: Path, here: Path) -> Path:
+    """A bundle that a test may spoil."""
+    return Path(shutil.copytree(pristine, here / "bundle"))
+
+
+@pytest.fixture
+def model(here: Path) -> Path:
+    """A small checkpoint that a test may spoil."""
+    return write_checkpoint(here / "model")
+
+
+@pytest.fixture
+def scripted_toml(here: Path) -> Path:
+    """A profile for the scripted target."""
+    file = here / "scripted.toml"
+    file.write_text(profile_text(answer=ANSWER), encoding="utf-8")
+    return file
+
+
+@pytest.fixture(scope="session")
+def nano_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """qwen3-nano, exported by the real command for the CPU at int4."""
+    folder = tmp_path_factory.mktemp("real") / "nano"
+    done = real_qdeploy("export", "qwen3-nano", "--target", "intel-cpu", "-o", str(folder))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    return folder
