@@ -1,0 +1,128 @@
+"""Fixtures of the suite: one export a profile and model, one open session a flow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from qdeploy import run
+from qdeploy.bundle import Bundle
+from qdeploy.errors import TargetUnavailable
+from qdeploy.export import export
+from qdeploy.generate import Generation, Settings
+from qdeploy.interface import Device, Progress, Request, Sampling, Session, Token
+from qdeploy.run import Choice
+from qdeploy.tokenizer import Tokenizer
+from tests.conformance.flows import REQUIRED, Flow, all_flows, device_of, exporter_of, plan_of
+
+GREEDY = Sampling()
+
+
+class Quiet(Progress):
+    def begin(self, total_bytes: int) -> None: ...
+    def stage(self, title: str) -> None: ...
+    def written(self, total_bytes: int) -> None: ...
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A flow's bundle, open on its device."""
+
+    flow: Flow
+    bundle: Bundle
+    device: Device
+    session: Session
+    tokenizer: Tokenizer
+
+    def ask(
+        self, question: str, *, history: Sequence[dict[str, str]] = (), **settings: object
+    ) -> Generation:
+        """Answer a question to the end; greedy unless the settings say otherwise."""
+        chosen = Settings(**{"sampling": GREEDY, "max_new_tokens": 400} | settings)  # type: ignore[arg-type]
+        messages = [*history, {"role": "user", "content": question}]
+        generation = Generation(self.session, self.tokenizer, messages, chosen)
+        for _ in generation:
+            pass
+        return generation
+
+    def continue_(
+        self,
+        text: str,
+        new_tokens: int,
+        *,
+        sampling: Sampling = GREEDY,
+        stop_ids: frozenset[int] = frozenset(),
+    ) -> list[Token]:
+        """Tokens that follow the ids of *text*, without a chat template."""
+        prompt = tuple(self.tokenizer.encode(text))
+        return list(self.session.generate(Request(prompt, new_tokens, sampling, stop_ids)))
+
+
+@pytest.fixture(scope="session")
+def bundle_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Flow], Bundle]:
+    """Export a flow's model once for each profile."""
+    made: dict[tuple[str, str], Bundle] = {}
+    root = tmp_path_factory.mktemp("bundles")
+
+    def get(flow: Flow) -> Bundle:
+        key = (flow.model, flow.profile)
+        if key not in made:
+            resolved = plan_of(flow)
+            folder = root / f"{flow.model}-{Path(flow.profile).stem}"
+            made[key] = export(resolved, exporter_of(resolved), folder, Quiet(), force=False)
+        return made[key]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def open_flow(
+    bundle_of: Callable[[Flow], Bundle], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[Flow], Loaded]:
+    """Open a flow, or skip the test with the reason why its target is absent here."""
+    cache = tmp_path_factory.mktemp("cache")
+
+    def get(flow: Flow) -> Loaded:
+        try:
+            device = device_of(flow)
+            bundle = bundle_of(flow)
+        except TargetUnavailable as error:
+            if flow.target in REQUIRED:
+                raise
+            pytest.skip(f"{flow.target}: {error.reason}")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("QDEPLOY_CACHE_DIR", str(cache))
+            choice = run.choose(
+                bundle, target=flow.target, backend=flow.backend, simulate=flow.simulate
+            )
+            session = run.load(bundle, choice)
+        return Loaded(flow, bundle, device, session, Tokenizer(bundle.path))
+
+    return get
+
+
+@pytest.fixture(scope="session", params=all_flows(), ids=lambda flow: flow.id)
+def flow(request: pytest.FixtureRequest) -> Flow:
+    chosen: Flow = request.param
+    return chosen
+
+
+@pytest.fixture(scope="session")
+def loaded(flow: Flow, open_flow: Callable[[Flow], Loaded]) -> Iterator[Loaded]:
+    """The flow's session, shared by all of its tests."""
+    opened = open_flow(flow)
+    with opened.session:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def choice(loaded: Loaded) -> Choice:
+    return run.choose(
+        loaded.bundle,
+        target=loaded.flow.target,
+        backend=loaded.flow.backend,
+        simulate=loaded.flow.simulate,
+    )

@@ -1,0 +1,88 @@
+"""What the suite runs over: every backend of the registry, on every target that it serves, with
+every profile that fits, for both embedded models. Nothing here names a backend.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from qdeploy import hub, models, plan, profile, registry
+from qdeploy.interface import Device, Exporter
+from qdeploy.plan import Plan
+from qdeploy.profile import Profile
+
+FLOAT_PROFILES = Path(__file__).parent / "profiles"
+REQUIRED = tuple(filter(None, os.environ.get("QDEPLOY_REQUIRE", "").split(",")))
+"""Targets whose absence is a failure, for runners that have the hardware."""
+
+
+@dataclass(frozen=True)
+class Flow:
+    """One row of the matrix: a model, stored as a profile says, on a target of a backend.
+
+    Attributes:
+        profile: a shipped profile's name, or the path of a float one.
+        simulate: runs on the target's stand-in.
+    """
+
+    model: str
+    backend: str
+    target: str
+    profile: str
+    simulate: bool = False
+
+    @property
+    def id(self) -> str:
+        where = f"{self.target}~simulated" if self.simulate else self.target
+        return f"{self.backend}-{where}-{Path(self.profile).stem}-{self.model}"
+
+    @property
+    def is_float(self) -> bool:
+        return self.load_profile().weights.linear.dtype == "fp16"
+
+    def load_profile(self) -> Profile:
+        return profile.load(self.profile)
+
+
+def all_flows() -> list[Flow]:
+    """Every row that registry and profiles span and whose backend has no reason against it.
+
+    Rows on stand-ins come last.
+    """
+    names = [*profile.names(), *map(str, sorted(FLOAT_PROFILES.glob("*.toml")))]
+    loaded = {name: profile.load(name) for name in names}
+    flows = [
+        Flow(model, backend.name, target.name, name, simulate)
+        for simulate in (False, True)
+        for backend in registry.backends().values()
+        for target in backend.targets
+        if not simulate or target.name in backend.simulates
+        for name, p in loaded.items()
+        if p.target == target.name and p.format in backend.formats
+        for model in models.EMBEDDED
+    ]
+    return [f for f in flows if registry.backend(f.backend).why_not(plan_of(f)) is None]
+
+
+def plan_of(flow: Flow) -> Plan:
+    """The flow's plan, made from the embedded checkpoint's config and headers."""
+    target = registry.target(flow.target)
+    return plan.make(hub.resolve(flow.model), flow.load_profile(), target)
+
+
+def exporter_of(resolved: Plan) -> Exporter:
+    """The first exporter of the registry that can carry out this plan."""
+    able = (e for e in registry.exporters().values() if resolved.format in e.formats)
+    return next(e for e in able if e.why_not(resolved) is None)
+
+
+def device_of(flow: Flow) -> Device:
+    """The flow's device here.
+
+    Raises:
+        TargetUnavailable: it is absent.
+    """
+    target = registry.target(flow.target)
+    return registry.backend(flow.backend).devices(target, simulate=flow.simulate)[0]

@@ -1,0 +1,89 @@
+"""What any session does with tokens, on whatever it runs."""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing
+
+import pytest
+
+from qdeploy.errors import PromptError
+from qdeploy.interface import Request, Sampling
+from tests.conformance.conftest import Loaded
+
+PROMPT = "<|im_start|>user\nWhat is 17 + 25?<|im_end|>\n<|im_start|>assistant\n"
+WARM = Sampling(temperature=1.0, top_p=0.95, top_k=20)
+
+
+def ids(loaded: Loaded, count: int, **kw: object) -> list[int]:
+    return [t.id for t in loaded.continue_(PROMPT, count, **kw)]  # type: ignore[arg-type]
+
+
+def test_greedy_is_deterministic(loaded: Loaded) -> None:
+    assert ids(loaded, 24) == ids(loaded, 24)
+
+
+@pytest.mark.parametrize("seed", [0, 7])
+def test_sampling_is_deterministic_under_a_seed(loaded: Loaded, seed: int) -> None:
+    sampling = Sampling(temperature=1.0, top_p=0.95, top_k=20, seed=seed)
+    assert ids(loaded, 24, sampling=sampling) == ids(loaded, 24, sampling=sampling)
+
+
+def test_seeds_matter_where_the_model_is_unsure(loaded: Loaded) -> None:
+    hot = [Sampling(temperature=5.0, seed=seed) for seed in range(4)]
+    assert len({tuple(ids(loaded, 12, sampling=s)) for s in hot}) > 1
+
+
+def test_makes_as_many_tokens_as_asked(loaded: Loaded) -> None:
+    assert len(ids(loaded, 9)) == 9
+    assert len(ids(loaded, 1)) == 1
+
+
+def test_a_stop_token_ends_the_stream_and_is_its_last(loaded: Loaded) -> None:
+    free = ids(loaded, 24)
+    stop = free[7]
+    expected = free[: free.index(stop) + 1]
+    assert ids(loaded, 24, stop_ids=frozenset({stop})) == expected
+
+
+def test_without_stop_tokens_nothing_ends_early(loaded: Loaded) -> None:
+    count = 200
+    made = ids(loaded, count)
+    assert len(made) == count
+    assert loaded.tokenizer.stop_ids & set(made), "the model never ended its answer in 200 tokens"
+
+
+def test_timestamps_rise_while_tokens_are_made(loaded: Loaded) -> None:
+    before = time.perf_counter()
+    stamps = [t.timestamp for t in loaded.continue_(PROMPT, 12)]
+    assert [before, *stamps] == sorted([before, *stamps])
+    assert stamps[-1] > stamps[0], "tokens came all at once, so were not streamed"
+
+
+def test_closing_early_stops_the_runtime_and_leaves_the_session_usable(loaded: Loaded) -> None:
+    expected = ids(loaded, 8)
+    prompt = tuple(loaded.tokenizer.encode(PROMPT))
+    room = loaded.session.context - len(prompt)
+    with closing(loaded.session.generate(Request(prompt, room))) as stream:
+        first = [next(stream).id for _ in range(3)]
+    assert first == expected[:3]
+    assert ids(loaded, 8) == expected
+
+
+def test_an_unstarted_stream_can_be_closed(loaded: Loaded) -> None:
+    loaded.session.generate(Request(tuple(loaded.tokenizer.encode(PROMPT)), 5)).close()
+    assert len(ids(loaded, 2)) == 2
+
+
+def test_a_prompt_that_leaves_no_room_is_refused_before_any_work(loaded: Loaded) -> None:
+    too_long = tuple([loaded.tokenizer.encode("a")[0]] * loaded.session.context)
+    with pytest.raises(PromptError, match=str(len(too_long))):
+        next(loaded.session.generate(Request(too_long, 5)))
+
+
+def test_a_shared_prefix_does_not_change_the_answer(loaded: Loaded) -> None:
+    """Sessions may keep the cache of earlier prompts; the answer must not show it."""
+    other = PROMPT.replace("25", "26")
+    expected = ids(loaded, 12)
+    loaded.continue_(other, 12)
+    assert ids(loaded, 12) == expected

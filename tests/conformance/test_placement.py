@@ -1,0 +1,30 @@
+"""Where the work ran, and that a session gives its device back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from qdeploy.targets import Evidence
+from tests.conformance.conftest import Loaded
+from tests.conformance.flows import Flow
+
+
+def test_the_placement_is_what_was_asked_for(loaded: Loaded) -> None:
+    placement = loaded.session.placement()
+    expected = Evidence.SIMULATED if loaded.flow.simulate else Evidence.DEVICE
+    assert placement.evidence is expected
+    assert placement.devices
+    assert placement.proof
+    if expected is Evidence.DEVICE:
+        assert placement.devices == (loaded.device.id,)
+
+
+def test_a_stand_in_says_so_in_its_name(loaded: Loaded) -> None:
+    says = "simulated" in loaded.device.name.lower()
+    assert says == loaded.flow.simulate
+
+
+def test_closing_twice_is_harmless(flow: Flow, open_flow: Callable[[Flow], Loaded]) -> None:
+    session = open_flow(flow).session
+    session.close()
+    session.close()

@@ -1,0 +1,70 @@
+"""Plans and bundles of the scripted runtime, from checkpoints without weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from qdeploy import checkpoint, plan, profile
+from qdeploy.bundle import MANIFEST, Bundle
+from qdeploy.export import export
+from qdeploy.interface import Progress
+from qdeploy.plan import Plan
+from tests.support.checkpoints import SMALL, write_checkpoint
+from tests.support.scripted import HERE, ScriptedExporter
+
+PROFILE = """\
+schema = 1
+target = "{target}"
+format = "safetensors"
+why = "For tests."
+
+[weights.linear]
+dtype = "fp16"
+
+[kv_cache]
+dtype = "fp16"
+
+[runtime.properties]
+"""
+
+
+class Quiet(Progress):
+    def begin(self, total_bytes: int) -> None: ...
+    def stage(self, title: str) -> None: ...
+    def written(self, total_bytes: int) -> None: ...
+
+
+def profile_text(target: str = HERE.name, **script: Any) -> str:
+    """A profile in TOML whose runtime properties are the script of the scripted runtime."""
+    return PROFILE.format(target=target) + "".join(
+        f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in script.items()
+    )
+
+
+def scripted_plan(
+    folder: Path, config: Mapping[str, Any] = SMALL, *, name: str = "made-up", **script: Any
+) -> Plan:
+    """Plan the checkpoint that is in *folder*, or made there, for the scripted runtime."""
+    if not folder.exists():
+        write_checkpoint(folder, config)
+    found = checkpoint.read(folder, name=name)
+    written = profile.parse(profile_text(**script), "scripted", where="a test")
+    return plan.make(found, written, HERE)
+
+
+def scripted_bundle(place: Path, model: Path | None = None, **script: Any) -> Bundle:
+    """Export a checkpoint, made beside it where none is given, to *place*."""
+    resolved = scripted_plan(model or place.with_name(f"{place.name}-checkpoint"), **script)
+    return export(resolved, ScriptedExporter(), place, Quiet(), force=False)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    return found
+
+
+def write_manifest(folder: Path, content: object) -> None:
+    (folder / MANIFEST).write_text(json.dumps(content), encoding="utf-8")

@@ -1,0 +1,117 @@
+"""The real command, in a process and an environment of its own."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qdeploy.cli import run_cli
+from tests.support.plugins import registry_of
+
+ROOT = Path(__file__).parents[2]
+NO_HUB = "http://127.0.0.1:9"
+"""The discard port: nothing answers there, at once."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a command ended."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """The one JSON object on stdout; anything besides it fails."""
+        found = json.loads(self.stdout)
+        assert isinstance(found, dict)
+        return found
+
+    def fails(self, code: int, *says: str) -> None:
+        """Check that it failed with one readable message and nothing on stdout."""
+        assert self.code == code, self.stderr
+        assert self.stdout == ""
+        found = " ".join(self.stderr.split())  # the terminal's line breaks are not the message's
+        for unreadable in ("Traceback", "internal error"):
+            assert unreadable not in found
+        for words in says:
+            assert words in found, f"{words!r} is not in {found!r}"
+
+
+@dataclass(frozen=True)
+class Command:
+    """`qdeploy` with the scripted plugins, an empty home and no hub.
+
+    Attributes:
+        folder: the working directory, also for relative paths in arguments.
+        plugins: folder with the plugins' distribution.
+    """
+
+    folder: Path
+    plugins: Path
+
+    def environment(self, **changes: str) -> Mapping[str, str]:
+        home = str(self.folder.parent / "home")
+        return os.environ | {
+            "HOME": home, "USERPROFILE": home, "HF_HOME": f"{home}/hf", "HF_ENDPOINT": NO_HUB,
+            "QDEPLOY_CACHE_DIR": f"{home}/cache", "PYTHONIOENCODING": "utf-8", "TERM": "xterm",
+            "PYTHONPATH": os.pathsep.join([str(self.plugins), str(ROOT)]),
+        } | changes  # fmt: skip
+
+    def line(self, *arguments: str | Path) -> list[str]:
+        return [sys.executable, "-m", "qdeploy", *map(str, arguments)]
+
+    def start(self, *arguments: str | Path, **environment: str) -> subprocess.Popen[str]:
+        """Begin a command, to be interrupted."""
+        return subprocess.Popen(
+            self.line(*arguments), cwd=self.folder, env=self.environment(**environment),
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True, encoding="utf-8",
+        )  # fmt: skip
+
+    def __call__(
+        self, *arguments: str | Path, stdin: str | bytes = "", **environment: str
+    ) -> Result:
+        given = stdin.encode() if isinstance(stdin, str) else stdin
+        done = subprocess.run(
+            self.line(*arguments), cwd=self.folder, env=self.environment(**environment),
+            input=given, capture_output=True, timeout=100, check=False,
+        )  # fmt: skip
+        return Result(done.returncode, *(_text(out) for out in (done.stdout, done.stderr)))
+
+
+class QuickCommand(Command):
+    """The same without a new process, for the many ways to be refused."""
+
+    def __call__(
+        self, *arguments: str | Path, stdin: str | bytes = "", **environment: str
+    ) -> Result:
+        given = stdin.encode() if isinstance(stdin, str) else stdin
+        out, err = io.StringIO(), io.StringIO()
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            redirect_stdout(out),
+            redirect_stderr(err),
+            registry_of(self.plugins),
+        ):
+            patch.chdir(self.folder)
+            for name, value in self.environment(**environment).items():
+                patch.setenv(name, value)
+            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given), encoding="utf-8"))
+            code = run_cli([str(argument) for argument in arguments])
+        return Result(code, out.getvalue(), err.getvalue())
+
+
+def _text(output: bytes) -> str:
+    return output.decode("utf-8", "replace").replace("\r\n", "\n")

@@ -1,0 +1,73 @@
+"""Exports a checkpoint in a process of its own, to be killed or measured.
+
+    python -m tests.support.exporting CHECKPOINT DESTINATION STEP
+
+At the STEP-th block of weights the process kills itself, if STEP is not 0. Prints the blocks that
+it wrote, its peak of anonymous memory in bytes, and the packages that it imported.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from qdeploy import checkpoint, plan, profile
+from qdeploy.export import export
+from qdeploy.exporters.native import NativeExporter, stream
+from qdeploy.targets import INTEL_CPU
+from tests.support.bundles import Quiet
+
+JOURNAL_BYTES = 200_000
+"""The journal is written every so many bytes: real models are a thousand times as large."""
+
+
+class Counting(Quiet):
+    """Counts blocks, and ends the process at one of them as a power cut would."""
+
+    def __init__(self, step: int) -> None:
+        self.step, self.blocks = step, 0
+
+    def written(self, total_bytes: int) -> None:
+        self.blocks += 1
+        if self.blocks == self.step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Peak:
+    """The largest anonymous memory of this process that was seen while it ran."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self._over = threading.Event()
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def stop(self) -> int:
+        self._over.set()
+        return self.bytes
+
+    def _watch(self) -> None:
+        while not self._over.wait(0.005):
+            status = Path("/proc/self/status").read_text()
+            line = next(x for x in status.splitlines() if x.startswith("RssAnon"))
+            self.bytes = max(self.bytes, int(line.split()[1]) * 1024)
+
+
+def main(source: Path, destination: Path, step: int) -> None:
+    stream.SAFE_AFTER_BYTES = JOURNAL_BYTES
+    made = plan.make(checkpoint.read(source), profile.load("intel-cpu-int4"), INTEL_CPU)
+    progress, peak = Counting(step), Peak() if sys.platform == "linux" else None
+    export(made, NativeExporter(), destination, progress, force=False)
+    said = {
+        "blocks": progress.blocks,
+        "peak": peak.stop() if peak else 0,
+        "imported": sorted({name.partition(".")[0] for name in sys.modules}),
+    }
+    print(json.dumps(said))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))

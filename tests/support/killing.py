@@ -1,0 +1,76 @@
+"""Replaces a folder and is killed on the way: once at every step that Python's audit hooks see.
+
+    python killing.py ROOT fresh|swap|aside
+
+`fresh` has no old folder to replace, `swap` exchanges the two in one step where the system can, and
+`aside` takes the two renames of the systems that cannot. Prints a JSON line for each step.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from qdeploy import atomic
+
+NAMES = ("weights", "marker")
+
+
+def replace(destination: Path, content: str) -> None:
+    atomic.check_output(destination, force=True, marker="marker")
+    with atomic.appearing(destination) as folder:
+        for name in NAMES:
+            (folder / name).write_text(content)
+
+
+def killed_at(step: int, destination: Path) -> bool:
+    """Replace *destination* in a child that dies at its n-th step; False if it had fewer."""
+    child = os.fork()
+    if child == 0:
+        steps = itertools.count(1)
+
+        def kill(*_: Any) -> None:
+            if next(steps) == step:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(kill)
+        replace(destination, "new")
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+
+
+def state(folder: Path) -> str:
+    """`old`, `new` or `absent` if it is all of it; what is there otherwise."""
+    if not folder.exists():
+        return "absent"
+    found = {p.name: p.read_text() for p in folder.iterdir()}
+    whole = next((c for c in ("old", "new") if found == dict.fromkeys(NAMES, c)), None)
+    return whole or repr(found)
+
+
+def main(root: Path, mode: str) -> None:
+    if mode == "aside":
+        atomic._exchange = lambda one, other: False
+    for step in itertools.count(1):
+        destination = root / str(step) / "out"
+        destination.parent.mkdir()
+        if mode != "fresh":
+            replace(destination, "old")
+        killed = killed_at(step, destination)
+        at_once = state(destination)
+        atomic.check_output(destination, force=True, marker="marker")
+        afterwards = state(destination)
+        replace(destination, "new")
+        left = sorted(p.name for p in destination.parent.iterdir())
+        print(json.dumps({"at_once": at_once, "afterwards": afterwards, "left": left}))
+        if not killed:
+            return
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2])

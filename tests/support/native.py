@@ -1,0 +1,48 @@
+"""Plans and exports of tiny models in the OpenVINO format, without a manifest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from qdeploy import checkpoint, plan, profile
+from qdeploy.exporters.native import NativeExporter
+from qdeploy.plan import Plan
+from qdeploy.targets import INTEL_CPU
+from tests.support.bundles import Quiet
+
+PROFILE = """\
+schema = 1
+target = "intel-cpu"
+format = "openvino"
+why = "For tests."
+[weights]
+linear = {linear}
+embedding = {embedding}
+lm_head = {embedding}
+[kv_cache]
+dtype = "fp32"
+"""
+FLOAT = '{ dtype = "fp16" }'
+
+
+def resolve(
+    folder: Path,
+    *,
+    linear: str = FLOAT,
+    embedding: str = FLOAT,
+    context: int | None = None,
+    adapter: Path | None = None,
+) -> Plan:
+    """Plan the checkpoint in *folder*; precisions are TOML tables."""
+    text = PROFILE.format(linear=linear, embedding=embedding)
+    chosen = profile.parse(text, "made-up", where="a test")
+    found = checkpoint.read(folder)
+    return plan.make(found, chosen, INTEL_CPU, context=context, adapter=adapter)
+
+
+def export(resolved: Plan, folder: Path) -> Path:
+    """Export into *folder*, without a manifest, and return it."""
+    folder.mkdir()
+    assert NativeExporter().why_not(resolved) is None
+    NativeExporter().export(resolved, folder, Quiet())
+    return folder

@@ -1,0 +1,144 @@
+"""A runtime and an exporter that follow a script, so that the core can be driven without either.
+
+In a unit test a `ScriptedSession` is given its tokens. For the real command, `ScriptedBackend` and
+`ScriptedExporter` are a plugin whose script stands in the profile's runtime properties:
+
+    answer = "text"     what every request is answered with, then a stop token
+    delay = 0.1         seconds before each token
+    export = "hang"     write half of a file and wait; "full", "crash" and "bug" fail instead
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Generator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qdeploy.bundle import Bundle
+from qdeploy.errors import ExportFailed, TargetUnavailable
+from qdeploy.interface import (
+    Backend,
+    Device,
+    Exporter,
+    LoadOptions,
+    Placement,
+    Progress,
+    Request,
+    Session,
+    Token,
+)
+from qdeploy.plan import Plan
+from qdeploy.targets import Evidence, Target
+from qdeploy.tokenizer import Tokenizer
+
+HERE = Target("scripted", "a script", "cpu")
+NOT_HERE = Target("unscripted", "a script nobody wrote", "npu")
+WEIGHTS = "scripted.bin"
+
+
+class ScriptedSession(Session):
+    """Answers each request with the next of *answers*; the last one answers all that follow.
+
+    Attributes:
+        requests: every request, in order.
+        closed_early: number of requests that were closed before their last token.
+    """
+
+    def __init__(
+        self,
+        *answers: Sequence[int],
+        context: int = 4096,
+        delay: float = 0.0,
+        evidence: Evidence = Evidence.DEVICE,
+    ) -> None:
+        self._answers, self._context, self._delay = answers, context, delay
+        self._evidence = evidence
+        self.requests: list[Request] = []
+        self.closed_early = 0
+        self.closed = False
+
+    @property
+    def context(self) -> int:
+        return self._context
+
+    def generate(self, request: Request) -> Generator[Token, None, None]:
+        answer = self._answers[min(len(self.requests), len(self._answers) - 1)]
+        self.requests.append(request)
+        for token in answer[: request.max_new_tokens]:
+            time.sleep(self._delay)
+            last = token in request.stop_ids
+            try:
+                yield Token(token, time.perf_counter())
+            except GeneratorExit:
+                self.closed_early += not last
+                raise
+            if last:
+                return
+
+    def score(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
+        return np.zeros((len(token_ids), 1), np.float32)
+
+    def placement(self) -> Placement:
+        return Placement(("SCRIPT",), self._evidence, "it was written down")
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class ScriptedBackend(Backend):
+    name, formats, targets = "scripted", ("safetensors",), (HERE, NOT_HERE)
+    simulates = frozenset({NOT_HERE.name})
+
+    def devices(self, target: Target, *, simulate: bool = False) -> list[Device]:
+        if simulate:
+            stand_in = "a script (stand-in)"
+            return [Device("SIM", stand_in, target.name, evidence=Evidence.SIMULATED)]
+        if target == NOT_HERE:
+            raise TargetUnavailable("nobody wrote it", "pip install 'script[writer]'")
+        return [Device(f"SCRIPT:{i}", f"script {i}", target.name, 2**30) for i in range(2)]
+
+    def why_not(self, plan: Plan) -> str | None:
+        return None
+
+    def load(self, bundle: Bundle, device: Device, options: LoadOptions) -> Session:
+        script = bundle.manifest.profile.runtime.properties
+        tokenizer = Tokenizer(bundle.path)
+        answer = tokenizer.encode(str(script.get("answer", "")))
+        return ScriptedSession(
+            [*answer, min(tokenizer.stop_ids)],
+            context=options.context or bundle.manifest.model.context_length,
+            delay=float(script.get("delay", 0)),
+            evidence=device.evidence,
+        )
+
+
+class ScriptedExporter(Exporter):
+    name, formats = "scripted", ("safetensors",)
+
+    def why_not(self, plan: Plan) -> str | None:
+        return "the script forbids it" if plan.linear.dtype == "nf4" else None
+
+    def peak_memory_bytes(self, plan: Plan) -> int:
+        return 2**20
+
+    def export(self, plan: Plan, folder: Path, progress: Progress) -> None:
+        progress.stage("following the script")
+        script = plan.profile.runtime.properties
+        file = folder / WEIGHTS
+        file.write_bytes(b"half")
+        match script.get("export"):
+            case "hang":
+                time.sleep(600)
+            case "full":
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            case "crash":
+                raise ExportFailed("the script ends badly")
+            case "bug":
+                raise ZeroDivisionError("nobody thought of that")
+        file.write_bytes(b"half and half")
+        progress.written(file.stat().st_size)

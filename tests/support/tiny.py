@@ -1,0 +1,67 @@
+"""Checkpoints of any shape with random weights: small enough to export and to compute in NumPy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tests.support.checkpoints import MOE, SMALL, header, shapes, write_header, write_sidecars
+
+DENSE: dict[str, Any] = SMALL | {
+    "hidden_size": 96, "intermediate_size": 160, "head_dim": 32, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "num_hidden_layers": 3, "rms_norm_eps": 1e-6,
+}  # fmt: skip
+SPARSE: dict[str, Any] = DENSE | MOE | {
+    "tie_word_embeddings": False, "norm_topk_prob": True, "moe_intermediate_size": 64,
+}  # fmt: skip
+
+Weights = dict[str, NDArray[np.float32]]
+
+
+def draw(config: Mapping[str, Any], seed: int = 0) -> Weights:
+    """Random weights that bfloat16 holds: norms about 1, matrices that keep a vector's size."""
+    generator = np.random.default_rng(seed)
+    weights: Weights = {}
+    for name, shape in all_shapes(config).items():
+        values = generator.standard_normal(shape, dtype=np.float32)
+        scaled = 1 + values / 8 if len(shape) == 1 else values / np.sqrt(shape[-1])
+        weights[name] = _bits(scaled.astype(np.float32))[1]
+    return weights
+
+
+def all_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Like `checkpoints.shapes`, but layers without experts are told apart by the config."""
+    found = shapes(config)
+    if not config.get("num_experts"):
+        return found
+    dense = shapes({**config, "num_experts": None})
+    step, only = config.get("decoder_sparse_step", 1), config.get("mlp_only_layers", ())
+    for layer in range(config["num_hidden_layers"]):
+        if layer in only or (layer + 1) % step:
+            prefix = f"model.layers.{layer}.mlp."
+            found = {n: s for n, s in found.items() if not n.startswith(prefix)}
+            found |= {n: s for n, s in dense.items() if n.startswith(prefix)}
+    return found
+
+
+def write(folder: Path, config: Mapping[str, Any], seed: int = 0) -> Path:
+    """Write a checkpoint in bfloat16 and return its folder."""
+    write_sidecars(folder, config)
+    weights = draw(config, seed)
+    file = folder / "model.safetensors"
+    entries, _ = header({name: values.shape for name, values in weights.items()})
+    write_header(file, entries, 0)
+    with file.open("ab") as out:
+        for values in weights.values():
+            out.write(_bits(values)[0].tobytes())
+    return folder
+
+
+def _bits(values: NDArray[np.float32]) -> tuple[NDArray[np.uint16], NDArray[np.float32]]:
+    """Bfloat16, cut short: its bits, and the same as float32."""
+    bits = values.view(np.uint32) >> 16
+    return bits.astype(np.uint16), (bits << 16).view(np.float32)

@@ -1,0 +1,77 @@
+"""Weight files with real numbers in them, in every type that checkpoints come in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from qdeploy import checkpoint
+from qdeploy.checkpoint import Checkpoint
+from tests.support.checkpoints import SMALL, write_header, write_index, write_sidecars
+
+BLOCK = 128
+FP8_CONFIG: dict[str, Any] = {
+    "quantization_config": {"quant_method": "fp8", "weight_block_size": [BLOCK, BLOCK]}
+}
+
+
+class Stored(NamedTuple):
+    """A tensor as a file has it: safetensors dtype, and elements in a type that NumPy has."""
+
+    dtype: str
+    data: NDArray[Any]
+
+
+def bf16(values: ArrayLike) -> Stored:
+    """Cut short, not rounded: NumPy has no bfloat16."""
+    bits = np.asarray(values, np.float32).view(np.uint32) >> 16
+    return Stored("BF16", bits.astype(np.uint16))
+
+
+def f16(values: ArrayLike) -> Stored:
+    return Stored("F16", np.asarray(values, np.float16))
+
+
+def f32(values: ArrayLike) -> Stored:
+    return Stored("F32", np.asarray(values, np.float32))
+
+
+def fp8(codes: ArrayLike) -> Stored:
+    return Stored("F8_E4M3", np.asarray(codes, np.uint8))
+
+
+def save(file: Path, tensors: Mapping[str, Stored]) -> None:
+    """Write a safetensors file."""
+    entries: dict[str, Any] = {}
+    end = 0
+    for name, (dtype, data) in tensors.items():
+        start, end = end, end + data.nbytes
+        entries[name] = {"dtype": dtype, "shape": data.shape, "data_offsets": [start, end]}
+    write_header(file, entries, 0)
+    with file.open("ab") as out:
+        for stored in tensors.values():
+            out.write(stored.data.tobytes())
+
+
+def save_checkpoint(
+    folder: Path, tensors: Mapping[str, Stored], config: Mapping[str, Any] = SMALL
+) -> Checkpoint:
+    """Write a checkpoint of one file, and read it back as one."""
+    write_sidecars(folder, config)
+    save(folder / "model.safetensors", tensors)
+    return checkpoint.read(folder)
+
+
+def save_shards(
+    folder: Path, shards: Mapping[str, Mapping[str, Stored]], config: Mapping[str, Any] = SMALL
+) -> Checkpoint:
+    """Write a checkpoint of several files by their names, and read it back as one."""
+    write_sidecars(folder, config)
+    for file, tensors in shards.items():
+        save(folder / file, tensors)
+    write_index(folder, {name: file for file, tensors in shards.items() for name in tensors})
+    return checkpoint.read(folder)
