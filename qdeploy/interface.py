@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from qdeploy.targets import Evidence, Target
 
@@ -115,12 +115,24 @@ class Placement:
         evidence: `device`, or `simulated` with the stand-in named in `devices`.
         proof: what was asked of the runtime, e.g. `EXECUTION_DEVICES of the compiled model`.
         nodes: number of graph nodes on each device, where the runtime tells.
+        fallback: heavy operators that run elsewhere than asked, by name; never any unless the
+            user allowed it.
     """
 
     devices: tuple[str, ...]
     evidence: Evidence
     proof: str
     nodes: Mapping[str, int] | None = None
+    fallback: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """As plain data, for JSON and for results."""
+        return {
+            "devices": list(self.devices),
+            "proof": self.proof,
+            "nodes": dict(self.nodes) if self.nodes is not None else None,
+            "fallback": list(self.fallback),
+        }
 
 
 @dataclass(frozen=True)
@@ -131,11 +143,13 @@ class LoadOptions:
         context: most tokens, prompt and answer together, that the session must hold.
         properties: runtime settings that override the profile's.
         cache_dir: where compiled kernels and blobs may be kept; None keeps nothing.
+        allow_fallback: heavy operators may run elsewhere; the placement then lists them.
     """
 
     context: int | None = None
     properties: Mapping[str, Property] = field(default_factory=dict)
     cache_dir: Path | None = None
+    allow_fallback: bool = False
 
 
 class Session(ABC):

@@ -171,11 +171,7 @@ def result(generation: Generation, choice: Choice, session: Session) -> dict[str
         "backend": choice.backend.name,
         "device": choice.device.name,
         "evidence": str(placement.evidence),
-        "placement": {
-            "devices": list(placement.devices),
-            "proof": placement.proof,
-            "nodes": dict(placement.nodes) if placement.nodes is not None else None,
-        },
+        "placement": placement.as_dict(),
     }
 
 

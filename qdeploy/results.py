@@ -1,0 +1,295 @@
+"""Results: what bench, eval, doctor and matrix write, and what report and compare read.
+
+A file holds one machine and a list of results of any kind. Every result carries all that is needed
+to judge it: what ran, where, with which evidence, under which conditions. Results of different
+machines are merged by putting their files side by side.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from qdeploy.errors import CheckpointError, InputError
+from qdeploy.targets import Evidence
+from qdeploy.tensors import read_json
+
+SCHEMA: Final = 1
+
+
+class _Plain(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Machine(_Plain):
+    """The machine that the results come from.
+
+    Attributes:
+        name: what its owner calls it; the host's name by default.
+        system: operating system and architecture, e.g. `Linux 6.1 x86_64`.
+        cores: processor cores that the process may use.
+        power: where the power comes from; None where the system does not tell.
+        bandwidth_bytes_per_s: how fast memory was read, all cores together; None if not measured.
+    """
+
+    name: str
+    system: str
+    cpu: str
+    cores: int
+    memory_bytes: int | None = None
+    power: Literal["mains", "battery"] | None = None
+    bandwidth_bytes_per_s: float | None = None
+
+
+class Subject(_Plain):
+    """What ran: a bundle, by content.
+
+    Attributes:
+        digest: sha256 of the checkpoint; results of equal digests are of one model.
+        precision: of the linear weights, in the short form: `int4 asym g128`.
+        bundle_digest: sha256 of the bundle.
+        bytes_per_token: of weights that one decoded token reads, as planned: with a mixture of
+            experts, those of the chosen ones only.
+    """
+
+    model: str
+    digest: str
+    parameters: int
+    profile: str
+    precision: str
+    format: str
+    exporter: str
+    bundle_digest: str
+    bundle_bytes: int
+    bytes_per_token: int | None = None
+
+
+class Where(_Plain):
+    """Where it ran and how that is known.
+
+    Attributes:
+        device: product name; a simulated device's says what it is.
+        placement: devices, proof, nodes and what fell back, as `run --json` prints it.
+        versions: of the runtimes, by distribution.
+        properties: settings that the runtime was given, threads among them.
+    """
+
+    target: str
+    backend: str
+    device: str
+    evidence: Evidence
+    driver: str | None = None
+    placement: dict[str, Any] = Field(default_factory=dict)
+    versions: dict[str, str] = Field(default_factory=dict)
+    properties: dict[str, str | int | float | bool] = Field(default_factory=dict)
+
+
+class Spread(_Plain):
+    """A measure over its samples: how many, median and percentiles."""
+
+    count: int
+    p50: float
+    p95: float
+    p99: float
+
+
+class Conditions(_Plain):
+    """What else the machine did meanwhile.
+
+    Attributes:
+        load_average: of one minute, at the beginning and at the end; None off POSIX.
+        steal: part of the processors' time that the hypervisor gave to others; None off Linux.
+    """
+
+    load_average: tuple[float, float] | None = None
+    steal: float | None = None
+
+
+class Sample(_Plain):
+    """One generation.
+
+    Attributes:
+        process: number of the process that made it; runs are spread over several.
+        ttft_ms: from the prompt handed over to the first token.
+        gaps_ms: between tokens, in order.
+    """
+
+    process: int
+    ttft_ms: float
+    gaps_ms: tuple[float, ...]
+
+
+class Bench(_Plain):
+    """Speed and cost of one bundle at one point of the grid.
+
+    Attributes:
+        protocol: the written protocol, and its hash: only equal ones compare.
+        load_cold_s, load_warm_s: seconds to load with what was compiled before removed, and kept.
+        prefill_tokens_per_s: prompt tokens over time to first token.
+        tpot_ms: mean gap of each run; `gap_ms`: every single gap.
+        peak_memory_bytes: resident memory of the process at its peak; device memory apart.
+        energy_joules: of all measured runs together, from *energy_source*.
+        bandwidth_share: bytes a token times tokens a second, over the machine's bandwidth.
+        ratio: speed over that of the peer named in *peer*, for a result that took turns with one.
+    """
+
+    kind: Literal["bench"] = "bench"
+    subject: Subject
+    where: Where
+    conditions: Conditions
+    protocol: dict[str, Any]
+    protocol_hash: str
+    prompt_tokens: int
+    new_tokens: int
+    samples: tuple[Sample, ...]
+    load_cold_s: float | None = None
+    load_warm_s: float | None = None
+    ttft_ms: Spread
+    tpot_ms: Spread
+    gap_ms: Spread
+    prefill_tokens_per_s: float
+    decode_tokens_per_s: float
+    peak_memory_bytes: int | None = None
+    device_peak_memory_bytes: int | None = None
+    energy_joules: float | None = None
+    energy_source: str | None = None
+    bandwidth_share: float | None = None
+    peer: str | None = None
+    ratio: dict[str, float] | None = None
+
+
+class Divergence(_Plain):
+    """Kullback-Leibler divergence from the reference, in nats a token."""
+
+    mean: float
+    p99: float
+    max: float
+
+
+class Eval(_Plain):
+    """How far a bundle's answers are from its reference's.
+
+    Attributes:
+        reference: name and digest of what it is compared with.
+        text: name and sha256 of the text, and the tokens of it that were scored.
+        top1_agreement: part of the positions where both prefer the same token.
+        first_divergence: tokens that greedy decoding of both has in common, the median of prompts.
+        exact_match: percent of held-out questions answered exactly, by `thinking` and `answer`.
+        thresholds: what the profile allows; *failures* says which were passed, empty if none.
+    """
+
+    kind: Literal["eval"] = "eval"
+    subject: Subject
+    where: Where
+    reference: dict[str, str]
+    text: dict[str, str | int]
+    kl: Divergence
+    top1_agreement: float
+    perplexity: float
+    reference_perplexity: float
+    first_divergence: float | None = None
+    exact_match: dict[str, float] | None = None
+    thresholds: dict[str, float] = Field(default_factory=dict)
+    failures: tuple[str, ...] = ()
+
+
+class Diagnosis(_Plain):
+    """What doctor, or the matrix, found out about one target and backend.
+
+    Attributes:
+        status: `ok`; `absent`, which is not broken; or `failed`.
+        failure: which kind: `crash`, `hang`, `wrong` answers, or an `error` told by the runtime.
+        message, fix: in one line each, where the status is not `ok`.
+    """
+
+    kind: Literal["diagnosis"] = "diagnosis"
+    target: str
+    backend: str | None
+    model: str | None = None
+    profile: str | None = None
+    device: str | None = None
+    evidence: Evidence
+    status: Literal["ok", "absent", "failed"]
+    failure: Literal["crash", "hang", "wrong", "error"] | None = None
+    message: str | None = None
+    fix: str | None = None
+    seconds: float | None = None
+
+
+Result = Annotated[Bench | Eval | Diagnosis, Field(discriminator="kind")]
+
+
+class Results(_Plain):
+    """A file of results.
+
+    Attributes:
+        created: UTC time in ISO 8601.
+        qdeploy: version of qdeploy.
+    """
+
+    schema_version: Literal[1] = 1
+    created: str
+    qdeploy: str
+    machine: Machine
+    results: tuple[Result, ...]
+
+
+def write(results: Results, path: Path) -> None:
+    """Write a file of results, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    fresh.write_text(results.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    fresh.replace(path)
+
+
+def read(path: Path) -> Results:
+    """Read a file of results.
+
+    Raises:
+        InputError: no such file, of a newer schema, or not a file of results.
+    """
+    try:
+        raw = read_json(path)
+    except CheckpointError as error:
+        raise InputError(error.what, where=path) from None
+    version = raw.get("schema_version")
+    if isinstance(version, int) and version > SCHEMA:
+        raise InputError(
+            f"results of schema version {version}; this qdeploy reads up to {SCHEMA}",
+            where=path,
+            fix="pip install --upgrade qdeploy",
+        )
+    try:
+        return Results.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise InputError(
+            f"not a file of results: {key}: {first['msg'].lower()}",
+            where=path,
+            fix="give a file that qdeploy bench, eval, doctor or matrix wrote",
+        ) from None
+
+
+def read_all(paths: Sequence[Path]) -> list[Results]:
+    """Read files, and the `*.json` of folders, in the order given.
+
+    Raises:
+        InputError: see `read`; or there is no file at all.
+    """
+    files = [f for p in paths for f in (sorted(p.glob("*.json")) if p.is_dir() else [p])]
+    if not files:
+        raise InputError(
+            "no files of results", where=", ".join(map(str, paths)), fix="qdeploy bench BUNDLE"
+        )
+    return [read(file) for file in files]
+
+
+def schema() -> str:
+    """The published JSON schema of a file of results."""
+    return json.dumps(Results.model_json_schema(), indent=1) + "\n"
