@@ -56,7 +56,7 @@ def read(plan: Plan) -> Config:
     Raises:
         CheckpointError: the file cannot be read, or holds a value that cannot be.
     """
-    from qdeploy.exporters.weights import read_layout
+    from qdeploy.weights import read_layout
 
     known = plan.checkpoint.config
     layout = read_layout(plan.checkpoint)

@@ -42,7 +42,7 @@ class NativeExporter(Exporter):
         return memory.peak_bytes(plan)
 
     def export(self, plan: Plan, folder: Path, progress: Progress) -> None:
-        from qdeploy.exporters import weights
+        from qdeploy import weights
 
         weights.check(plan.checkpoint)
         _check_disk(plan, folder)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from qdeploy.exporters.weights import Source
+    from qdeploy.weights import Source
 
 BLOCK_ELEMENTS = 2**22
 """Elements of a block: 16 MiB as float32. Smaller ones pay for Python, larger ones for memory."""

@@ -21,7 +21,7 @@ FOLDERS = {"qdeploy": "qdeploy", "backends": "qdeploy.backends", "exporters": "q
 """Top-level folders of code, and the package that each is imported as."""
 
 CONTRACTS = frozenset(
-    "errors targets profile limits tensors checkpoint yarn plan bundle interface".split()
+    "errors targets profile limits tensors checkpoint yarn plan bundle interface weights".split()
 )
 """What exporters and backends are written against; everything else of the core is above them."""
 
@@ -37,7 +37,7 @@ ALLOWED = {
 }
 """From where to where an import may point. A backend or an exporter may import itself besides."""
 
-SHARED = frozenset({"quantize", "weights"})
+SHARED = frozenset({"quantize"})
 """Parts that several exporters are made of; none of them is an exporter."""
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from qdeploy.exporters.weights.floats import STORED, widen
+from qdeploy.weights.floats import STORED, widen
 
 
 def widened(dtype: str, elements: NDArray[np.generic]) -> list[float]:

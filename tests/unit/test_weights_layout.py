@@ -12,7 +12,7 @@ import pytest
 
 from qdeploy import checkpoint, models
 from qdeploy.errors import CheckpointError
-from qdeploy.exporters.weights import check, expected, read_layout
+from qdeploy.weights import check, expected, read_layout
 from tests.support.checkpoints import MOE, SMALL, Shapes, shapes, write_checkpoint, write_sidecars
 from tests.support.weights import BLOCK, FP8_CONFIG, Stored, save, save_checkpoint
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from qdeploy.checkpoint import Checkpoint
 from qdeploy.errors import CheckpointError, InputError
-from qdeploy.exporters.weights import Source, open_source
+from qdeploy.weights import Source, open_source
 from tests.support.checkpoints import SMALL
 from tests.support.weights import FP8_CONFIG, Stored, bf16, f16, f32, fp8, save, save_checkpoint
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from qdeploy.errors import CheckpointError
-from qdeploy.exporters.weights import open_source
-from qdeploy.exporters.weights.source import PIECE_ELEMENTS
+from qdeploy.weights import open_source
+from qdeploy.weights.source import PIECE_ELEMENTS
 from tests.support.checkpoints import SMALL
 from tests.support.weights import (
     BLOCK,

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qdeploy.errors import CheckpointError
-from qdeploy.exporters.weights import open_source
-from qdeploy.exporters.weights.tensorfile import TensorFile
+from qdeploy.weights import open_source
+from qdeploy.weights.tensorfile import TensorFile
 from tests.support.weights import bf16, save_checkpoint
 
 

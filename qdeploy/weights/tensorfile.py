@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qdeploy.errors import CheckpointError
-from qdeploy.exporters.weights.floats import STORED, widen
 from qdeploy.tensors import DTYPE_BITS, MAX_JSON_BYTES
+from qdeploy.weights.floats import STORED, widen
 
 LENGTH_BYTES = 8
 """The file begins with the header's length, little-endian."""

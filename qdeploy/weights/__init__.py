@@ -7,8 +7,8 @@ lora        an adapter, merged into the rows as they are read
 source      all of it together: `rows`
 """
 
-from qdeploy.exporters.weights.layout import Layout, check, expected, read_layout
-from qdeploy.exporters.weights.source import BLOCK_BYTES, Source, open_source
+from qdeploy.weights.layout import Layout, check, expected, read_layout
+from qdeploy.weights.source import BLOCK_BYTES, Source, open_source
 
 __all__ = [
     "BLOCK_BYTES", "Layout", "Source", "check", "expected", "open_source", "read_layout",

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field, ValidationError
 
 from qdeploy.errors import InputError
-from qdeploy.exporters.weights.floats import STORED
-from qdeploy.exporters.weights.tensorfile import TensorFile
 from qdeploy.tensors import read_json
+from qdeploy.weights.floats import STORED
+from qdeploy.weights.tensorfile import TensorFile
 
 Floats = NDArray[np.float32]
 Finite = Annotated[float, Field(allow_inf_nan=False)]

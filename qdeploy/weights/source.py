@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from qdeploy.checkpoint import Checkpoint
 from qdeploy.errors import CheckpointError
-from qdeploy.exporters.weights.floats import STORED
-from qdeploy.exporters.weights.layout import FP8, SCALE_SUFFIX, fp8_block, scale_shape
-from qdeploy.exporters.weights.lora import Adapter
-from qdeploy.exporters.weights.tensorfile import TensorFile
 from qdeploy.tensors import TensorInfo
+from qdeploy.weights.floats import STORED
+from qdeploy.weights.layout import FP8, SCALE_SUFFIX, fp8_block, scale_shape
+from qdeploy.weights.lora import Adapter
+from qdeploy.weights.tensorfile import TensorFile
 
 if TYPE_CHECKING:
     from typing_extensions import Self
