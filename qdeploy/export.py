@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
@@ -86,12 +87,17 @@ def work_key(resolved: Plan, exporter: Exporter) -> str:
         place = str(file.resolve())
         files.append([place, status.st_size, status.st_mtime_ns, status.st_ctime_ns])
     profile = resolved.profile.model_dump_json()
-    content = [files, profile, resolved.context, exporter.name, _tools(exporter)]
+    content = [files, profile, resolved.context, exporter.name, _tools(exporter, resolved.format)]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
-def _tools(exporter: Exporter) -> dict[str, str]:
-    return {name: metadata.version(name) for name in ("qdeploy", *exporter.requires)}
+def _tools(exporter: Exporter, format: str) -> dict[str, str]:
+    """Versions by distribution. What is not installed, the exporter will miss and name."""
+    versions = {}
+    for name in ("qdeploy", *exporter.requires(format)):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return versions
 
 
 def _manifest(resolved: Plan, exporter: Exporter, folder: Path) -> Manifest:
@@ -112,6 +118,6 @@ def _manifest(resolved: Plan, exporter: Exporter, folder: Path) -> Manifest:
         exporter=exporter.name,
         profile=resolved.profile,
         plan=resolved.summary(),
-        tools=_tools(exporter),
+        tools=_tools(exporter, resolved.format),
         files=bundle.describe_files(folder),
     )

@@ -260,14 +260,16 @@ class Exporter(ABC):
     """The word on the command line."""
     formats: ClassVar[tuple[str, ...]]
     """Bundle formats that it writes."""
-    requires: ClassVar[tuple[str, ...]] = ()
-    """Distributions whose versions go into the manifest."""
     resumes: ClassVar[bool] = False
     """Whether `export` can go on from what an interrupted run of the same plan left.
 
     What it needs for that it keeps in `SCRATCH`; a run that ends in an error while that is there is
     taken up again by the next.
     """
+
+    def requires(self, format: str) -> tuple[str, ...]:
+        """Distributions that decide the bytes of this format; the manifest holds their versions."""
+        return ()
 
     @abstractmethod
     def why_not(self, plan: Plan) -> str | None:

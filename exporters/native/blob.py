@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
 from math import prod
 
+from qdeploy.exporters.native.encoding import Encoding
 from qdeploy.plan import TensorPlan
 from qdeploy.profile import PER_CHANNEL, Precision
 
-ALIGNMENT = 64
-"""Weights begin at a cache line, so that a runtime can use the mapped file as it is."""
+FLOAT_BYTES = {"float16": 2, "float32": 4}
 
 
 @dataclass(frozen=True)
@@ -27,84 +29,101 @@ class Span:
 
 @dataclass(frozen=True)
 class Stored:
-    """A weight in the file: one tensor of the checkpoint, or equal-shaped ones stacked.
+    """A weight in the file: one tensor of the checkpoint, or several of equal columns together.
 
-    A float weight has codes only: its values in float16.
+    Their rows follow each other tensor by tensor; or, *woven* of them at a time, row by row: the
+    first row of each, then the second of each, and so on.
 
     Attributes:
-        tensors: names in the checkpoint; several where experts are stacked.
-        shape: of one of them: [N, K], or [N] for a vector.
-        codes: [tensors, N, K] in the precision's width, four-bit ones two a byte.
-        scales: float16 [tensors, N, groups].
-        zero_points: [tensors, N, groups] in the codes' width; None where symmetric.
+        tensors: names in the checkpoint.
+        shapes: of each: [N, K], or [N] for a vector.
+        codes: [all rows, K] as the encoding has it; of a float weight, its values.
+        scales, zero_points: of each group; None where there are none.
     """
 
     tensors: tuple[str, ...]
-    shape: tuple[int, ...]
+    shapes: tuple[tuple[int, ...], ...]
     precision: Precision
     codes: Span
     scales: Span | None = None
     zero_points: Span | None = None
+    woven: int = 1
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the first tensor, and of each where they are stacked."""
+        return self.shapes[0]
+
+    @property
+    def columns(self) -> int:
+        return prod(self.shape[1:])
+
+    @property
+    def rows(self) -> int:
+        """Rows of all tensors together."""
+        return sum(shape[0] for shape in self.shapes)
+
+    @cached_property
+    def first_rows(self) -> tuple[int, ...]:
+        """Rows of the file before each tensor, counted as if nothing was woven."""
+        return tuple(accumulate((shape[0] for shape in self.shapes), initial=0))
 
     @property
     def groups(self) -> int:
         """Groups in a row."""
         size = self.precision.group_size
-        return 1 if size == PER_CHANNEL else self.shape[-1] // size
+        return 1 if size == PER_CHANNEL else self.columns // size
 
 
 class Blob:
     """The layout of one file of weights, filled from its beginning to its end."""
 
-    def __init__(self, tensors: Mapping[str, TensorPlan]) -> None:
+    def __init__(self, tensors: Mapping[str, TensorPlan], encoding: Encoding) -> None:
         """*tensors*: the plan of every tensor by its name."""
         self._plans = tensors
-        self._inline: dict[bytes, int] = {}
+        self.encoding = encoding
+        self._inline: dict[bytes, Span] = {}
         self._stored: dict[tuple[str, ...], Stored] = {}
         self.size = 0
 
     @property
     def inlined(self) -> list[tuple[int, bytes]]:
         """Offset and content of every small constant."""
-        return [(offset, content) for content, offset in self._inline.items()]
+        return [(span.offset, content) for content, span in self._inline.items()]
 
     @property
     def weights(self) -> list[Stored]:
         """Every weight, in the order of the file."""
         return list(self._stored.values())
 
-    def inline(self, content: bytes) -> int:
-        """Place a small constant, or find the place of an equal one; returns its offset."""
+    def inline(self, content: bytes) -> Span:
+        """Place a small constant, or find the place of an equal one."""
         if content not in self._inline:
-            self._inline[content] = self._take(len(content)).offset
+            self._inline[content] = self._take(len(content))
         return self._inline[content]
 
-    def weight(self, *tensors: str) -> Stored:
+    def weight(self, *tensors: str, woven: int = 1) -> Stored:
         """Place a weight, or find the place of the same one."""
         if tensors not in self._stored:
-            plan = self._plans[tensors[0]]
-            self._stored[tensors] = self._place(tensors, plan.shape, plan.precision)
+            self._stored[tensors] = self._place(tensors, woven)
         return self._stored[tensors]
 
-    def _place(
-        self, tensors: tuple[str, ...], shape: tuple[int, ...], precision: Precision
-    ) -> Stored:
-        count = len(tensors) * prod(shape)
-        codes = self._take(packed_bytes(count, precision.bits))
-        stored = Stored(tensors, shape, precision, codes)
+    def _place(self, tensors: tuple[str, ...], woven: int) -> Stored:
+        shapes = tuple(self._plans[name].shape for name in tensors)
+        precision = self._plans[tensors[0]].precision
         if precision.dtype == "fp16":
-            return stored
-        groups = len(tensors) * shape[0] * stored.groups
-        scales = self._take(2 * groups)
-        points = None if precision.symmetric else self._take(packed_bytes(groups, precision.bits))
-        return Stored(tensors, shape, precision, codes, scales, points)
+            element = FLOAT_BYTES[self.encoding.float_type(len(shapes[0]))]
+            codes = self._take(element * sum(map(prod, shapes)))
+            return Stored(tensors, shapes, precision, codes, woven=woven)
+        rows = sum(shape[0] for shape in shapes)
+        sizes = self.encoding.sizes(precision, rows, prod(shapes[0][1:]))
+        codes = self._take(sizes.codes)
+        scales = self._take(sizes.scales) if sizes.scales else None
+        points = self._take(sizes.zero_points) if sizes.zero_points else None
+        return Stored(tensors, shapes, precision, codes, scales, points, woven)
 
     def _take(self, size: int) -> Span:
-        offset = -(-self.size // ALIGNMENT) * ALIGNMENT
+        step = self.encoding.alignment(size)
+        offset = -(-self.size // step) * step
         self.size = offset + size
         return Span(offset, size)
-
-
-def packed_bytes(count: int, bits: int) -> int:
-    """Bytes that *count* numbers of so many bits take."""
-    return -(-count * bits // 8)

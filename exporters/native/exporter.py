@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
-from qdeploy.errors import ExportFailed, QdeployError
+from qdeploy.errors import ExportFailed, QdeployError, TargetUnavailable
 from qdeploy.exporters.native import config, memory, stream
+from qdeploy.exporters.native.format import Described, Format
 from qdeploy.exporters.native.journal import Journal
-from qdeploy.exporters.native.openvino import files
+from qdeploy.exporters.native.openvino.format import OpenVINOFormat
 from qdeploy.interface import SCRATCH, Exporter, Progress
-from qdeploy.plan import Plan, TensorPlan, is_qwen3
-from qdeploy.profile import PER_CHANNEL
+from qdeploy.plan import Plan, is_qwen3
 from qdeploy.tensors import read_json
+
+FORMATS: dict[str, Format] = {f.name: f for f in (OpenVINOFormat(),)}
 
 
 class NativeExporter(Exporter):
-    """Writes the graph from qdeploy's own description of Qwen3; needs NumPy and nothing else."""
+    """Writes the graph from qdeploy's own description of Qwen3, and needs no framework for it."""
 
     name = "native"
-    formats = ("openvino",)
-    requires = ("numpy",)
+    formats = tuple(FORMATS)
     resumes = True
+
+    def requires(self, format: str) -> tuple[str, ...]:
+        return ("numpy", *FORMATS[format].tools)
 
     def why_not(self, plan: Plan) -> str | None:
         checkpoint = plan.checkpoint
@@ -34,9 +39,7 @@ class NativeExporter(Exporter):
             return reason
         if any(t.precision.dtype == "nf4" for t in plan.tensors):
             return "it does not write nf4; --exporter optimum does"
-        if odd := next((t for t in plan.tensors if _ends_within_a_byte(t)), None):
-            return f"the four-bit codes of {odd.name} end within a byte; use int8"
-        return None
+        return FORMATS[plan.format].why_not(plan)
 
     def peak_memory_bytes(self, plan: Plan) -> int:
         return memory.peak_bytes(plan)
@@ -44,35 +47,41 @@ class NativeExporter(Exporter):
     def export(self, plan: Plan, folder: Path, progress: Progress) -> None:
         from qdeploy import weights
 
+        chosen = FORMATS[plan.format]
+        _check_installed(chosen)
         weights.check(plan.checkpoint)
         _check_disk(plan, folder)
         scratch = folder / SCRATCH
         try:
             progress.stage("converting the tokenizer")
-            files.write_tokenizer(plan, folder)
+            chosen.write_tokenizer(plan, folder)
             progress.stage("describing the model")
-            blob, target = files.write_graph(plan, config.read(plan), folder)
-            layout = hashlib.sha256(target.with_suffix(".xml").read_bytes()).hexdigest()
+            model = chosen.write_graph(plan, config.read(plan), folder)
             progress.stage("quantizing and writing the weights")
-            journal = Journal(scratch / "journal.json", layout)
+            journal = Journal(scratch / "journal.json", _fingerprint(model))
             with weights.open_source(plan.checkpoint, adapter=plan.adapter) as source:
-                stream.write(blob, source, target, journal, progress.written)
+                stream.write(model.blob, source, model.weights, journal, progress.written)
         except QdeployError:
             # the same input would fail again, so what there is of it is worth nothing
             shutil.rmtree(scratch, ignore_errors=True)
             raise
 
 
-def _ends_within_a_byte(tensor: TensorPlan) -> bool:
-    """Whether the next expert of a stack would begin in the middle of a byte."""
-    if tensor.precision.bits != 4 or ".experts." not in tensor.name:
-        return False
-    rows, columns = tensor.shape
-    size = tensor.precision.group_size
-    groups = 1 if size == PER_CHANNEL else columns // size
-    return rows % 2 == 1 and (
-        columns % 2 == 1 or (not tensor.precision.symmetric and groups % 2 == 1)
-    )
+def _fingerprint(model: Described) -> str:
+    """Names the layout: the graphs hold every weight's place."""
+    total = hashlib.sha256()
+    for graph in model.graphs:
+        total.update(graph.read_bytes())
+    return total.hexdigest()
+
+
+def _check_installed(format: Format) -> None:
+    missing = [name for name in format.tools if find_spec(name) is None]
+    if missing:
+        raise TargetUnavailable(
+            f"the format {format.name} is written with {', '.join(missing)}, not installed here",
+            f"pip install 'qdeploy[{missing[0]}]'",
+        )
 
 
 def _check_disk(plan: Plan, folder: Path) -> None:

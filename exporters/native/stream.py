@@ -11,12 +11,12 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from qdeploy.errors import CheckpointError
-from qdeploy.exporters.native.blob import Blob, Span, Stored, packed_bytes
+from qdeploy.exporters.native.blob import Blob, Stored
+from qdeploy.exporters.native.encoding import Encoding
 from qdeploy.exporters.native.journal import Journal
 
 if TYPE_CHECKING:
@@ -35,10 +35,10 @@ SAFE_AFTER_BYTES = 256 * 2**20
 
 @dataclass(frozen=True)
 class Block:
-    """Rows *start* to *stop* of one tensor of a stored weight.
+    """Rows *start* to *stop* of one tensor of a stored weight, or of several that are woven.
 
     Attributes:
-        member: which of the weight's tensors.
+        member: which of the weight's tensors; the first, where several are woven.
     """
 
     stored: Stored
@@ -47,8 +47,13 @@ class Block:
     stop: int
 
     @property
-    def tensor(self) -> str:
-        return self.stored.tensors[self.member]
+    def tensors(self) -> tuple[str, ...]:
+        return self.stored.tensors[self.member : self.member + self.stored.woven]
+
+    @property
+    def row(self) -> int:
+        """The first row in the file."""
+        return self.stored.first_rows[self.member] + self.stored.woven * self.start
 
 
 Piece = tuple[int, "NDArray[np.generic]"]
@@ -66,13 +71,12 @@ def blocks(blob: Blob, elements: int = BLOCK_ELEMENTS) -> list[Block]:
     """Every weight cut into blocks of about so many elements, in the order of the file."""
     found = []
     for stored in blob.weights:
-        rows, columns = stored.shape[0], prod(stored.shape[1:])
         # an even number, so that four-bit codes of a block end with a byte
-        step = max(2, elements // columns // 2 * 2)
+        step = max(2, elements // (stored.columns * stored.woven) // 2 * 2)
         found += [
-            Block(stored, member, start, min(start + step, rows))
-            for member in range(len(stored.tensors))
-            for start in range(0, rows, step)
+            Block(stored, member, start, min(start + step, stored.shapes[member][0]))
+            for member in range(0, len(stored.tensors), stored.woven)
+            for start in range(0, stored.shapes[member][0], step)
         ]
     return found
 
@@ -103,7 +107,7 @@ def write(
             out.seek(offset)
             out.write(content)
         unsafe = 0
-        made = in_order(partial(_pieces, source), every[done:], threads=threads())
+        made = in_order(partial(_pieces, blob.encoding, source), every[done:], threads=threads())
         for count, pieces in enumerate(made, start=done + 1):
             for offset, data in pieces:
                 out.seek(offset)
@@ -124,38 +128,42 @@ def _flush(out: BinaryIO) -> None:
     os.fsync(out.fileno())
 
 
-def _pieces(source: Source, block: Block) -> list[Piece]:
+def _pieces(encoding: Encoding, source: Source, block: Block) -> list[Piece]:
     """Read a block, quantize it, and say where its bytes go."""
     from qdeploy.exporters.quantize import quantize
 
-    stored, precision = block.stored, block.stored.precision
-    values = source.rows(block.tensor, block.start, block.stop)
-    row = block.member * stored.shape[0] + block.start
-    width = prod(stored.shape[1:])
+    stored, precision, name = block.stored, block.stored.precision, block.tensors[0]
+    values = _read(source, block)
     if precision.dtype == "fp16":
-        return [(stored.codes.offset + 2 * row * width, _halves(values, block.tensor))]
-    quantized = quantize(values, precision, where=block.tensor)
-    before = row * stored.groups
-    pieces = [_piece(stored.codes, row * width, quantized.codes, precision.bits)]
-    if stored.scales:
-        pieces.append((stored.scales.offset + 2 * before, quantized.scales))
-    if stored.zero_points and quantized.zero_points is not None:
-        pieces.append(_piece(stored.zero_points, before, quantized.zero_points, precision.bits))
-    return pieces
+        floats = _floats(values, encoding.float_type(len(stored.shape)), name)
+        before = block.row * stored.columns * floats.itemsize
+        return [(stored.codes.offset + before, floats)]
+    parts = encoding.encode(quantize(values, precision, where=name))
+    sizes = encoding.sizes(precision, block.row, stored.columns)
+    spans = (stored.codes, stored.scales, stored.zero_points)
+    return [
+        (span.offset + size, part)
+        for span, size, part in zip(spans, sizes, parts, strict=True)
+        if span is not None and part is not None
+    ]
 
 
-def _halves(values: NDArray[np.float32], tensor: str) -> NDArray[np.float16]:
+def _read(source: Source, block: Block) -> NDArray[np.float32]:
     import numpy as np
 
+    if len(block.tensors) == 1:
+        return source.rows(block.tensors[0], block.start, block.stop)
+    threads = [source.rows(name, block.start, block.stop) for name in block.tensors]
+    return np.stack(threads, axis=1).reshape(-1, block.stored.columns)
+
+
+def _floats(values: NDArray[np.float32], dtype: str, tensor: str) -> NDArray[np.generic]:
+    import numpy as np
+
+    if dtype == "float32":
+        return values
     with np.errstate(over="ignore"):
         halves = values.astype(np.float16)
     if not np.isfinite(halves).all():
         raise CheckpointError("a weight is too large for fp16", where=tensor)
     return halves
-
-
-def _piece(span: Span, before: int, codes: NDArray[np.generic], bits: int) -> Piece:
-    """Codes behind the *before* that come first in their span."""
-    from qdeploy.exporters.quantize import pack4
-
-    return span.offset + packed_bytes(before, bits), pack4(codes) if bits == 4 else codes

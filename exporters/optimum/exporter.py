@@ -14,6 +14,9 @@ from qdeploy.interface import Exporter, Progress
 from qdeploy.plan import Plan
 
 WORKER = (sys.executable, "-m", "qdeploy.exporters.optimum.worker")
+LIBRARIES = (
+    "optimum-intel", "nncf", "openvino", "openvino-tokenizers", "torch", "transformers",
+)  # fmt: skip
 
 
 class OptimumExporter(Exporter):
@@ -21,9 +24,9 @@ class OptimumExporter(Exporter):
 
     name = "optimum"
     formats = ("openvino",)
-    requires = (
-        "optimum-intel", "nncf", "openvino", "openvino-tokenizers", "torch", "transformers",
-    )  # fmt: skip
+
+    def requires(self, format: str) -> tuple[str, ...]:
+        return LIBRARIES
 
     def why_not(self, plan: Plan) -> str | None:
         config = plan.checkpoint.config
@@ -61,7 +64,7 @@ class OptimumExporter(Exporter):
         progress.written(_bytes_in(folder))
 
     def _check_installed(self) -> None:
-        missing = [name for name in self.requires if not _is_installed(name)]
+        missing = [name for name in LIBRARIES if not _is_installed(name)]
         if missing:
             raise TargetUnavailable(
                 f"not installed: {', '.join(missing)}", "pip install 'qdeploy[optimum]'"

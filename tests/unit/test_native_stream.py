@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from qdeploy.errors import QdeployError
 from qdeploy.exporters.native import stream
-from qdeploy.exporters.native.blob import ALIGNMENT, Blob, Span, packed_bytes
+from qdeploy.exporters.native.blob import Blob, Span
+from qdeploy.exporters.native.encoding import CACHE_LINE, packed_bytes
 from qdeploy.exporters.native.journal import Journal
+from qdeploy.exporters.native.openvino.encoding import Dense
 from qdeploy.exporters.quantize import quantize, unpack4
 from qdeploy.plan import FLOAT, TensorPlan
 from qdeploy.profile import Precision
@@ -53,7 +55,7 @@ def lay_out(weights: dict[str, NDArray[np.float32]], precision: Precision) -> Bl
     for name, values in weights.items():
         chosen = precision if values.ndim > 1 else FLOAT
         plans[name] = TensorPlan(name, values.shape, "linear", chosen, 0)
-    return Blob(plans)
+    return Blob(plans, Dense())
 
 
 def write(blob: Blob, source: Any, folder: Path) -> bytes:
@@ -212,7 +214,7 @@ class TestLayout:
         spans = [s for stored in blob.weights for s in _spans(stored)]
         spans += [Span(offset, len(content)) for offset, content in blob.inlined]
         spans.sort(key=lambda s: s.offset)
-        assert all(s.offset % ALIGNMENT == 0 for s in spans)
+        assert all(s.offset % CACHE_LINE == 0 for s in spans)
         assert all(a.offset + a.size <= b.offset for a, b in pairwise(spans))
         assert blob.size == spans[-1].offset + spans[-1].size
 

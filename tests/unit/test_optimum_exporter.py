@@ -120,7 +120,7 @@ def test_the_memory_of_a_known_shape(tmp_path: Path) -> None:
 def test_a_missing_library_is_told_before_anything_is_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(OptimumExporter, "requires", ("no-such-distribution", "pytest"))
+    monkeypatch.setattr(exporter, "LIBRARIES", ("no-such-distribution", "pytest"))
     folder = tmp_path / "out"
     with pytest.raises(TargetUnavailable, match="not installed: no-such-distribution") as told:
         OptimumExporter().export(plan_of(tmp_path / "model"), folder, Heard())
@@ -132,7 +132,7 @@ def stub(monkeypatch: pytest.MonkeyPatch, script: str) -> None:
     """Let *script* stand in for the worker; it finds the job in `job`."""
     head = "import json, os, sys, time\njob = json.loads(sys.stdin.readline())\n"
     monkeypatch.setattr(exporter, "WORKER", (sys.executable, "-c", head + script))
-    monkeypatch.setattr(OptimumExporter, "requires", ())
+    monkeypatch.setattr(exporter, "LIBRARIES", ())
 
 
 def test_the_steps_run_in_turn_and_leave_only_the_bundle(

@@ -128,8 +128,8 @@ class Graph:
         content = array.tobytes()
         key = (dtype, array.shape, content)
         if key not in self._known:
-            offset = self._blob.inline(content)
-            self._known[key] = self.stored(dtype, array.shape, offset, len(content))
+            span = self._blob.inline(content)
+            self._known[key] = self.stored(dtype, array.shape, span.offset, span.size)
         return self._known[key]
 
     def stored(self, dtype: str, shape: Shape, offset: int, size: int, name: str = "") -> Value:

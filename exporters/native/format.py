@@ -1,0 +1,52 @@
+"""What a format is to the native exporter: one folder beside this file for each."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from qdeploy.exporters.native.blob import Blob
+from qdeploy.exporters.native.config import Config
+from qdeploy.exporters.native.encoding import Encoding
+from qdeploy.plan import Plan
+
+
+@dataclass(frozen=True)
+class Described:
+    """A model whose graph is written and whose weights are laid out.
+
+    Attributes:
+        graphs: files of the graph; together they name the layout.
+        weights: the file that the weights go to.
+    """
+
+    blob: Blob
+    graphs: tuple[Path, ...]
+    weights: Path
+
+
+class Format(ABC):
+    """Writes everything of a bundle but the weights, and says where those belong."""
+
+    name: ClassVar[str]
+    tools: ClassVar[tuple[str, ...]] = ()
+    """Distributions that it needs besides NumPy; their versions go into the manifest."""
+
+    @abstractmethod
+    def encoding(self, plan: Plan) -> Encoding:
+        """How this format lays out the plan's weights."""
+
+    def why_not(self, plan: Plan) -> str | None:
+        """Why this format cannot hold the plan, or None if it can. Loads nothing."""
+        encoding = self.encoding(plan)
+        return next(filter(None, map(encoding.why_not, plan.tensors)), None)
+
+    @abstractmethod
+    def write_tokenizer(self, plan: Plan, folder: Path) -> None:
+        """Write what the format's runtimes need to tokenize, besides the checkpoint's own files."""
+
+    @abstractmethod
+    def write_graph(self, plan: Plan, config: Config, folder: Path) -> Described:
+        """Write the model's graph."""

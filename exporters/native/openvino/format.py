@@ -1,0 +1,84 @@
+"""The files of an OpenVINO bundle: all but the weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from qdeploy.exporters.native import bpe, qwen3
+from qdeploy.exporters.native.blob import Blob
+from qdeploy.exporters.native.config import Config
+from qdeploy.exporters.native.encoding import Encoding
+from qdeploy.exporters.native.format import Described, Format
+from qdeploy.exporters.native.openvino import tokenizer
+from qdeploy.exporters.native.openvino.emitter import OpenVINOBuilder
+from qdeploy.exporters.native.openvino.encoding import Dense
+from qdeploy.exporters.native.openvino.ir import Graph
+from qdeploy.plan import Plan
+
+MODEL, TOKENIZER, DETOKENIZER = "openvino_model", "openvino_tokenizer", "openvino_detokenizer"
+ACTIVATIONS_SCALE = "8.0"
+"""What the GPU plugin divides activations by, lest they overflow float16: optimum-intel's value."""
+FLOAT_CACHE = {"fp16": "f16", "bf16": "bf16", "fp32": "f32"}
+"""OpenVINO's words for a float cache. u8 is each plugin's default, under different words."""
+
+
+class OpenVINOFormat(Format):
+    """Stateful IR, with tokenizer and detokenizer beside it as openvino-genai wants them."""
+
+    name = "openvino"
+
+    def encoding(self, plan: Plan) -> Encoding:
+        return Dense()
+
+    def write_graph(self, plan: Plan, config: Config, folder: Path) -> Described:
+        blob = Blob({t.name: t for t in plan.tensors}, self.encoding(plan))
+        build = OpenVINOBuilder(config, blob)
+        qwen3.describe(build, config)
+        options = {"ACTIVATIONS_SCALE_FACTOR": ACTIVATIONS_SCALE}
+        if cache := FLOAT_CACHE.get(plan.profile.kv_cache.dtype):
+            options["KV_CACHE_PRECISION"] = cache
+        graph = folder / f"{MODEL}.xml"
+        graph.write_text(build.graph.to_xml({"runtime_options": options}), encoding="utf-8")
+        return Described(blob, (graph,), folder / f"{MODEL}.bin")
+
+    def write_tokenizer(self, plan: Plan, folder: Path) -> None:
+        """Write tokenizer and detokenizer.
+
+        Raises:
+            ExportFailed: the checkpoint's tokenizer is of a kind that is not known.
+        """
+        source = plan.checkpoint.folder
+        known = bpe.read(source / "tokenizer.json")
+        settings: dict[str, Any] = json.loads((source / "tokenizer_config.json").read_bytes())
+        ids = _special_ids(settings, known)
+        template = source / "chat_template.jinja"
+        chat = template.read_text("utf-8") if template.is_file() else settings.get("chat_template")
+        info = tokenizer.runtime_info(ids, chat if isinstance(chat, str) else None)
+        blob = Blob({}, Dense())
+        padding = ids.get("pad_token_id", ids.get("eos_token_id", 0))
+        graph = tokenizer.tokenizer(known, blob, padding=padding, longest=plan.context)
+        _write(graph, blob, info, folder / TOKENIZER)
+        blob = Blob({}, Dense())
+        _write(tokenizer.detokenizer(known, blob), blob, info, folder / DETOKENIZER)
+
+
+def _special_ids(settings: dict[str, Any], known: bpe.ByteLevelBPE) -> dict[str, int]:
+    """Ids of the tokens that end, begin and pad a text, by openvino-genai's names."""
+    by_text = {t.text: t.id for t in known.added}
+    ids = {}
+    for name in ("bos_token", "eos_token", "pad_token"):
+        token = settings.get(name)
+        text = token.get("content") if isinstance(token, dict) else token
+        if text in by_text:
+            ids[f"{name}_id"] = by_text[text]
+    return ids
+
+
+def _write(graph: Graph, blob: Blob, info: dict[str, object], stem: Path) -> None:
+    stem.with_suffix(".xml").write_text(graph.to_xml(info), encoding="utf-8")
+    with stem.with_suffix(".bin").open("wb") as out:
+        for offset, content in blob.inlined:
+            out.seek(offset)
+            out.write(content)
