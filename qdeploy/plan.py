@@ -205,6 +205,7 @@ def make(
         )
     tensors = tuple(_plan_tensor(t, profile, linear) for t in checkpoint.weights)
     usual = longest if config.rope_scaling else config.max_position_embeddings
+    usual = min(usual, profile.graph.context or usual)
     made = Plan(checkpoint, profile, target, context or usual, tensors, adapter)
     for t in made.fallbacks():
         if broken := limits.broken_by(profile, target.name, t.precision):

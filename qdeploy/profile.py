@@ -125,6 +125,24 @@ class Runtime(_Strict):
     properties: dict[str, str | int | float | bool] = Field(default_factory=dict)
 
 
+class Graph(_Strict):
+    """What the graph of a bundle is like; the ONNX formats have these choices.
+
+    Attributes:
+        activations: element type of what flows between operators, scales and cache included.
+        accuracy_level: what a product may round its activations to: 4 is int8 block by block, 0 is
+            nothing (ONNX Runtime's `MatMulNBits`).
+        prefill: tokens of one pass over a prompt, where shapes are fixed.
+        context: tokens exported for unless --context says otherwise; None is the model's own limit.
+            Where shapes are fixed, every step costs as much as this long a context.
+    """
+
+    activations: Literal["fp32", "fp16"] = "fp32"
+    accuracy_level: Literal[0, 1, 2, 3, 4] = 0
+    prefill: int = Field(default=128, ge=1, le=4096)
+    context: int | None = Field(default=None, gt=1)
+
+
 class Profile(_Strict):
     """The quantization and runtime settings for a target.
 
@@ -141,6 +159,7 @@ class Profile(_Strict):
     weights: Weights
     rules: tuple[Rule, ...] = ()
     kv_cache: KVCache
+    graph: Graph = Graph()
     runtime: Runtime = Runtime()
 
     def linear_for(self, parameters: int, *, moe: bool) -> Precision:

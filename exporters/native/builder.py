@@ -49,6 +49,13 @@ class Builder(ABC, Generic[V]):
     def linear(self, x: V, weight: str) -> V:
         """Multiply x [..., K] with *weight* [N, K] transposed; gives [..., N]."""
 
+    def linears(self, x: V, weights: Sequence[str], sizes: Sequence[int]) -> list[V]:
+        """Products of x with several weights; *sizes* are their numbers of rows.
+
+        A format that multiplies faster with all of them together says this in its own way.
+        """
+        return [self.linear(x, weight) for weight in weights]
+
     @abstractmethod
     def attention(self, layer: int, query: V, key: V, value: V) -> V:
         """Rotate query and key, append key and value to the layer's cache, and attend causally.

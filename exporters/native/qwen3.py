@@ -38,11 +38,11 @@ def _layer(build: Builder[V], config: Config, layer: int, x: V) -> V:
 
 def _attention(build: Builder[V], config: Config, layer: int, x: V) -> V:
     prefix = f"model.layers.{layer}.self_attn."
-    query = build.linear(x, prefix + "q_proj.weight")
+    weights = [f"{prefix}{name}_proj.weight" for name in "qkv"]
+    sizes = [heads * config.head_dim for heads in (config.heads, config.kv_heads, config.kv_heads)]
+    query, key, value = build.linears(x, weights, sizes)
     query = build.head_norm(query, prefix + "q_norm.weight", config.heads)
-    key = build.linear(x, prefix + "k_proj.weight")
     key = build.head_norm(key, prefix + "k_norm.weight", config.kv_heads)
-    value = build.linear(x, prefix + "v_proj.weight")
     attended = build.attention(layer, query, key, value)
     return build.linear(attended, prefix + "o_proj.weight")
 

@@ -24,6 +24,14 @@ class Rope:
     frequencies: NDArray[np.float32]
     attention_factor: float
 
+    def table(self, positions: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Cosine and sine of the first *positions*, float32 [positions, head_dim / 2] each."""
+        import numpy as np
+
+        angles = np.outer(np.arange(positions, dtype=np.float32), self.frequencies)
+        factor = np.float32(self.attention_factor)
+        return np.cos(angles) * factor, np.sin(angles) * factor
+
 
 def make(theta: float, head_dim: int, scaling: Mapping[str, Any] | None, longest: int) -> Rope:
     """Compute the rotation of heads of *head_dim* elements.

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 from qdeploy.exporters.native import bpe, qwen3
 from qdeploy.exporters.native.blob import Blob
@@ -15,7 +13,9 @@ from qdeploy.exporters.native.openvino import tokenizer
 from qdeploy.exporters.native.openvino.emitter import OpenVINOBuilder
 from qdeploy.exporters.native.openvino.encoding import Dense
 from qdeploy.exporters.native.openvino.ir import Graph
+from qdeploy.exporters.native.special import special_ids
 from qdeploy.plan import Plan
+from qdeploy.tensors import read_json
 
 MODEL, TOKENIZER, DETOKENIZER = "openvino_model", "openvino_tokenizer", "openvino_detokenizer"
 ACTIVATIONS_SCALE = "8.0"
@@ -51,8 +51,8 @@ class OpenVINOFormat(Format):
         """
         source = plan.checkpoint.folder
         known = bpe.read(source / "tokenizer.json")
-        settings: dict[str, Any] = json.loads((source / "tokenizer_config.json").read_bytes())
-        ids = _special_ids(settings, known)
+        settings = read_json(source / "tokenizer_config.json")
+        ids = special_ids(source, {t.text: t.id for t in known.added})
         template = source / "chat_template.jinja"
         chat = template.read_text("utf-8") if template.is_file() else settings.get("chat_template")
         info = tokenizer.runtime_info(ids, chat if isinstance(chat, str) else None)
@@ -62,18 +62,6 @@ class OpenVINOFormat(Format):
         _write(graph, blob, info, folder / TOKENIZER)
         blob = Blob({}, Dense())
         _write(tokenizer.detokenizer(known, blob), blob, info, folder / DETOKENIZER)
-
-
-def _special_ids(settings: dict[str, Any], known: bpe.ByteLevelBPE) -> dict[str, int]:
-    """Ids of the tokens that end, begin and pad a text, by openvino-genai's names."""
-    by_text = {t.text: t.id for t in known.added}
-    ids = {}
-    for name in ("bos_token", "eos_token", "pad_token"):
-        token = settings.get(name)
-        text = token.get("content") if isinstance(token, dict) else token
-        if text in by_text:
-            ids[f"{name}_id"] = by_text[text]
-    return ids
 
 
 def _write(graph: Graph, blob: Blob, info: dict[str, object], stem: Path) -> None:

@@ -1,0 +1,1 @@
+"""The ONNX formats: what both are written with, and the one with ONNX Runtime's own operators."""

@@ -1,0 +1,61 @@
+"""The files of an ONNX bundle: all but the weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from qdeploy.exporters.native import qwen3
+from qdeploy.exporters.native.blob import Blob
+from qdeploy.exporters.native.config import Config
+from qdeploy.exporters.native.encoding import Encoding
+from qdeploy.exporters.native.format import Described, Format
+from qdeploy.exporters.native.onnx.emitter import ContribBuilder
+from qdeploy.exporters.native.onnx.encoding import Blocks, block_size
+from qdeploy.exporters.native.onnx.genai import genai_config
+from qdeploy.exporters.native.special import added_tokens, special_ids
+from qdeploy.plan import Plan
+from qdeploy.tensors import read_json
+
+MODEL, WEIGHTS, GENAI = "model.onnx", "model.onnx.data", "genai_config.json"
+FLOATS = {"fp32": "float32", "fp16": "float16"}
+
+
+class OnnxFormat(Format):
+    """ONNX Runtime's own operators, with onnxruntime-genai's configuration beside the model."""
+
+    name = "onnx"
+    tools = ("onnx",)
+
+    def encoding(self, plan: Plan) -> Encoding:
+        return Blocks(FLOATS[plan.profile.graph.activations])
+
+    def why_not(self, plan: Plan) -> str | None:
+        forms = {
+            (t.precision.dtype, t.precision.symmetric, block_size(t.precision, t.shape[-1]))
+            for t in plan.tensors
+            if ".experts." in t.name and t.precision.dtype != "fp16"
+        }
+        if len(forms) > 1:
+            return "its experts would have blocks of several sizes, and QMoE takes one"
+        return super().why_not(plan)
+
+    def write_tokenizer(self, plan: Plan, folder: Path) -> None:
+        """Write nothing: onnxruntime-genai reads the checkpoint's own files."""
+
+    def write_graph(self, plan: Plan, config: Config, folder: Path) -> Described:
+        settings = plan.profile.graph
+        blob = Blob({t.name: t for t in plan.tensors}, self.encoding(plan))
+        build = ContribBuilder(
+            config, blob, context=plan.context, floats=FLOATS[settings.activations],
+            accuracy_level=settings.accuracy_level,
+        )  # fmt: skip
+        qwen3.describe(build, config)
+        build.graph.write(folder / MODEL, {})
+        source = plan.checkpoint.folder
+        file = source / "generation_config.json"
+        generation = read_json(file) if file.is_file() else {}
+        special = special_ids(source, added_tokens(source))
+        about = genai_config(config, plan.context, generation, special)
+        (folder / GENAI).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        return Described(blob, (folder / MODEL,), folder / WEIGHTS)

@@ -1,0 +1,69 @@
+"""`genai_config.json`: what onnxruntime-genai must know of a model to run it.
+
+Names and values are those that its own builder writes for Qwen3 (0.18).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qdeploy.exporters.native.config import Config
+
+TYPE = "qwen3"
+"""Also of mixtures of experts, for which onnxruntime-genai has no word: the graph decides."""
+
+
+def genai_config(
+    config: Config, context: int, generation: dict[str, Any], special: dict[str, int]
+) -> dict[str, Any]:
+    """The whole file.
+
+    Args:
+        config: the model's.
+        context: most tokens, prompt and answer together.
+        generation: the model's `generation_config.json`.
+        special: ids of `bos_token_id`, `eos_token_id` and `pad_token_id`, as far as there are any.
+    """
+    ends = generation.get("eos_token_id", special.get("eos_token_id"))
+    ends = ends if isinstance(ends, list) else [ends]
+    first_end = ends[0] if ends else 0
+    return {
+        "model": {
+            "type": TYPE,
+            "context_length": context,
+            "vocab_size": config.vocabulary,
+            "bos_token_id": special.get("bos_token_id", first_end),
+            "eos_token_id": ends,
+            "pad_token_id": special.get("pad_token_id", first_end),
+            "decoder": {
+                "filename": "model.onnx",
+                "session_options": {"log_id": "onnxruntime-genai", "provider_options": []},
+                "head_size": config.head_dim,
+                "hidden_size": config.hidden,
+                "num_attention_heads": config.heads,
+                "num_key_value_heads": config.kv_heads,
+                "num_hidden_layers": config.layers,
+                "inputs": {
+                    "input_ids": "input_ids",
+                    "attention_mask": "attention_mask",
+                    "past_key_names": "past_key_values.%d.key",
+                    "past_value_names": "past_key_values.%d.value",
+                },
+                "outputs": {
+                    "logits": "logits",
+                    "present_key_names": "present.%d.key",
+                    "present_value_names": "present.%d.value",
+                },
+            },
+        },
+        "search": {
+            "do_sample": bool(generation.get("do_sample", False)),
+            "temperature": generation.get("temperature", 1.0),
+            "top_k": generation.get("top_k", 50),
+            "top_p": generation.get("top_p", 1.0),
+            "max_length": context,
+            "min_length": 0,
+            "num_beams": 1,
+            "past_present_share_buffer": True,
+        },
+    }

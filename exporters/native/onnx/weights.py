@@ -1,0 +1,136 @@
+"""Weights in the contrib graph: operators that multiply with codes, or look rows of them up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from qdeploy.exporters.native.blob import Blob, Span, Stored
+from qdeploy.exporters.native.onnx.encoding import block_size
+from qdeploy.exporters.native.onnx.graph import MICROSOFT, Graph
+from qdeploy.profile import Precision
+
+NORMALS = {"float16": 10, "float32": 1}
+"""ONNX's numbers of the float types, which `Cast` wants."""
+
+
+class Experts(NamedTuple):
+    """The weights of all experts as one operand: [E, woven * N, K], codes packed.
+
+    Attributes:
+        block: columns that share a scale; 0 where these are floats.
+    """
+
+    precision: Precision
+    block: int
+    codes: str
+    scales: str = ""
+    zero_points: str = ""
+
+
+class Weights:
+    """The weights of one graph, each of them stored once.
+
+    Args:
+        floats: element type of what flows between operators.
+        accuracy_level: of `MatMulNBits`: 4 lets it round activations to int8 block by block.
+    """
+
+    def __init__(self, graph: Graph, blob: Blob, floats: str, accuracy_level: int) -> None:
+        self._graph, self._blob = graph, blob
+        self._floats, self._level = floats, accuracy_level
+        self._transposed: dict[str, str] = {}
+
+    def multiply(self, x: str, weights: Sequence[str], *, output: str = "") -> str:
+        """Multiply x [..., K] with the rows of all *weights* [N, K], one weight after another."""
+        stored = self._blob.weight(*weights)
+        name = _layer(weights[0])
+        if stored.precision.dtype == "fp16":
+            matrix = self._float_transposed(stored)
+            return self._graph.add("MatMul", [x, matrix], name=name, output=output)
+        inputs = [x, *self._quantized(stored, rank=3)]
+        return self._graph.add(
+            "MatMulNBits", inputs, name=name, output=output, domain=MICROSOFT,
+            K=stored.columns, N=stored.rows, bits=stored.precision.bits,
+            block_size=block_size(stored.precision, stored.columns), accuracy_level=self._level,
+        )  # fmt: skip
+
+    def look_up(self, weight: str, ids: str) -> str:
+        """Rows of *weight* [N, K] by their numbers [...]; gives [..., K]."""
+        stored, name = self._blob.weight(weight), _layer(weight)
+        if stored.precision.dtype == "fp16":
+            table = self._float(stored)
+            rows = self._graph.add("Gather", [table, ids], name=f"{name}/half", axis=0)
+            return self.to_floats(rows, name)
+        inputs = self._quantized(stored, rank=2)
+        return self._graph.add(
+            "GatherBlockQuantized", [inputs[0], ids, *inputs[1:]], name=name, domain=MICROSOFT,
+            bits=stored.precision.bits, block_size=block_size(stored.precision, stored.columns),
+            gather_axis=0, quantize_axis=1,
+        )  # fmt: skip
+
+    def vector(self, weight: str) -> str:
+        """The weight [N] in the graph's own type."""
+        stored = self._blob.weight(weight)
+        return self._graph.stored(weight, self._floats, stored.shape, stored.codes)
+
+    def experts(self, weights: Sequence[str], woven: int) -> Experts:
+        """Experts' weights in one, *woven* of them row by row in each expert."""
+        stored = self._blob.weight(*weights, woven=woven)
+        rows = (len(weights) // woven, woven * stored.shape[0])
+        if stored.precision.dtype == "fp16":
+            name, shape = stored.tensors[0], (*rows, stored.columns)
+            half = self._graph.stored(f"{name}/all", "float16", shape, stored.codes)
+            return Experts(stored.precision, 0, self.to_floats(half, f"{name}/wide"))
+        parts = self._parts(stored, rows, flat=True)
+        return Experts(stored.precision, block_size(stored.precision, stored.columns), *parts)
+
+    def to_floats(self, x: str, name: str) -> str:
+        """Widen float16 to the graph's own type, where that is another."""
+        if self._floats == "float16":
+            return x
+        return self._graph.add("Cast", [x], name=name, to=NORMALS[self._floats])
+
+    def _quantized(self, stored: Stored, rank: int) -> list[str]:
+        return self._parts(stored, (stored.rows,), flat=rank == 2)
+
+    def _parts(self, stored: Stored, rows: tuple[int, ...], *, flat: bool) -> list[str]:
+        """Names of codes, scales and, if there are any, zero points.
+
+        *flat* codes are [*rows, bytes], others [*rows, blocks, bytes]: two views of the same bytes.
+        """
+        precision, name = stored.precision, stored.tensors[0]
+        size = block_size(precision, stored.columns)
+        blocks = -(-stored.columns // size)
+        block_bytes = size * precision.bits // 8
+        tail = (blocks * block_bytes,) if flat else (blocks, block_bytes)
+        suffix = "rows" if flat else "blocks"
+        parts = [self._stored(f"{name}/{suffix}", "uint8", (*rows, *tail), stored.codes)]
+        if stored.scales:
+            shape = (*rows, blocks)
+            parts.append(self._stored(f"{name}/scales", self._floats, shape, stored.scales))
+        if stored.zero_points:
+            shape = (*rows, -(-blocks * precision.bits // 8))
+            parts.append(self._stored(f"{name}/zero_points", "uint8", shape, stored.zero_points))
+        return parts
+
+    def _stored(self, name: str, dtype: str, shape: Sequence[int], span: Span) -> str:
+        return self._graph.stored(name, dtype, shape, span)
+
+    def _float(self, stored: Stored) -> str:
+        shape = (stored.rows, stored.columns)
+        return self._graph.stored(stored.tensors[0], "float16", shape, stored.codes)
+
+    def _float_transposed(self, stored: Stored) -> str:
+        """The weight as [K, N] in the graph's type; the runtime computes that once, at load."""
+        name = stored.tensors[0]
+        if name not in self._transposed:
+            wide = self.to_floats(self._float(stored), f"{name}/wide")
+            self._transposed[name] = self._graph.add(
+                "Transpose", [wide], name=f"{name}/transposed", perm=[1, 0]
+            )
+        return self._transposed[name]
+
+
+def _layer(weight: str) -> str:
+    return weight.removesuffix(".weight")
