@@ -12,12 +12,13 @@ from qdeploy.exporters.native import config, memory, stream
 from qdeploy.exporters.native.format import Described, Format
 from qdeploy.exporters.native.journal import Journal
 from qdeploy.exporters.native.onnx.format import OnnxFormat
+from qdeploy.exporters.native.onnx_static.format import StaticFormat
 from qdeploy.exporters.native.openvino.format import OpenVINOFormat
 from qdeploy.interface import SCRATCH, Exporter, Progress
 from qdeploy.plan import Plan, is_qwen3
 from qdeploy.tensors import read_json
 
-FORMATS: dict[str, Format] = {f.name: f for f in (OpenVINOFormat(), OnnxFormat())}
+FORMATS: dict[str, Format] = {f.name: f for f in (OpenVINOFormat(), OnnxFormat(), StaticFormat())}
 
 
 class NativeExporter(Exporter):

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 from qdeploy.exporters.native.blob import Blob
 from qdeploy.exporters.native.builder import Builder, Expert
 from qdeploy.exporters.native.config import Config
+from qdeploy.exporters.native.onnx.attention import FORMS
 from qdeploy.exporters.native.onnx.graph import MICROSOFT, Graph
 from qdeploy.exporters.native.onnx.weights import Experts, Weights
 
 OPSET = 21
-INT32 = 6
-"""ONNX's number of the type, which `Cast` wants."""
 EXACT_LEVEL, INT8_LEVEL = 0, 4
 """Accuracy levels that `QMoE` knows."""
 
@@ -42,18 +40,26 @@ class ContribBuilder(Builder[Value]):
     Args:
         context: positions for which cosine and sine are stored.
         floats: element type of what flows between operators and of the cache.
+        attention: its form, one of `qdeploy.exporters.native.onnx.attention.FORMS`.
     """
 
     def __init__(
-        self, config: Config, blob: Blob, *, context: int, floats: str, accuracy_level: int
+        self,
+        config: Config,
+        blob: Blob,
+        *,
+        context: int,
+        floats: str,
+        attention: str,
+        accuracy_level: int,
     ) -> None:
         self.graph = Graph(blob, "model.onnx.data", opset=OPSET)
-        self._config, self._context, self._floats = config, context, floats
-        self._level = accuracy_level
+        self._config, self._floats, self._level = config, floats, accuracy_level
         self._weights = Weights(self.graph, blob, floats, accuracy_level)
         self._ids = self.graph.input("input_ids", "int64", ["batch_size", "sequence_length"])
-        self._mask = self.graph.input(
-            "attention_mask", "int64", ["batch_size", "total_sequence_length"]
+        mask = self.graph.input("attention_mask", "int64", ["batch_size", "total_sequence_length"])
+        self._attention = FORMS[attention](
+            self.graph, config, self._ids, mask, context=context, floats=floats
         )
 
     def embedding(self, weight: str) -> Value:
@@ -91,23 +97,8 @@ class ContribBuilder(Builder[Value]):
         return [Value(output) for output in outputs]
 
     def attention(self, layer: int, query: Value, key: Value, value: Value) -> Value:
-        config, graph = self._config, self.graph
-        cache = ("batch_size", config.kv_heads, "past_sequence_length", config.head_dim)
-        after = ("batch_size", config.kv_heads, "total_sequence_length", config.head_dim)
-        kinds = ("key", "value")
-        past = [graph.input(f"past_key_values.{layer}.{k}", self._floats, cache) for k in kinds]
-        present = [f"present.{layer}.{k}" for k in kinds]
-        for name in present:
-            graph.output(name, self._floats, after)
-        output = f"model.layers.{layer}.self_attn"
         tokens = [self._name(x) for x in (query, key, value)]
-        graph.add_many(
-            "GroupQueryAttention", [*tokens, *past, *self._lengths, *self._turns],
-            [output, *present], name=output, domain=MICROSOFT,
-            num_heads=config.heads, kv_num_heads=config.kv_heads, scale=config.head_dim**-0.5,
-            do_rotary=1, rotary_interleaved=0, local_window_size=-1, softcap=0.0,
-        )  # fmt: skip
-        return Value(output)
+        return Value(self._attention.layer(layer, *tokens))
 
     def gated(self, gate: Value, up: Value) -> Value:
         graph, x = self.graph, self._name(gate)
@@ -183,28 +174,3 @@ class ContribBuilder(Builder[Value]):
 
     def _reshape(self, x: str, shape: Sequence[int], name: str) -> str:
         return self.graph.add("Reshape", [x, self.graph.i64(shape)], name=name)
-
-    @cached_property
-    def _lengths(self) -> tuple[str, str]:
-        """Tokens of each sequence less one, int32 [B], and of the longest, int32 []."""
-        graph = self.graph
-        seen = graph.add("ReduceSum", [self._mask, graph.i64([1])], name="seen", keepdims=0)
-        last = graph.add("Sub", [seen, graph.i64([1])], name="last")
-        shape = graph.add("Shape", [self._mask], name="mask_shape")
-        total = graph.add("Gather", [shape, graph.i64(1)], name="total", axis=0)
-        return (
-            graph.add("Cast", [last], name="seqlens_k", to=INT32),
-            graph.add("Cast", [total], name="total_sequence_length", to=INT32),
-        )
-
-    @cached_property
-    def _turns(self) -> tuple[str, str]:
-        """Cosine and sine of every position, [context, D / 2]."""
-        import numpy as np
-
-        cosine, sine = self._config.rope.table(self._context)
-        dtype = np.dtype(self._floats)
-        return (
-            self.graph.constant(cosine.astype(dtype), "cos_cache"),
-            self.graph.constant(sine.astype(dtype), "sin_cache"),
-        )

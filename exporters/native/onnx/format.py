@@ -48,6 +48,7 @@ class OnnxFormat(Format):
         blob = Blob({t.name: t for t in plan.tensors}, self.encoding(plan))
         build = ContribBuilder(
             config, blob, context=plan.context, floats=FLOATS[settings.activations],
+            attention=settings.attention,
             accuracy_level=settings.accuracy_level,
         )  # fmt: skip
         qwen3.describe(build, config)

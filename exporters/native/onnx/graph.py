@@ -20,6 +20,9 @@ IR_VERSION = 10
 """The first with four-bit types; what onnxruntime-genai's own builder writes as well."""
 MICROSOFT = "com.microsoft"
 """The domain of ONNX Runtime's own operators."""
+FLOAT_TYPES = {"float32": 1, "float16": 10}
+INT32_TYPE = 6
+"""ONNX's numbers of the types, which `Cast` wants."""
 SMALL_BYTES = 1024
 """Constants up to this size lie in the model's file, where shape inference finds them."""
 

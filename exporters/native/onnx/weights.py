@@ -7,11 +7,8 @@ from typing import NamedTuple
 
 from qdeploy.exporters.native.blob import Blob, Span, Stored
 from qdeploy.exporters.native.onnx.encoding import block_size
-from qdeploy.exporters.native.onnx.graph import MICROSOFT, Graph
+from qdeploy.exporters.native.onnx.graph import FLOAT_TYPES, MICROSOFT, Graph
 from qdeploy.profile import Precision
-
-NORMALS = {"float16": 10, "float32": 1}
-"""ONNX's numbers of the float types, which `Cast` wants."""
 
 
 class Experts(NamedTuple):
@@ -89,7 +86,7 @@ class Weights:
         """Widen float16 to the graph's own type, where that is another."""
         if self._floats == "float16":
             return x
-        return self._graph.add("Cast", [x], name=name, to=NORMALS[self._floats])
+        return self._graph.add("Cast", [x], name=name, to=FLOAT_TYPES[self._floats])
 
     def _quantized(self, stored: Stored, rank: int) -> list[str]:
         return self._parts(stored, (stored.rows,), flat=rank == 2)

@@ -1,0 +1,129 @@
+"""Attention over a cache that grows: as ONNX Runtime's one operator, or in plain ones."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from functools import cached_property
+
+from qdeploy.exporters.native.config import Config
+from qdeploy.exporters.native.onnx.graph import INT32_TYPE, MICROSOFT, Graph
+from qdeploy.exporters.native.onnx.plain import MASKED, PlainAttention, turns
+
+
+class Attention(ABC):
+    """Attention of all layers, and the cache as inputs and outputs of the graph.
+
+    Args:
+        ids: input tokens, int64 [B, L].
+        mask: int64 [B, T], over cache and input tokens.
+        context: positions for which cosine and sine are stored.
+    """
+
+    def __init__(
+        self, graph: Graph, config: Config, ids: str, mask: str, *, context: int, floats: str
+    ) -> None:
+        self._graph, self._config, self._floats = graph, config, floats
+        self._ids, self._mask, self._context = ids, mask, context
+
+    @abstractmethod
+    def layer(self, number: int, query: str, key: str, value: str) -> str:
+        """Attend with query [B, L, heads * D], key and value [B, L, kv heads * D]."""
+
+    def _past(self, which: str) -> str:
+        """Declare an input for a layer's keys or values; the output they become is declared too."""
+        config, graph = self._config, self._graph
+        shapes = [
+            ("batch_size", config.kv_heads, tokens, config.head_dim)
+            for tokens in ("past_sequence_length", "total_sequence_length")
+        ]
+        graph.output(f"present.{which}", self._floats, shapes[1])
+        return graph.input(f"past_key_values.{which}", self._floats, shapes[0])
+
+
+class GroupQuery(Attention):
+    """`GroupQueryAttention`: rotation, cache and all in one operator."""
+
+    def layer(self, number: int, query: str, key: str, value: str) -> str:
+        config, graph = self._config, self._graph
+        kinds = [f"{number}.key", f"{number}.value"]
+        past = [self._past(which) for which in kinds]
+        name = f"model.layers.{number}.self_attn"
+        graph.add_many(
+            "GroupQueryAttention", [query, key, value, *past, *self._lengths, *self._turns],
+            [name, *(f"present.{which}" for which in kinds)], name=name, domain=MICROSOFT,
+            num_heads=config.heads, kv_num_heads=config.kv_heads, scale=config.head_dim**-0.5,
+            do_rotary=1, rotary_interleaved=0, local_window_size=-1, softcap=0.0,
+        )  # fmt: skip
+        return name
+
+    @cached_property
+    def _lengths(self) -> tuple[str, str]:
+        """Tokens of each sequence less one, int32 [B], and of the longest, int32 []."""
+        graph = self._graph
+        seen = graph.add("ReduceSum", [self._mask, graph.i64([1])], name="seen", keepdims=0)
+        last = graph.add("Sub", [seen, graph.i64([1])], name="last")
+        shape = graph.add("Shape", [self._mask], name="mask_shape")
+        total = graph.add("Gather", [shape, graph.i64(1)], name="total", axis=0)
+        return (
+            graph.add("Cast", [last], name="seqlens_k", to=INT32_TYPE),
+            graph.add("Cast", [total], name="total_sequence_length", to=INT32_TYPE),
+        )
+
+    @cached_property
+    def _turns(self) -> tuple[str, str]:
+        """Cosine and sine of every position, [context, D / 2]."""
+        cosine, sine = self._config.rope.table(self._context)
+        return (
+            self._graph.constant(cosine.astype(self._floats), "cos_cache"),
+            self._graph.constant(sine.astype(self._floats), "sin_cache"),
+        )
+
+
+class Plain(Attention):
+    """Plain operators, of which OpenVINO's provider takes all; it leaves the one above to the CPU.
+
+    Nothing but a mask of ones is understood: positions are counted from the shapes.
+    """
+
+    def layer(self, number: int, query: str, key: str, value: str) -> str:
+        return self._plain.layer(number, query, key, value)
+
+    @cached_property
+    def _plain(self) -> PlainAttention:
+        graph = self._graph
+        total, new = self._length(self._mask, "total"), self._length(self._ids, "new")
+        past = graph.add("Sub", [total, new], name="past")
+        one = graph.i64(1)
+        queries = graph.add("Range", [past, total, one], name="positions")
+        keys = graph.add("Range", [graph.i64(0), total, one], name="places")
+        column = graph.add("Unsqueeze", [queries, graph.i64([1])])
+        later = graph.add("Greater", [keys, column], name="later")
+        bias = graph.add("Where", [later, self._number(MASKED), self._number(0.0)])
+        return PlainAttention(
+            graph, self._config, self._floats,
+            turns=turns(
+                graph, self._config, graph.add("Unsqueeze", [queries, graph.i64([0])]),
+                self._context, self._floats,
+            ),
+            bias=graph.add("Unsqueeze", [bias, graph.i64([0, 1])]),
+            lead=[0, 0], cache=self._with_cache,
+        )  # fmt: skip
+
+    def _with_cache(self, which: str, new: str) -> str:
+        parts = [self._past(which), new]
+        return self._graph.add("Concat", parts, output=f"present.{which}", axis=2)
+
+    def _length(self, x: str, name: str) -> str:
+        """The second size of x, int64 []."""
+        graph = self._graph
+        shape = graph.add("Shape", [x], name=f"{name}/shape")
+        return graph.add("Gather", [shape, graph.i64(1)], name=name, axis=0)
+
+    def _number(self, value: float) -> str:
+        import numpy as np
+
+        return self._graph.constant(np.asarray(value, self._floats))
+
+
+FORMS: dict[str, type[Attention]] = {"gqa": GroupQuery, "plain": Plain}
+"""By the name in the profile."""

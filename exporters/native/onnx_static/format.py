@@ -1,0 +1,52 @@
+"""The files of a static ONNX bundle: two graphs over one file of weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from qdeploy.exporters.native import qwen3
+from qdeploy.exporters.native.blob import Blob
+from qdeploy.exporters.native.config import Config
+from qdeploy.exporters.native.encoding import Encoding
+from qdeploy.exporters.native.format import Described, Format
+from qdeploy.exporters.native.onnx.format import FLOATS, WEIGHTS
+from qdeploy.exporters.native.onnx_static.emitter import StaticBuilder
+from qdeploy.exporters.native.onnx_static.encoding import Rows
+from qdeploy.plan import Plan
+from qdeploy.targets import ASCEND
+
+PREFILL, DECODE = "prefill.onnx", "decode.onnx"
+
+
+class StaticFormat(Format):
+    """Plain operators and fixed shapes; `qdeploy.exporters.native.onnx_static` says for whom."""
+
+    name = "onnx-static"
+    tools = ("onnx",)
+
+    def encoding(self, plan: Plan) -> Encoding:
+        return Rows(FLOATS[plan.profile.graph.activations])
+
+    def why_not(self, plan: Plan) -> str | None:
+        if plan.context < plan.profile.graph.prefill:
+            return (
+                f"a context of {plan.context} is shorter than a pass over a prompt, "
+                f"{plan.profile.graph.prefill} tokens (graph.prefill)"
+            )
+        return super().why_not(plan)
+
+    def write_tokenizer(self, plan: Plan, folder: Path) -> None:
+        """Write nothing: no runtime of this format tokenizes."""
+
+    def write_graph(self, plan: Plan, config: Config, folder: Path) -> Described:
+        settings = plan.profile.graph
+        blob = Blob({t.name: t for t in plan.tensors}, self.encoding(plan))
+        for file, tokens in ((PREFILL, settings.prefill), (DECODE, 1)):
+            build = StaticBuilder(
+                config, blob, tokens=tokens, context=plan.context,
+                floats=FLOATS[settings.activations], accuracy_level=settings.accuracy_level,
+                dequantizes=plan.target.name != ASCEND.name,
+            )  # fmt: skip
+            qwen3.describe(build, config)
+            build.graph.write(folder / file, {})
+        return Described(blob, (folder / PREFILL, folder / DECODE), folder / WEIGHTS)
