@@ -1,4 +1,4 @@
-"""Plans and exports of tiny models in the OpenVINO format, without a manifest."""
+"""Plans and exports of tiny models in any format of the native exporter, without a manifest."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from tests.support.bundles import Quiet
 PROFILE = """\
 schema = 1
 target = "intel-cpu"
-format = "openvino"
+format = "{format}"
 why = "For tests."
 [weights]
 linear = {linear}
 embedding = {embedding}
 lm_head = {embedding}
+[graph]
+{graph}
 [kv_cache]
 dtype = "fp32"
 """
@@ -30,11 +32,13 @@ def resolve(
     *,
     linear: str = FLOAT,
     embedding: str = FLOAT,
+    format: str = "openvino",
+    graph: str = "",
     context: int | None = None,
     adapter: Path | None = None,
 ) -> Plan:
-    """Plan the checkpoint in *folder*; precisions are TOML tables."""
-    text = PROFILE.format(linear=linear, embedding=embedding)
+    """Plan the checkpoint in *folder*; precisions are TOML tables, *graph* lines of TOML."""
+    text = PROFILE.format(linear=linear, embedding=embedding, format=format, graph=graph)
     chosen = profile.parse(text, "made-up", where="a test")
     found = checkpoint.read(folder)
     return plan.make(found, chosen, INTEL_CPU, context=context, adapter=adapter)

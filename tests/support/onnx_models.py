@@ -102,5 +102,5 @@ class Fixed:
         return np.asarray(logits[0, : len(tokens)], np.float32)
 
 
-def _dtype(value: Any) -> type[np.generic]:
-    return {"tensor(float)": np.float32, "tensor(float16)": np.float16}[value.type]
+def _dtype(value: Any) -> np.dtype[Any]:
+    return np.dtype({"tensor(float)": "float32", "tensor(float16)": "float16"}[value.type])

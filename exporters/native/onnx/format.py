@@ -18,6 +18,7 @@ from qdeploy.plan import Plan
 from qdeploy.tensors import read_json
 
 MODEL, WEIGHTS, GENAI = "model.onnx", "model.onnx.data", "genai_config.json"
+HEAD_STEP = 16
 FLOATS = {"fp32": "float32", "fp16": "float16"}
 
 
@@ -38,6 +39,12 @@ class OnnxFormat(Format):
         }
         if len(forms) > 1:
             return "its experts would have blocks of several sizes, and QMoE takes one"
+        head = plan.checkpoint.config.head_dim
+        if plan.profile.graph.attention == "gqa" and head % HEAD_STEP:
+            return (
+                f"GroupQueryAttention takes heads of a multiple of {HEAD_STEP}, and these have "
+                f'{head}; set graph.attention = "plain"'
+            )
         return super().why_not(plan)
 
     def write_tokenizer(self, plan: Plan, folder: Path) -> None:
