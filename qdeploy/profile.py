@@ -134,6 +134,8 @@ class Graph(_Strict):
             nothing (ONNX Runtime's `MatMulNBits`).
         attention: `gqa` is ONNX Runtime's one operator for all of it; `plain` says it in ONNX's
             own, for engines that do not take that one.
+        experts: `fused` is ONNX Runtime's one operator for a mixture; `unrolled` multiplies with
+            every expert in turn, for engines that do not take that one, or get it wrong.
         prefill: tokens of one pass over a prompt, where shapes are fixed.
         context: tokens exported for unless --context says otherwise; None is the model's own limit.
             Where shapes are fixed, every step costs as much as this long a context.
@@ -142,6 +144,7 @@ class Graph(_Strict):
     activations: Literal["fp32", "fp16"] = "fp32"
     accuracy_level: Literal[0, 1, 2, 3, 4] = 0
     attention: Literal["gqa", "plain"] = "gqa"
+    experts: Literal["fused", "unrolled"] = "fused"
     prefill: int = Field(default=128, ge=1, le=4096)
     context: int | None = Field(default=None, gt=1)
 

@@ -102,6 +102,10 @@ class Blob:
             self._inline[content] = self._take(len(content))
         return self._inline[content]
 
+    def precision(self, tensor: str) -> Precision:
+        """How the plan stores a tensor; nothing is placed."""
+        return self._plans[tensor].precision
+
     def weight(self, *tensors: str, woven: int = 1) -> Stored:
         """Place a weight, or find the place of the same one."""
         if tensors not in self._stored:

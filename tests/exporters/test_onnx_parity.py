@@ -45,6 +45,7 @@ STATIC = "prefill = 16\ncontext = 64"
 FORMS = {
     "gqa": Form("onnx", ""),
     "plain": Form("onnx", 'attention = "plain"'),
+    "unrolled": Form("onnx", 'attention = "plain"\nexperts = "unrolled"'),
     "static": Form("onnx-static", STATIC),
 }
 
@@ -63,7 +64,13 @@ def float_model(
     return opened
 
 
-CASES = [(f, v) for f in FORMS for v in VARIANTS if (f, v) != ("gqa", "odd sizes")]
+CASES = [
+    (form, variant)
+    for form in FORMS
+    for variant, config in VARIANTS.items()
+    if (form, variant) != ("gqa", "odd sizes")
+    and (form != "unrolled" or "num_experts" in config)  # else it is the same as plain
+]
 
 
 @pytest.mark.parametrize(("form", "variant"), CASES)
@@ -85,6 +92,16 @@ class TestFloat:
         parts = [ids[:, :5], ids[:, 5:6], ids[:, 6:]]
         got = np.concatenate([model.feed(part) for part in parts], axis=1)
         assert np.abs(got - reference(VARIANTS[variant], ids)).max() < CLOSE
+
+
+def test_only_the_last_tokens_logits_are_made_for_generation(
+    made: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = export(FORMS["gqa"].resolve(made(DENSE)), tmp_path / "bundle")
+    every, last = Growing(folder), Growing(folder, "model.onnx")
+    got = last.feed(tokens(12))
+    assert got.shape == (1, 1, DENSE["vocab_size"])
+    np.testing.assert_allclose(got[0, 0], every.feed(tokens(12))[0, -1], atol=CLOSE)
 
 
 @pytest.mark.parametrize("form", ["gqa", "plain"])
@@ -148,14 +165,14 @@ def test_contrib_is_the_same_codes_dequantized(
     check_quantized(plan, form, DENSE, tmp_path / "bundle")
 
 
+@pytest.mark.parametrize("form", ["gqa", "unrolled", "static"])
 @pytest.mark.parametrize("precision", ["int4 asym g32", "int4 sym g32"])
 def test_experts_are_the_same_codes_dequantized(
-    precision: str, made: Callable[..., Path], tmp_path: Path
+    precision: str, form: str, made: Callable[..., Path], tmp_path: Path
 ) -> None:
     """In four bits: `QMoE` rounds activations to int8 where its weights have eight."""
-    form = FORMS["gqa"]
-    plan = form.resolve(made(SPARSE), linear=GROUPS[precision])
-    check_quantized(plan, form, SPARSE, tmp_path / "bundle")
+    plan = FORMS[form].resolve(made(SPARSE), linear=GROUPS[precision])
+    check_quantized(plan, FORMS[form], SPARSE, tmp_path / "bundle")
 
 
 @pytest.mark.parametrize("config", [DENSE, SPARSE], ids=["dense", "experts"])
@@ -181,7 +198,6 @@ def test_static_int4_is_the_same_codes_dequantized(
     [
         ("gqa", "odd sizes", FLOAT, "heads of a multiple of 16"),
         ("gqa", "experts", GROUPS["int4 sym channel"], "blocks of several sizes"),
-        ("static", "experts", GROUPS["int4 sym g32"], "no plain operator"),
         ("static", "tied", GROUPS["int8 sym g32"], "set group_size = -1"),
     ],
 )

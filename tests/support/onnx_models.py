@@ -30,8 +30,8 @@ def operators(file: Path) -> set[tuple[str, str]]:
 class Growing:
     """A model of the format `onnx` and its cache."""
 
-    def __init__(self, folder: Path) -> None:
-        self._session = open_session(folder / "model.onnx")
+    def __init__(self, folder: Path, file: str = "score.onnx") -> None:
+        self._session = open_session(folder / file)
         self._caches = [i for i in self._session.get_inputs() if i.name.startswith("past")]
         self.reset()
 

@@ -14,8 +14,10 @@ from qdeploy.exporters.native.blob import Blob
 from qdeploy.exporters.native.builder import Builder, Expert
 from qdeploy.exporters.native.config import Config
 from qdeploy.exporters.native.onnx.attention import FORMS
-from qdeploy.exporters.native.onnx.graph import MICROSOFT, Graph
+from qdeploy.exporters.native.onnx.graph import FLOATS, MICROSOFT, Graph
+from qdeploy.exporters.native.onnx.mixture import shares, silu, unrolled
 from qdeploy.exporters.native.onnx.weights import Experts, Weights
+from qdeploy.profile import Graph as Settings
 
 OPSET = 21
 EXACT_LEVEL, INT8_LEVEL = 0, 4
@@ -34,31 +36,26 @@ class ContribBuilder(Builder[Value]):
     """Builds a model whose cache goes in and out, as onnxruntime-genai shares its buffers.
 
     Inputs are `input_ids` int64 [B, L], `attention_mask` int64 [B, T], the cache before this pass
-    as `past_key_values.N.key` and `.value` [B, kv heads, P, D]; outputs `logits` [B, L, vocabulary]
-    and the cache after it, `present.N.key` and `.value` [B, kv heads, T, D].
+    as `past_key_values.N.key` and `.value` [B, kv heads, P, D]. Outputs are `logits` [B, L,
+    vocabulary], or [B, 1, vocabulary] of the last token only, and the cache after this pass,
+    `present.N.key` and `.value` [B, kv heads, T, D].
 
     Args:
         context: positions for which cosine and sine are stored.
-        floats: element type of what flows between operators and of the cache.
-        attention: its form, one of `qdeploy.exporters.native.onnx.attention.FORMS`.
+        settings: the profile's choices.
+        all_logits: those of every token are wanted.
     """
 
     def __init__(
-        self,
-        config: Config,
-        blob: Blob,
-        *,
-        context: int,
-        floats: str,
-        attention: str,
-        accuracy_level: int,
+        self, config: Config, blob: Blob, settings: Settings, *, context: int, all_logits: bool
     ) -> None:
         self.graph = Graph(blob, "model.onnx.data", opset=OPSET)
-        self._config, self._floats, self._level = config, floats, accuracy_level
-        self._weights = Weights(self.graph, blob, floats, accuracy_level)
+        self._config, self._settings, self._all_logits = config, settings, all_logits
+        self._floats = floats = FLOATS[settings.activations]
+        self._weights = Weights(self.graph, blob, floats, settings.accuracy_level)
         self._ids = self.graph.input("input_ids", "int64", ["batch_size", "sequence_length"])
         mask = self.graph.input("attention_mask", "int64", ["batch_size", "total_sequence_length"])
-        self._attention = FORMS[attention](
+        self._attention = FORMS[settings.attention](
             self.graph, config, self._ids, mask, context=context, floats=floats
         )
 
@@ -101,19 +98,31 @@ class ContribBuilder(Builder[Value]):
         return Value(self._attention.layer(layer, *tokens))
 
     def gated(self, gate: Value, up: Value) -> Value:
-        graph, x = self.graph, self._name(gate)
-        activated = graph.add("Mul", [x, graph.add("Sigmoid", [x])], name="silu")
-        return Value(graph.add("Mul", [activated, self._name(up)], name="gated"))
+        activated = silu(self.graph, self._name(gate))
+        return Value(self.graph.add("Mul", [activated, self._name(up)], name="gated"))
 
     def experts(self, x: Value, router: str, experts: Sequence[Expert]) -> Value:
-        tokens = self._name(x)
-        rows = self._reshape(tokens, [-1, self._config.hidden], f"{router}/tokens")
+        tokens, prefix = self._name(x), router.removesuffix("gate.weight")
+        rows = self._reshape(tokens, [-1, self._config.hidden], f"{prefix}tokens")
         logits = self._weights.multiply(rows, [router])
+        if self._settings.experts == "unrolled":
+            return Value(self._unrolled_experts(tokens, rows, logits, experts, prefix))
         pairs = [name for e in experts for name in (e.gate, e.up)]
         inner = self._weights.experts(pairs, woven=2)
         outer = self._weights.experts([e.down for e in experts], woven=1)
         say = self._quantized_experts if inner.block else self._float_experts
-        return Value(say(tokens, logits, inner, outer, router.removesuffix("gate.weight")))
+        return Value(say(tokens, logits, inner, outer, prefix))
+
+    def _unrolled_experts(
+        self, x: str, rows: str, logits: str, experts: Sequence[Expert], prefix: str
+    ) -> str:
+        share = shares(self.graph, self._config, logits, self._floats)
+        total = unrolled(self.graph, self._product, rows, share, experts, f"{prefix}total")
+        shape = self.graph.add("Shape", [x], name=f"{prefix}shape")
+        return self.graph.add("Reshape", [total, shape], name=f"{prefix}experts")
+
+    def _product(self, x: str, weight: str) -> str:
+        return self._weights.multiply(x, [weight])
 
     def _quantized_experts(
         self, x: str, logits: str, inner: Experts, outer: Experts, prefix: str
@@ -124,12 +133,14 @@ class ContribBuilder(Builder[Value]):
         scale those of the logits to a sum of one whatever the config has.
         """
         likely = self.graph.add("Softmax", [logits], name=f"{prefix}softmax", axis=-1)
+        rounds = self._settings.accuracy_level == INT8_LEVEL
+        level = INT8_LEVEL if rounds else EXACT_LEVEL
         inputs = [x, logits, inner.codes, inner.scales, "", outer.codes, outer.scales]
         inputs += ["", "", "", "", inner.zero_points, outer.zero_points, "", likely]
         return self.graph.add(
             "QMoE", inputs, name=f"{prefix}experts", domain=MICROSOFT, **self._mixture,
             expert_weight_bits=inner.precision.bits, block_size=inner.block, weights_prepacked=0,
-            accuracy_level=INT8_LEVEL if self._level == INT8_LEVEL else EXACT_LEVEL,
+            accuracy_level=level,
         )  # fmt: skip
 
     def _float_experts(
@@ -156,8 +167,12 @@ class ContribBuilder(Builder[Value]):
         return Value(summands=(self._name(x), self._name(y)))
 
     def logits(self, x: Value, weight: str) -> None:
-        self._weights.multiply(self._name(x), [weight], output="logits")
-        shape = ("batch_size", "sequence_length", self._config.vocabulary)
+        rows, tokens = self._name(x), "sequence_length" if self._all_logits else 1
+        if not self._all_logits:
+            last = self.graph.i64([-1])
+            rows = self.graph.add("Gather", [rows, last], name="last_token", axis=1)
+        self._weights.multiply(rows, [weight], output="logits")
+        shape = ("batch_size", tokens, self._config.vocabulary)
         self.graph.output("logits", self._floats, shape)
 
     def _name(self, x: Value) -> str:

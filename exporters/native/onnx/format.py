@@ -13,13 +13,14 @@ from qdeploy.exporters.native.format import Described, Format
 from qdeploy.exporters.native.onnx.emitter import ContribBuilder
 from qdeploy.exporters.native.onnx.encoding import Blocks, block_size
 from qdeploy.exporters.native.onnx.genai import genai_config
+from qdeploy.exporters.native.onnx.graph import FLOATS
 from qdeploy.exporters.native.special import added_tokens, special_ids
 from qdeploy.plan import Plan
 from qdeploy.tensors import read_json
 
-MODEL, WEIGHTS, GENAI = "model.onnx", "model.onnx.data", "genai_config.json"
+MODEL, SCORE, WEIGHTS = "model.onnx", "score.onnx", "model.onnx.data"
+GENAI = "genai_config.json"
 HEAD_STEP = 16
-FLOATS = {"fp32": "float32", "fp16": "float16"}
 
 
 class OnnxFormat(Format):
@@ -37,7 +38,7 @@ class OnnxFormat(Format):
             for t in plan.tensors
             if ".experts." in t.name and t.precision.dtype != "fp16"
         }
-        if len(forms) > 1:
+        if plan.profile.graph.experts == "fused" and len(forms) > 1:
             return "its experts would have blocks of several sizes, and QMoE takes one"
         head = plan.checkpoint.config.head_dim
         if plan.profile.graph.attention == "gqa" and head % HEAD_STEP:
@@ -51,19 +52,22 @@ class OnnxFormat(Format):
         """Write nothing: onnxruntime-genai reads the checkpoint's own files."""
 
     def write_graph(self, plan: Plan, config: Config, folder: Path) -> Described:
-        settings = plan.profile.graph
+        """Write the model twice over the same weights: the second one tells every token's logits.
+
+        That is for scoring; for a prompt to be continued, only those of its last token matter, and
+        the product with the vocabulary is a large part of the work.
+        """
         blob = Blob({t.name: t for t in plan.tensors}, self.encoding(plan))
-        build = ContribBuilder(
-            config, blob, context=plan.context, floats=FLOATS[settings.activations],
-            attention=settings.attention,
-            accuracy_level=settings.accuracy_level,
-        )  # fmt: skip
-        qwen3.describe(build, config)
-        build.graph.write(folder / MODEL, {})
+        for file, all_logits in ((MODEL, False), (SCORE, True)):
+            build = ContribBuilder(
+                config, blob, plan.profile.graph, context=plan.context, all_logits=all_logits
+            )
+            qwen3.describe(build, config)
+            build.graph.write(folder / file)
         source = plan.checkpoint.folder
-        file = source / "generation_config.json"
-        generation = read_json(file) if file.is_file() else {}
+        settings = source / "generation_config.json"
+        generation = read_json(settings) if settings.is_file() else {}
         special = special_ids(source, added_tokens(source))
         about = genai_config(config, plan.context, generation, special)
         (folder / GENAI).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
-        return Described(blob, (folder / MODEL,), folder / WEIGHTS)
+        return Described(blob, (folder / MODEL, folder / SCORE), folder / WEIGHTS)

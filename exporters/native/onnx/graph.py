@@ -6,7 +6,7 @@ file, docs/ExternalData.md there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,8 @@ IR_VERSION = 10
 """The first with four-bit types; what onnxruntime-genai's own builder writes as well."""
 MICROSOFT = "com.microsoft"
 """The domain of ONNX Runtime's own operators."""
+FLOATS = {"fp32": "float32", "fp16": "float16"}
+"""NumPy's names of a profile's float types."""
 FLOAT_TYPES = {"float32": 1, "float16": 10}
 INT32_TYPE = 6
 """ONNX's numbers of the types, which `Cast` wants."""
@@ -123,8 +125,8 @@ class Graph:
             self._constants[name] = tensor
         return name
 
-    def write(self, path: Path, metadata: Mapping[str, str]) -> None:
-        """Write the model. *metadata* is what a runtime may ask of it, by name."""
+    def write(self, path: Path) -> None:
+        """Write the model, all but the constants that lie in the file beside it."""
         from onnx import helper
 
         graph = helper.make_graph(
@@ -136,7 +138,6 @@ class Graph:
         model = helper.make_model(
             graph, opset_imports=domains, ir_version=IR_VERSION, producer_name="qdeploy"
         )
-        helper.set_model_props(model, dict(metadata))
         path.write_bytes(model.SerializeToString(deterministic=True))
 
     def _unique(self, name: str) -> str:

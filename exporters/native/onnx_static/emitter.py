@@ -13,6 +13,7 @@ from qdeploy.exporters.native.blob import Blob
 from qdeploy.exporters.native.builder import Builder, Expert
 from qdeploy.exporters.native.config import Config
 from qdeploy.exporters.native.onnx.graph import FLOAT_TYPES, Graph
+from qdeploy.exporters.native.onnx.mixture import shares, silu, unrolled
 from qdeploy.exporters.native.onnx.plain import PlainAttention, turns
 from qdeploy.exporters.native.onnx_static.weights import Weights
 
@@ -79,10 +80,18 @@ class StaticBuilder(Builder[str]):
         return self._reshape(attended, [self._tokens, self._config.heads * self._config.head_dim])
 
     def gated(self, gate: str, up: str) -> str:
-        return self.graph.add("Mul", [self._silu(gate), up])
+        return self.graph.add("Mul", [silu(self.graph, gate), up])
 
     def experts(self, x: str, router: str, experts: Sequence[Expert]) -> str:
-        """Send every token through every expert, weighing most of the results with zero.
+        graph, prefix = self.graph, router.removesuffix("gate.weight")
+        share = shares(graph, self._config, self._weights.multiply(x, router), self._floats)
+        if self._weights.bits(experts[0].gate) == 4:
+            multiply = self._weights.multiply
+            return unrolled(graph, multiply, x, share, experts, f"{prefix}experts")
+        return self._stacked(x, share, experts, f"{prefix}experts")
+
+    def _stacked(self, x: str, share: str, experts: Sequence[Expert], name: str) -> str:
+        """All experts in three products.
 
         Weights [E, N, K] are multiplied from the left, as they are, with tokens as columns.
         """
@@ -90,12 +99,11 @@ class StaticBuilder(Builder[str]):
         columns = graph.add("Transpose", [x], perm=[1, 0])
         gate = graph.add("MatMul", [weights.stack([e.gate for e in experts]), columns])
         up = graph.add("MatMul", [weights.stack([e.up for e in experts]), columns])
-        inner = graph.add("Mul", [self._silu(gate), up])
+        inner = graph.add("Mul", [silu(graph, gate), up])
         said = graph.add("MatMul", [weights.stack([e.down for e in experts]), inner])
-        share = self._shares(weights.multiply(x, router))
-        weighed = graph.add("Mul", [said, share])
+        by_expert = graph.add("Transpose", [share], perm=[1, 0])
+        weighed = graph.add("Mul", [said, graph.add("Unsqueeze", [by_expert, graph.i64([1])])])
         total = graph.add("ReduceSum", [weighed, graph.i64([0])], keepdims=0)
-        name = router.removesuffix("gate.weight") + "experts"
         return graph.add("Transpose", [total], name=name, perm=[1, 0])
 
     def add(self, x: str, y: str) -> str:
@@ -106,20 +114,6 @@ class StaticBuilder(Builder[str]):
         shape = [1, self._tokens, self._config.vocabulary]
         self.graph.add("Reshape", [rows, self.graph.i64(shape)], output="logits")
         self.graph.output("logits", self._floats, shape)
-
-    def _shares(self, logits: str) -> str:
-        """How much of each expert's answer a token takes, [E, 1, L]; from the router's [L, E]."""
-        graph, config = self.graph, self._config
-        likely = graph.add("Softmax", [logits], axis=-1)
-        best, which = f"{logits}/best", f"{logits}/which"
-        inputs = [likely, graph.i64([config.chosen])]
-        graph.add_many("TopK", inputs, [best, which], name=f"{logits}/chosen", axis=-1)
-        if config.renormalize:
-            total = graph.add("ReduceSum", [best, graph.i64([-1])], keepdims=1)
-            best = graph.add("Div", [best, total])
-        spread = graph.add("ScatterElements", [self._nothing, which, best], axis=1)
-        by_expert = graph.add("Transpose", [spread], perm=[1, 0])
-        return graph.add("Unsqueeze", [by_expert, graph.i64([1])])
 
     def _with_cache(self, which: str, new: str) -> str:
         """Write the new tokens into the cache at their positions."""
@@ -137,15 +131,6 @@ class StaticBuilder(Builder[str]):
         column = self._reshape(self._positions, [1, 1, self._tokens, 1])
         shape = [1, config.kv_heads, self._tokens, config.head_dim]
         return graph.add("Expand", [column, graph.i64(shape)], name="places")
-
-    @cached_property
-    def _nothing(self) -> str:
-        import numpy as np
-
-        return self.graph.constant(np.zeros((self._tokens, self._config.experts), self._floats))
-
-    def _silu(self, x: str) -> str:
-        return self.graph.add("Mul", [x, self.graph.add("Sigmoid", [x])])
 
     def _cast(self, x: str, dtype: str) -> str:
         return (

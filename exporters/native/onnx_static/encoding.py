@@ -27,7 +27,7 @@ class Rows(Encoding):
     def why_not(self, tensor: TensorPlan) -> str | None:
         precision = tensor.precision
         if precision.dtype == "int4":
-            if tensor.role not in ("linear", "lm_head") or ".experts." in tensor.name:
+            if tensor.role not in ("linear", "lm_head"):
                 return f"there is no plain operator for {tensor.name} in four bits; use fp16"
             return self._blocks.why_not(tensor)
         if precision.dtype == "int8" and precision.group_size != PER_CHANNEL:

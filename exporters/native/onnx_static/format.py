@@ -9,7 +9,8 @@ from qdeploy.exporters.native.blob import Blob
 from qdeploy.exporters.native.config import Config
 from qdeploy.exporters.native.encoding import Encoding
 from qdeploy.exporters.native.format import Described, Format
-from qdeploy.exporters.native.onnx.format import FLOATS, WEIGHTS
+from qdeploy.exporters.native.onnx.format import WEIGHTS
+from qdeploy.exporters.native.onnx.graph import FLOATS
 from qdeploy.exporters.native.onnx_static.emitter import StaticBuilder
 from qdeploy.exporters.native.onnx_static.encoding import Rows
 from qdeploy.plan import Plan
@@ -48,5 +49,5 @@ class StaticFormat(Format):
                 dequantizes=plan.target.name != ASCEND.name,
             )  # fmt: skip
             qwen3.describe(build, config)
-            build.graph.write(folder / file, {})
+            build.graph.write(folder / file)
         return Described(blob, (folder / PREFILL, folder / DECODE), folder / WEIGHTS)

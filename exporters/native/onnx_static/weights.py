@@ -50,6 +50,10 @@ class Weights:
         stored = self._blob.weight(weight)
         return self._graph.stored(weight, self._floats, stored.shape, stored.codes)
 
+    def bits(self, weight: str) -> int:
+        """Bits of the weight's codes; 16 where it has floats."""
+        return self._blob.precision(weight).bits
+
     def stack(self, weights: Sequence[str]) -> str:
         """Weights of equal shapes [N, K] as one, [weights, N, K]."""
         stored = self._blob.weight(*weights)
