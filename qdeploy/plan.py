@@ -1,9 +1,4 @@
-"""The plan: a checkpoint and a profile, resolved. Pure: no weight is read, nothing is loaded.
-
-Sizes follow from shapes. A quantized weight of N rows and K columns in groups of g takes
-N*K*bits/8 bytes of codes, and for each of its N*ceil(K/g) groups a float16 scale and, where
-asymmetric, a zero point of the same width as the codes.
-"""
+"""The plan: a checkpoint and a profile, resolved. Pure: no weight is read, nothing is loaded."""
 
 from __future__ import annotations
 
@@ -16,7 +11,7 @@ from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
-from qdeploy import limits, yarn
+from qdeploy import limits, sizes, yarn
 from qdeploy.checkpoint import QWEN3, Checkpoint, file_sha256
 from qdeploy.errors import CheckpointError, PlanError
 from qdeploy.profile import PER_CHANNEL, Precision, Profile
@@ -27,10 +22,6 @@ Role = Literal["embedding", "lm_head", "linear", "router", "norm"]
 
 SMALLEST_GROUP = 32
 """A fallback group below this would spend more on scales than int8 a channel costs."""
-GRAPH_BYTES_PER_LAYER = {"openvino": 110_000}
-"""Bytes of openvino_model.xml a layer: 100 to 137 thousand measured on Qwen3 and Qwen3-MoE."""
-RUNTIME_TOKENIZER = 0.7
-"""The runtime's own tokenizer files hold 0.7 times what Qwen3's originals do."""
 FLOAT = Precision(dtype="fp16")
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 ROUTER = re.compile(r"\.mlp\.gate\.weight$")
@@ -110,11 +101,11 @@ class Plan:
     @cached_property
     def bundle_bytes(self) -> int:
         """Predicted size of the bundle: weights, graph, sidecars, the runtime's own tokenizer."""
-        folder = self.checkpoint.folder
+        folder, graph = self.checkpoint.folder, self.profile.graph
         sidecars = sum((folder / name).stat().st_size for name in self.checkpoint.sidecars())
-        graph = GRAPH_BYTES_PER_LAYER.get(self.format, 0) * self.checkpoint.config.num_hidden_layers
-        tokenizer = RUNTIME_TOKENIZER if self.format in GRAPH_BYTES_PER_LAYER else 0
-        return self.weight_bytes + graph + round((1 + tokenizer) * sidecars)
+        rest = sizes.graph_bytes(self.format, self.checkpoint.config, graph, self.context)
+        tokenizer = sizes.layout_of(self.format, graph).tokenizer
+        return self.weight_bytes + rest + round((1 + tokenizer) * sidecars)
 
     @cached_property
     def kv_bytes_per_token(self) -> int:
@@ -253,7 +244,8 @@ def _plan_tensor(tensor: TensorInfo, profile: Profile, linear: Precision) -> Ten
         "router": profile.weights.router,
     }[role]
     precision = _fit(wanted, tensor, profile)
-    size = stored_bytes(tensor.shape, precision)
+    layout = sizes.layout_of(profile.format, profile.graph)
+    size = sizes.stored_bytes(tensor.shape, precision, layout)
     return TensorPlan(tensor.name, tensor.shape, role, precision, size)
 
 
@@ -274,16 +266,3 @@ def _fit(wanted: Precision, tensor: TensorInfo, profile: Profile) -> Precision:
             return wanted.model_copy(update={"group_size": group})
         group //= 2
     return Precision(dtype="int8")
-
-
-def stored_bytes(shape: tuple[int, ...], precision: Precision) -> int:
-    """Bytes that a tensor takes in a bundle at this precision (formula: module docstring)."""
-    numel = prod(shape)
-    if precision.dtype == "fp16":
-        return 2 * numel
-    groups_a_row = (
-        1 if precision.group_size == PER_CHANNEL else -(-shape[-1] // precision.group_size)
-    )
-    groups = prod(shape[:-1]) * groups_a_row
-    zero_point_bits = 0 if precision.symmetric or precision.dtype == "nf4" else precision.bits
-    return -(-numel * precision.bits // 8) + groups * 2 + -(-groups * zero_point_bits // 8)

@@ -21,7 +21,20 @@ FOLDERS = {"qdeploy": "qdeploy", "backends": "qdeploy.backends", "exporters": "q
 """Top-level folders of code, and the package that each is imported as."""
 
 CONTRACTS = frozenset(
-    "errors targets profile limits tensors checkpoint yarn plan bundle interface weights".split()
+    {
+        "bundle",
+        "checkpoint",
+        "errors",
+        "interface",
+        "limits",
+        "plan",
+        "profile",
+        "sizes",
+        "targets",
+        "tensors",
+        "weights",
+        "yarn",
+    }
 )
 """What exporters and backends are written against; everything else of the core is above them."""
 

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from qdeploy import checkpoint, plan, profile
 from qdeploy.checkpoint import Architecture, Checkpoint
 from qdeploy.errors import PlanError
-from qdeploy.plan import Plan, stored_bytes
+from qdeploy.plan import Plan
 from qdeploy.profile import BITS, PER_CHANNEL, KVCache, Precision
+from qdeploy.sizes import stored_bytes
 from qdeploy.targets import CUDA, INTEL_CPU
 from qdeploy.tensors import TensorInfo
 from tests.support.checkpoints import MOE, SMALL, shape_of_0_6b, write_checkpoint
