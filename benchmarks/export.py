@@ -1,10 +1,11 @@
 """Time exporters beside each other on one checkpoint, int4 for a CPU, and watch their memory.
 
-    python benchmarks/export.py CHECKPOINT [--rounds 3]
+    python benchmarks/export.py CHECKPOINT [--format onnx] [--rounds 3]
 
 Contenders take turns, since machines drift; the table has medians, and ratios taken round by round.
 Memory is the peak of anonymous memory (RssAnon) summed over a contender's processes, sampled from
-/proc twenty times a second, so Linux only. Needs `qdeploy[optimum]`.
+/proc twenty times a second, so Linux only. Needs `qdeploy[optimum]`; for the format `onnx`, beside
+`qdeploy[onnx]`, what onnxruntime-genai's builder wants: torch, transformers and onnx-ir.
 """
 
 from __future__ import annotations
@@ -31,15 +32,22 @@ class Cost:
     anonymous: int
 
 
-def contenders(checkpoint: Path, out: Path) -> dict[str, list[str]]:
-    """Command line of each contender, all writing to *out*."""
-    bin_folder = Path(sys.executable).parent
-    qdeploy = [str(bin_folder / "qdeploy"), "export", str(checkpoint), "--target", "intel-cpu"]
-    optimum = [str(bin_folder / "optimum-cli"), "export", "openvino", "-m", str(checkpoint)]
+def contenders(checkpoint: Path, out: Path, format: str) -> dict[str, list[str]]:
+    """Command line of each contender, all writing to *out*, in four bits and groups of 128."""
+    tools = Path(sys.executable).parent
+    qdeploy = [str(tools / "qdeploy"), "export", str(checkpoint), "-o", str(out)]
+    if format == "onnx":
+        builder = [sys.executable, "-m", "onnxruntime_genai.models.builder", "-i", str(checkpoint)]
+        options = ["-p", "int4", "-e", "cpu", "--extra_options", "int4_block_size=128"]
+        return {
+            OURS: [*qdeploy, "--target", "cpu", "--exporter", "native"],
+            "genai builder": [*builder, "-o", str(out), *options],
+        }
+    optimum = [str(tools / "optimum-cli"), "export", "openvino", "-m", str(checkpoint)]
     int4 = ["--task", "text-generation-with-past", "--weight-format", "int4"]
     return {
-        OURS: [*qdeploy, "-o", str(out), "--exporter", "native"],
-        "qdeploy optimum": [*qdeploy, "-o", str(out), "--exporter", "optimum"],
+        OURS: [*qdeploy, "--target", "intel-cpu", "--exporter", "native"],
+        "qdeploy optimum": [*qdeploy, "--target", "intel-cpu", "--exporter", "optimum"],
         "optimum-cli": [*optimum, *int4, "--group-size", "128", "--ratio", "1.0", str(out)],
     }
 
@@ -84,6 +92,7 @@ def anonymous_bytes(root: int) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--format", choices=("openvino", "onnx"), default="openvino")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--skip", action="append", default=[], help="a contender to leave out")
     arguments = parser.parse_args()
@@ -91,7 +100,7 @@ def main() -> None:
     costs: dict[str, list[Cost]] = {}
     with tempfile.TemporaryDirectory() as place:
         out = Path(place) / "out"
-        lines = contenders(arguments.checkpoint, out)
+        lines = contenders(arguments.checkpoint, out, arguments.format)
         for _ in range(arguments.rounds):
             for name, command in lines.items():
                 if name not in arguments.skip:
