@@ -1,95 +1,18 @@
-"""The part of a Qwen3 checkpoint's `config.json` that decides the graph."""
+"""The config that a plan's graph is built from: the checkpoint's, at the plan's context."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
-
-from qdeploy.exporters.native import rope
-from qdeploy.exporters.native.rope import Rope
+from qdeploy import decoder
+from qdeploy.decoder import Config, why_not
 from qdeploy.plan import Plan
-from qdeploy.tensors import read_json
 
-ROPE_TYPES = (None, "default", "yarn")
-
-
-@dataclass(frozen=True)
-class Config:
-    """Numbers and choices of the model, in qdeploy's words.
-
-    Attributes:
-        epsilon: what the norms add to the mean square.
-        rope_scaling: YaRN's parameters, or None.
-        positions: the longest context before any scaling.
-        experts: 0 for a dense model.
-        chosen: experts that a token goes to.
-        renormalize: whether the chosen experts' weights are scaled to a sum of one.
-        sparse_layers: layers that have experts.
-    """
-
-    layers: int
-    hidden: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    vocabulary: int
-    tied: bool
-    epsilon: float
-    theta: float
-    rope_scaling: Mapping[str, Any] | None
-    positions: int
-    experts: int = 0
-    chosen: int = 0
-    renormalize: bool = False
-    sparse_layers: frozenset[int] = frozenset()
-
-    @cached_property
-    def rope(self) -> Rope:
-        return rope.make(self.theta, self.head_dim, self.rope_scaling, self.positions)
+__all__ = ["Config", "read", "why_not"]
 
 
 def read(plan: Plan) -> Config:
-    """Read the config of the plan's checkpoint. The defaults are those of `Qwen3MoeConfig`.
+    """Read the config of the plan's checkpoint.
 
     Raises:
         CheckpointError: the file cannot be read, or holds a value that cannot be.
     """
-    from qdeploy.weights import read_layout
-
-    known = plan.checkpoint.config
-    layout = read_layout(plan.checkpoint)
-    raw = read_json(plan.checkpoint.folder / "config.json")
-    return Config(
-        layers=known.num_hidden_layers,
-        hidden=known.hidden_size,
-        heads=known.num_attention_heads,
-        kv_heads=known.num_key_value_heads,
-        head_dim=known.head_dim,
-        vocabulary=known.vocab_size,
-        tied=known.tie_word_embeddings,
-        epsilon=raw.get("rms_norm_eps", 1e-6),
-        theta=known.rope_theta or 10000.0,
-        rope_scaling=plan.rope_scaling,
-        positions=known.max_position_embeddings,
-        experts=known.num_experts or 0,
-        chosen=known.num_experts_per_tok or 8,
-        renormalize=raw.get("norm_topk_prob", False),
-        sparse_layers=frozenset(filter(layout.is_sparse, range(known.num_hidden_layers))),
-    )
-
-
-def why_not(raw: Mapping[str, Any]) -> str | None:
-    """Why a model of this `config.json` is not the one that is described here, or None."""
-    if raw.get("attention_bias"):
-        return "its attention has biases (attention_bias)"
-    if raw.get("use_sliding_window"):
-        return "its attention has a sliding window (use_sliding_window)"
-    if (activation := raw.get("hidden_act", "silu")) != "silu":
-        return f"its activation is {activation!r}, not 'silu' (hidden_act)"
-    scaling = raw.get("rope_scaling") or raw.get("rope_parameters") or {}
-    kind = scaling.get("rope_type", scaling.get("type"))
-    if kind not in ROPE_TYPES:
-        return f"its positions are scaled as {kind!r}; known is 'yarn' (rope_scaling)"
-    return None
+    return decoder.read(plan.checkpoint, plan.rope_scaling)

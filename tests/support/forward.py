@@ -1,6 +1,6 @@
 """Qwen3 in NumPy, as plainly as it can be said: what exported graphs are compared with.
 
-Only the frequencies of rotation are the exporter's own; those are compared with transformers'.
+Only the frequencies of rotation are qdeploy's own; those are compared with transformers'.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qdeploy.exporters.native import rope
+from qdeploy import rope
 
 Array = NDArray[np.float32]
 Lookup = Callable[[str], Array]

@@ -24,11 +24,13 @@ CONTRACTS = frozenset(
     {
         "bundle",
         "checkpoint",
+        "decoder",
         "errors",
         "interface",
         "limits",
         "plan",
         "profile",
+        "rope",
         "sizes",
         "targets",
         "tensors",

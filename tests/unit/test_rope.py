@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qdeploy.exporters.native import rope
+from qdeploy import rope
 
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768}
 
