@@ -1,25 +1,16 @@
-"""Running the probe in its child process, and what can go wrong there."""
+"""What the probe in its child process said of a plugin's devices."""
 
 from __future__ import annotations
 
-import json
-import signal
-import subprocess
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from qdeploy import probing
 from qdeploy.errors import TargetUnavailable
 
-PROGRAM = (
-    "import sys; sys.path[:] = sys.argv[2:]; "
-    "from qdeploy.backends.openvino import probe; probe.main()"
-)
-"""The probe with this process's own import path. `python -m` would put the working directory
-first, so that an `openvino.py` lying there would be run."""
-SECONDS = 60.0
-"""A first contact with a driver may compile; a minute is far above that, and still finite."""
+PROBE = "qdeploy.backends.openvino.probe"
 
 
 @dataclass(frozen=True)
@@ -46,33 +37,22 @@ def probe(plugin: str) -> Answer:
     Raises:
         TargetUnavailable: the child crashed, hung or said nothing that makes sense.
     """
-    return run([sys.executable, "-c", PROGRAM, plugin, *sys.path], plugin, SECONDS)
+    return read(plugin, partial(probing.ask, PROBE, plugin))
 
 
-def run(command: Sequence[str], plugin: str, seconds: float) -> Answer:
-    """Run *command* for at most so many seconds and read its answer.
-
-    Raises:
-        TargetUnavailable: see `probe`.
-    """
+def read(plugin: str, ask: Callable[[], Any]) -> Answer:
+    """Make sense of what *ask* returns; raises as `probe`."""
     try:
-        child = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=seconds
-        )
-    except subprocess.TimeoutExpired:
-        raise _broken(plugin, f"did not answer within {seconds:g} s") from None
-    if child.returncode != 0:
-        complaint = child.stderr.strip().splitlines()[-1:]
-        raise _broken(plugin, ": ".join([_ending(child.returncode), *complaint]))
-    try:
-        # Drivers print to stdout too; the answer is the last line.
-        return _parse(json.loads(child.stdout.strip().splitlines()[-1]))
-    except (IndexError, KeyError, TypeError, ValueError):
-        raise _broken(plugin, f"answered {child.stdout[-200:]!r}") from None
-
-
-def _parse(raw: dict[str, Any]) -> Answer:
-    return Answer(tuple(_found(device) for device in raw["devices"]), raw["error"])
+        raw = ask()
+        try:
+            return Answer(tuple(_found(device) for device in raw["devices"]), raw["error"])
+        except (KeyError, TypeError, ValueError):
+            raise probing.ProbeFailed(f"answered {raw!r}") from None
+    except probing.ProbeFailed as error:
+        raise TargetUnavailable(
+            f"the {plugin} driver cannot be used: the process that loaded it {error}",
+            f"install Intel's current {plugin} driver",
+        ) from None
 
 
 def _found(raw: dict[str, Any]) -> Found:
@@ -83,20 +63,4 @@ def _found(raw: dict[str, Any]) -> Found:
         name=str(raw["name"]),
         memory_bytes=None if memory is None else int(memory),
         driver=None if driver is None else str(driver),
-    )
-
-
-def _ending(code: int) -> str:
-    if code >= 0:
-        return f"exited with code {code}"
-    try:
-        return f"was killed by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"was killed by signal {-code}"
-
-
-def _broken(plugin: str, how: str) -> TargetUnavailable:
-    return TargetUnavailable(
-        f"the {plugin} driver cannot be used: the process that loaded it {how}",
-        f"install Intel's current {plugin} driver",
     )

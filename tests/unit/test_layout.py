@@ -29,6 +29,7 @@ CONTRACTS = frozenset(
         "interface",
         "limits",
         "plan",
+        "probing",
         "profile",
         "rope",
         "sizes",

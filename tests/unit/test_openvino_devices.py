@@ -7,11 +7,13 @@ import platform
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from qdeploy import probing
 from qdeploy.backends.openvino import absence, child, devices, probe, runtime
 from qdeploy.backends.openvino.absence import DeviceFiles
 from qdeploy.backends.openvino.child import Answer, Found
@@ -24,7 +26,7 @@ ARC = {"id": "GPU.1", "name": "Intel(R) Arc(TM)", "memory_bytes": 2**34, "driver
 
 
 def answer_of(program: str, seconds: float = 20.0) -> Answer:
-    return child.run([sys.executable, "-c", program], "GPU", seconds)
+    return child.read("GPU", partial(probing.run, [sys.executable, "-c", program], seconds))
 
 
 class Core:
@@ -85,7 +87,7 @@ def test_a_childs_answer_is_its_last_line() -> None:
         ("import os; os.abort()", "was killed by SIGABRT"),
         ("raise SystemExit('no such symbol')", "exited with code 1: no such symbol"),
         ("print('not json')", "answered 'not json"),
-        ("print('{}')", "answered '{}"),
+        ("print('{}')", "answered {}"),
         ("", "answered ''"),
     ],
 )

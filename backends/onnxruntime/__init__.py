@@ -1,0 +1,14 @@
+"""ONNX Runtime and its execution providers: CPU, CUDA, WebGPU, MIGraphX, CANN, OpenVINO.
+
+providers   which provider serves which target, what it takes: a table
+devices     whether it is there, and why not
+growing, static, genai
+            three ways to run a model: two loops of qdeploy's own, and onnxruntime-genai's
+placement   where every node went
+
+The runtime is imported inside functions, so importing this package costs next to nothing.
+"""
+
+from qdeploy.backends.onnxruntime.backend import OnnxRuntimeBackend
+
+__all__ = ["OnnxRuntimeBackend"]

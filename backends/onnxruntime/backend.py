@@ -1,0 +1,80 @@
+"""The backend: finds devices, loads bundles."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qdeploy.backends.onnxruntime import devices, placement, settings, standins
+from qdeploy.backends.onnxruntime.failures import translated
+from qdeploy.backends.onnxruntime.genai import GenaiLoop
+from qdeploy.backends.onnxruntime.growing import GENERATE, GrowingModel
+from qdeploy.backends.onnxruntime.model import Model
+from qdeploy.backends.onnxruntime.opening import open_session
+from qdeploy.backends.onnxruntime.providers import BY_TARGET, CONTRIB, PROVIDERS, STATIC
+from qdeploy.backends.onnxruntime.session import OnnxRuntimeSession
+from qdeploy.backends.onnxruntime.static import StaticModel
+from qdeploy.interface import Backend, Device, LoadOptions, Request, Session
+from qdeploy.targets import Evidence, Target
+
+if TYPE_CHECKING:
+    from qdeploy.bundle import Bundle
+    from qdeploy.plan import Plan
+
+MODELS: dict[str, type[GrowingModel] | type[StaticModel]] = {
+    CONTRIB: GrowingModel,
+    STATIC: StaticModel,
+}
+WARM_UP = Request(prompt_ids=(0, 0), max_new_tokens=2)
+"""A prefill and a step: kernels are packed and built at the first, which belongs to loading."""
+
+
+class OnnxRuntimeBackend(Backend):
+    """Every execution provider of ONNX Runtime that has a row in `providers`."""
+
+    name = "onnxruntime"
+    formats = (CONTRIB, STATIC)
+    targets = tuple(p.target for p in PROVIDERS)
+    simulates = standins.TARGETS
+    requires = (
+        "onnxruntime", "onnxruntime-gpu", "onnxruntime-migraphx", "onnxruntime-cann",
+        "onnxruntime-genai", "onnxruntime-ep-openvino", "onnxruntime-ep-webgpu",
+    )  # fmt: skip
+
+    def devices(self, target: Target, *, simulate: bool = False) -> list[Device]:
+        return [standins.device(target)] if simulate else devices.find(target)
+
+    def why_not(self, plan: Plan) -> str | None:
+        provider = BY_TARGET.get(plan.target.name)
+        if provider is None:
+            return f"it serves {', '.join(BY_TARGET)}, and not {plan.target.name}"
+        if plan.format not in provider.formats:
+            return f"{provider.name} takes {' and '.join(provider.formats)}, not {plan.format}"
+        return None
+
+    def load(self, bundle: Bundle, device: Device, options: LoadOptions) -> Session:
+        simulated = device.evidence is Evidence.SIMULATED
+        target = next(t for t in self.targets if t.name == device.target)
+        provider = standins.provider(target) if simulated else BY_TARGET[device.target]
+        chosen = settings.resolve(bundle.manifest, provider, device, options)
+        open_model = partial(_open_model, bundle.path, chosen)
+        fix = f"qdeploy verify {bundle.path}"
+        with translated(f"loading on {provider.name}", where=bundle.path, fix=fix):
+            if chosen.loop == "own":
+                model = open_model()
+                proof = placement.prove(placement.assigned(model.session()), chosen)
+                session = OnnxRuntimeSession(chosen, proof, lambda: model, None)
+            else:
+                # onnxruntime-genai does not show its session, so one like it is asked before
+                nodes = placement.assigned(open_session(bundle.path / GENERATE, chosen))
+                proof = placement.prove(nodes, chosen)
+                loop = GenaiLoop(bundle.path, chosen)
+                session = OnnxRuntimeSession(chosen, proof, open_model, loop)
+            for _ in session.generate(WARM_UP):
+                pass
+        return session
+
+
+def _open_model(folder: Path, chosen: settings.Settings) -> Model:
+    return MODELS[chosen.format](folder, chosen)

@@ -1,0 +1,58 @@
+"""Opening a graph on an execution provider, with the record of where each node went."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from qdeploy.backends.onnxruntime import runtime
+from qdeploy.backends.onnxruntime.settings import SESSION, Settings
+from qdeploy.errors import PlacementError
+from qdeploy.interface import Property
+
+RECORD = "session.record_ep_graph_assignment_info"
+
+
+def open_session(file: Path, settings: Settings) -> Any:
+    """An InferenceSession over *file*.
+
+    Raises:
+        PlacementError: the runtime took another provider without a word.
+    """
+    ort, provider = runtime.load(), settings.provider
+    options = ort.SessionOptions()
+    options.log_severity_level = runtime.FATAL_ONLY
+    options.add_session_config_entry(RECORD, "1")
+    _apply(options, settings.session)
+    if provider.plugin:
+        devices = runtime.plugin_devices(provider)
+        options.add_provider_for_devices([devices[_index(settings)]], dict(settings.options))
+        return ort.InferenceSession(str(file), options)
+    chosen = dict(settings.options)
+    if "device_id" in provider.options:
+        chosen.setdefault("device_id", str(_index(settings)))
+    session = ort.InferenceSession(str(file), options, providers=[(provider.name, chosen)])
+    if provider.name not in session.get_providers():
+        raise PlacementError(
+            f"{provider.name} was asked for, and ONNX Runtime fell back to "
+            f"{', '.join(session.get_providers())}",
+            where=file,
+            fix=f"check {provider.package} and the driver: qdeploy targets",
+        )
+    return session
+
+
+def _apply(options: Any, session: Mapping[str, Property]) -> None:
+    for name, value in session.items():
+        if name in SESSION:
+            setattr(options, name, value)
+        else:
+            text = str(int(value)) if isinstance(value, bool) else str(value)
+            options.add_session_config_entry(name, text)
+
+
+def _index(settings: Settings) -> int:
+    """The device's number among those of its provider: the end of its id."""
+    number = settings.device.id.rpartition(":")[2]
+    return int(number) if number.isdigit() else 0

@@ -1,0 +1,145 @@
+"""What a session is loaded with: the bundle's profile, then the user's own settings over it.
+
+Properties go three ways, told apart by their names: to the loop (`loop`), to the session (its own
+options, and entries of its configuration, whose names begin with `session.` or `ep.`), and to the
+execution provider.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from qdeploy.backends.onnxruntime.providers import CONTRIB, Provider
+from qdeploy.errors import InputError, did_you_mean
+from qdeploy.interface import Device, LoadOptions, Property
+from qdeploy.profile import Graph
+from qdeploy.targets import Evidence
+
+if TYPE_CHECKING:
+    from qdeploy.bundle import Manifest
+
+Loop = Literal["genai", "own"]
+LOOP = "loop"
+SESSION: Mapping[str, type] = {
+    "intra_op_num_threads": int, "inter_op_num_threads": int,
+    "enable_cpu_mem_arena": bool, "enable_mem_pattern": bool,
+}  # fmt: skip
+ENTRIES = ("session.", "ep.")
+REFUSED = {
+    "session.disable_prepacking": "a token takes fifty times as long with it",
+    "session.record_ep_graph_assignment_info": "the proof of placement hangs on it",
+}
+CACHE_OPTIONS = {"OpenVINOExecutionProvider": "cache_dir",
+                 "MIGraphXExecutionProvider": "migraphx_model_cache_dir"}  # fmt: skip
+"""Options that name a folder for what the provider compiles."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that a load needs to know, resolved.
+
+    Attributes:
+        provider: the row of the target; on a stand-in, that of what stands in.
+        device: what was chosen.
+        session: options of the session, and entries of its configuration.
+        options: of the execution provider, as it takes them.
+        loop: which loop generates.
+        context: most tokens, prompt and answer together.
+    """
+
+    provider: Provider
+    device: Device
+    format: str
+    graph: Graph
+    session: Mapping[str, Property]
+    options: Mapping[str, str]
+    loop: Loop
+    context: int
+    vocabulary: int
+    allow_fallback: bool
+
+    @property
+    def simulated(self) -> bool:
+        return self.device.evidence is Evidence.SIMULATED
+
+
+def resolve(
+    manifest: Manifest, provider: Provider, device: Device, options: LoadOptions
+) -> Settings:
+    """Merge the profile's properties with the user's and split them.
+
+    Raises:
+        InputError: a property that is unknown, refused, or of a wrong type; a bundle of a form
+            that the provider does not take.
+    """
+    graph, format_ = manifest.profile.graph, manifest.format
+    _check_form(provider, format_, graph)
+    merged = {**manifest.profile.runtime.properties, **options.properties}
+    loop = _loop(merged.pop(LOOP, None), provider, format_, graph)
+    session = {n: v for n, v in merged.items() if n in SESSION or n.startswith(ENTRIES)}
+    for name, value in session.items():
+        if name in REFUSED:
+            raise InputError(f"{name} cannot be set: {REFUSED[name]}", fix="leave it out")
+        if name in SESSION:
+            _check_type(name, value, SESSION[name])
+    rest = {n: v for n, v in merged.items() if n not in session}
+    for name, value in rest.items():
+        if name not in provider.options:
+            known = [LOOP, *SESSION, *provider.options]
+            raise InputError(
+                f"{provider.name} has no option {name!r}", fix=did_you_mean(name, known)
+            )
+        _check_type(name, value, provider.options[name])
+    folder = CACHE_OPTIONS.get(provider.name)
+    if folder and options.cache_dir:
+        place = options.cache_dir / "onnxruntime"
+        place.mkdir(parents=True, exist_ok=True)
+        rest.setdefault(folder, str(place))
+    longest = manifest.model.context_length
+    return Settings(
+        provider, device, format_, graph, session, {n: _text(v) for n, v in rest.items()}, loop,
+        min(options.context or longest, longest), manifest.model.vocab_size, options.allow_fallback,
+    )  # fmt: skip
+
+
+def _check_form(provider: Provider, format_: str, graph: Graph) -> None:
+    if format_ not in provider.formats:
+        known = " and ".join(provider.formats)
+        raise InputError(
+            f"{provider.name} takes {known} bundles, and this is {format_}",
+            fix=f"export it for that target: --target {provider.target.name}",
+        )
+    wanted = provider.attention
+    if format_ == CONTRIB and wanted and graph.attention != wanted:
+        raise InputError(
+            f"{provider.name} takes graphs with {wanted!r} attention whole, and this bundle has "
+            f"{graph.attention!r}",
+            fix=f"export it for that target: --target {provider.target.name}",
+        )
+
+
+def _loop(asked: Property | None, provider: Provider, format_: str, graph: Graph) -> Loop:
+    """The runtime's own loop, wherever it has one for this."""
+    possible = provider.genai is not None and format_ == CONTRIB and graph.attention == "gqa"
+    if asked is None:
+        return "genai" if possible else "own"
+    if asked not in ("genai", "own"):
+        raise InputError(f"{LOOP} is {asked!r}", fix="use genai or own")
+    if asked == "genai" and not possible:
+        raise InputError(
+            f"onnxruntime-genai does not run this bundle on {provider.name}",
+            fix=f'leave {LOOP} out, or set it to "own"',
+        )
+    return "genai" if asked == "genai" else "own"
+
+
+def _check_type(name: str, value: Property, kind: type) -> None:
+    if type(value) is not kind:
+        raise InputError(f"{name} is {value!r}", fix=f"give it as {kind.__name__}")
+
+
+def _text(value: Property) -> str:
+    """As providers take their options: strings, and 1 or 0 for yes or no."""
+    return str(int(value)) if isinstance(value, bool) else str(value)

@@ -1,0 +1,60 @@
+"""What stands in for hardware that is not here, on explicit request.
+
+The CPU provider runs the static graphs of CANN and MIGraphX: the same operators, passes and cache.
+WebGPU runs on SwiftShader, a Vulkan device made of software that comes with Debian's Chromium.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from qdeploy.backends.onnxruntime.providers import BY_TARGET, Provider
+from qdeploy.errors import InputError, TargetUnavailable
+from qdeploy.interface import Device
+from qdeploy.targets import ASCEND, CPU, ROCM, WEBGPU, Evidence, Target
+
+SWIFTSHADER = Path("/usr/lib/chromium/vk_swiftshader_icd.json")
+SOFTWARE_ADAPTER = {
+    "ORT_WEBGPU_EP_ALLOW_SOFTWARE_ADAPTER": "1",
+    "VK_ICD_FILENAMES": str(SWIFTSHADER),
+}
+ON_CPU = frozenset({ASCEND.name, ROCM.name})
+TARGETS = frozenset({*ON_CPU, WEBGPU.name})
+
+
+def device(target: Target) -> Device:
+    """The stand-in of *target*.
+
+    Raises:
+        InputError: it has none.
+        TargetUnavailable: what it is made of is not installed.
+    """
+    if target.name not in TARGETS:
+        raise InputError(
+            f"there is nothing to simulate {target.name} with",
+            fix="leave out --simulate, or choose one of: " + ", ".join(sorted(TARGETS)),
+        )
+    provider = BY_TARGET[target.name]
+    if target.name in ON_CPU:
+        name = f"simulated: the CPU provider in place of {provider.name}"
+        return Device(BY_TARGET[CPU.name].name, name, target.name, evidence=Evidence.SIMULATED)
+    if not SWIFTSHADER.is_file():
+        raise TargetUnavailable(
+            "SwiftShader, the software device that stands in, is not installed",
+            "apt install chromium libvulkan1",
+        )
+    name = "simulated: WebGPU on SwiftShader, a CPU in place of a GPU"
+    return Device(provider.name, name, target.name, evidence=Evidence.SIMULATED)
+
+
+def provider(target: Target) -> Provider:
+    """The provider that runs on the stand-in; for WebGPU, the environment is made ready for it."""
+    real = BY_TARGET[target.name]
+    if target.name in ON_CPU:
+        # what the vendor's options are called is still checked, none of them has a meaning there
+        cpu = BY_TARGET[CPU.name]
+        return replace(real, name=cpu.name, package=cpu.package, driver=None)
+    os.environ.update(SOFTWARE_ADAPTER)
+    return real
