@@ -210,6 +210,8 @@ class Backend(ABC):
     """Targets that it serves."""
     simulates: ClassVar[frozenset[str]] = frozenset()
     """Names of the targets for which it has a stand-in, used on explicit request only."""
+    slow: ClassVar[frozenset[str]] = frozenset()
+    """Names of those targets whose stand-in takes seconds a token: tests ask less of it."""
     requires: ClassVar[tuple[str, ...]] = ()
     """Distributions whose versions belong in reports, e.g. `openvino`."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,21 @@ CPU = "cpu"
 
 
 class GenaiLoop:
-    """A model loaded by onnxruntime-genai."""
+    """A model loaded by onnxruntime-genai.
+
+    The core decides what ends an answer. The runtime cannot be told to let nothing end it, so it is
+    told of a token that is as good as never drawn: the last of the vocabulary, which in Qwen3 lies
+    behind all tokens that there are. Should it be drawn all the same, the answer goes on behind it
+    from a new prefill.
+    """
 
     def __init__(self, folder: Path, settings: Settings) -> None:
         self._genai = runtime.load_genai()
         config = self._genai.Config(str(folder))
-        # the core decides what ends an answer; the runtime would pad after its own idea of it
-        session = {n: v if n[0] != "s" else str(v) for n, v in settings.session.items()}
-        decoder = {"session_options": session} if session else {}
-        config.overlay(json.dumps({"model": {"eos_token_id": [], "decoder": decoder}}))
+        changes: dict[str, Any] = {"eos_token_id": settings.vocabulary - 1}
+        if settings.session:
+            changes["decoder"] = {"session_options": dict(settings.session)}
+        config.overlay(json.dumps({"model": changes}))
         name = settings.provider.genai
         if name != CPU:
             config.clear_providers()
@@ -34,21 +40,34 @@ class GenaiLoop:
 
     def generate(self, request: Request) -> Generator[int, None, None]:
         """Token ids as they are made; nothing is left running when this is closed."""
+        params = self._parameters(request)
+        ids = list(request.prompt_ids)
+        end = len(ids) + request.max_new_tokens
+        while len(ids) < end:
+            for token in self._until_it_ends(params, ids, end - len(ids)):
+                ids.append(token)
+                yield token
+
+    def _until_it_ends(self, params: Any, ids: list[int], most: int) -> Iterator[int]:
         import numpy as np
 
-        sampling = request.sampling
-        params = self._genai.GeneratorParams(self._model)
-        options: dict[str, Any] = {"max_length": len(request.prompt_ids) + request.max_new_tokens}
-        if sampling.greedy:
-            options["do_sample"] = False
-        else:
-            options |= {
-                "do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p,
-                "top_k": sampling.top_k, "random_seed": sampling.seed,
-            }  # fmt: skip
-        params.set_search_options(**options)
         generator = self._genai.Generator(self._model, params)
-        generator.append_tokens(np.array(request.prompt_ids, np.int32))
-        for _ in range(request.max_new_tokens):
+        generator.append_tokens(np.array(ids, np.int32))
+        for _ in range(most):
             generator.generate_next_token()
             yield int(generator.get_next_tokens()[0])
+            if generator.is_done():
+                return
+
+    def _parameters(self, request: Request) -> Any:
+        sampling = request.sampling
+        options: dict[str, Any] = {"do_sample": not sampling.greedy}
+        options["max_length"] = len(request.prompt_ids) + request.max_new_tokens
+        if not sampling.greedy:
+            options |= {
+                "temperature": sampling.temperature, "top_p": sampling.top_p,
+                "top_k": sampling.top_k, "random_seed": sampling.seed,
+            }  # fmt: skip
+        params = self._genai.GeneratorParams(self._model)
+        params.set_search_options(**options)
+        return params

@@ -61,6 +61,19 @@ class Loaded:
         return list(self.session.generate(Request(prompt, new_tokens, sampling, stop_ids)))
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what would take minutes on a slow stand-in."""
+    kept: list[pytest.Item] = []
+    left_out: list[pytest.Item] = []
+    for item in items:
+        flow = item.callspec.params.get("flow") if hasattr(item, "callspec") else None
+        slow = isinstance(flow, Flow) and flow.is_slow
+        essential = item.get_closest_marker("essential") is not None
+        (left_out if slow and not essential else kept).append(item)
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = kept
+
+
 @pytest.fixture(scope="session")
 def bundle_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Flow], Bundle]:
     """Export a flow's model once for each profile."""

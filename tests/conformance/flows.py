@@ -14,6 +14,8 @@ from qdeploy.plan import Plan
 from qdeploy.profile import Profile
 
 FLOAT_PROFILES = Path(__file__).parent / "profiles"
+CONTEXT = 1024
+"""Tokens exported for: where shapes are fixed, every step costs as much as this many."""
 REQUIRED = tuple(filter(None, os.environ.get("QDEPLOY_REQUIRE", "").split(",")))
 """Targets whose absence is a failure, for runners that have the hardware."""
 
@@ -37,6 +39,11 @@ class Flow:
     def id(self) -> str:
         where = f"{self.target}~simulated" if self.simulate else self.target
         return f"{self.backend}-{where}-{Path(self.profile).stem}-{self.model}"
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether it takes seconds a token: then only the cases marked `essential` run."""
+        return self.simulate and self.target in registry.backend(self.backend).slow
 
     @property
     def is_float(self) -> bool:
@@ -69,7 +76,7 @@ def all_flows() -> list[Flow]:
 def plan_of(flow: Flow) -> Plan:
     """The flow's plan, made from the embedded checkpoint's config and headers."""
     target = registry.target(flow.target)
-    return plan.make(hub.resolve(flow.model), flow.load_profile(), target)
+    return plan.make(hub.resolve(flow.model), flow.load_profile(), target, context=CONTEXT)
 
 
 def exporter_of(resolved: Plan) -> Exporter:
