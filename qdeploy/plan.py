@@ -25,6 +25,7 @@ SMALLEST_GROUP = 32
 FLOAT = Precision(dtype="fp16")
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 ROUTER = re.compile(r"\.mlp\.gate\.weight$")
+EXPERT = re.compile(r"\.mlp\.experts\.\d+\.")
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,20 @@ class Plan:
         overhead = 8 * elements // config.head_dim if self.profile.kv_cache.dtype == "u8" else 0
         return round(elements * self.profile.kv_cache.bytes_per_element) + overhead
 
+    @cached_property
+    def bytes_per_token(self) -> int:
+        """Bytes of weights that decoding one token reads: linear ones, router and lm_head.
+
+        Of a layer's experts, the chosen ones; of an embedding, nothing but where it is the lm_head
+        as well: one looked-up row is too little to count, as norms are.
+        """
+        config = self.checkpoint.config
+        read = {"linear", "router", "embedding" if config.tie_word_embeddings else "lm_head"}
+        whole = [t for t in self.tensors if t.role in read]
+        experts = sum(t.nbytes for t in whole if EXPERT.search(t.name))
+        chosen = experts * (config.num_experts_per_tok or 0) // (config.num_experts or 1)
+        return sum(t.nbytes for t in whole) - experts + chosen
+
     def longest_context(self, memory_bytes: int) -> int:
         """Most tokens whose cache fits beside the weights in this much memory.
 
@@ -156,6 +171,7 @@ class Plan:
             "fallbacks": [asdict(t) | {"precision": str(t.precision)} for t in self.fallbacks()],
             "weight_bytes": self.weight_bytes,
             "bundle_bytes": self.bundle_bytes,
+            "bytes_per_token": self.bytes_per_token,
             "kv_bytes_per_token": self.kv_bytes_per_token,
         }
 

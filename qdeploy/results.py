@@ -7,6 +7,7 @@ machines are merged by putting their files side by side.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from qdeploy.errors import CheckpointError, InputError
+from qdeploy.errors import CheckpointError, InputError, OutputError
 from qdeploy.targets import Evidence
 from qdeploy.tensors import read_json
 
@@ -76,7 +77,8 @@ class Where(_Plain):
         device: product name; a simulated device's says what it is.
         placement: devices, proof, nodes and what fell back, as `run --json` prints it.
         versions: of the runtimes, by distribution.
-        properties: settings that the runtime was given, threads among them.
+        properties: settings that the runtime was given, threads among them: the profile's, and
+            variables of the environment that runtimes read their threads from.
     """
 
     target: str
@@ -103,9 +105,30 @@ class Conditions(_Plain):
 
     Attributes:
         load_average: of one minute, at the beginning and at the end; None off POSIX.
-        steal: part of the processors' time that the hypervisor gave to others; None off Linux.
+        steal: part of the processors' time, 0 to 1, that the hypervisor gave to others; None off
+            Linux.
     """
 
+    load_average: tuple[float, float] | None = None
+    steal: float | None = None
+
+
+class Process(_Plain):
+    """One of the processes that the runs were spread over.
+
+    Attributes:
+        load_cold_s: by a process of its own, right before, with nothing cached.
+        load_warm_s: by this one.
+        threads: of the process at its end, the runtime's and all others; None off Linux.
+        steal, load_average: as in `Conditions`, while this process measured.
+    """
+
+    load_cold_s: float | None = None
+    load_warm_s: float
+    peak_memory_bytes: int | None = None
+    device_peak_memory_bytes: int | None = None
+    energy_joules: float | None = None
+    threads: int | None = None
     load_average: tuple[float, float] | None = None
     steal: float | None = None
 
@@ -114,7 +137,7 @@ class Sample(_Plain):
     """One generation.
 
     Attributes:
-        process: number of the process that made it; runs are spread over several.
+        process: index of the process that made it; runs are spread over several.
         ttft_ms: from the prompt handed over to the first token.
         gaps_ms: between tokens, in order.
     """
@@ -129,13 +152,21 @@ class Bench(_Plain):
 
     Attributes:
         protocol: the written protocol, and its hash: only equal ones compare.
-        load_cold_s, load_warm_s: seconds to load with what was compiled before removed, and kept.
-        prefill_tokens_per_s: prompt tokens over time to first token.
+        samples, processes: the raw values; every figure below is of these.
+        interrupted: why there are fewer samples than the protocol asks for; None if all are there.
+        load_cold_s, load_warm_s: seconds to load with nothing cached, and with files and compiled
+            kernels kept from the load before; medians over the processes.
+        prefill_tokens_per_s: prompt tokens over the median time to first token.
         tpot_ms: mean gap of each run; `gap_ms`: every single gap.
+        decode_tokens_per_s: from the median of `tpot_ms`.
         peak_memory_bytes: resident memory of the process at its peak; device memory apart.
-        energy_joules: of all measured runs together, from *energy_source*.
-        bandwidth_share: bytes a token times tokens a second, over the machine's bandwidth.
-        ratio: speed over that of the peer named in *peer*, for a result that took turns with one.
+        energy_joules: of all measured runs together, from *energy_source*; where the platform tells
+            none, that says why.
+        bandwidth_share: bytes a token times tokens a second, over the machine's bandwidth. Above 1
+            where the weights stay in the processor's cache.
+        peer: library and version that took turns with this one, and *peer_samples* its runs.
+        ratio: speed over the peer's: the median, lowest and highest of the rounds as `prefill`,
+            `prefill_low`, `prefill_high` and the same for `decode`.
     """
 
     kind: Literal["bench"] = "bench"
@@ -147,6 +178,8 @@ class Bench(_Plain):
     prompt_tokens: int
     new_tokens: int
     samples: tuple[Sample, ...]
+    processes: tuple[Process, ...] = ()
+    interrupted: str | None = None
     load_cold_s: float | None = None
     load_warm_s: float | None = None
     ttft_ms: Spread
@@ -160,6 +193,7 @@ class Bench(_Plain):
     energy_source: str | None = None
     bandwidth_share: float | None = None
     peer: str | None = None
+    peer_samples: tuple[Sample, ...] = ()
     ratio: dict[str, float] | None = None
 
 
@@ -240,11 +274,20 @@ class Results(_Plain):
 
 
 def write(results: Results, path: Path) -> None:
-    """Write a file of results, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a file of results, whole or not at all.
+
+    Raises:
+        OutputError: it cannot be written there.
+    """
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.write_text(results.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    fresh.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh.write_text(results.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        fresh.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            fresh.unlink()
+        raise OutputError(f"the file cannot be written ({error.strerror})", where=path) from None
 
 
 def read(path: Path) -> Results:

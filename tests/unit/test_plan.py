@@ -21,6 +21,7 @@ from qdeploy.tensors import TensorInfo
 from tests.support.checkpoints import MOE, SMALL, shape_of_0_6b, write_checkpoint
 
 INT4 = profile.load("intel-cpu-int4")
+ROLES = ("linear", "embedding", "lm_head", "router", "norm")
 GROUPS = [16, 32, 64, 128, 256]
 
 
@@ -148,6 +149,25 @@ def test_the_context_is_the_models_own_unless_a_shorter_one_is_asked_for(
     asked: int | None, planned: int, tmp_path: Path
 ) -> None:
     assert plan_of(tmp_path, context=asked).context == planned
+
+
+def test_a_token_reads_all_linear_weights_and_the_lm_head_but_one_row_of_the_embedding(
+    tmp_path: Path,
+) -> None:
+    tied = plan_of(tmp_path / "tied")
+    size = {role: sum(t.nbytes for t in tied.tensors if t.role == role) for role in ROLES}
+    assert tied.bytes_per_token == size["linear"] + size["embedding"]
+    apart = plan_of(tmp_path / "apart", SMALL | {"tie_word_embeddings": False})
+    size = {role: sum(t.nbytes for t in apart.tensors if t.role == role) for role in ROLES}
+    assert apart.bytes_per_token == size["linear"] + size["lm_head"]
+
+
+def test_a_token_reads_the_chosen_experts_only(tmp_path: Path) -> None:
+    made = plan_of(tmp_path, SMALL | MOE)
+    experts = sum(t.nbytes for t in made.tensors if ".experts." in t.name)
+    others = sum(t.nbytes for t in made.tensors if ".experts." not in t.name and t.role != "norm")
+    assert made.bytes_per_token == others + experts * 2 // 4
+    assert made.summary()["bytes_per_token"] == made.bytes_per_token
 
 
 def test_a_profile_of_another_target_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,83 @@
+"""Facts about this machine, as results state them."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+from typing import Literal
+
+from qdeploy.bandwidth import READ_BYTES, read_bytes_per_s, usable_cores
+from qdeploy.results import Machine
+
+CPUINFO = Path("/proc/cpuinfo")
+SUPPLIES = Path("/sys/class/power_supply")
+PART = 8
+"""Of the memory, at most this part is used to measure its speed."""
+
+
+def describe(name: str | None = None, *, measure: bool = False) -> Machine:
+    """Describe this machine; with *measure*, read its memory for a second or two.
+
+    The bandwidth is that of `bandwidth.read_bytes_per_s`: every usable core reduces its own part of
+    an array far larger than the caches, and the best of several passes counts.
+
+    Args:
+        name: what its owner calls it; default: the host's name.
+    """
+    memory = memory_bytes()
+    size = min(READ_BYTES, memory // PART) if memory else READ_BYTES
+    return Machine(
+        name=name or platform.node() or "unnamed",
+        system=" ".join((platform.system(), platform.release(), platform.machine())),
+        cpu=cpu_name(),
+        cores=usable_cores(),
+        memory_bytes=memory,
+        power=power(),
+        bandwidth_bytes_per_s=read_bytes_per_s(size) if measure else None,
+    )
+
+
+def cpu_name(cpuinfo: Path = CPUINFO) -> str:
+    """The processor's product name; on systems that do not tell, its architecture."""
+    try:
+        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        key, _, value = line.partition(":")
+        if key.strip() in ("model name", "Hardware") and value.strip():
+            return value.strip()
+    return platform.processor() or platform.machine()
+
+
+def memory_bytes() -> int | None:
+    """Physical memory, or None where the system does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):  # no sysconf on Windows
+        return None
+
+
+def power(supplies: Path = SUPPLIES) -> Literal["mains", "battery"] | None:
+    """Where the power comes from, by Linux' power supply class; None where it does not tell.
+
+    Most machines without a battery list no supply at all.
+    """
+    found: set[Literal["mains", "battery"]] = set()
+    for supply in sorted(supplies.glob("*")):
+        if _word(supply / "scope") == "Device":  # of a mouse, say
+            continue
+        kind = _word(supply / "type")
+        if kind == "Battery" and _word(supply / "status") == "Discharging":
+            found.add("battery")
+        elif kind != "Battery" and _word(supply / "online") == "1":
+            found.add("mains")
+    return "mains" if "mains" in found else "battery" if found else None
+
+
+def _word(file: Path) -> str | None:
+    try:
+        return file.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return None
