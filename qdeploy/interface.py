@@ -178,6 +178,13 @@ class Session(ABC):
     def placement(self) -> Placement:
         """Return where the work really runs, asked of the runtime itself."""
 
+    def device_peak_memory_bytes(self) -> int | None:
+        """Return what the session took of the device's own memory at its peak, in bytes.
+
+        None where the device has none of its own, or the runtime does not tell.
+        """
+        return None
+
     @property
     @abstractmethod
     def context(self) -> int:

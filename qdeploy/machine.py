@@ -20,10 +20,8 @@ def describe(name: str | None = None, *, measure: bool = False) -> Machine:
     """Describe this machine; with *measure*, read its memory for a second or two.
 
     The bandwidth is that of `bandwidth.read_bytes_per_s`: every usable core reduces its own part of
-    an array far larger than the caches, and the best of several passes counts.
-
-    Args:
-        name: what its owner calls it; default: the host's name.
+    an array far larger than the caches, and the best of several passes counts. *name* is what its
+    owner calls it, by default the host's.
     """
     memory = memory_bytes()
     size = min(READ_BYTES, memory // PART) if memory else READ_BYTES

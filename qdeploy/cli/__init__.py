@@ -22,6 +22,8 @@ COMMANDS = {
     "plan": "Show what an export would make: precisions, sizes, memory.",
     "targets": "List targets, the backends that serve them and the devices found.",
     "profiles": "List the profiles, or show one.",
+    "bench": "Measure the speed and cost of bundles by a written protocol.",
+    "compare": "Tell whether one file of results is slower than another.",
     "verify": "Check every file of a bundle against its manifest.",
     "cache": "List or clear the bundles that `run` made by itself.",
 }

@@ -1,4 +1,4 @@
-"""Progress of an export: a live bar on a terminal, nothing elsewhere."""
+"""Progress of long work: a live bar on a terminal, nothing elsewhere."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
+    MofNCompleteColumn,
     SpinnerColumn,
     TextColumn,
     TimeElapsedColumn,
@@ -50,6 +51,43 @@ class ExportProgress(Progress):
         self._bar.update(self._task, completed=total_bytes)
 
     def __enter__(self) -> ExportProgress:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+
+class BenchProgress:
+    """Shows the runs done of those to do.
+
+    It is drawn only when something happened: a bar that moves by itself would work while a child
+    measures.
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        console = Console(stderr=True)
+        self._bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+            auto_refresh=False,
+            disable=quiet or not console.is_terminal,
+        )
+        self._task = self._bar.add_task("starting", total=None)
+
+    def advance(self, title: str, done: int, total: int) -> None:
+        self._bar.update(self._task, description=title, completed=done, total=total, refresh=True)
+
+    def __enter__(self) -> BenchProgress:
+        self._bar.start()
         return self
 
     def __exit__(

@@ -1,0 +1,183 @@
+"""Rounds over bundles: starts one child after another and keeps what they tell."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from qdeploy import cache
+from qdeploy.bench import child, grid, peer, rows
+from qdeploy.bench.protocol import Protocol
+from qdeploy.bench.rows import Told
+from qdeploy.bench.worker import Job, Task
+from qdeploy.bundle import Bundle
+from qdeploy.errors import InputError, QdeployError
+from qdeploy.results import Bench, Machine, Sample
+
+UNFINISHED = "not finished yet"
+STOPPED = "stopped by the user"
+
+
+@dataclass(frozen=True)
+class Options:
+    """Where the bundles run: see `run.choose`. With *peer*, their libraries take turns with us."""
+
+    backend: str | None = None
+    device: int = 0
+    simulate: bool = False
+    peer: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Rows of every bundle, in order; and the error that ended the measuring early, if one did."""
+
+    rows: tuple[tuple[Bench, ...], ...]
+    failure: QdeployError | None = None
+
+    @property
+    def samples(self) -> int:
+        return sum(len(row.samples) for of_bundle in self.rows for row in of_bundle)
+
+
+Save = Callable[[Sequence[Bench]], None]
+Tell = Callable[[str, int, int], None]
+"""Called with what was done last, and the steps done and to do."""
+
+
+def check(bundles: Sequence[Bundle], protocol: Protocol, options: Options) -> None:
+    """Refuse, before anything runs, what cannot be measured.
+
+    Raises:
+        InputError: a grid point that does not fit a bundle, or a peer beside a stand-in.
+        TargetUnavailable: the peer is not installed.
+    """
+    if options.peer and options.simulate:
+        raise InputError("a peer knows no stand-in", fix="leave out --peer or --simulate")
+    for bundle in bundles:
+        grid.check(protocol.points, bundle.manifest.model.context_length, bundle.path)
+        if options.peer:
+            peer.find(bundle)
+
+
+def measure(
+    bundles: Sequence[Bundle],
+    protocol: Protocol,
+    machine: Machine,
+    options: Options,
+    *,
+    save: Save,
+    tell: Tell,
+) -> Outcome:
+    """Carry out the protocol.
+
+    After every process the rows so far go to *save*. Where a device vanishes in mid-run, the
+    outcome holds what was measured until then.
+
+    Raises:
+        QdeployError: before the first sample there is nothing to keep, and the error is raised.
+    """
+    told = [Told(bundle) for bundle in bundles]
+
+    def made(interrupted: str | None) -> tuple[tuple[Bench, ...], ...]:
+        return tuple(tuple(rows.make(t, protocol, machine, interrupted)) for t in told)
+
+    def keep(interrupted: str | None) -> None:
+        save([row for of_bundle in made(interrupted) for row in of_bundle])
+
+    turn = _Turns(protocol, options, len(bundles), tell)
+    try:
+        for number in range(protocol.processes):
+            for one in told:
+                turn.take(number, one)
+                keep(UNFINISHED)
+    except KeyboardInterrupt:
+        keep(STOPPED)
+        raise
+    except QdeployError as failure:
+        if not any(one.samples for one in told):
+            raise
+        keep(failure.what)
+        return Outcome(made(failure.what), failure)
+    return Outcome(made(None))
+
+
+class _Turns:
+    """One bundle's turn in one round: cold load, measuring, and the peer."""
+
+    def __init__(self, protocol: Protocol, options: Options, bundles: int, tell: Tell) -> None:
+        self._protocol, self._options, self._tell = protocol, options, tell
+        a_process = len(protocol.points) * protocol.runs
+        self._steps = bundles * protocol.processes * (1 + a_process * (2 if options.peer else 1))
+        self._done = 0
+
+    def take(self, number: int, told: Told) -> None:
+        root = cache.root()
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="bench-", dir=root) as empty:
+            environment = {cache.ENVIRONMENT: empty}
+            drop_cached_pages(told.bundle)
+            self._run("load", number, told, environment)
+            self._run("measure", number, told, environment)
+            if self._options.peer:
+                self._run("peer", number, told, environment)
+
+    def _run(self, task: Task, number: int, told: Told, environment: dict[str, str]) -> None:
+        def hear(event: child.Event) -> None:
+            listen(event, task, number, told)
+            if event["event"] == "sample" or (task == "load" and event["event"] == "loaded"):
+                self._done += 1
+            title = f"{told.bundle.path.name}: {event['event']}, {task} {number + 1}"
+            self._tell(title, self._done, self._steps)
+
+        child.run(self._job(task, told), environment, hear)
+
+    def _job(self, task: Task, told: Told) -> Job:
+        points = self._protocol.points
+        return Job(
+            task=task,
+            bundle=str(told.bundle.path.absolute()),
+            backend=self._options.backend,
+            device=self._options.device,
+            simulate=self._options.simulate,
+            points=[list(point) for point in points],
+            runs=self._protocol.runs,
+            context=max(point.total for point in points),
+        )
+
+
+def listen(event: child.Event, task: Task, number: int, told: Told) -> None:
+    """Keep what one event tells."""
+    match event["event"], task:
+        case "loaded", "peer":
+            told.peer = event["where"]["peer"]
+        case "loaded", _:
+            told.where = told.where or event["where"]
+            loads = told.loads_cold if task == "load" else told.loads_warm
+            loads.append(event["seconds"])
+        case "sample", _:
+            samples = told.peer_samples if task == "peer" else told.samples
+            sample = Sample(process=number, ttft_ms=event["ttft_ms"], gaps_ms=event["gaps_ms"])
+            samples.setdefault(event["point"], []).append(sample)
+        case "point", "measure":
+            told.facts.setdefault(event["point"], []).append(event)
+
+
+def drop_cached_pages(bundle: Bundle) -> None:
+    """Ask Linux to forget the bundle's files, so that they are read from the disk again.
+
+    Where the system has no such call, a cold load finds the files in memory.
+    """
+    forget = getattr(os, "posix_fadvise", None)
+    for name in bundle.manifest.files if forget is not None else ():
+        with contextlib.suppress(OSError):
+            file = os.open(Path(bundle.path) / name, os.O_RDONLY)
+            try:
+                os.fsync(file)  # pages that were not written yet are not forgotten
+                forget(file, 0, 0, os.POSIX_FADV_DONTNEED)
+            finally:
+                os.close(file)

@@ -1,0 +1,168 @@
+"""From what the workers told to rows of results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from statistics import mean, median
+from typing import Any
+
+from qdeploy.bench.grid import Point
+from qdeploy.bench.protocol import Protocol
+from qdeploy.bench.statistics import spread
+from qdeploy.bundle import Bundle
+from qdeploy.results import Bench, Conditions, Machine, Process, Sample, Subject, Where
+
+Event = dict[str, Any]
+Samples = dict[int, list[Sample]]
+"""By the index of the grid point."""
+
+
+@dataclass
+class Told:
+    """All that was heard about one bundle.
+
+    Attributes:
+        where: the fields of `Where` and the target's kind, from the first load.
+        loads_cold, loads_warm: seconds, one a round.
+        facts: of each point, by its index: what each process told at its end.
+        peer: name and version of the peer, if there is one.
+    """
+
+    bundle: Bundle
+    where: Event = field(default_factory=dict)
+    loads_cold: list[float] = field(default_factory=list)
+    loads_warm: list[float] = field(default_factory=list)
+    samples: Samples = field(default_factory=dict)
+    facts: dict[int, list[Event]] = field(default_factory=dict)
+    peer: str | None = None
+    peer_samples: Samples = field(default_factory=dict)
+
+
+def make(
+    told: Told, protocol: Protocol, machine: Machine, interrupted: str | None = None
+) -> list[Bench]:
+    """One row for each point that has samples.
+
+    *interrupted* says why more samples will not come; it is ignored where all are there.
+    """
+    asked = protocol.runs * protocol.processes
+    rows = []
+    for index, point in enumerate(protocol.points):
+        samples = told.samples.get(index, [])
+        if samples:
+            why = interrupted if len(samples) < asked else None
+            rows.append(_row(told, index, point, samples, protocol, machine, why))
+    return rows
+
+
+def subject(bundle: Bundle) -> Subject:
+    """What a bundle is, for results of any kind."""
+    manifest = bundle.manifest
+    model = manifest.model
+    linear = manifest.profile.linear_for(model.parameters, moe=model.experts > 0)
+    return Subject(
+        model=model.name,
+        digest=model.digest,
+        parameters=model.parameters,
+        profile=manifest.profile.name,
+        precision=str(linear),
+        format=manifest.format,
+        exporter=manifest.exporter,
+        bundle_digest=bundle.digest,
+        bundle_bytes=bundle.nbytes,
+        bytes_per_token=manifest.plan.get("bytes_per_token"),
+    )
+
+
+def _row(
+    told: Told,
+    index: int,
+    point: Point,
+    samples: Sequence[Sample],
+    protocol: Protocol,
+    machine: Machine,
+    interrupted: str | None,
+) -> Bench:
+    ran = subject(told.bundle)
+    facts = told.facts.get(index, [])
+    ttft = spread([s.ttft_ms for s in samples])
+    tpot = spread([mean(s.gaps_ms) for s in samples])
+    decode = 1000 / tpot.p50
+    joules = [f["energy_joules"] for f in facts if f["energy_joules"] is not None]
+    peer_samples = told.peer_samples.get(index, [])
+    share = None
+    if ran.bytes_per_token and machine.bandwidth_bytes_per_s and told.where["kind"] == "cpu":
+        share = ran.bytes_per_token * decode / machine.bandwidth_bytes_per_s
+    return Bench(
+        subject=ran,
+        where=Where.model_validate({k: v for k, v in told.where.items() if k != "kind"}),
+        conditions=_conditions(facts),
+        protocol=protocol.as_dict(),
+        protocol_hash=protocol.hash,
+        prompt_tokens=point.prompt,
+        new_tokens=point.new,
+        samples=tuple(samples),
+        processes=tuple(_process(told, i, f) for i, f in enumerate(facts)),
+        interrupted=interrupted,
+        load_cold_s=median(told.loads_cold) if told.loads_cold else None,
+        load_warm_s=median(told.loads_warm) if told.loads_warm else None,
+        ttft_ms=ttft,
+        tpot_ms=tpot,
+        gap_ms=spread([gap for s in samples for gap in s.gaps_ms]),
+        prefill_tokens_per_s=1000 * point.prompt / ttft.p50,
+        decode_tokens_per_s=decode,
+        peak_memory_bytes=_largest(facts, "peak_memory_bytes"),
+        device_peak_memory_bytes=_largest(facts, "device_peak_memory_bytes"),
+        energy_joules=sum(joules) if joules else None,
+        energy_source=facts[0]["energy_source"] if facts else None,
+        bandwidth_share=share,
+        peer=told.peer if peer_samples else None,
+        peer_samples=tuple(peer_samples),
+        ratio=ratios(samples, peer_samples) or None,
+    )
+
+
+def ratios(ours: Sequence[Sample], peers: Sequence[Sample]) -> dict[str, float]:
+    """Speed over the peer's, round by round: median, lowest and highest.
+
+    Each round compares the medians of two processes that ran one right after the other. Empty
+    without a round that both finished.
+    """
+    rounds = sorted({s.process for s in ours} & {s.process for s in peers})
+    if not rounds:
+        return {}
+    found: dict[str, float] = {}
+    for name, milliseconds in (
+        ("prefill", lambda s: s.ttft_ms),
+        ("decode", lambda s: mean(s.gaps_ms)),
+    ):
+        of_round = [
+            median(milliseconds(s) for s in peers if s.process == number)
+            / median(milliseconds(s) for s in ours if s.process == number)
+            for number in rounds
+        ]
+        found |= {
+            name: median(of_round),
+            f"{name}_low": min(of_round),
+            f"{name}_high": max(of_round),
+        }
+    return found
+
+
+def _process(told: Told, index: int, fact: Event) -> Process:
+    kept = {k: v for k, v in fact.items() if k in Process.model_fields}
+    return Process(load_cold_s=told.loads_cold[index], load_warm_s=told.loads_warm[index], **kept)
+
+
+def _conditions(facts: Sequence[Event]) -> Conditions:
+    steals = [f["steal"] for f in facts if f["steal"] is not None]
+    loads = [f["load_average"] for f in facts if f["load_average"] is not None]
+    return Conditions(
+        load_average=(loads[0][0], loads[-1][1]) if loads else None,
+        steal=mean(steals) if steals else None,
+    )
+
+
+def _largest(facts: Sequence[Event], key: str) -> int | None:
+    return max((f[key] for f in facts if f[key] is not None), default=None)

@@ -1,0 +1,192 @@
+"""The child process: loads one bundle, measures, and tells its parent what it found.
+
+It answers in lines of JSON on what was its stdout; whatever a runtime prints to stdout goes to
+stderr. After each line it waits for the parent's, which goes back to sleep then; so no two of them
+ever work at the same time, and a child whose parent is gone ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from qdeploy import run
+from qdeploy.bench import conditions, energy, memory, peer
+from qdeploy.bench.protocol import prompt
+from qdeploy.bundle import Bundle, open_bundle
+from qdeploy.errors import GenerationFailed, QdeployError
+from qdeploy.interface import Request, Session
+from qdeploy.metrics import Timing
+
+Task = Literal["load", "measure", "peer"]
+STDOUT, STDERR = 1, 2
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS", "OMP_PROC_BIND", "OMP_PLACES", "OMP_WAIT_POLICY", "GOMP_CPU_AFFINITY",
+    "KMP_AFFINITY", "KMP_BLOCKTIME", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS",
+    "TBB_NUM_THREADS", "OV_NUM_THREADS",
+)  # fmt: skip
+"""Variables of the environment that runtimes take their threads from."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker does.
+
+    Attributes:
+        task: `load` only, `measure`, or measure the `peer`.
+        points: pairs of prompt and new tokens, ascending.
+        context: tokens that the session must hold.
+    """
+
+    task: Task
+    bundle: str
+    backend: str | None
+    device: int
+    simulate: bool
+    points: Sequence[Sequence[int]]
+    runs: int
+    context: int
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+
+class Channel:
+    """The line to the parent."""
+
+    def __init__(self) -> None:
+        self._out = os.fdopen(os.dup(STDOUT), "w", encoding="utf-8")
+        os.dup2(STDERR, STDOUT)
+
+    def receive(self) -> str:
+        return sys.stdin.readline()
+
+    def tell(self, event: str, **facts: Any) -> None:
+        """Send one line, and wait until the parent has taken it and sleeps again."""
+        self._out.write(json.dumps({"event": event, **facts}) + "\n")
+        self._out.flush()
+        if not sys.stdin.readline():
+            sys.exit("the parent is gone")
+
+
+def main() -> None:
+    channel = Channel()
+    job = Job(**json.loads(channel.receive()))
+    try:
+        _peer(job, channel) if job.task == "peer" else _own(job, channel)
+    except QdeployError as error:
+        channel.tell(
+            "error", kind=type(error).__name__, what=error.what, where=error.where, fix=error.fix
+        )
+
+
+def _own(job: Job, channel: Channel) -> None:
+    opened = open_bundle(Path(job.bundle))
+    choice = _choose(job, opened)
+    begin = time.perf_counter()
+    with run.load(opened, choice, context=job.context) as session:
+        seconds = time.perf_counter() - begin
+        channel.tell("loaded", seconds=seconds, where=_where(opened, choice, session))
+        if job.task == "load":
+            return
+
+        def generate(ids: Sequence[int], new: int) -> Timing:
+            request = Request(tuple(ids), new)
+            start = time.perf_counter()
+            return Timing(start, tuple(t.timestamp for t in session.generate(request)))
+
+        _measure(job, channel, generate, opened, choice, session)
+
+
+def _peer(job: Job, channel: Channel) -> None:
+    opened = open_bundle(Path(job.bundle))
+    choice = _choose(job, opened)
+    found = peer.find(opened)
+    try:
+        generate = found.load(opened.path, choice.device.id)
+        channel.tell("loaded", seconds=None, where={"peer": found.title})
+        _measure(job, channel, generate, opened, choice, None)
+    except QdeployError:
+        raise
+    except Exception as error:
+        raise GenerationFailed(f"{type(error).__name__}: {error}", where=found.title) from error
+
+
+def _choose(job: Job, opened: Bundle) -> run.Choice:
+    return run.choose(opened, backend=job.backend, device=job.device, simulate=job.simulate)
+
+
+def _measure(
+    job: Job,
+    channel: Channel,
+    generate: peer.Generate,
+    opened: Bundle,
+    choice: run.Choice,
+    session: Session | None,
+) -> None:
+    """Warm up and measure at every point. A sample is told as soon as it is made."""
+    vocab = opened.manifest.model.vocab_size
+    meter, source = energy.find(choice.target, choice.device)
+    for index, (length, new) in enumerate(job.points):
+        _checked(generate(prompt(length, vocab, -1), new), new)
+        channel.tell("warm", point=index)
+        begin, joules = conditions.now(), 0.0
+        for number in range(job.runs):
+            ids = prompt(length, vocab, number)
+            if meter:
+                meter.start()
+            timing = _checked(generate(ids, new), new)
+            joules += meter.stop() if meter else 0.0
+            channel.tell("sample", point=index, ttft_ms=timing.ttft_ms, gaps_ms=timing.gaps_ms())
+        end = conditions.now()
+        channel.tell(
+            "point",
+            point=index,
+            peak_memory_bytes=memory.peak_resident_bytes(),
+            device_peak_memory_bytes=session.device_peak_memory_bytes() if session else None,
+            energy_joules=joules if meter else None,
+            energy_source=source,
+            threads=memory.threads(),
+            load_average=conditions.load(begin, end),
+            steal=conditions.steal(begin, end),
+        )
+
+
+def _checked(timing: Timing, new: int) -> Timing:
+    if len(timing.stamps) != new:
+        raise GenerationFailed(
+            f"the runtime made {len(timing.stamps)} of {new} tokens, with nothing to stop it"
+        )
+    return timing
+
+
+def _where(opened: Bundle, choice: run.Choice, session: Session) -> Mapping[str, Any]:
+    """The fields of `results.Where`, and the target's kind."""
+    placement = session.placement()
+    properties = dict(opened.manifest.profile.runtime.properties)
+    properties |= {name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ}
+    return {
+        "kind": choice.target.kind,
+        "target": choice.target.name,
+        "backend": choice.backend.name,
+        "device": choice.device.name,
+        "evidence": str(placement.evidence),
+        "driver": choice.device.driver,
+        "placement": placement.as_dict(),
+        "versions": {name: _version(name) for name in choice.backend.requires},
+        "properties": properties,
+    }
+
+
+def _version(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return "unknown"

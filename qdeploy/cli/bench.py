@@ -1,0 +1,142 @@
+"""`qdeploy bench`."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from qdeploy.cli import output
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qdeploy.bench.parent import Outcome
+    from qdeploy.bench.protocol import Protocol
+    from qdeploy.bundle import Bundle
+    from qdeploy.results import Bench, Machine, Results
+
+
+@click.command("bench")
+@click.argument("bundles", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--prompt", "--prompt-tokens", metavar="N,...",
+              help="Tokens of the prompts; default: those of 128,512 that fit.")  # fmt: skip
+@click.option("--new", "--new-tokens", metavar="N,...", help="Tokens to make; default: 64.")
+@click.option("--runs", type=click.IntRange(min=1), default=3, show_default=True, metavar="N",
+              help="Measured runs at every point, in every process.")  # fmt: skip
+@click.option("--processes", type=click.IntRange(min=1), default=3, show_default=True, metavar="N",
+              help="Rounds, each with processes of its own.")  # fmt: skip
+@click.option("--device", type=int, default=0, metavar="I", help="Which of the target's devices.")
+@click.option("--backend", metavar="B", help="Which runtime; default: the first that serves it.")
+@click.option("--simulate", is_flag=True, help="Use the target's stand-in, and say so.")
+@click.option("--peer", is_flag=True,
+              help="Take turns with the runtime's own library, without qdeploy.")  # fmt: skip
+@click.option("--machine", metavar="NAME", help="What to call this machine; default: its host's.")
+@click.option("-o", "--output", "destination", type=click.Path(path_type=Path), metavar="FILE",
+              help="Write the results here, as they come.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(
+    bundles: tuple[Path, ...],
+    prompt: str | None,
+    new: str | None,
+    runs: int,
+    processes: int,
+    device: int,
+    backend: str | None,
+    simulate: bool,
+    peer: bool,
+    machine: str | None,
+    destination: Path | None,
+    as_json: bool,
+) -> None:
+    """Measure the speed and cost of BUNDLES by a written protocol (docs/benchmarking.md).
+
+    Several bundles take turns, so that a drift of the machine meets all of them.
+    """
+    from qdeploy import bundle, results
+    from qdeploy import machine as this_machine
+    from qdeploy.bench import parent
+    from qdeploy.cli.bench_table import show
+    from qdeploy.cli.progress import BenchProgress
+    from qdeploy.errors import GenerationFailed
+
+    _check_destination(destination)
+    opened = [bundle.open_bundle(path, full=True) for path in bundles]
+    protocol = _protocol(prompt, new, runs, processes, opened)
+    options = parent.Options(backend, device, simulate, peer)
+    parent.check(opened, protocol, options)
+    here = this_machine.describe(machine, measure=True)
+
+    def save(rows: Sequence[Bench]) -> None:
+        if destination is not None:
+            results.write(_file(here, rows), destination)
+
+    with BenchProgress(quiet=as_json) as progress:
+        outcome = parent.measure(opened, protocol, here, options, save=save, tell=progress.advance)
+    rows = [row for of_bundle in outcome.rows for row in of_bundle]
+    save(rows)
+    if as_json:
+        output.write_json(_file(here, rows).model_dump(mode="json"))
+    else:
+        show(bundles, outcome, here)
+    if outcome.failure is not None:
+        raise GenerationFailed(
+            f"measuring ended early: {outcome.failure.what}",
+            where=outcome.failure.where,
+            fix=_kept(outcome, protocol, len(bundles), destination),
+        )
+
+
+def _protocol(
+    prompt: str | None, new: str | None, runs: int, processes: int, opened: Sequence[Bundle]
+) -> Protocol:
+    from qdeploy.bench import grid
+    from qdeploy.bench.protocol import Protocol
+
+    answers = grid.NEW if new is None else grid.parse(new, "--new", least=grid.FEWEST_NEW)
+    if prompt is not None:
+        prompts = grid.parse(prompt, "--prompt")
+    else:
+        context = min(b.manifest.model.context_length for b in opened)
+        prompts = grid.fitting(grid.PROMPTS, answers, context)
+    return Protocol(prompts, answers, runs, processes)
+
+
+def _check_destination(destination: Path | None) -> None:
+    """Refuse to replace what is no file of results."""
+    from qdeploy import results
+    from qdeploy.errors import InputError, OutputError
+
+    if destination is None or not destination.exists():
+        return
+    try:
+        results.read(destination)
+    except InputError as error:
+        raise OutputError(
+            f"output exists and cannot be replaced: {error.what}",
+            where=destination,
+            fix="choose another -o FILE",
+        ) from None
+
+
+def _file(machine: Machine, rows: Sequence[Bench]) -> Results:
+    from importlib.metadata import version
+
+    from qdeploy.results import Results
+
+    return Results(
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        qdeploy=version("qdeploy"),
+        machine=machine,
+        results=tuple(rows),
+    )
+
+
+def _kept(outcome: Outcome, protocol: Protocol, bundles: int, destination: Path | None) -> str:
+    asked = bundles * len(protocol.points) * protocol.runs * protocol.processes
+    place = f"in {destination}" if destination else "above"
+    failure = outcome.failure.fix if outcome.failure else None
+    told = f"{failure}; " if failure else ""
+    return f"{told}what was measured is kept {place}: {outcome.samples} of {asked} runs"

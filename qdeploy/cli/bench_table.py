@@ -1,0 +1,125 @@
+"""How a benchmark looks as text: one table a bundle, and below it what it takes to judge it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qdeploy.cli import output
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from rich.table import Table
+
+    from qdeploy.bench.parent import Outcome
+    from qdeploy.results import Bench, Machine
+
+COLUMNS = (
+    "prompt", "new", "runs", "TTFT ms", "prefill tok/s", "decode tok/s", "TPOT ms",
+    "gap p50", "p95", "p99", "peak memory",
+)  # fmt: skip
+
+
+def show(bundles: Sequence[Path], outcome: Outcome, machine: Machine) -> None:
+    """Print every bundle's table to stdout."""
+    console = output.console()
+    for path, rows in zip(bundles, outcome.rows, strict=True):
+        if not rows:
+            console.print(f"{path}: nothing was measured")
+            continue
+        first = rows[0]
+        where = first.where
+        console.print(
+            f"{path}: {first.subject.model}, {first.subject.profile} "
+            f"({first.subject.precision}) · {where.target} · {where.backend} · {where.device}",
+            style="bold",
+        )
+        console.print(_table(rows))
+        for label, text in _notes(rows, machine):
+            console.print(f"{label + ':':14} {text}")
+
+
+def _table(rows: Sequence[Bench]) -> Table:
+    share = any(row.bandwidth_share is not None for row in rows)
+    peer = any(row.ratio for row in rows)
+    extra = [*(["bandwidth"] if share else []), *(["prefill / peer", "decode / peer"] * peer)]
+    table = output.table(*COLUMNS, *extra, "evidence", right=(*COLUMNS, *extra))
+    for row in rows:
+        gaps = row.gap_ms
+        cells = [
+            str(row.prompt_tokens),
+            str(row.new_tokens),
+            f"{len(row.samples)}{' !' if row.interrupted else ''}",
+            f"{row.ttft_ms.p50:.1f}",
+            f"{row.prefill_tokens_per_s:.1f}",
+            f"{row.decode_tokens_per_s:.1f}",
+            f"{row.tpot_ms.p50:.2f}",
+            *(f"{value:.2f}" for value in (gaps.p50, gaps.p95, gaps.p99)),
+            output.size(row.peak_memory_bytes) if row.peak_memory_bytes else "",
+        ]
+        if share:
+            known = row.bandwidth_share
+            cells.append("" if known is None else f"{100 * known:.0f}%")
+        if peer:
+            cells += [_ratio(row, "prefill"), _ratio(row, "decode")]
+        table.add_row(*cells, str(row.where.evidence))
+    return table
+
+
+def _ratio(row: Bench, name: str) -> str:
+    if not row.ratio:
+        return ""
+    low, high = row.ratio[f"{name}_low"], row.ratio[f"{name}_high"]
+    return f"{row.ratio[name]:.2f} ({low:.2f} to {high:.2f})"
+
+
+def _notes(rows: Sequence[Bench], machine: Machine) -> Iterator[tuple[str, str]]:
+    first = rows[0]
+    if first.interrupted:
+        yield "incomplete", f"{first.interrupted}; rows marked ! have fewer runs than asked for"
+    yield "load", f"cold {_seconds(first.load_cold_s)}, warm {_seconds(first.load_warm_s)}"
+    if first.subject.bytes_per_token:
+        text = f"{output.size(first.subject.bytes_per_token)} of weights read a token"
+        if machine.bandwidth_bytes_per_s:
+            text += f"; memory is read at {output.size(machine.bandwidth_bytes_per_s)}/s here"
+        yield "bandwidth", text
+    yield "energy", "; ".join(dict.fromkeys(_energy(row) for row in rows))
+    if first.peer:
+        yield "peer", f"{first.peer}, in turns; ratios are of speed, with lowest and highest round"
+    where = first.where
+    yield (
+        "placement",
+        f"{', '.join(where.placement['devices'])}, by {where.placement['proof']}",
+    )
+    versions = [f"{name} {version}" for name, version in where.versions.items()]
+    driver = [f"driver {where.driver}"] if where.driver else []
+    yield "versions", ", ".join([*versions, *driver]) or "none told"
+    yield "machine", ", ".join(_conditions(rows, machine))
+    yield "protocol", first.protocol_hash[:16]
+
+
+def _conditions(rows: Sequence[Bench], machine: Machine) -> Iterator[str]:
+    yield f"{machine.name}: {machine.cpu}"
+    yield f"{machine.cores} cores"
+    if machine.memory_bytes:
+        yield output.size(machine.memory_bytes)
+    if machine.power:
+        yield f"on {machine.power}"
+    loads = [row.conditions.load_average for row in rows if row.conditions.load_average]
+    if loads:
+        yield f"load {min(x[0] for x in loads):.1f} to {max(x[1] for x in loads):.1f}"
+    steals = [row.conditions.steal for row in rows if row.conditions.steal is not None]
+    if steals:
+        yield f"steal {100 * max(steals):.1f}%"
+
+
+def _energy(row: Bench) -> str:
+    if row.energy_joules is None:
+        return row.energy_source or "not measured"
+    tokens = len(row.samples) * row.new_tokens
+    return f"{row.energy_joules / tokens:.3f} J a token, prefill included ({row.energy_source})"
+
+
+def _seconds(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.2f} s"
