@@ -16,24 +16,26 @@ PART = 8
 """Of the memory, at most this part is used to measure its speed."""
 
 
-def describe(name: str | None = None, *, measure: bool = False) -> Machine:
-    """Describe this machine; with *measure*, read its memory for a second or two.
-
-    The bandwidth is that of `bandwidth.read_bytes_per_s`: every usable core reduces its own part of
-    an array far larger than the caches, and the best of several passes counts. *name* is what its
-    owner calls it, by default the host's.
-    """
-    memory = memory_bytes()
-    size = min(READ_BYTES, memory // PART) if memory else READ_BYTES
+def describe(name: str | None = None) -> Machine:
+    """Describe this machine, by the name its owner gives it or its host's. Measures nothing."""
     return Machine(
         name=name or platform.node() or "unnamed",
         system=" ".join((platform.system(), platform.release(), platform.machine())),
         cpu=cpu_name(),
         cores=usable_cores(),
-        memory_bytes=memory,
+        memory_bytes=memory_bytes(),
         power=power(),
-        bandwidth_bytes_per_s=read_bytes_per_s(size) if measure else None,
     )
+
+
+def read_bandwidth() -> float:
+    """Bytes a second at which memory is read, measured for a second or two.
+
+    The method is that of `bandwidth.read_bytes_per_s`: every usable core reduces its own part of an
+    array far larger than the caches, and the best of several passes counts.
+    """
+    memory = memory_bytes()
+    return read_bytes_per_s(min(READ_BYTES, memory // PART) if memory else READ_BYTES)
 
 
 def cpu_name(cpuinfo: Path = CPUINFO) -> str:

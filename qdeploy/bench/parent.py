@@ -34,17 +34,27 @@ class Options:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Rows of every bundle, in order; and the error that ended the measuring early, if one did."""
+    """What came of it.
 
+    Attributes:
+        machine: with the fastest reading of memory that any round saw.
+        rows: of every bundle, in order.
+        failure: the error that ended the measuring early, if one did.
+    """
+
+    machine: Machine
     rows: tuple[tuple[Bench, ...], ...]
     failure: QdeployError | None = None
 
     @property
     def samples(self) -> int:
-        return sum(len(row.samples) for of_bundle in self.rows for row in of_bundle)
+        return sum(len(row.samples) for row in self.all_rows())
+
+    def all_rows(self) -> tuple[Bench, ...]:
+        return tuple(row for of_bundle in self.rows for row in of_bundle)
 
 
-Save = Callable[[Sequence[Bench]], None]
+Save = Callable[["Outcome"], None]
 Tell = Callable[[str, int, int], None]
 """Called with what was done last, and the steps done and to do."""
 
@@ -75,35 +85,37 @@ def measure(
 ) -> Outcome:
     """Carry out the protocol.
 
-    After every process the rows so far go to *save*. Where a device vanishes in mid-run, the
-    outcome holds what was measured until then.
+    After every bundle's turn the outcome so far goes to *save*. Where a device vanishes in mid-run,
+    the outcome holds what was measured until then.
 
     Raises:
         QdeployError: before the first sample there is nothing to keep, and the error is raised.
     """
     told = [Told(bundle) for bundle in bundles]
 
-    def made(interrupted: str | None) -> tuple[tuple[Bench, ...], ...]:
-        return tuple(tuple(rows.make(t, protocol, machine, interrupted)) for t in told)
+    def outcome(interrupted: str | None, failure: QdeployError | None = None) -> Outcome:
+        fastest = max((speed for one in told for speed in one.bandwidths), default=None)
+        here = machine.model_copy(update={"bandwidth_bytes_per_s": fastest})
+        made = (tuple(rows.make(one, protocol, here, interrupted)) for one in told)
+        return Outcome(here, tuple(made), failure)
 
-    def keep(interrupted: str | None) -> None:
-        save([row for of_bundle in made(interrupted) for row in of_bundle])
-
-    turn = _Turns(protocol, options, len(bundles), tell)
+    turns = _Turns(protocol, options, len(bundles), tell)
     try:
         for number in range(protocol.processes):
             for one in told:
-                turn.take(number, one)
-                keep(UNFINISHED)
+                turns.take(number, one)
+                save(outcome(UNFINISHED))
     except KeyboardInterrupt:
-        keep(STOPPED)
+        save(outcome(STOPPED))
         raise
     except QdeployError as failure:
         if not any(one.samples for one in told):
             raise
-        keep(failure.what)
-        return Outcome(made(failure.what), failure)
-    return Outcome(made(None))
+        ended = outcome(failure.what, failure)
+    else:
+        ended = outcome(None)
+    save(ended)
+    return ended
 
 
 class _Turns:
@@ -159,6 +171,8 @@ def listen(event: child.Event, task: Task, number: int, told: Told) -> None:
             told.where = told.where or event["where"]
             loads = told.loads_cold if task == "load" else told.loads_warm
             loads.append(event["seconds"])
+        case "bandwidth", _:
+            told.bandwidths.append(event["bytes_per_s"])
         case "sample", _:
             samples = told.peer_samples if task == "peer" else told.samples
             sample = Sample(process=number, ttft_ms=event["ttft_ms"], gaps_ms=event["gaps_ms"])
@@ -172,12 +186,13 @@ def drop_cached_pages(bundle: Bundle) -> None:
 
     Where the system has no such call, a cold load finds the files in memory.
     """
-    forget = getattr(os, "posix_fadvise", None)
-    for name in bundle.manifest.files if forget is not None else ():
+    if not hasattr(os, "posix_fadvise"):
+        return
+    for name in bundle.manifest.files:
         with contextlib.suppress(OSError):
             file = os.open(Path(bundle.path) / name, os.O_RDONLY)
             try:
                 os.fsync(file)  # pages that were not written yet are not forgotten
-                forget(file, 0, 0, os.POSIX_FADV_DONTNEED)
+                os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
             finally:
                 os.close(file)

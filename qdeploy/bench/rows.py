@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import mean, median
 from typing import Any
@@ -25,6 +25,7 @@ class Told:
     Attributes:
         where: the fields of `Where` and the target's kind, from the first load.
         loads_cold, loads_warm: seconds, one a round.
+        bandwidths: bytes a second at which memory was read, one a round.
         facts: of each point, by its index: what each process told at its end.
         peer: name and version of the peer, if there is one.
     """
@@ -33,6 +34,7 @@ class Told:
     where: Event = field(default_factory=dict)
     loads_cold: list[float] = field(default_factory=list)
     loads_warm: list[float] = field(default_factory=list)
+    bandwidths: list[float] = field(default_factory=list)
     samples: Samples = field(default_factory=dict)
     facts: dict[int, list[Event]] = field(default_factory=dict)
     peer: str | None = None
@@ -86,8 +88,8 @@ def _row(
 ) -> Bench:
     ran = subject(told.bundle)
     facts = told.facts.get(index, [])
-    ttft = spread([s.ttft_ms for s in samples])
-    tpot = spread([mean(s.gaps_ms) for s in samples])
+    ttft = spread([_ttft(s) for s in samples])
+    tpot = spread([_tpot(s) for s in samples])
     decode = 1000 / tpot.p50
     joules = [f["energy_joules"] for f in facts if f["energy_joules"] is not None]
     peer_samples = told.peer_samples.get(index, [])
@@ -133,21 +135,26 @@ def ratios(ours: Sequence[Sample], peers: Sequence[Sample]) -> dict[str, float]:
     if not rounds:
         return {}
     found: dict[str, float] = {}
-    for name, milliseconds in (
-        ("prefill", lambda s: s.ttft_ms),
-        ("decode", lambda s: mean(s.gaps_ms)),
-    ):
-        of_round = [
-            median(milliseconds(s) for s in peers if s.process == number)
-            / median(milliseconds(s) for s in ours if s.process == number)
-            for number in rounds
-        ]
+    for name, cost in (("prefill", _ttft), ("decode", _tpot)):
+        of_round = [_cost_of(peers, n, cost) / _cost_of(ours, n, cost) for n in rounds]
         found |= {
             name: median(of_round),
             f"{name}_low": min(of_round),
             f"{name}_high": max(of_round),
         }
     return found
+
+
+def _cost_of(samples: Sequence[Sample], number: int, cost: Callable[[Sample], float]) -> float:
+    return median(cost(sample) for sample in samples if sample.process == number)
+
+
+def _ttft(sample: Sample) -> float:
+    return sample.ttft_ms
+
+
+def _tpot(sample: Sample) -> float:
+    return mean(sample.gaps_ms)
 
 
 def _process(told: Told, index: int, fact: Event) -> Process:

@@ -17,7 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-from qdeploy import run
+from qdeploy import machine, run
 from qdeploy.bench import conditions, energy, memory, peer
 from qdeploy.bench.protocol import prompt
 from qdeploy.bundle import Bundle, open_bundle
@@ -40,7 +40,7 @@ class Job:
     """What a worker does.
 
     Attributes:
-        task: `load` only, `measure`, or measure the `peer`.
+        task: `load` only, and see how fast memory is read; `measure`; or measure the `peer`.
         points: pairs of prompt and new tokens, ascending.
         context: tokens that the session must hold.
     """
@@ -94,15 +94,19 @@ def _own(job: Job, channel: Channel) -> None:
     with run.load(opened, choice, context=job.context) as session:
         seconds = time.perf_counter() - begin
         channel.tell("loaded", seconds=seconds, where=_where(opened, choice, session))
-        if job.task == "load":
-            return
+        if job.task == "measure":
+            _measure(job, channel, _runner(session), opened, choice, session)
+    if job.task == "load":
+        channel.tell("bandwidth", bytes_per_s=machine.read_bandwidth())
 
-        def generate(ids: Sequence[int], new: int) -> Timing:
-            request = Request(tuple(ids), new)
-            start = time.perf_counter()
-            return Timing(start, tuple(t.timestamp for t in session.generate(request)))
 
-        _measure(job, channel, generate, opened, choice, session)
+def _runner(session: Session) -> peer.Generate:
+    def generate(ids: Sequence[int], new: int) -> Timing:
+        request = Request(tuple(ids), new)
+        start = time.perf_counter()
+        return Timing(start, tuple(t.timestamp for t in session.generate(request)))
+
+    return generate
 
 
 def _peer(job: Job, channel: Channel) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from qdeploy.bench.parent import Outcome
     from qdeploy.bench.protocol import Protocol
     from qdeploy.bundle import Bundle
-    from qdeploy.results import Bench, Machine, Results
+    from qdeploy.results import Results
 
 
 @click.command("bench")
@@ -67,20 +67,18 @@ def command(
     protocol = _protocol(prompt, new, runs, processes, opened)
     options = parent.Options(backend, device, simulate, peer)
     parent.check(opened, protocol, options)
-    here = this_machine.describe(machine, measure=True)
 
-    def save(rows: Sequence[Bench]) -> None:
+    def save(outcome: Outcome) -> None:
         if destination is not None:
-            results.write(_file(here, rows), destination)
+            results.write(_file(outcome), destination)
 
+    here = this_machine.describe(machine)
     with BenchProgress(quiet=as_json) as progress:
         outcome = parent.measure(opened, protocol, here, options, save=save, tell=progress.advance)
-    rows = [row for of_bundle in outcome.rows for row in of_bundle]
-    save(rows)
     if as_json:
-        output.write_json(_file(here, rows).model_dump(mode="json"))
+        output.write_json(_file(outcome).model_dump(mode="json"))
     else:
-        show(bundles, outcome, here)
+        show(bundles, outcome)
     if outcome.failure is not None:
         raise GenerationFailed(
             f"measuring ended early: {outcome.failure.what}",
@@ -121,7 +119,7 @@ def _check_destination(destination: Path | None) -> None:
         ) from None
 
 
-def _file(machine: Machine, rows: Sequence[Bench]) -> Results:
+def _file(outcome: Outcome) -> Results:
     from importlib.metadata import version
 
     from qdeploy.results import Results
@@ -129,8 +127,8 @@ def _file(machine: Machine, rows: Sequence[Bench]) -> Results:
     return Results(
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         qdeploy=version("qdeploy"),
-        machine=machine,
-        results=tuple(rows),
+        machine=outcome.machine,
+        results=outcome.all_rows(),
     )
 
 

@@ -21,7 +21,7 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def show(bundles: Sequence[Path], outcome: Outcome, machine: Machine) -> None:
+def show(bundles: Sequence[Path], outcome: Outcome) -> None:
     """Print every bundle's table to stdout."""
     console = output.console()
     for path, rows in zip(bundles, outcome.rows, strict=True):
@@ -36,7 +36,7 @@ def show(bundles: Sequence[Path], outcome: Outcome, machine: Machine) -> None:
             style="bold",
         )
         console.print(_table(rows))
-        for label, text in _notes(rows, machine):
+        for label, text in _notes(rows, outcome.machine):
             console.print(f"{label + ':':14} {text}")
 
 

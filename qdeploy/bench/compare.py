@@ -1,0 +1,158 @@
+"""Is B slower than A? With the noise of both taken into account."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+from typing import Literal
+
+from qdeploy import results
+from qdeploy.bench import pairing
+from qdeploy.bench.pairing import Pair, Pairing
+from qdeploy.bench.statistics import Groups, pooled_median, ratio_interval, relative_iqr
+from qdeploy.errors import InputError
+from qdeploy.results import Bench, Sample
+
+Verdict = Literal["regression", "worse", "within noise", "better"]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Something that is compared.
+
+    Attributes:
+        name: as in results.
+        higher_is_better: of speeds; not of memory.
+        values: of a row, by process.
+    """
+
+    name: str
+    title: str
+    higher_is_better: bool
+    values: Callable[[Bench], Groups]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One measure of one pair.
+
+    Attributes:
+        a, b: medians.
+        a_spread, b_spread: distance of the quartiles, as a part of the median.
+        ratio: b / a.
+        low, high: its bootstrap interval, 95%.
+    """
+
+    measure: Measure
+    a: float
+    b: float
+    a_spread: float
+    b_spread: float
+    ratio: float
+    low: float
+    high: float
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two files, compared.
+
+    Attributes:
+        findings: of each pair, in the order of `pairing.pairs`.
+    """
+
+    pairing: Pairing
+    findings: tuple[tuple[Finding, ...], ...]
+
+    def regressions(self) -> list[tuple[Pair, Finding]]:
+        both = zip(self.pairing.pairs, self.findings, strict=True)
+        return [(p, f) for p, found in both for f in found if f.verdict == "regression"]
+
+
+def compare(a: Path, b: Path, *, threshold: float, across: bool = False) -> Comparison:
+    """Compare the benchmarks of two files; *threshold* is in percent.
+
+    Raises:
+        InputError: a file that is none of results, files with nothing in common, or rows that
+            measure different things, unless *across*.
+    """
+    one, other = (pairing.rows_of(results.read(path), path) for path in (a, b))
+    paired = pairing.pair(one, other, (a, b))
+    if paired.differences and not across:
+        raise InputError(
+            f"these do not compare: {'; '.join(paired.differences)}",
+            where=f"{a} and {b}",
+            fix="measure both alike; or --across compares them all the same",
+        )
+    return Comparison(paired, tuple(judge(p, threshold) for p in paired.pairs))
+
+
+def judge(pair: Pair, threshold: float) -> tuple[Finding, ...]:
+    """Every measure that both rows have."""
+    found = []
+    for measure in MEASURES:
+        a, b = measure.values(pair.a), measure.values(pair.b)
+        if a and b:
+            found.append(_finding(measure, a, b, threshold))
+    return tuple(found)
+
+
+def _finding(measure: Measure, a: Groups, b: Groups, threshold: float) -> Finding:
+    low, high = ratio_interval(a, b)
+    one, other = pooled_median(a), pooled_median(b)
+    return Finding(
+        measure,
+        one,
+        other,
+        relative_iqr(a),
+        relative_iqr(b),
+        other / one,
+        low,
+        high,
+        verdict(low, high, threshold, higher_is_better=measure.higher_is_better),
+    )
+
+
+def verdict(low: float, high: float, threshold: float, *, higher_is_better: bool) -> Verdict:
+    """What an interval of b / a says; *threshold* in percent.
+
+    A regression is one that the whole interval confirms: even its mildest end is beyond the
+    threshold. An interval that holds 1 says nothing.
+    """
+    mildest, worst = (high, low) if higher_is_better else (1 / low, 1 / high)
+    if mildest < 1 - threshold / 100:
+        return "regression"
+    if mildest < 1:
+        return "worse"
+    return "better" if worst > 1 else "within noise"
+
+
+def _by_process(row: Bench, value: Callable[[Sample], float]) -> Groups:
+    groups: dict[int, list[float]] = {}
+    for sample in row.samples:
+        groups.setdefault(sample.process, []).append(value(sample))
+    return list(groups.values())
+
+
+def _prefill(row: Bench) -> Groups:
+    return _by_process(row, lambda sample: 1000 * row.prompt_tokens / sample.ttft_ms)
+
+
+def _decode(row: Bench) -> Groups:
+    return _by_process(row, lambda sample: 1000 / mean(sample.gaps_ms))
+
+
+def _memory(row: Bench) -> Sequence[Sequence[float]]:
+    peaks = [p.peak_memory_bytes for p in row.processes]
+    return [[float(peak)] for peak in peaks if peak is not None]
+
+
+MEASURES = (
+    Measure("prefill_tokens_per_s", "prefill tok/s", True, _prefill),
+    Measure("decode_tokens_per_s", "decode tok/s", True, _decode),
+    Measure("peak_memory_bytes", "peak memory", False, _memory),
+)
+"""What is judged. Loads are not: one a process is too few to tell a difference from noise."""

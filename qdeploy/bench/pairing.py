@@ -1,0 +1,149 @@
+"""Which row of one file of results goes with which of another, and what speaks against it.
+
+A row is known by model, target, backend, profile and grid point. A field in which the two files
+have no value in common is what sets them apart, so rows are paired by the others; whether such rows
+may be compared is for the user to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from qdeploy.errors import InputError
+from qdeploy.results import Bench, Results
+
+FIELDS = ("model", "target", "backend", "profile")
+
+Key = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Rows of the two files that belong together."""
+
+    a: Bench
+    b: Bench
+
+    @property
+    def title(self) -> str:
+        """Fields and grid point; both values where they differ."""
+        one, other = identity(self.a), identity(self.b)
+        words = [one[f] if one[f] == other[f] else f"{one[f]} | {other[f]}" for f in FIELDS]
+        return f"{' · '.join(words)} · {self.a.prompt_tokens}+{self.a.new_tokens}"
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """What two files have in common.
+
+    Attributes:
+        differences: what speaks against a comparison, one phrase each.
+        only_a, only_b: rows without a partner, by their titles.
+    """
+
+    pairs: tuple[Pair, ...]
+    differences: tuple[str, ...]
+    only_a: tuple[str, ...]
+    only_b: tuple[str, ...]
+
+
+def identity(row: Bench) -> dict[str, str]:
+    """The fields that a row is known by, its grid point apart."""
+    return {
+        "model": row.subject.model,
+        "target": row.where.target,
+        "backend": row.where.backend,
+        "profile": row.subject.profile,
+    }
+
+
+def rows_of(results: Results, where: Path) -> list[Bench]:
+    """The benchmark rows of a file.
+
+    Raises:
+        InputError: there are none.
+    """
+    rows = [row for row in results.results if isinstance(row, Bench)]
+    if not rows:
+        raise InputError(
+            "there is no benchmark among these results", where=where, fix="qdeploy bench BUNDLE"
+        )
+    return rows
+
+
+def pair(a: Sequence[Bench], b: Sequence[Bench], names: tuple[object, object]) -> Pairing:
+    """Pair the rows of two files, whose names go into messages.
+
+    Raises:
+        InputError: nothing in common, or several rows of one file that look the same.
+    """
+    apart = [f for f in FIELDS if not _values(a, f) & _values(b, f)]
+    shared = tuple(f for f in FIELDS if f not in apart)
+    one, other = (_by_key(rows, shared, name) for rows, name in zip((a, b), names, strict=True))
+    pairs = tuple(Pair(one[key], other[key]) for key in one if key in other)
+    if not pairs:
+        raise InputError(
+            f"nothing in common: {names[0]} has {_listing(one)}; {names[1]} has {_listing(other)}",
+            fix="measure both with the same --prompt and --new",
+        )
+    set_apart = [
+        f"{f}: {', '.join(sorted(_values(a, f)))} and {', '.join(sorted(_values(b, f)))}"
+        for f in apart
+    ]
+    return Pairing(
+        pairs,
+        tuple(dict.fromkeys([*set_apart, *(d for p in pairs for d in differences(p))])),
+        tuple(_title(key) for key in one if key not in other),
+        tuple(_title(key) for key in other if key not in one),
+    )
+
+
+def differences(pair: Pair) -> list[str]:
+    """What makes two rows measures of different things: protocol, weights, evidence."""
+    a, b = pair.a, pair.b
+    found = []
+    if a.protocol_hash != b.protocol_hash:
+        keys = sorted(a.protocol.keys() | b.protocol.keys())
+        what = [
+            f"{key} {a.protocol.get(key)} and {b.protocol.get(key)}"
+            for key in keys
+            if a.protocol.get(key) != b.protocol.get(key)
+        ]
+        found.append(f"protocol: {'; '.join(what) or 'hashes'}")
+    if a.subject.digest != b.subject.digest and a.subject.model == b.subject.model:
+        found.append(
+            f"model: {a.subject.model} with checkpoint digests {a.subject.digest[:12]} and "
+            f"{b.subject.digest[:12]}"
+        )
+    if a.where.evidence is not b.where.evidence:
+        found.append(f"evidence: {a.where.evidence} and {b.where.evidence}")
+    return found
+
+
+def _values(rows: Sequence[Bench], name: str) -> set[str]:
+    return {identity(row)[name] for row in rows}
+
+
+def _by_key(rows: Sequence[Bench], fields: Sequence[str], name: object) -> dict[Key, Bench]:
+    found: dict[Key, Bench] = {}
+    for row in rows:
+        known = identity(row)
+        key = (*(known[f] for f in fields), f"{row.prompt_tokens}+{row.new_tokens}")
+        if key in found:
+            raise InputError(
+                f"several rows are {_title(key)}, so which to compare is unknown",
+                where=name,
+                fix="give files with one result of each",
+            )
+        found[key] = row
+    return found
+
+
+def _title(key: Key) -> str:
+    return " · ".join(key)
+
+
+def _listing(keyed: dict[Key, Bench]) -> str:
+    return ", ".join(_title(key) for key in keyed)
