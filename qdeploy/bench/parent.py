@@ -6,7 +6,7 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from qdeploy import cache
@@ -15,7 +15,7 @@ from qdeploy.bench.protocol import Protocol
 from qdeploy.bench.rows import Told
 from qdeploy.bench.worker import Job, Task
 from qdeploy.bundle import Bundle
-from qdeploy.errors import InputError, QdeployError
+from qdeploy.errors import InputError, OutputError, QdeployError
 from qdeploy.results import Bench, Machine, Sample
 
 UNFINISHED = "not finished yet"
@@ -114,7 +114,10 @@ def measure(
         ended = outcome(failure.what, failure)
     else:
         ended = outcome(None)
-    save(ended)
+    try:
+        save(ended)
+    except OutputError as failure:  # then the caller can still show what was measured
+        ended = replace(ended, failure=failure)
     return ended
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -103,11 +105,14 @@ def _protocol(
 
 
 def _check_destination(destination: Path | None) -> None:
-    """Refuse to replace what is no file of results."""
+    """Refuse, before anything runs, what cannot be written, and to replace what is no results."""
     from qdeploy import results
     from qdeploy.errors import InputError, OutputError
 
-    if destination is None or not destination.exists():
+    if destination is None:
+        return
+    if not destination.exists():
+        _check_folder(destination.absolute().parent)
         return
     try:
         results.read(destination)
@@ -115,6 +120,21 @@ def _check_destination(destination: Path | None) -> None:
         raise OutputError(
             f"output exists and cannot be replaced: {error.what}",
             where=destination,
+            fix="choose another -o FILE",
+        ) from None
+
+
+def _check_folder(folder: Path) -> None:
+    from qdeploy.errors import OutputError
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise OutputError(
+            f"the folder cannot be written ({error.strerror})",
+            where=folder,
             fix="choose another -o FILE",
         ) from None
 
@@ -133,8 +153,10 @@ def _file(outcome: Outcome) -> Results:
 
 
 def _kept(outcome: Outcome, protocol: Protocol, bundles: int, destination: Path | None) -> str:
+    from qdeploy.errors import OutputError
+
     asked = bundles * len(protocol.points) * protocol.runs * protocol.processes
-    place = f"in {destination}" if destination else "above"
-    failure = outcome.failure.fix if outcome.failure else None
-    told = f"{failure}; " if failure else ""
+    written = destination is not None and not isinstance(outcome.failure, OutputError)
+    place = f"in {destination}" if written else "above"
+    told = f"{outcome.failure.fix}; " if outcome.failure and outcome.failure.fix else ""
     return f"{told}what was measured is kept {place}: {outcome.samples} of {asked} runs"

@@ -5,6 +5,8 @@ In a unit test a `ScriptedSession` is given its tokens. For the real command, `S
 
     answer = "text"     what every request is answered with, then a stop token
     delay = 0.1         seconds before each token
+    vanish = 3          the device is gone after so many requests of a session
+    die = 3             the whole process is, after so many
     export = "hang"     write half of a file and wait; "full", "crash" and "bug" fail instead
 """
 
@@ -20,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qdeploy.bundle import Bundle
-from qdeploy.errors import ExportFailed, TargetUnavailable
+from qdeploy.errors import ExportFailed, GenerationFailed, TargetUnavailable
 from qdeploy.interface import (
     Backend,
     Device,
@@ -55,9 +57,11 @@ class ScriptedSession(Session):
         context: int = 4096,
         delay: float = 0.0,
         evidence: Evidence = Evidence.DEVICE,
+        vanish: int | None = None,
+        die: int | None = None,
     ) -> None:
         self._answers, self._context, self._delay = answers, context, delay
-        self._evidence = evidence
+        self._evidence, self._vanish, self._die = evidence, vanish, die
         self.requests: list[Request] = []
         self.closed_early = 0
         self.closed = False
@@ -67,6 +71,11 @@ class ScriptedSession(Session):
         return self._context
 
     def generate(self, request: Request) -> Generator[Token, None, None]:
+        if len(self.requests) == self._vanish:
+            raise GenerationFailed("the device is gone", where="SCRIPT", fix="plug it in again")
+        if len(self.requests) == self._die:
+            os.write(2, b"the driver gives up\n")
+            os._exit(7)
         answer = self._answers[min(len(self.requests), len(self._answers) - 1)]
         self.requests.append(request)
         for token in answer[: request.max_new_tokens]:
@@ -114,6 +123,8 @@ class ScriptedBackend(Backend):
             context=options.context or bundle.manifest.model.context_length,
             delay=float(script.get("delay", 0)),
             evidence=device.evidence,
+            vanish=int(script["vanish"]) if "vanish" in script else None,
+            die=int(script["die"]) if "die" in script else None,
         )
 
 
