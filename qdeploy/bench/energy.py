@@ -7,8 +7,8 @@
 | rocm, dcu | amd-smi: the GPU's counter |
 | ascend | DCMI, the library below npu-smi: power, ten times a second, integrated |
 
-A meter counts all that its hardware does, other programs' work and idling included. Only RAPL was
-run on hardware; the calls of the others are checked against stubs.
+A meter counts all that its hardware does, other programs' work and idling included. The machine
+this was written on has none of them: files and calls are checked against made-up ones.
 """
 
 from __future__ import annotations

@@ -7,11 +7,12 @@ ever work at the same time, and a child whose parent is gone ends.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -184,13 +185,13 @@ def _where(opened: Bundle, choice: run.Choice, session: Session) -> Mapping[str,
         "evidence": str(placement.evidence),
         "driver": choice.device.driver,
         "placement": placement.as_dict(),
-        "versions": {name: _version(name) for name in choice.backend.requires},
+        "versions": dict(_versions(choice.backend.requires)),
         "properties": properties,
     }
 
 
-def _version(distribution: str) -> str:
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return "unknown"
+def _versions(distributions: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Those that are installed: a backend names every build of a runtime that it can use."""
+    for name in distributions:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            yield name, metadata.version(name)

@@ -16,7 +16,7 @@ from tests.support.bundles import scripted_bundle
 from tests.support.measured import MACHINE
 
 PROTOCOL = Protocol((4, 8), (3,), runs=1, processes=2)
-WHERE = {
+WHERE: dict[str, Any] = {
     "kind": "cpu", "target": "here", "backend": "scripted", "device": "a script",
     "evidence": "device", "driver": None, "placement": {}, "versions": {}, "properties": {},
 }  # fmt: skip
@@ -81,8 +81,9 @@ def test_figures_follow_from_the_samples(told: Told) -> None:
 
 def test_the_share_of_bandwidth_is_bytes_a_token_times_tokens_a_second(told: Told) -> None:
     row = rows.make(told, PROTOCOL, FAST)[0]
-    assert row.subject.bytes_per_token == told.bundle.manifest.plan["bytes_per_token"] > 0
-    expected = row.subject.bytes_per_token * row.decode_tokens_per_s / 1e9
+    planned = told.bundle.manifest.plan["bytes_per_token"]
+    assert row.subject.bytes_per_token == planned > 0
+    expected = planned * row.decode_tokens_per_s / 1e9
     assert row.bandwidth_share == pytest.approx(expected)
 
 
