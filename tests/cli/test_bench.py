@@ -15,7 +15,6 @@ from qdeploy import results
 from qdeploy.results import Bench, Results
 from tests.support.bundles import scripted_bundle
 from tests.support.command import Command, QuickCommand
-from tests.support.real import NEEDS_RUNTIME
 from tests.support.real import qdeploy as real_qdeploy
 from tests.support.scripted import WEIGHTS
 
@@ -186,25 +185,34 @@ def test_ctrl_c_keeps_what_was_measured_and_leaves_no_child(qdeploy: Command, he
 
 
 @pytest.mark.slow
-@NEEDS_RUNTIME
-def test_for_real_with_the_peer_taking_turns(nano_bundle: Path, tmp_path: Path) -> None:
-    file = tmp_path / "r.json"
-    done = real_qdeploy(
-        "bench", str(nano_bundle), "--prompt", "16", "--new", "8", "--runs", "1",
-        "--processes", "2", "--peer", "-o", str(file),
-    )  # fmt: skip
+@pytest.mark.parametrize(
+    ("target", "device", "runtime"),
+    [
+        ("intel-cpu", "CPU", "openvino-genai"),
+        ("cpu", "CPUExecutionProvider", "onnxruntime-genai"),
+    ],
+)
+def test_for_real_with_the_peer_taking_turns(
+    target: str, device: str, runtime: str, tmp_path: Path
+) -> None:
+    pytest.importorskip(runtime.replace("-", "_"))
+    bundle, file = str(tmp_path / "nano"), str(tmp_path / "r.json")
+    made = real_qdeploy("export", "qwen3-nano", "--target", target, "-o", bundle)
+    assert made.returncode == 0, made.stderr
+    done = real_qdeploy("bench", bundle, "--prompt", "16", "--new", "8", "--runs", "1",
+                        "--processes", "2", "--peer", "-o", file)  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert "decode / peer" in done.stdout
-    for row in rows_of(results.read(file)):
-        assert row.where.evidence == "device"
-        assert row.where.placement["devices"] == ["CPU"]
-        assert row.where.versions.keys() >= {"openvino", "openvino-genai"}
-        assert "unknown" not in row.where.versions.values()
-        assert row.bandwidth_share is not None
-        assert row.peer is not None
-        assert row.peer.startswith("openvino-genai 20")
-        assert len(row.samples) == len(row.peer_samples) == 2
-        assert row.ratio is not None
-        assert row.ratio["decode_low"] <= row.ratio["decode"] <= row.ratio["decode_high"]
-    assert real_qdeploy("compare", str(file), str(file)).returncode == 0
+    (row,) = rows_of(results.read(Path(file)))
+    assert row.where.evidence == "device"
+    assert row.where.placement["devices"] == [device]
+    assert row.where.versions[runtime]
+    assert "unknown" not in row.where.versions.values()
+    assert row.bandwidth_share is not None
+    assert row.peer is not None
+    assert row.peer.startswith(runtime)
+    assert len(row.samples) == len(row.peer_samples) == 2
+    assert row.ratio is not None
+    assert row.ratio["decode_low"] <= row.ratio["decode"] <= row.ratio["decode_high"]
+    assert real_qdeploy("compare", file, file).returncode == 0
