@@ -126,6 +126,14 @@ class Checkpoint:
         """Names of the sidecar files that this checkpoint has."""
         return [name for name in SIDECARS if (self.folder / name).is_file()]
 
+    def size_of(self, sidecar: str) -> int:
+        """Bytes of a sidecar file."""
+        return (self.folder / sidecar).stat().st_size
+
+    def read_config(self) -> dict[str, Any]:
+        """The whole `config.json`."""
+        return read_json(self.folder / "config.json")
+
     def weight_files(self) -> list[str]:
         return sorted({t.file for t in self.tensors})
 

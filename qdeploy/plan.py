@@ -102,8 +102,8 @@ class Plan:
     @cached_property
     def bundle_bytes(self) -> int:
         """Predicted size of the bundle: weights, graph, sidecars, the runtime's own tokenizer."""
-        folder, graph = self.checkpoint.folder, self.profile.graph
-        sidecars = sum((folder / name).stat().st_size for name in self.checkpoint.sidecars())
+        graph = self.profile.graph
+        sidecars = sum(map(self.checkpoint.size_of, self.checkpoint.sidecars()))
         rest = sizes.graph_bytes(self.format, self.checkpoint.config, graph, self.context)
         tokenizer = sizes.layout_of(self.format, graph).tokenizer
         return self.weight_bytes + rest + round((1 + tokenizer) * sidecars)

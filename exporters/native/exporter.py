@@ -16,7 +16,6 @@ from qdeploy.exporters.native.onnx_static.format import StaticFormat
 from qdeploy.exporters.native.openvino.format import OpenVINOFormat
 from qdeploy.interface import SCRATCH, Exporter, Progress
 from qdeploy.plan import Plan, is_qwen3
-from qdeploy.tensors import read_json
 
 FORMATS: dict[str, Format] = {f.name: f for f in (OpenVINOFormat(), OnnxFormat(), StaticFormat())}
 
@@ -37,7 +36,7 @@ class NativeExporter(Exporter):
             return f"it writes {', '.join(self.formats)}, not {plan.format}"
         if not is_qwen3(checkpoint):
             return f"it knows Qwen3 only, not {checkpoint.config.name}; --exporter optimum may"
-        if reason := config.why_not(read_json(checkpoint.folder / "config.json")):
+        if reason := config.why_not(checkpoint.read_config()):
             return reason
         if any(t.precision.dtype == "nf4" for t in plan.tensors):
             return "it does not write nf4; --exporter optimum does"

@@ -21,6 +21,6 @@ TOKENIZER_COPIES = 8
 
 def peak_bytes(plan: Plan) -> int:
     """Predict the peak of anonymous memory, in bytes."""
-    tokenizer = (plan.checkpoint.folder / "tokenizer.json").stat().st_size
+    tokenizer = plan.checkpoint.size_of("tokenizer.json")
     weights = TENSOR_BYTES * len(plan.tensors) + BLOCK_BYTES * stream.threads()
     return BASE_BYTES + max(TOKENIZER_COPIES * tokenizer, weights)

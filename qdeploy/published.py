@@ -1,0 +1,149 @@
+"""The published Qwen3 checkpoints by hub id, from facts in this package: nothing is downloaded.
+
+Their tensors follow from their configs (`qdeploy.weights.layout`), so a plan is as exact as one
+made from the files. Only an export needs these.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from qdeploy import hub, models
+from qdeploy.checkpoint import Architecture, Checkpoint
+from qdeploy.errors import CheckpointError, HubError
+from qdeploy.tensors import TensorInfo
+from qdeploy.weights.layout import FP8, Layout, expected
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+NAME = re.compile(
+    r"(?:Qwen/)?(?:Qwen3-)?(?P<size>[\d.]+B(?:-A\d+B)?)"
+    r"(?P<tuning>-Base|-Instruct-2507|-Thinking-2507)?(?P<fp8>-FP8)?",
+    re.IGNORECASE,
+)
+FP8_CONFIG = {"quant_method": "fp8", "weight_block_size": [128, 128]}
+NOWHERE = Path(os.devnull) / "published"
+"""A folder that no system can have: whoever reads from it by mistake is told so."""
+
+
+@dataclass(frozen=True)
+class Published(Checkpoint):
+    """A checkpoint that is described, and not here.
+
+    Attributes:
+        raw: its `config.json`, as far as it is known.
+        files: bytes of its sidecars by name.
+    """
+
+    raw: Mapping[str, Any] = field(repr=False, default_factory=dict)
+    files: Mapping[str, int] = field(repr=False, default_factory=dict)
+
+    def read_config(self) -> dict[str, Any]:
+        return dict(self.raw)
+
+    def sidecars(self) -> list[str]:
+        return list(self.files)
+
+    def size_of(self, sidecar: str) -> int:
+        return self.files[sidecar]
+
+    @property
+    def digest(self) -> str:
+        raise CheckpointError(
+            "only its shapes are known here, and not its weights",
+            where=self.name,
+            fix=f"hf download {self.name}, and give the folder",
+        )
+
+
+@cache
+def _facts() -> dict[str, Any]:
+    file = resources.files("qdeploy") / "published.toml"
+    return tomllib.loads(file.read_text(encoding="utf-8"))
+
+
+def sizes() -> list[str]:
+    """The published sizes, smallest first: `0.6B` to `235B-A22B`."""
+    return list(_facts()["sizes"])
+
+
+def find(name: str) -> Published | None:
+    """The published checkpoint that *name* means, or None.
+
+    `Qwen/Qwen3-0.6B`, `Qwen3-0.6B` and `0.6B` are one; upper and lower case are, too. So are the
+    `-Base`, `-Instruct-2507`, `-Thinking-2507` and `-FP8` of those sizes that have them.
+    """
+    match = NAME.fullmatch(name)
+    known = {size.lower(): size for size in sizes()}
+    size = known.get(match["size"].lower()) if match else None
+    if match is None or size is None:
+        return None
+    tuning = (match["tuning"] or "").title()
+    fp8 = bool(match["fp8"])
+    facts = dict(_facts()["sizes"][size])
+    base, longer = facts.pop("base"), facts.pop("longer", None)
+    if tuning == "-Base":
+        if not base or fp8:
+            return None
+        facts["max_position_embeddings"] = 32768
+    elif tuning:
+        if longer is None:
+            return None
+        facts |= longer
+    raw = _config(facts, fp8=fp8)
+    full = f"Qwen/Qwen3-{size}{tuning}{'-FP8' if fp8 else ''}"
+    tensors = tuple(
+        TensorInfo(tensor, shape, FP8 if fp8 and _is_linear(tensor) else "BF16", "")
+        for tensor, shape in expected(Layout.model_validate(raw)).items()
+    )
+    described = Architecture.model_validate(raw)
+    return Published(full, NOWHERE, described, tensors, raw, _facts()["sidecars"])
+
+
+def _config(facts: Mapping[str, Any], *, fp8: bool) -> dict[str, Any]:
+    moe = "moe_intermediate_size" in facts
+    raw = {
+        "architectures": ["Qwen3MoeForCausalLM" if moe else "Qwen3ForCausalLM"],
+        "model_type": "qwen3_moe" if moe else "qwen3",
+        **_facts()["common"],
+        **(_facts()["moe"] if moe else {}),
+        **facts,
+    }
+    return raw | ({"quantization_config": FP8_CONFIG} if fp8 else {})
+
+
+def _is_linear(tensor: str) -> bool:
+    """Whether an FP8 checkpoint has this tensor in FP8: the projections, experts included."""
+    return tensor.endswith("_proj.weight")
+
+
+def resolve(model: str) -> Checkpoint:
+    """Find the facts of *model*: embedded, in a folder, published, or downloaded, in this order.
+
+    Raises:
+        CheckpointError: there is none, or it does not hold.
+        HubError: neither here nor published, and the hub could not be reached.
+    """
+    here = model in models.EMBEDDED or os.path.exists(os.path.expanduser(model))
+    if not here and (described := find(model)):
+        return described
+    try:
+        return hub.resolve(model)
+    except HubError as error:
+        raise HubError(
+            error.what,
+            where=model,
+            fix="without a network, give a folder or one of these: "
+            + ", ".join(f"Qwen/Qwen3-{size}" for size in sizes()),
+        ) from error
