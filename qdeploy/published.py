@@ -128,6 +128,12 @@ def _is_linear(tensor: str) -> bool:
     return tensor.endswith("_proj.weight")
 
 
+def find_here(model: str) -> Published | None:
+    """Like `find`, but a folder or an embedded model of that name comes first."""
+    here = model in models.EMBEDDED or os.path.exists(os.path.expanduser(model))
+    return None if here else find(model)
+
+
 def resolve(model: str) -> Checkpoint:
     """Find the facts of *model*: embedded, in a folder, published, or downloaded, in this order.
 
@@ -135,8 +141,7 @@ def resolve(model: str) -> Checkpoint:
         CheckpointError: there is none, or it does not hold.
         HubError: neither here nor published, and the hub could not be reached.
     """
-    here = model in models.EMBEDDED or os.path.exists(os.path.expanduser(model))
-    if not here and (described := find(model)):
+    if described := find_here(model):
         return described
     try:
         return hub.resolve(model)

@@ -19,8 +19,9 @@ from qdeploy.errors import QdeployError
 COMMANDS = {
     "export": "Turn a Qwen3 checkpoint into a bundle for a target.",
     "run": "Answer a prompt, or chat, from a bundle or a model.",
-    "plan": "Show what an export would make: precisions, sizes, memory.",
+    "plan": "Show what each device would need and reach, or what an export would make.",
     "targets": "List targets, the backends that serve them and the devices found.",
+    "doctor": "Try every target and backend here, and say what is wrong where.",
     "profiles": "List the profiles, or show one.",
     "bench": "Measure the speed and cost of bundles by a written protocol.",
     "compare": "Tell whether one file of results is slower than another.",

@@ -9,40 +9,75 @@ import click
 from qdeploy.cli import output
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qdeploy.forecast import Forecast
     from qdeploy.interface import Device, Exporter
     from qdeploy.plan import Plan
 
 
 @click.command("plan")
 @click.argument("model")
-@click.option("--target", required=True, metavar="T", help="What to deploy to, e.g. intel-cpu.")
-@click.option("--profile", metavar="P", help="A profile's name or TOML file; default: int4.")
-@click.option("--exporter", metavar="E", help="Which exporter would do it.")
+@click.option("--target", metavar="T", help="One target, in detail; default: a row for each.")
+@click.option("--profile", metavar="P", help="A profile's name or TOML file; needs --target.")
+@click.option("--exporter", metavar="E", help="Which exporter would do it; needs --target.")
 @click.option("--context", type=int, metavar="N", help="Longest context, in tokens.")
+@click.option("--prompt", type=click.IntRange(min=1), metavar="N",
+              help="Tokens of the prompt that speeds are forecast for; default: 512.")  # fmt: skip
+@click.option("--device", "device_names", multiple=True, metavar="NAME",
+              help="Only this device, e.g. 'A100 80GB'; may be repeated.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
     model: str,
-    target: str,
+    target: str | None,
     profile: str | None,
     exporter: str | None,
     context: int | None,
+    prompt: int | None,
+    device_names: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Show what exporting MODEL would make, from its config and headers alone."""
+    """Show whether and how fast MODEL would run on each target, or what one export would make.
+
+    Nothing but config and headers is read. The published Qwen3 models need no network: a hub id
+    (Qwen/Qwen3-8B) or its short form (8B) will do. Forecasts say what hardware allows at best; see
+    docs/planning.md.
+    """
+    if target is None and (profile or exporter):
+        raise click.UsageError("--profile and --exporter need a --target")
+
+    from qdeploy import devices, forecast, published, registry
+    from qdeploy.cli import forecast as picture
     from qdeploy.export import prepare
 
+    names = devices.named(device_names)
+    tokens = prompt or forecast.PROMPT
+    if target is None:
+        found = published.resolve(model)
+        every = list(registry.targets().values())
+        rows = forecast.for_model(found, every, context=context, prompt=tokens, only=names)
+        picture.show(found, rows, as_json=as_json)
+        return
+    registry.target(target)
     plan, chosen = prepare(
-        model,
+        published.find_here(model) or model,
         target,
         profile_name=profile,
         exporter_name=exporter,
         context=context,
     )
-    show(plan, chosen, as_json=as_json)
+    rows = forecast.of_target(plan, prompt=tokens, only=names)
+    show(plan, chosen, as_json=as_json, forecasts=rows)
 
 
-def show(plan: Plan, exporter: Exporter, *, as_json: bool) -> None:
-    """Print a plan: precisions, sizes, memory, and the context that fits the device here."""
+def show(
+    plan: Plan,
+    exporter: Exporter,
+    *,
+    as_json: bool,
+    forecasts: Sequence[Forecast] | None = None,
+) -> None:
+    """Print a plan: precisions, sizes, memory, the context that fits the device here, forecasts."""
     device = _device(plan)
     peak = exporter.peak_memory_bytes(plan)
     fits = plan.longest_context(device.memory_bytes) if device and device.memory_bytes else None
@@ -58,6 +93,7 @@ def show(plan: Plan, exporter: Exporter, *, as_json: bool) -> None:
                 "device": described,
                 "longest_context": fits,
             }
+            | ({} if forecasts is None else {"forecasts": [f.as_dict() for f in forecasts]})
         )
         return
     console = output.console()
@@ -76,6 +112,10 @@ def show(plan: Plan, exporter: Exporter, *, as_json: bool) -> None:
     console.print(table)
     for line in _lines(plan, peak, device, fits, exporter):
         console.print(line)
+    if forecasts:
+        from qdeploy.cli import forecast
+
+        console.print(forecast.table(forecasts))
 
 
 def _lines(

@@ -99,9 +99,7 @@ def test_variants_have_the_shapes_of_their_size(name: str, full: str, positions:
     described = found(name)
     assert described.name == full
     assert described.config.max_position_embeddings == positions
-    size = found(
-        full.split("Qwen3-")[1].partition("-Base")[0].split("-Instr")[0].split("-Think")[0]
-    )
+    size = re.sub(r".*Qwen3-|-(Base|Instruct|Thinking).*|-FP8", "", full)
     assert [t.shape for t in described.tensors] == [t.shape for t in found(size).tensors]
 
 

@@ -1,0 +1,80 @@
+"""The picture of forecasts: one table a model, a row for each device of each target."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from qdeploy.cli import output
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from qdeploy.checkpoint import Checkpoint
+    from qdeploy.forecast import Forecast
+
+NO_PROFILE = "none yet"
+UNKNOWN = "?"
+
+
+def show(checkpoint: Checkpoint, rows: Sequence[Forecast], *, as_json: bool) -> None:
+    """Print the forecasts of a model; nothing was run for any of them."""
+    if as_json:
+        output.write_json(
+            {
+                "model": checkpoint.name,
+                "architecture": checkpoint.config.name,
+                "parameters": checkpoint.parameters,
+                "forecasts": [row.as_dict() for row in rows],
+            }
+        )
+        return
+    console = output.console()
+    shape = f"{checkpoint.config.name}, {checkpoint.parameters:,} parameters"
+    console.print(f"{checkpoint.name} ({shape})", style="bold")
+    if not rows:
+        console.print("no target has such a device")
+        return
+    console.print(
+        f"context of {rows[0].context} tokens; speeds of one request, prompt of {rows[0].prompt}"
+    )
+    console.print(table(rows))
+
+
+def table(rows: Sequence[Forecast]) -> Table:
+    """Forecasts as a table: tokens a second, and memory of all devices together."""
+    numbers = ("needed", "each has", "devices", "prefill tok/s", "decode tok/s", "export peak")
+    columns = ("target", "device", "profile", "weights as", *numbers, "evidence", "remarks")
+    made = output.table(*columns, right=numbers)
+    for row in rows:
+        made.add_row(
+            row.target,
+            row.device or UNKNOWN,
+            row.profile or NO_PROFILE,
+            row.precision or UNKNOWN,
+            _size(row.needed_bytes),
+            _size(row.memory_bytes),
+            _devices(row),
+            _speed(row.prefill_tokens_per_s),
+            _speed(row.decode_tokens_per_s),
+            _size(row.export_peak_bytes),
+            row.evidence,
+            row.reason or "",
+        )
+    return made
+
+
+def _devices(row: Forecast) -> str:
+    if row.fits is None:
+        return UNKNOWN
+    return str(row.devices) if row.fits else "does not fit"
+
+
+def _size(nbytes: float | None) -> str:
+    return UNKNOWN if nbytes is None else output.size(nbytes)
+
+
+def _speed(tokens_per_s: float | None) -> str:
+    if tokens_per_s is None:
+        return UNKNOWN
+    return f"{tokens_per_s:,.0f}" if tokens_per_s >= 10 else f"{tokens_per_s:.1f}"

@@ -1,0 +1,134 @@
+"""Devices that forecasts are made for: a table with a source for each number, and this CPU.
+
+What no source tells is None, and what follows from it is not forecast.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from qdeploy import bandwidth
+from qdeploy.errors import InputError, did_you_mean
+from qdeploy.targets import CPU, INTEL_CPU
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+THIS_CPU = "this CPU"
+NUMBERS = ("memory_bytes", "bytes_per_s", "half_per_s", "int8_per_s", "float_per_s")
+MEASURED = "measured on this machine (qdeploy.bandwidth)"
+X86 = frozenset({"x86_64", "amd64"})
+SPARE = 8
+"""Measuring takes at most one eighth of the memory."""
+
+
+class DeviceSpec(BaseModel):
+    """What a kind of device can hold and do.
+
+    Attributes:
+        targets: names of the targets that it belongs to.
+        several: such devices are linked in one machine, so that they can share one model.
+        shared: its memory is the whole system's.
+        memory_bytes: bytes that it holds.
+        bytes_per_s: bytes a second read from that memory.
+        half_per_s, int8_per_s, float_per_s: dense operations a second on matrices of float16 or
+            bfloat16, int8 and float32.
+        sources: where each of these numbers was read; `all` stands for those not named.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    name: str
+    targets: tuple[str, ...] = Field(min_length=1)
+    several: bool = False
+    shared: bool = False
+    memory_bytes: float | None = Field(default=None, gt=0)
+    bytes_per_s: float | None = Field(default=None, gt=0)
+    half_per_s: float | None = Field(default=None, gt=0)
+    int8_per_s: float | None = Field(default=None, gt=0)
+    float_per_s: float | None = Field(default=None, gt=0)
+    sources: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _every_number_has_a_source(self) -> DeviceSpec:
+        for number in NUMBERS:
+            if getattr(self, number) is not None and self.source_of(number) is None:
+                raise ValueError(f"{self.name}: {number} has no source")
+        return self
+
+    def source_of(self, number: str) -> str | None:
+        return self.sources.get(number) or self.sources.get("all")
+
+    @property
+    def operations_per_s(self) -> float | None:
+        """Operations a second of prefill, where activations have 16 bits whatever weights have.
+
+        Where that rate is not known, int8's stands in, which is no lower.
+        """
+        return self.half_per_s or self.float_per_s or self.int8_per_s
+
+
+@cache
+def table() -> tuple[DeviceSpec, ...]:
+    """The devices that ship with qdeploy, in the file's order."""
+    file = resources.files("qdeploy") / "devices.toml"
+    rows = tomllib.loads(file.read_text(encoding="utf-8"))["device"]
+    return tuple(DeviceSpec.model_validate(row) for row in rows)
+
+
+@cache
+def this_cpu() -> DeviceSpec:
+    """This machine's processor, measured at the first call: that takes a second or two."""
+    memory = _memory_bytes()
+    nbytes = min(bandwidth.READ_BYTES, memory // SPARE) if memory else bandwidth.READ_BYTES
+    x86 = platform.machine().lower() in X86
+    return DeviceSpec(
+        name=THIS_CPU,
+        targets=(INTEL_CPU.name, CPU.name) if x86 else (CPU.name,),
+        shared=True,
+        memory_bytes=memory,
+        bytes_per_s=bandwidth.read_bytes_per_s(nbytes, passes=3),
+        float_per_s=bandwidth.float32_flops_per_s(passes=3),
+        sources={"all": MEASURED},
+    )
+
+
+def for_target(target: str) -> list[DeviceSpec]:
+    """Devices of a target; this CPU is measured only where it is among them."""
+    mine = [this_cpu()] if target in (INTEL_CPU.name, CPU.name) else []
+    return [d for d in [*mine, *table()] if target in d.targets]
+
+
+def named(names: Sequence[str]) -> list[str]:
+    """Check names of devices, upper and lower case alike, and return them as the table has them.
+
+    Raises:
+        InputError: there is no such device.
+    """
+    known = {name.lower(): name for name in [THIS_CPU, *(d.name for d in table())]}
+    for name in names:
+        if name.lower() not in known:
+            raise InputError(f"unknown device {name!r}", fix=did_you_mean(name, known.values()))
+    return [known[name.lower()] for name in names]
+
+
+def _memory_bytes() -> int | None:
+    """Physical memory, or the limit of the control group where that is lower."""
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return None
+    try:
+        return min(memory, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    except (OSError, ValueError):
+        return memory
