@@ -5,7 +5,6 @@ What no source tells is None, and what follows from it is not forecast.
 
 from __future__ import annotations
 
-import os
 import platform
 import sys
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from qdeploy import bandwidth
+from qdeploy import bandwidth, machine
 from qdeploy.errors import InputError, did_you_mean
 from qdeploy.targets import CPU, INTEL_CPU
 
@@ -124,11 +123,9 @@ def named(names: Sequence[str]) -> list[str]:
 
 def _memory_bytes() -> int | None:
     """Physical memory, or the limit of the control group where that is lower."""
+    memory = machine.memory_bytes()
     try:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):
-        return None
-    try:
-        return min(memory, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    except (OSError, ValueError):
+        limit = int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii"))
+    except (OSError, ValueError):  # none, or "max"
         return memory
+    return min(memory, limit) if memory else limit

@@ -83,11 +83,6 @@ def expected_share(share: float, tokens: int) -> float:
     return 1 - (1 - share) ** tokens
 
 
-def weight_bytes_per_token(plan: Plan) -> int:
-    """Bytes of weights that one decoded token reads: of a mixture, the chosen experts' only."""
-    return round(_bytes_read(plan, _chosen_share(plan)))
-
-
 def activation_bytes(plan: Plan, tokens: int) -> int:
     """An upper estimate of activations while *tokens* pass at once, in float32.
 

@@ -3,32 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
-from safetensors.numpy import load_file
 
-from qdeploy import models
+from qdeploy import models, quality
 from qdeploy.models import HeldOut
 from tests.conformance.conftest import Loaded
 from tests.conformance.flows import Flow, all_flows
 
-Logits = NDArray[np.float32]
 Answers = dict[HeldOut, bool]
 
-
-class Bound(NamedTuple):
-    """What a precision may cost on the golden prompts: mean KL in nats, top-1 agreement."""
-
-    kl: float
-    top1: float
-
-
-BOUNDS = {"fp16": Bound(1e-4, 0.999), "int8": Bound(0.02, 0.96), "int4": Bound(0.2, 0.90)}
-FLOAT_MAX_ERROR = 0.05
-"""Largest difference of a float bundle's logits: weights in float16 are bfloat16's, exactly."""
 HELD_OUT_POINTS = 2.0
 FLOAT_ARITHMETIC = 90.0
 """Percent of sums and differences that the float model gets right by thinking."""
@@ -36,34 +21,9 @@ EVERY = 4
 """Every fourth held-out question: the whole set takes minutes on two cores."""
 
 
-def golden(model: str) -> list[tuple[NDArray[np.int64], Logits]]:
-    """(token ids [T], float32 logits of transformers [T, V]) of each golden prompt."""
-    tensors = load_file(models.path(model) / "golden.safetensors")
-    keys = sorted({name.split(".")[0] for name in tensors})
-    return [(tensors[f"{k}.input_ids"], tensors[f"{k}.logits"]) for k in keys]
-
-
-def log_softmax(logits: Logits) -> NDArray[np.float64]:
-    x = logits.astype(np.float64)
-    x -= x.max(-1, keepdims=True)
-    return np.asarray(x - np.log(np.exp(x).sum(-1, keepdims=True)))
-
-
 def test_logits_are_near_the_golden_ones(loaded: Loaded) -> None:
-    bound = BOUNDS[loaded.flow.load_profile().weights.linear.dtype]
-    divergence, agree, worst = [], [], 0.0
-    for token_ids, expected in golden(loaded.flow.model):
-        logits = loaded.session.score(token_ids.tolist())
-        assert logits.shape == expected.shape
-        assert logits.dtype == np.float32
-        p, q = log_softmax(expected), log_softmax(logits)
-        divergence.append((np.exp(p) * (p - q)).sum(-1))
-        agree.append(logits.argmax(-1) == expected.argmax(-1))
-        worst = max(worst, float(np.abs(logits - expected).max()))
-    assert np.concatenate(divergence).mean() <= bound.kl
-    assert np.concatenate(agree).mean() >= bound.top1
-    if loaded.flow.is_float:
-        assert worst <= FLOAT_MAX_ERROR
+    distance = quality.measure(loaded.session, loaded.flow.model)
+    assert distance.broken(loaded.flow.load_profile().weights.linear.dtype) is None
 
 
 def test_score_and_generate_are_the_same_model(loaded: Loaded) -> None:

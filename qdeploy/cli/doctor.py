@@ -1,0 +1,98 @@
+"""`qdeploy doctor`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from qdeploy.cli import output
+
+if TYPE_CHECKING:
+    from qdeploy.results import Diagnosis
+
+
+@click.command("doctor")
+@click.argument("target", required=False)
+@click.option("--simulate", is_flag=True, help="Try the stand-ins as well, and say so.")
+@click.option("--profile", metavar="P", help="A profile's name or TOML file; needs TARGET.")
+@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="S",
+              help="Seconds that one case may take; default: 300.")  # fmt: skip
+@click.option("-o", "--output", "file", type=click.Path(path_type=Path, dir_okay=False),
+              metavar="FILE", help="Write a file of results as well.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(
+    target: str | None,
+    simulate: bool,
+    profile: str | None,
+    timeout: float | None,
+    file: Path | None,
+    as_json: bool,
+) -> int:
+    """Export, load, run and compare the embedded models on every target, or on TARGET.
+
+    Each case runs in a process of its own, so that a driver's crash or hang is one line of the
+    table. Exit code 0: nothing failed; 3: TARGET is absent here; 4: answers were wrong; 1: anything
+    else failed.
+    """
+    if profile and target is None:
+        raise click.UsageError("--profile needs a TARGET")
+
+    from qdeploy.doctor import cases
+    from qdeploy.doctor.examine import LIMIT, examine
+
+    todo = cases.cases(target, profile_name=profile, simulate=simulate)
+    rows = []
+    for number, case in enumerate(todo, start=1):
+        click.secho(f"[{number}/{len(todo)}] {case}", dim=True, err=True)
+        rows.append(examine(case, limit=timeout or LIMIT))
+    if file:
+        _write(rows, file)
+    if as_json:
+        output.write_json({"diagnoses": [row.model_dump(mode="json") for row in rows]})
+    else:
+        _show(rows)
+    return exit_code(rows, named=target is not None)
+
+
+def exit_code(rows: Sequence[Diagnosis], *, named: bool) -> int:
+    """The code for these rows; absence counts only where the target was *named*."""
+    failures = {row.failure for row in rows if row.status == "failed"}
+    if failures:
+        return 4 if failures == {"wrong"} else 1
+    absent = all(row.status == "absent" for row in rows)
+    return 3 if named and absent else 0
+
+
+def _write(rows: Sequence[Diagnosis], file: Path) -> None:
+    from datetime import datetime, timezone
+    from importlib import metadata
+
+    from qdeploy import machine, results
+
+    made = results.Results(
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        qdeploy=metadata.version("qdeploy"),
+        machine=machine.describe(),
+        results=tuple(rows),
+    )
+    results.write(made, file)
+
+
+def _show(rows: Sequence[Diagnosis]) -> None:
+    columns = ("target", "backend", "model", "device", "evidence", "status")
+    table = output.table(*columns, "seconds", "message and fix", right=("seconds",))
+    for row in rows:
+        table.add_row(
+            row.target,
+            row.backend or "",
+            row.model or "",
+            row.device or "",
+            str(row.evidence),
+            row.failure or row.status,
+            "" if row.seconds is None else f"{row.seconds:.1f}",
+            "\n".join(filter(None, (row.message, row.fix))),
+        )
+    output.console().print(table)
