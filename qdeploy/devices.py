@@ -87,7 +87,7 @@ def table() -> tuple[DeviceSpec, ...]:
 
 @cache
 def this_cpu() -> DeviceSpec:
-    """This machine's processor, measured at the first call: that takes a second or two."""
+    """The processor of this machine, measured at the first call: that takes a second or two."""
     memory = _memory_bytes()
     nbytes = min(bandwidth.READ_BYTES, memory // SPARE) if memory else bandwidth.READ_BYTES
     x86 = platform.machine().lower() in X86

@@ -46,8 +46,8 @@ class Share:
 ROOF = Share(1.0, 1.0, "the hardware's own limit: not measured, and not reached")
 MEASURED = {
     (INTEL_CPU.name, devices.THIS_CPU): Share(
-        memory=0.38,
-        compute=2.7,
+        memory=0.40,
+        compute=3.2,
         source="openvino on 2 shared Xeon cores with AMX; see docs/planning.md",
     )
 }

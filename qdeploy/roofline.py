@@ -9,7 +9,8 @@ Decode makes one token after n others. It reads every weight that the token pass
 cache of n tokens:
 
     bytes      = linear * k / E of the experts + routers + norms + lm_head + n * cache of a token
-    operations = 2 * parameters of the matrices it passes through + 4 * layers * heads * head_dim * n
+    operations = 2 * parameters of the matrices it passes through
+                 + 4 * layers * heads * head_dim * n
 
 Prefill of p tokens reads each weight once, and lm_head for the last token only:
 

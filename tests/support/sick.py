@@ -63,8 +63,7 @@ class SickSession(ScriptedSession):
 
 
 class SickBackend(ScriptedBackend):
-    name, formats, targets = "sick", ("safetensors",), (HERE,)
-    simulates = frozenset()
+    name = "sick"
 
     def devices(self, target: object, *, simulate: bool = False) -> list[Device]:
         return [Device("SICK", "a sick device", HERE.name)]

@@ -1,0 +1,116 @@
+"""`qdeploy plan`: one table a model for every target, offline; and each way to be refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from qdeploy import devices, published
+from qdeploy.devices import DeviceSpec
+from qdeploy.targets import BUILT_IN
+from tests.support.checkpoints import shape_of_0_6b, write_checkpoint
+from tests.support.command import Command, QuickCommand
+
+
+@pytest.fixture
+def cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make up what this CPU was measured to do."""
+    fixed = DeviceSpec(
+        name=devices.THIS_CPU, targets=("intel-cpu", "cpu"), memory_bytes=16e9,
+        bytes_per_s=20e9, float_per_s=200e9, sources={"all": "a test"},
+    )  # fmt: skip
+    monkeypatch.setattr(devices, "this_cpu", lambda: fixed)
+
+
+@pytest.mark.usefixtures("cpu")
+@pytest.mark.parametrize("size", published.sizes())
+def test_every_published_size_has_a_row_for_every_target_offline(
+    size: str, quick: QuickCommand
+) -> None:
+    result = quick("plan", f"Qwen/Qwen3-{size}", "--context", "4096", "--json")
+    assert result.code == 0, result.stderr
+    assert result.json["model"] == f"Qwen/Qwen3-{size}"
+    rows = result.json["forecasts"]
+    assert {t.name for t in BUILT_IN} <= {row["target"] for row in rows}
+    assert {row["evidence"] for row in rows} == {"predicted"}
+    assert all(row["needed_bytes"] > 0 for row in rows)
+    assert all(row["reason"] for row in rows if row["decode_tokens_per_s"] is None)
+
+
+@pytest.mark.usefixtures("cpu")
+def test_the_table(quick: QuickCommand) -> None:
+    result = quick("plan", "8B", "--context", "8192", "--prompt", "1000")
+    assert result.code == 0, result.stderr
+    first, second, *_ = result.stdout.splitlines()
+    assert first == "Qwen/Qwen3-8B (Qwen3ForCausalLM, 8,190,735,360 parameters)"
+    assert second == "context of 8192 tokens; speeds of one request, prompt of 1000"
+    rows = {line.split("  ")[0].strip() for line in result.stdout.splitlines()}
+    assert {t.name for t in BUILT_IN} <= rows
+    for words in ("A100 80GB", "none yet", "intel-npu-int4", "predicted", "not published"):
+        assert words in result.stdout
+
+
+def test_a_published_model_and_its_checkpoint_have_the_same_forecast(
+    here: Path, quick: QuickCommand
+) -> None:
+    write_checkpoint(here / "model", shape_of_0_6b())
+    on_disk, described = (
+        quick("plan", name, "--device", "H20", "--json").json for name in ("model", "0.6B")
+    )
+    assert on_disk["parameters"] == described["parameters"] == 596_049_920
+    assert on_disk["forecasts"] == described["forecasts"]
+
+
+@pytest.mark.usefixtures("cpu")
+def test_one_target_in_detail_shows_its_forecast_too(quick: QuickCommand) -> None:
+    result = quick("plan", "Qwen/Qwen3-0.6B", "--target", "intel-cpu")
+    assert result.code == 0, result.stderr
+    for words in ("int4 asym g128", "predicted peak", "tokens exported for", "decode tok/s"):
+        assert words in result.stdout
+    as_json = quick("plan", "0.6B", "--target", "intel-gpu", "--device", "Arc B580", "--json").json
+    [row] = as_json["forecasts"]
+    assert (row["device"], row["profile"]) == ("Arc B580", "intel-gpu-int4")
+    assert as_json["by_precision"]
+
+
+def test_devices_filter_in_any_case(quick: QuickCommand) -> None:
+    result = quick("plan", "8B", "--device", "h20", "--device", "rtx 4090", "--json").json
+    assert {row["device"] for row in result["forecasts"]} == {"H20", "RTX 4090"}
+
+
+def test_more_memory_is_needed_for_more_context(quick: QuickCommand) -> None:
+    needed = [
+        quick("plan", "8B", "--device", "H20", "--context", n, "--json").json["forecasts"][0][
+            "needed_bytes"
+        ]
+        for n in ("1000", "2000")
+    ]
+    assert needed[1] - needed[0] >= 1000 * 147_456 * 0.9
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (
+            ["someone/Qwen3-9B"],
+            1,
+            ["hub could not be reached", "someone/Qwen3-9B", "Qwen/Qwen3-0.6B, Qwen/Qwen3-1.7B"],
+        ),
+        (["Qwen3-9B"], 2, ["no directory, embedded model or hub id is called 'Qwen3-9B'"]),
+        (["8B", "--device", "H21"], 2, ["unknown device 'H21'", "did you mean 'H20'?"]),
+        (["8B", "--device", ""], 2, ["unknown device ''", "choose one of", "Arc B580"]),
+        (["8B", "--context", "131073"], 2, ["takes 1 to 131072", "--context 131072 or less"]),
+        (["8B", "--context", "0"], 2, ["a context of 0 tokens"]),
+        (["8B", "--prompt", "0"], 2, ["prompt"]),
+        (["8B", "--profile", "intel-cpu-int8"], 2, ["need a --target"]),
+        (["8B", "--target", "intel-cpu", "--context", "131073"], 2, ["takes 1 to 131072"]),
+        (["8B", "--target", "nvidia"], 2, ["unknown target 'nvidia'"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_input_is_refused(
+    arguments: list[str], code: int, says: list[str], qdeploy: Command, quick: QuickCommand
+) -> None:
+    command = qdeploy if code == 1 else quick  # the hub's library reads its address once
+    command("plan", *arguments).fails(code, *says)
