@@ -103,5 +103,5 @@ def test_the_forecast_for_this_machine_is_within_a_factor_of_two(
         "decode": row.decode_tokens_per_s / middle["decode"],
         "prefill": row.prefill_tokens_per_s / middle["prefill"],
     }
-    print({**middle, **ratios})
+    print(ratios, middle)
     assert all(1 / WITHIN <= ratio <= WITHIN for ratio in ratios.values()), (ratios, middle)
