@@ -56,7 +56,7 @@ MEASURED = {
 
 @dataclass(frozen=True)
 class Forecast:
-    """A model on a device; None is what could not be told, with the *reason*.
+    """A model on a device; None is what could not be told, and *reason* says why.
 
     Attributes:
         device: None where no device of the target is known.
@@ -225,6 +225,8 @@ def _on(made: Plan, spec: DeviceSpec, row: dict[str, Any]) -> dict[str, Any]:
     known |= {"decode_tokens_per_s": 1 / seconds, "bound": bound, "share": share.source}
     if rate is None:
         return known | {"reason": "its rate of operations is not published"}
+    if not (spec.half_per_s or spec.float_per_s):
+        known |= {"reason": "prefill by the rate of int8: that of 16-bit floats is not published"}
     seconds, _ = roof.seconds(roofline.prefill(made, row["prompt"]))
     return known | {"prefill_tokens_per_s": row["prompt"] / seconds}
 

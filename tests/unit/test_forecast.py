@@ -97,11 +97,18 @@ MOE = made("30B-A3B")
     [("memory_bytes", "memory"), ("bytes_per_s", "bandwidth"), ("half_per_s", "rate")],
 )
 def test_what_no_source_tells_is_not_forecast(missing: str, reason: str) -> None:
-    row = of_plan(made(), spec(**{missing: None}))
+    numbers: dict[str, Any] = {missing: None}
+    row = of_plan(made(), spec(**numbers))
     assert reason in (row.reason or "")
     assert row.prefill_tokens_per_s is None
     assert row.needed_bytes
     assert (row.decode_tokens_per_s is None) == (missing != "half_per_s")
+
+
+def test_a_prefill_by_the_rate_of_int8_says_so() -> None:
+    row = of_plan(made(), spec(half_per_s=None, int8_per_s=2e14))
+    assert row.prefill_tokens_per_s
+    assert "int8" in (row.reason or "")
 
 
 def test_the_measured_share_is_used_and_named(cpu: DeviceSpec) -> None:
