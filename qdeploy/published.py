@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
@@ -134,6 +135,20 @@ def find_here(model: str) -> Published | None:
     return None if here else find(model)
 
 
+@contextmanager
+def naming_them(model: str) -> Iterator[None]:
+    """Let the error of a hub that cannot be reached name the models that need none."""
+    try:
+        yield
+    except HubError as error:
+        raise HubError(
+            error.what,
+            where=model,
+            fix="check the network or proxy, give the folder of a checkpoint on disk, or plan for "
+            "one of these: " + ", ".join(f"Qwen/Qwen3-{size}" for size in sizes()),
+        ) from error
+
+
 def resolve(model: str) -> Checkpoint:
     """Find the facts of *model*: embedded, in a folder, published, or downloaded, in this order.
 
@@ -143,12 +158,5 @@ def resolve(model: str) -> Checkpoint:
     """
     if described := find_here(model):
         return described
-    try:
+    with naming_them(model):
         return hub.resolve(model)
-    except HubError as error:
-        raise HubError(
-            error.what,
-            where=model,
-            fix="without a network, give a folder or one of these: "
-            + ", ".join(f"Qwen/Qwen3-{size}" for size in sizes()),
-        ) from error

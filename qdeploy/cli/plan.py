@@ -59,13 +59,14 @@ def command(
         picture.show(found, rows, as_json=as_json)
         return
     registry.target(target)
-    plan, chosen = prepare(
-        published.find_here(model) or model,
-        target,
-        profile_name=profile,
-        exporter_name=exporter,
-        context=context,
-    )
+    with published.naming_them(model):
+        plan, chosen = prepare(
+            published.find_here(model) or model,
+            target,
+            profile_name=profile,
+            exporter_name=exporter,
+            context=context,
+        )
     rows = forecast.of_target(plan, prompt=tokens, only=names)
     show(plan, chosen, as_json=as_json, forecasts=rows)
 

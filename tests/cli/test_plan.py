@@ -97,6 +97,7 @@ def test_more_memory_is_needed_for_more_context(quick: QuickCommand) -> None:
             1,
             ["hub could not be reached", "someone/Qwen3-9B", "Qwen/Qwen3-0.6B, Qwen/Qwen3-1.7B"],
         ),
+        (["a/b", "--target", "intel-cpu"], 1, ["could not be reached", "Qwen/Qwen3-235B-A22B"]),
         (["Qwen3-9B"], 2, ["no directory, embedded model or hub id is called 'Qwen3-9B'"]),
         (["8B", "--device", "H21"], 2, ["unknown device 'H21'", "did you mean 'H20'?"]),
         (["8B", "--device", ""], 2, ["unknown device ''", "choose one of", "Arc B580"]),
