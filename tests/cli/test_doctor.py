@@ -70,11 +70,11 @@ def test_every_illness_is_a_row_with_its_class_and_fix(ill: str, doctor: QuickCo
 
 
 def test_a_hang_ends_at_the_time_limit(doctor: QuickCommand) -> None:
-    result = examine(doctor, "hang", "--timeout", "4")
+    result = examine(doctor, "hang", "--timeout", "3")
     assert result.code == 1
     for row in rows(result):
         assert row["failure"] == "hang"
-        assert "no end after 4 s, while" in row["message"]
+        assert "no end after 3 s, while" in row["message"]
         assert "--timeout" in row["fix"]
 
 
@@ -173,6 +173,7 @@ class TestExitCode:
 def test_for_real_on_this_cpu(qdeploy: Command) -> None:
     result = qdeploy("doctor", "intel-cpu", "--json")
     assert result.code == 0, result.stdout + result.stderr
-    for row in rows(result):
-        assert (row["status"], row["evidence"], row["backend"]) == ("ok", "device", "openvino")
-    assert [row["model"] for row in rows(result)] == ["qwen3-nano", "qwen3-nano-moe"]
+    found = [row for row in rows(result) if row["backend"] == "openvino"]
+    assert [row["model"] for row in found] == ["qwen3-nano", "qwen3-nano-moe"]
+    assert [(row["status"], row["evidence"]) for row in found] == [("ok", "device")] * 2
+    assert all(row["status"] in ("ok", "absent") for row in rows(result))

@@ -34,7 +34,6 @@ class TestJson:
             ),
             (["plan", *EXPORT[1:]], "by_precision kv_bytes_per_token context exporter forecasts"),
             (["plan", "8B", "--device", "H20"], "model parameters forecasts"),
-            (["doctor", "dcu"], "diagnoses"),
             (["run", "bundle", "hi"], "text thinking finish_reason placement evidence ttft_ms"),
             (["targets"], "targets"),
             (["profiles"], "profiles"),
