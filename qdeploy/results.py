@@ -164,6 +164,7 @@ class Bench(_Plain):
             none, that says why.
         bandwidth_share: bytes a token times tokens a second, over the machine's bandwidth. Above 1
             where the weights stay in the processor's cache.
+        predicted: the roofline's `decode_tokens_per_s` and `prefill_tokens_per_s`, made before.
         peer: library and version that took turns with this one, and *peer_samples* its runs.
         ratio: speed over the peer's: the median, lowest and highest of the rounds as `prefill`,
             `prefill_low`, `prefill_high` and the same for `decode`.
@@ -192,6 +193,7 @@ class Bench(_Plain):
     energy_joules: float | None = None
     energy_source: str | None = None
     bandwidth_share: float | None = None
+    predicted: dict[str, float] | None = None
     peer: str | None = None
     peer_samples: tuple[Sample, ...] = ()
     ratio: dict[str, float] | None = None
