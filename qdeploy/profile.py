@@ -6,19 +6,15 @@ known name, so that a typo can never silently mean "default".
 
 from __future__ import annotations
 
-import sys
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
+from qdeploy import strict
 from qdeploy.errors import ProfileError, did_you_mean
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from qdeploy.strict import Strict
 
 SCHEMA = 1
 PER_CHANNEL = -1
@@ -28,12 +24,7 @@ DType = Literal["int4", "int8", "nf4", "fp16"]
 BITS: dict[str, int] = {"int4": 4, "nf4": 4, "int8": 8, "fp16": 16}
 
 
-class _Strict(BaseModel):
-    # NaN and infinity are TOML but not JSON, so a manifest could not carry them
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Precision(_Strict):
+class Precision(Strict):
     """How one kind of weight is stored.
 
     Attributes:
@@ -69,7 +60,7 @@ class Precision(_Strict):
         return f"{self.dtype} {'sym' if self.symmetric else 'asym'} {group}"
 
 
-class Weights(_Strict):
+class Weights(Strict):
     """Precision by the role a weight plays.
 
     Attributes:
@@ -86,7 +77,7 @@ class Weights(_Strict):
     group_fallback: Literal["smaller", "error"] = "smaller"
 
 
-class Rule(_Strict):
+class Rule(Strict):
     """Another precision for the linear weights of some models.
 
     Attributes:
@@ -109,7 +100,7 @@ class Rule(_Strict):
         return parameters > (self.above_parameters or 0) and self.moe in (None, moe)
 
 
-class KVCache(_Strict):
+class KVCache(Strict):
     """Element type of the key-value cache at run time."""
 
     dtype: Literal["u8", "fp16", "bf16", "fp32"]
@@ -119,13 +110,13 @@ class KVCache(_Strict):
         return {"u8": 1.0, "fp16": 2.0, "bf16": 2.0, "fp32": 4.0}[self.dtype]
 
 
-class Runtime(_Strict):
+class Runtime(Strict):
     """Settings handed to the runtime as they are, by the runtime's own names."""
 
     properties: dict[str, str | int | float | bool] = Field(default_factory=dict)
 
 
-class Graph(_Strict):
+class Graph(Strict):
     """What the graph of a bundle is like; the ONNX formats have these choices.
 
     Attributes:
@@ -149,7 +140,7 @@ class Graph(_Strict):
     context: int | None = Field(default=None, gt=1)
 
 
-class Profile(_Strict):
+class Profile(Strict):
     """The quantization and runtime settings for a target.
 
     Attributes:
@@ -223,46 +214,9 @@ def default_for(target: str) -> Profile:
 
 def parse(text: str, name: str, *, where: object) -> Profile:
     """Build a profile from TOML text; *where* names the file in errors."""
-    try:
-        table: dict[str, Any] = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ProfileError(f"not valid TOML ({error})", where=where) from None
+    table = strict.table(text, where=where, error=ProfileError)
     if "name" in table:
         raise ProfileError(
             "key 'name' is not allowed", where=where, fix="a profile is named by its file"
         )
-    try:
-        return Profile.model_validate({**table, "name": name})
-    except ValidationError as error:
-        raise _explain(error, where) from None
-
-
-def _explain(error: ValidationError, where: object) -> ProfileError:
-    """Turn one of pydantic's complaints into one line a person can act on.
-
-    An unknown key comes first: where it is a misspelt one, the right one is missing as well.
-    """
-    found = error.errors()
-    first = next((e for e in found if e["type"] == "extra_forbidden"), found[0])
-    key = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        known = _keys_beside(first["loc"])
-        return ProfileError(
-            f"unknown key {key!r}", where=where, fix=did_you_mean(str(first["loc"][-1]), known)
-        )
-    if first["type"] == "missing":
-        return ProfileError(f"key {key!r} is missing", where=where, fix=f"add {key} to the file")
-    got = f", got {first['input']!r}" if not isinstance(first["input"], dict) else ""
-    return ProfileError(f"{key}: {first['msg']}{got}", where=where)
-
-
-def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
-    """Names allowed in the table that holds the key at *location*."""
-    model: type[BaseModel] = Profile
-    for part in location[:-1]:
-        if isinstance(part, int):
-            continue
-        annotation = model.model_fields[part].annotation
-        arguments = get_args(annotation) or (annotation,)
-        model = next(a for a in arguments if isinstance(a, type) and issubclass(a, BaseModel))
-    return [f.alias or n for n, f in model.model_fields.items() if n != "name"]
+    return strict.build(Profile, {**table, "name": name}, where=where, error=ProfileError)

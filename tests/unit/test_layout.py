@@ -33,6 +33,7 @@ CONTRACTS = frozenset(
         "profile",
         "rope",
         "sizes",
+        "strict",
         "targets",
         "tensors",
         "weights",
