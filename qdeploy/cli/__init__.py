@@ -26,6 +26,7 @@ COMMANDS = {
     "bench": "Measure the speed and cost of bundles by a written protocol.",
     "compare": "Tell whether one file of results is slower than another.",
     "verify": "Check every file of a bundle against its manifest.",
+    "report": "Show results of many machines as one page, as Markdown and as JSON.",
     "cache": "List or clear the bundles that `run` made by itself.",
 }
 INTERRUPTED = 130

@@ -1,0 +1,42 @@
+"""`qdeploy report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from qdeploy.cli import output
+
+
+@click.command("report")
+@click.argument("results", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--output", "destination", required=True, type=click.Path(path_type=Path),
+    metavar="DIR", help="The report's folder.",
+)  # fmt: skip
+@click.option("--force", is_flag=True, help="Replace an existing report.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(results: tuple[Path, ...], destination: Path, force: bool, as_json: bool) -> None:
+    """Show RESULTS, files or folders of bench, eval, doctor and matrix, from any machines.
+
+    The folder gets index.html, one page that needs no network; report.md, the same for a pull
+    request; and report.json, everything merged, which is RESULTS again for another report.
+    """
+    from qdeploy import report
+    from qdeploy.report import merged
+
+    written = report.write(merged.read(results), destination, force=force)
+    made = {
+        "html": str(destination / report.HTML),
+        "markdown": str(destination / report.MARKDOWN),
+        "json": str(destination / report.JSON),
+    }
+    count = sum(len(file.results) for file in written.files)
+    machines = len({file.machine.name for file in written.files})
+    if as_json:
+        output.write_json(made | {"results": count, "machines": machines})
+        return
+    where = f"{machines} machine{'' if machines == 1 else 's'}"
+    click.echo(f"{count} results of {where}", err=True)
+    click.echo(made["html"])

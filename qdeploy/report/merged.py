@@ -1,0 +1,96 @@
+"""Results of many machines in one file, which is what a report is made of and can be made of again.
+
+The file keeps everything, raw samples too: the page is a view of it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from qdeploy import results
+from qdeploy.errors import CheckpointError, InputError
+from qdeploy.results import Results
+from qdeploy.tensors import read_json
+
+NAME = "report.json"
+KIND: Final = "qdeploy-report"
+HOW = "qdeploy bench BUNDLE -o FILE makes one"
+
+
+class Merged(BaseModel):
+    """Files of results, side by side.
+
+    Attributes:
+        kind: tells this file from one of results.
+        created: UTC time in ISO 8601.
+        qdeploy: version of qdeploy that merged them.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    kind: Literal["qdeploy-report"] = KIND
+    schema_version: Literal[1] = 1
+    created: str
+    qdeploy: str
+    files: tuple[Results, ...]
+
+
+def merge(files: Iterable[Results]) -> Merged:
+    """Put files side by side, in the order given; of equal ones, the first stays."""
+    unique = {file.model_dump_json(): file for file in files}
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return Merged(created=now, qdeploy=version("qdeploy"), files=tuple(unique.values()))
+
+
+def read(paths: Sequence[Path]) -> list[Results]:
+    """Read files of results, reports, and the `*.json` of folders, in the order given.
+
+    Raises:
+        InputError: a path that is missing or is neither; no file at all; or files without a result.
+    """
+    found: list[Results] = []
+    for path in paths:
+        files = sorted(path.glob("*.json")) if path.is_dir() else [path]
+        if not files:
+            raise InputError("no file of results in this folder", where=path, fix=HOW)
+        for file in files:
+            found += _read(file)
+    if not any(file.results for file in found):
+        where = ", ".join(map(str, paths))
+        raise InputError("there is no result in these files", where=where, fix=HOW)
+    return found
+
+
+def _read(file: Path) -> Sequence[Results]:
+    try:
+        raw = read_json(file)
+    except CheckpointError as error:
+        raise InputError(error.what, where=file, fix=HOW) from None
+    if raw.get("kind") != KIND:
+        return [results.read(file)]
+    if isinstance(written := raw.get("schema_version"), int) and written > results.SCHEMA:
+        raise InputError(
+            f"a report of schema version {written}; this qdeploy reads up to {results.SCHEMA}",
+            where=file,
+            fix="pip install --upgrade qdeploy",
+        )
+    try:
+        return Merged.model_validate(raw).files
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise InputError(
+            f"not a report of qdeploy: {key}: {first['msg'].lower()}", where=file, fix=HOW
+        ) from None
+
+
+def schema() -> str:
+    """The published JSON schema of `report.json`."""
+    return json.dumps(Merged.model_json_schema(), indent=1) + "\n"

@@ -1,0 +1,110 @@
+"""Results as rows: each beside its machine, in groups of what may be compared.
+
+Speeds compare within one model and one protocol, quality within one model, reference and text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from math import isfinite
+from statistics import median
+from typing import Generic, TypeVar
+
+from qdeploy.results import Bench, Diagnosis, Eval, Machine, Results
+
+R = TypeVar("R", Bench, Eval, Diagnosis)
+SHORT = 8
+"""Letters of a digest that people are shown."""
+
+
+@dataclass(frozen=True)
+class Row(Generic[R]):
+    """One result and the machine that it comes from."""
+
+    machine: Machine
+    result: R
+
+
+@dataclass(frozen=True)
+class Group(Generic[R]):
+    """Rows that may be compared, at least one."""
+
+    rows: tuple[Row[R], ...]
+
+    @property
+    def first(self) -> R:
+        return self.rows[0].result
+
+
+def of_kind(files: Iterable[Results], kind: type[R]) -> list[Row[R]]:
+    """Every result of a kind, in the order of the files."""
+    return [Row(f.machine, r) for f in files for r in f.results if isinstance(r, kind)]
+
+
+def speed(files: Iterable[Results]) -> list[Group[Bench]]:
+    """Measurements by model and protocol."""
+    return _grouped(
+        of_kind(files, Bench), lambda b: (b.subject.model, b.subject.digest, b.protocol_hash)
+    )
+
+
+def quality(files: Iterable[Results]) -> list[Group[Eval]]:
+    """Evaluations by model, reference and text."""
+    return _grouped(
+        of_kind(files, Eval),
+        lambda e: (
+            e.subject.model, e.subject.digest, _frozen(e.reference), _frozen(e.text),
+        ),
+    )  # fmt: skip
+
+
+def machines(files: Iterable[Results]) -> list[Machine]:
+    """Every machine once, with the median of the bandwidths that its files measured.
+
+    One whose facts changed in between is told twice.
+    """
+    found: dict[Machine, list[float]] = {}
+    for file in files:
+        measured = file.machine.bandwidth_bytes_per_s
+        same = file.machine.model_copy(update={"bandwidth_bytes_per_s": None})
+        found.setdefault(same, []).extend([] if measured is None else [measured])
+    return [
+        machine.model_copy(update={"bandwidth_bytes_per_s": median(each)}) if each else machine
+        for machine, each in found.items()
+    ]
+
+
+def achieved_bandwidth(row: Row[Bench]) -> float | None:
+    """Bytes of weights read a second while decoding; None where the share was not measured."""
+    share, measured = row.result.bandwidth_share, row.machine.bandwidth_bytes_per_s
+    if share is None or measured is None or not isfinite(share * measured):
+        return None
+    return share * measured
+
+
+def _frozen(facts: Mapping[str, str | int]) -> Hashable:
+    return tuple(sorted(facts.items()))
+
+
+def _grouped(rows: Iterable[Row[R]], key: Callable[[R], Hashable]) -> list[Group[R]]:
+    groups: dict[Hashable, list[Row[R]]] = {}
+    for row in rows:
+        groups.setdefault(key(row.result), []).append(row)
+    return [Group(tuple(found)) for found in groups.values()]
+
+
+def headline(row: Row[Bench] | Row[Eval]) -> str:
+    """The device, which is what people compare."""
+    return row.result.where.device
+
+
+def subline(row: Row[Bench] | Row[Eval]) -> str:
+    """How it ran there, and on which machine."""
+    result = row.result
+    return f"{result.subject.profile} · {result.where.backend} · {row.machine.name}"
+
+
+def point(result: Bench) -> str:
+    """The point of the grid: prompt and new tokens."""
+    return f"{result.prompt_tokens:,} + {result.new_tokens:,}"

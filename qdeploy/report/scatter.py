@@ -1,0 +1,170 @@
+"""Points in a plane: predicted against measured, quality against size.
+
+Points carry numbers and a key below names them, which stays readable where names would collide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from qdeploy.report import svg
+from qdeploy.report.rows import Row, headline, point, subline
+from qdeploy.report.table import number
+from qdeploy.results import Bench, Eval
+
+LEFT, RIGHT, TOP, BOTTOM = 52, svg.WIDTH - 14, 10, 250
+UNDER, LINE = 46, 30
+"""Room below the axis for its marks and unit, and for each line of the key."""
+LEAST_KL = 1e-7
+"""A divergence below this, which is that of rounding, is drawn here."""
+SHAPES: dict[str, Callable[[float, float], Markup]] = {
+    "decode": lambda x, y: svg.tag("circle", cx=x, cy=y, r=5, class_="dot first"),
+    "prefill": lambda x, y: svg.tag(
+        "path", d=f"M{x:.1f} {y - 6:.1f}l6 10h-12Z", class_="dot second"
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A point: where, which shape, the configuration that it is numbered after, what else it is."""
+
+    x: float
+    y: float
+    shape: str
+    owner: tuple[str, str, str]
+    note: str = ""
+
+
+def predicted(rows: Iterable[Row[Bench]]) -> Markup:
+    """Speed as the roofline predicted it, and as measured; within the band, a factor of 2."""
+    dots = []
+    for row in rows:
+        result = row.result
+        owner = (headline(row), str(result.where.evidence), subline(row))
+        for shape, measured in (
+            ("decode", result.decode_tokens_per_s),
+            ("prefill", result.prefill_tokens_per_s),
+        ):
+            forecast = (result.predicted or {}).get(f"{shape}_tokens_per_s", 0)
+            if forecast > svg.LEAST and measured > svg.LEAST:
+                dots.append(Dot(forecast, measured, shape, owner, f"{shape} {point(result)}"))
+    if not dots:
+        return Markup()
+    values = [v for dot in dots for v in (dot.x, dot.y)]
+    x = svg.over_decades(values, LEFT, RIGHT)
+    y = svg.over_decades(values, BOTTOM, TOP)
+    behind = [
+        svg.tag("path", d=_band(x, y), class_="band"),
+        svg.line(x(x.low), y(x.low), x(x.high), y(x.high), "mark"),
+    ]
+    label = "Measured against predicted tokens a second"
+    return _draw(dots, x, y, ("predicted tok/s", "measured tok/s"), label, behind, legend=True)
+
+
+def quality(rows: Iterable[Row[Eval]]) -> Markup:
+    """Divergence from the float model over the bundle's size: lower left is better."""
+    dots = [
+        Dot(
+            row.result.subject.bundle_bytes / 1e6,
+            max(row.result.kl.mean, LEAST_KL),
+            "decode",
+            (
+                f"{row.result.subject.profile} · {row.result.subject.precision}",
+                str(row.result.where.evidence),
+                f"{headline(row)} · {row.result.where.backend} · {row.machine.name}",
+            ),
+        )
+        for row in rows
+    ]
+    if not dots:
+        return Markup()
+    x = svg.from_zero([dot.x for dot in dots], LEFT, RIGHT)
+    y = svg.over_decades([dot.y for dot in dots], BOTTOM, TOP)
+    label = "Mean KL divergence from the float model against bundle size"
+    return _draw(dots, x, y, ("bundle, MB", "mean KL, nats a token"), label)
+
+
+def _draw(
+    dots: Sequence[Dot],
+    x: svg.Scale,
+    y: svg.Scale,
+    units: tuple[str, str],
+    label: str,
+    behind: Sequence[Markup] = (),
+    *,
+    legend: bool = False,
+) -> Markup:
+    owners = list(dict.fromkeys(dot.owner for dot in dots))
+    parts = [*_axes(x, y, units), *behind]
+    taken: list[tuple[float, float]] = [(x(dot.x), y(dot.y)) for dot in dots]
+    for dot in dots:
+        at = (x(dot.x), y(dot.y))
+        name = " · ".join(filter(None, (*dot.owner, dot.note)))
+        words = f"{name}: {number(dot.x)} {units[0]}, {number(dot.y)} {units[1]}"
+        parts.append(svg.tag("g", svg.tag("title", words), SHAPES[dot.shape](*at)))
+        if place := _free(at, taken):
+            taken.append(place)
+            parts.append(svg.text(*place, str(owners.index(dot.owner) + 1), "value", "middle"))
+    foot = BOTTOM + UNDER
+    if legend:
+        for i, shape in enumerate(SHAPES):
+            left = LEFT + 12 + 90 * i
+            parts += [SHAPES[shape](left, foot + 2), svg.text(left + 11, foot + 6, shape, "value")]
+        foot += 22
+    for i, (name, evidence, detail) in enumerate(owners):
+        parts.append(svg.heading(foot + LINE * i, f"{i + 1}  {name}", evidence, detail))
+    return svg.picture(foot + LINE * len(owners), *parts, label=label)
+
+
+def _free(
+    at: tuple[float, float], taken: Sequence[tuple[float, float]]
+) -> tuple[float, float] | None:
+    """A place for a number beside its point, away from other points and numbers; None in a crowd.
+
+    There the pointer still tells a point's name and figures.
+    """
+    places = ((at[0] + dx, at[1] + 4 + dy) for dx, dy in _AROUND)
+    free = (
+        p for p in places
+        if LEFT < p[0] < svg.WIDTH - 4
+        and TOP < p[1] < BOTTOM
+        and all(abs(p[0] - t[0]) > 10 or abs(p[1] - t[1]) > 11 for t in taken if t != at)
+    )  # fmt: skip
+    return next(free, None)
+
+
+_AROUND = ((11, 0), (-11, 0), (0, -13), (0, 13), (11, -12), (-11, -12), (11, 12), (-11, 12))
+
+
+def _band(x: svg.Scale, y: svg.Scale) -> str:
+    """Where measured is between half and twice the predicted, cut to the axes."""
+    low, high = x.low, x.high
+    corners = (
+        (low, low), (low, min(high, 2 * low)), (max(low, high / 2), high), (high, high),
+        (high, max(low, high / 2)), (min(high, 2 * low), low),
+    )  # fmt: skip
+    return "M" + "L".join(f"{x(a):.1f} {y(b):.1f}" for a, b in corners) + "Z"
+
+
+def _axes(x: svg.Scale, y: svg.Scale, units: tuple[str, str]) -> list[Markup]:
+    parts = []
+    for value in x.ticks:
+        parts.append(svg.line(x(value), TOP, x(value), BOTTOM, "grid"))
+        parts.append(svg.text(x(value), BOTTOM + 15, svg.tick(value), "detail", "middle"))
+    for value in y.ticks:
+        parts.append(svg.line(LEFT, y(value), RIGHT, y(value), "grid"))
+        parts.append(svg.text(LEFT - 5, y(value) + 4, svg.tick(value), "detail", "end"))
+    parts += [
+        svg.line(LEFT, BOTTOM, RIGHT, BOTTOM, "axis"),
+        svg.line(LEFT, TOP, LEFT, BOTTOM, "axis"),
+    ]
+    parts.append(svg.text((LEFT + RIGHT) / 2, BOTTOM + 31, units[0], "detail", "middle"))
+    upright = svg.tag(
+        "text", units[1], class_="detail", text_anchor="middle",
+        transform=f"translate(9 {(TOP + BOTTOM) / 2:g}) rotate(-90)",
+    )  # fmt: skip
+    return [*parts, upright]

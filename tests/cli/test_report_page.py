@@ -1,0 +1,124 @@
+"""The page in a real browser: phone and desk, light and dark."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qdeploy.report import html, merged, model
+from qdeploy.targets import Evidence
+from tests.support import browser, measured
+from tests.support.browser import Browser
+
+PHONE, DESK = 390, 1280
+MEASURE = """(window, document) => {
+  const root = document.documentElement, css = e => window.getComputedStyle(e);
+  const parse = c => c.match(/[\\d.]+/g).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map(v => v / 255)
+    .map(v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [.2126, .7152, .0722][i], 0);
+  const ground = e => {
+    for (; e; e = e.parentElement) {
+      const c = parse(css(e).backgroundColor);
+      if (c.length < 4 || c[3] > .99) return c;
+    }
+  };
+  const contrast = e => {
+    const svg = e.closest("svg");
+    const text = light(parse(svg ? css(e).fill : css(e).color)), behind = light(ground(svg || e));
+    return (Math.max(text, behind) + .05) / (Math.min(text, behind) + .05);
+  };
+  const texts = [...document.querySelectorAll("h1,h2,h3,p,dt,dd,th,td,small,summary,.badge,text")]
+    .filter(e => e.textContent.trim() && e.getClientRects().length);
+  const boxes = [...document.querySelectorAll("main *")].map(e => [e, e.getBoundingClientRect()])
+    .filter(([e, r]) => r.width && !e.closest(".scroll *"));
+  return {
+    page: [root.scrollWidth, root.clientWidth],
+    outside: boxes.filter(([e, r]) => r.left < -1 || r.right > root.clientWidth + 1)
+      .map(([e]) => e.outerHTML.slice(0, 80)),
+    scrolled: [...document.querySelectorAll(".scroll")].filter(e => e.scrollWidth > e.clientWidth)
+      .every(e => css(e).overflowX === "auto"),
+    ground: light(parse(css(document.body).backgroundColor)),
+    faint: texts.filter(e => contrast(e) < 4.5).map(e => e.outerHTML.slice(0, 80)),
+    small: [...document.querySelectorAll(".plot text")].filter(e => e.getClientRects().length)
+      .map(e => parseFloat(css(e).fontSize) * Math.hypot(e.getScreenCTM().a, e.getScreenCTM().b))
+      .reduce((a, b) => Math.min(a, b)),
+    bars: [...document.querySelectorAll("rect.bar")].map(e => css(e).fill),
+    numbers: css(document.body).fontVariantNumeric,
+    pwned: typeof window.pwned,
+  };
+}"""
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Browser:
+    program = browser.find()
+    if program is None:
+        pytest.skip("Chromium is not installed")
+    return Browser(program, tmp_path_factory.mktemp("browser"))
+
+
+@pytest.fixture(scope="module")
+def page() -> str:
+    return html.render(model.page(merged.merge(measured.two_machines())))
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [PHONE, DESK])
+def test_the_page_looks_right(width: int, dark: bool, page: str, chromium: Browser) -> None:
+    view = chromium.view(page, MEASURE, width=width, dark=dark)
+    found: dict[str, Any] = view.value
+    assert found["page"] == [width, width]
+    assert found["outside"] == []
+    assert found["scrolled"]
+    assert (found["ground"] < 0.02) if dark else (found["ground"] > 0.9)
+    assert found["faint"] == []
+    assert found["small"] > 9.5
+    assert "tabular-nums" in found["numbers"]
+    assert (view.requests, view.console) == ([], [])
+
+
+@pytest.mark.parametrize(
+    "words", ["Made-up-9000-" * 25, "昇腾 " + "处理器" * 60, "a b " * 80], ids=len
+)
+def test_no_name_is_too_long_for_a_phone(words: str, chromium: Browser) -> None:
+    of, on = measured.subject(words, model=words), measured.where(device=words, driver=words)
+    forecast = {"decode_tokens_per_s": 50.0}
+    machine = measured.SERVER.model_copy(update={"name": words, "cpu": words})
+    found = measured.file(
+        measured.bench(of=of, on=on, predicted=forecast, bandwidth_share=1.4),
+        measured.evaluation(of=of, where=on, reference={"name": words}, failures=(words,)),
+        measured.diagnosis(status="failed", message=words, fix=words),
+        machine=machine,
+    )
+    text = html.render(model.page(merged.merge([found])))
+    view = chromium.view(text, MEASURE, width=PHONE, dark=False)
+    assert view.value["page"] == [PHONE, PHONE]
+    assert view.value["outside"] == []
+
+
+def test_a_stand_in_is_hatched(chromium: Browser) -> None:
+    on = measured.where(evidence=Evidence.SIMULATED)
+    found = measured.file(measured.bench(), measured.bench(on=on))
+    text = html.render(model.page(merged.merge([found])))
+    bars = chromium.view(text, MEASURE, width=DESK, dark=False).value["bars"]
+    assert {bar.startswith("url(") for bar in bars} == {True, False}
+
+
+def test_the_browser_test_sees_what_is_wrong(page: str, chromium: Browser) -> None:
+    """A wide box, faint text, a script and a request: each is told."""
+    wrong = '<p style="width:2000px;color:#bbb">x</p><script>window.pwned=1</script><img src="a:b">'
+    spoilt = page.replace("<main>", f"<main>{wrong}")
+    view = chromium.view(spoilt, MEASURE, width=PHONE, dark=False)
+    assert view.value["page"][0] > PHONE
+    assert len(view.value["outside"]) == len(view.value["faint"]) == 1
+    assert view.value["pwned"] == "undefined"  # the page's own policy
+    assert any("Content Security Policy" in line for line in view.console)
+
+
+def test_a_screenshot_is_a_picture_of_it(page: str, chromium: Browser, tmp_path: Path) -> None:
+    file = tmp_path / "phone.png"
+    chromium.picture(page, file, width=PHONE, dark=True, height=900)
+    assert file.read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,180 @@
+"""Made-up results: enough of every kind for a report to have something to show."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from qdeploy.results import (
+    Bench,
+    Conditions,
+    Diagnosis,
+    Divergence,
+    Eval,
+    Machine,
+    Process,
+    Result,
+    Results,
+    Sample,
+    Spread,
+    Subject,
+    Where,
+)
+from qdeploy.targets import Evidence
+
+M = TypeVar("M")
+CREATED = "2026-01-02T03:04:05+00:00"
+SERVER = Machine(
+    name="server", system="Linux 6.1 x86_64", cpu="Made-up 9000 (32 cores)", cores=32,
+    memory_bytes=256 * 10**9, power="mains", bandwidth_bytes_per_s=200e9,
+)  # fmt: skip
+LAPTOP = Machine(
+    name="laptop", system="Linux 6.8 x86_64", cpu="Made-up Mobile 7", cores=14,
+    memory_bytes=32 * 10**9, power="battery", bandwidth_bytes_per_s=90e9,
+)  # fmt: skip
+
+
+def _made(kind: Callable[..., M], changes: dict[str, Any], usual: dict[str, Any]) -> M:
+    return kind(**(usual | changes))
+
+
+def subject(profile: str = "intel-cpu-int4", **changes: Any) -> Subject:
+    eight = profile.endswith("int8")
+    return _made(
+        Subject, changes, {
+            "model": "qwen3-made-up", "digest": "ab" * 32, "parameters": 600_000_000,
+            "profile": profile, "precision": "int8 sym channel" if eight else "int4 asym g128",
+            "format": "openvino", "exporter": "native", "bundle_digest": profile.ljust(64, "0"),
+            "bundle_bytes": 610_000_000 if eight else 406_000_000,
+            "bytes_per_token": 596_000_000 if eight else 390_000_000,
+        },
+    )  # fmt: skip
+
+
+def where(target: str = "intel-cpu", device: str = "Made-up 9000", **changes: Any) -> Where:
+    return _made(
+        Where, changes, {
+            "target": target, "backend": "openvino", "device": device, "evidence": Evidence.DEVICE,
+            "placement": {"devices": ["CPU"], "proof": "EXECUTION_DEVICES of the compiled model"},
+            "versions": {"openvino": "2026.4.1"}, "properties": {"INFERENCE_NUM_THREADS": 2},
+        },
+    )  # fmt: skip
+
+
+def spread(values: list[float]) -> Spread:
+    ordered = sorted(values)
+
+    def at(part: float) -> float:
+        return ordered[min(len(ordered) - 1, int(part * len(ordered)))]
+
+    return Spread(count=len(ordered), p50=at(0.5), p95=at(0.95), p99=at(0.99))
+
+
+def bench(
+    speed: float = 50.0,
+    *,
+    of: Subject | None = None,
+    on: Where | None = None,
+    prompt: int = 128,
+    new: int = 64,
+    protocol_hash: str = "cd" * 32,
+    seed: int = 0,
+    **changes: Any,
+) -> Bench:
+    """A measurement of about *speed* tokens a second."""
+    chance = random.Random(seed)
+    samples = tuple(
+        Sample(
+            process=i // 2,
+            ttft_ms=prompt / speed * 40 * chance.uniform(0.97, 1.06),
+            gaps_ms=tuple(
+                1000 / speed * chance.lognormvariate(0, 0.05) * (1.6 if not n % 37 else 1)
+                for n in range(new - 1)
+            ),
+        )
+        for i in range(6)
+    )
+    gaps = [gap for sample in samples for gap in sample.gaps_ms]
+    ttft = spread([sample.ttft_ms for sample in samples])
+    return _made(
+        Bench, changes, {
+            "subject": of or subject(), "where": on or where(),
+            "conditions": Conditions(load_average=(0.1, 2.0), steal=0.003),
+            "protocol": {"version": 1, "sampling": "greedy", "grid": [[128, 64], [1024, 64]]},
+            "protocol_hash": protocol_hash, "prompt_tokens": prompt, "new_tokens": new,
+            "samples": samples,
+            "processes": tuple(Process(load_warm_s=0.42, threads=t) for t in (9, 8, 8)),
+            "load_cold_s": 3.1, "load_warm_s": 0.42, "ttft_ms": ttft,
+            "tpot_ms": spread([sum(s.gaps_ms) / len(s.gaps_ms) for s in samples if s.gaps_ms]),
+            "gap_ms": spread(gaps), "prefill_tokens_per_s": 1000 * prompt / ttft.p50,
+            "decode_tokens_per_s": speed, "peak_memory_bytes": 920_000_000,
+        },
+    )  # fmt: skip
+
+
+def evaluation(kl: float = 0.02, *, of: Subject | None = None, **changes: Any) -> Eval:
+    return _made(
+        Eval, changes, {
+            "subject": of or subject(), "where": where(),
+            "reference": {"name": "qwen3-made-up", "digest": "ab" * 32, "dtype": "bfloat16"},
+            "text": {"name": "shipped", "sha256": "ef" * 32, "tokens": 4096},
+            "kl": Divergence(mean=kl, p99=9 * kl, max=40 * kl), "top1_agreement": 0.962,
+            "perplexity": 12.31, "reference_perplexity": 12.02, "first_divergence": 41.5,
+            "exact_match": {"thinking": 78.0, "answer": 40.0},
+            "thresholds": {"kl_mean": 0.05},
+        },
+    )  # fmt: skip
+
+
+def diagnosis(target: str = "intel-cpu", status: str = "ok", **changes: Any) -> Diagnosis:
+    return _made(
+        Diagnosis, changes, {
+            "target": target, "backend": "openvino", "model": "qwen3-made-up",
+            "evidence": Evidence.DEVICE, "status": status, "seconds": 4.2,
+        },
+    )  # fmt: skip
+
+
+def absent(target: str, message: str, fix: str) -> Diagnosis:
+    return diagnosis(
+        target, "absent", backend=None, model=None, evidence=Evidence.NONE, message=message,
+        fix=fix, seconds=None,
+    )  # fmt: skip
+
+
+def file(*results: Result, machine: Machine = SERVER) -> Results:
+    return Results(created=CREATED, qdeploy="0.1.0", machine=machine, results=results)
+
+
+def two_machines() -> list[Results]:
+    """Results as a server and a laptop would write them: two models, three devices, a stand-in."""
+    forecast = {"decode_tokens_per_s": 61.0, "prefill_tokens_per_s": 900.0}
+    eight = subject("intel-cpu-int8")
+    igpu = where("intel-gpu", "Made-up Graphics 140 with a very long product name (iGPU)")
+    npu = where("intel-npu", "simulated NPU on Made-up 9000", evidence=Evidence.SIMULATED)
+    other = subject(model="qwen3-other", digest="12" * 32)
+    server: list[Result] = [
+        bench(51.3, predicted=forecast, bandwidth_share=0.1, seed=1),
+        bench(47.9, predicted=forecast, bandwidth_share=0.093, prompt=1024, seed=2),
+        bench(36.2, of=eight, bandwidth_share=0.108, seed=3, peer="openvino-genai 2026.4.1",
+              ratio={"decode": 1.02, "decode_low": 0.98, "decode_high": 1.05, "prefill": 0.99}),
+        bench(9.1, of=subject("intel-npu-int4"), on=npu, seed=4, interrupted="the device vanished"),
+        bench(212.0, of=other, seed=5, protocol_hash="34" * 32, predicted={
+            "decode_tokens_per_s": 180.0, "prefill_tokens_per_s": 4000.0}),
+        evaluation(0.021), evaluation(0.0011, of=eight, failures=("kl_mean 0.0011 > 0.001",)),
+        diagnosis(), diagnosis("intel-npu", evidence=Evidence.SIMULATED, profile="intel-npu-int4"),
+        absent("intel-gpu", "no such device", "install the driver"),
+        absent("cuda", "no NVIDIA GPU was found", "run on a machine with one"),
+        diagnosis("webgpu", "failed", backend="onnxruntime", failure="crash", profile=None,
+                  message="the child ended with signal 11 (SIGSEGV)", fix="update the driver"),
+    ]  # fmt: skip
+    laptop: list[Result] = [
+        bench(88.4, of=subject("intel-gpu-int4"), on=igpu, bandwidth_share=0.383, seed=6,
+              predicted={"decode_tokens_per_s": 150.0, "prefill_tokens_per_s": 700.0},
+              energy_joules=143.0, energy_source="RAPL"),
+        bench(31.0, on=where(device="Made-up Mobile 7"), bandwidth_share=0.134, seed=7),
+        evaluation(0.0204, of=subject("intel-gpu-int4"), where=igpu),
+        diagnosis("intel-gpu", profile="intel-gpu-int4"),
+    ]  # fmt: skip
+    return [file(*server), file(*laptop, machine=LAPTOP)]
