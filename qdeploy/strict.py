@@ -42,7 +42,11 @@ def table(text: str, *, where: object, error: type[InputError] = InputError) -> 
 
 
 def build(
-    model: type[M], values: Mapping[str, Any], *, where: object, error: type[InputError]
+    model: type[M],
+    values: Mapping[str, Any],
+    *,
+    where: object,
+    error: type[InputError] = InputError,
 ) -> M:
     """Build *model* from a table; *where* names the file in errors.
 

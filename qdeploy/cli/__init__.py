@@ -27,6 +27,7 @@ COMMANDS = {
     "compare": "Tell whether one file of results is slower than another.",
     "verify": "Check every file of a bundle against its manifest.",
     "report": "Show results of many machines as one page, as Markdown and as JSON.",
+    "matrix": "Run models, targets and profiles, as many as this machine has.",
     "cache": "List or clear the bundles that `run` made by itself.",
 }
 INTERRUPTED = 130

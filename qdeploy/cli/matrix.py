@@ -1,0 +1,104 @@
+"""`qdeploy matrix`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from qdeploy.cli import output
+
+if TYPE_CHECKING:
+    from qdeploy.matrix.config import Cell
+    from qdeploy.matrix.run import Ran
+
+
+@click.command("matrix")
+@click.option(
+    "--config", type=click.Path(path_type=Path), metavar="FILE",
+    help="TOML with models, targets and profiles; default: the embedded models with all.",
+)  # fmt: skip
+@click.option("--target", "targets", multiple=True, metavar="T", help="Only this; may be repeated.")
+@click.option(
+    "-o", "--output", "destination", type=click.Path(path_type=Path), metavar="DIR",
+    help="Where the files of results go; new or empty.",
+)  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Print the combinations and run nothing.")
+@click.option("--github", is_flag=True, help="Print the workflow's job matrix and run nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(
+    config: Path | None,
+    targets: tuple[str, ...],
+    destination: Path | None,
+    dry_run: bool,
+    github: bool,
+    as_json: bool,
+) -> None:
+    """Run doctor, bench and eval for each model, target and profile that this machine can.
+
+    What it cannot is noted with the reason. `qdeploy report DIR... -o PAGE` shows the results of
+    one machine or of many. A target that is named in QDEPLOY_REQUIRE and absent is exit code 3.
+    """
+    from qdeploy.matrix import config as configuration
+
+    if github:
+        from qdeploy.matrix.github import job_matrix
+
+        click.echo(json.dumps(job_matrix(targets)))
+        return
+    if destination is None and not dry_run:
+        raise click.UsageError("give -o DIR, or --dry-run")
+    loaded = configuration.load(config)
+    cells = configuration.cells(loaded, targets, where=config)
+    if dry_run or destination is None:
+        _show_cells(cells, as_json=as_json)
+        return
+
+    from qdeploy import machine
+    from qdeploy.matrix import commands, run
+
+    def tell(line: str) -> None:
+        click.secho(line, dim=True, err=True)
+
+    done = run.Matrix(loaded, destination, machine.describe, commands.run, tell).run(cells)
+    _show_results(done, destination, as_json=as_json)
+    run.judge(done)
+
+
+def _show_cells(cells: Sequence[Cell], *, as_json: bool) -> None:
+    if as_json:
+        output.write_json({"cells": [_plain(cell) for cell in cells]})
+        return
+    table = output.table("target", "profile", "backend", "model", "absent because")
+    for cell in cells:
+        stand_in = " (stand-in)" if cell.simulate else ""
+        table.add_row(
+            cell.target.name + stand_in, cell.scheme, cell.backend, cell.model, cell.absent
+        )
+    output.console().print(table)
+
+
+def _show_results(done: Sequence[Ran], folder: Path, *, as_json: bool) -> None:
+    if as_json:
+        cells = [_plain(r.cell) | {"status": r.status, "message": r.message} for r in done]
+        output.write_json({"output": str(folder), "cells": cells})
+        return
+    table = output.table("target", "profile", "backend", "model", "status", "why")
+    for ran in done:
+        cell = ran.cell
+        table.add_row(
+            cell.target.name, cell.scheme, cell.backend, cell.model, ran.status, ran.message
+        )
+    console = output.console()
+    console.print(table)
+    output.console(stderr=True).print(f"next: qdeploy report {folder} -o report")
+
+
+def _plain(cell: Cell) -> dict[str, str | bool | None]:
+    return {
+        "target": cell.target.name, "profile": cell.profile, "backend": cell.backend,
+        "model": cell.model, "simulate": cell.simulate, "absent": cell.absent,
+    }  # fmt: skip

@@ -1,0 +1,1 @@
+"""The matrix: models x targets x profiles, of which each machine runs what it has."""

@@ -1,0 +1,166 @@
+"""What the matrix consists of: one TOML file, and the cells that it makes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from qdeploy import hub, profile, registry, strict
+from qdeploy.errors import CheckpointError, InputError, ProfileError, did_you_mean
+from qdeploy.profile import Profile
+from qdeploy.strict import Strict
+from qdeploy.targets import Target
+
+SHIPPED = "matrix.toml"
+NO_BACKEND = "no installed backend serves it"
+NO_PROFILE = "no profile is written for it"
+
+
+class Arguments(Strict):
+    """More arguments for the commands that are run."""
+
+    doctor: tuple[str, ...] = ()
+    export: tuple[str, ...] = ()
+    bench: tuple[str, ...] = ()
+    eval: tuple[str, ...] = ()
+
+
+class Config(Strict):
+    """The file.
+
+    Attributes:
+        models: embedded models, folders of checkpoints, hub ids.
+        targets: None is every target of the registry.
+        profiles: names, or TOML files; None is every profile of the targets.
+        simulate: targets whose stand-in is used.
+        timeout: seconds that one command may take.
+    """
+
+    schema_version: Literal[1] = Field(alias="schema")
+    models: tuple[str, ...] = Field(min_length=1)
+    targets: tuple[str, ...] | None = Field(default=None, min_length=1)
+    profiles: tuple[str, ...] | None = Field(default=None, min_length=1)
+    simulate: tuple[str, ...] = ()
+    timeout: float = Field(default=3600, gt=0)
+    arguments: Arguments = Arguments()
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One combination.
+
+    Attributes:
+        profile: as the command line takes it; None where none is written for the target.
+        backend: None where none is installed that serves the target and loads the format.
+        absent: why it cannot run on any machine, as things are installed; None if it might.
+    """
+
+    target: Target
+    model: str
+    profile: str | None = None
+    backend: str | None = None
+    simulate: bool = False
+    absent: str | None = None
+
+    @property
+    def scheme(self) -> str | None:
+        """The profile's name, where `profile` may be a file's."""
+        return Path(self.profile).name.removesuffix(".toml") if self.profile else None
+
+
+def load(file: Path | None = None) -> Config:
+    """Read *file*, or what ships with qdeploy.
+
+    Raises:
+        InputError: it cannot be read, or does not hold.
+    """
+    if file is None:
+        text = (resources.files("qdeploy") / SHIPPED).read_text(encoding="utf-8")
+    else:
+        try:
+            text = file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"cannot read the matrix ({error})", where=file) from None
+    where = file or SHIPPED
+    return strict.build(Config, strict.table(text, where=where), where=where)
+
+
+def cells(config: Config, only: Sequence[str] = (), *, where: object = None) -> list[Cell]:
+    """Every combination of the matrix, target by target; of the targets *only*, if any are given.
+
+    Raises:
+        InputError: a name that there is not, or names that do not go together.
+    """
+    targets = _targets(config, where)
+    for name in only:
+        if registry.target(name) not in targets:
+            known = did_you_mean(name, [t.name for t in targets])
+            raise InputError(f"the matrix has no target {name!r}", where=where, fix=known)
+    for model in config.models:
+        try:
+            hub.locate(model)
+        except CheckpointError as error:
+            raise InputError(f"models: {error.what}", where=where, fix=error.fix) from None
+    profiles = _profiles(config, targets, where)
+    return [
+        cell
+        for target in targets
+        if not only or target.name in only
+        for cell in _of_target(config, target, profiles)
+    ]
+
+
+def _of_target(config: Config, target: Target, profiles: dict[str, Profile]) -> list[Cell]:
+    simulate = target.name in config.simulate
+    own = {name: read for name, read in profiles.items() if read.target == target.name}
+    if not own and config.profiles:  # which leave this target out
+        return []
+    if not own:
+        why = NO_PROFILE if registry.backends_for(target) else NO_BACKEND
+        return [Cell(target, model, absent=why) for model in config.models]
+    found: list[Cell] = []
+    for name, read in own.items():
+        serving = [
+            b.name
+            for b in registry.backends_for(target, format=read.format)
+            if not simulate or target.name in b.simulates
+        ]
+        for model in config.models:
+            found += [Cell(target, model, name, backend, simulate) for backend in serving]
+            if not serving:
+                found.append(Cell(target, model, name, absent=NO_BACKEND))
+    return found
+
+
+def _targets(config: Config, where: object) -> list[Target]:
+    try:
+        named = config.targets or tuple(registry.targets())
+        targets = [registry.target(name) for name in named]
+        stand_ins = [registry.target(name) for name in config.simulate]
+    except InputError as error:
+        raise InputError(error.what, where=where, fix=error.fix) from None
+    for target in stand_ins:
+        if not any(target.name in b.simulates for b in registry.backends_for(target)):
+            raise InputError(f"simulate: no backend has a stand-in for {target.name}", where=where)
+    return targets
+
+
+def _profiles(config: Config, targets: Sequence[Target], where: object) -> dict[str, Profile]:
+    try:
+        read = {name: profile.load(name) for name in config.profiles or profile.names()}
+    except ProfileError as error:
+        raise InputError(f"profiles: {error.what}", where=where, fix=error.fix) from None
+    names = {target.name for target in targets}
+    for name, found in read.items():
+        if config.profiles and found.target not in names:
+            raise InputError(
+                f"profile {name!r} is for target {found.target!r}, which the matrix has not",
+                where=where,
+                fix=f"add {found.target!r} to targets",
+            )
+    return read

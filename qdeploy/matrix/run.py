@@ -1,0 +1,259 @@
+"""Runs the matrix: doctor for each target, then export, bench and eval for each of its cells.
+
+Every file of results is whole as soon as it is there, so what is done when something dies is kept.
+Cells that did not run become diagnoses: absent with the reason, or failed with the kind of failure.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+from qdeploy import registry, results
+from qdeploy.errors import CheckFailed, OutputError, QdeployError, TargetUnavailable
+from qdeploy.matrix import commands
+from qdeploy.matrix.commands import ABSENT, CHECK_FAILED, Outcome, Runner
+from qdeploy.matrix.config import Cell, Config
+from qdeploy.results import Diagnosis, Machine, Results
+from qdeploy.targets import Evidence
+
+REQUIRE = "QDEPLOY_REQUIRE"
+OWN_FILE = "matrix.json"
+FIX_ABSENT = "qdeploy doctor {target} tells more"
+
+Status = Literal["ok", "over", "absent", "failed"]
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What became of a cell.
+
+    Attributes:
+        status: `over` is a quality gate that said no.
+        message: why, where the status is not `ok`.
+    """
+
+    cell: Cell
+    status: Status
+    message: str | None = None
+
+
+class Matrix:
+    """One run of a matrix on this machine.
+
+    Attributes:
+        folder: where the files of results go; created here.
+        tell: is told of each step in a line.
+    """
+
+    def __init__(
+        self, config: Config, folder: Path, machine: Callable[[], Machine], runner: Runner,
+        tell: Tell,
+    ) -> None:  # fmt: skip
+        self._config, self._folder, self._machine = config, folder, machine
+        self._runner, self._tell = runner, tell
+        self._number = itertools.count(1)
+        self._diagnoses: list[Diagnosis] = []
+
+    def run(self, cells: Sequence[Cell]) -> list[Ran]:
+        """Run cells in their order; one after the other, since they are measured.
+
+        Raises:
+            OutputError: the folder is not empty, or cannot be written.
+        """
+        _empty(self._folder)
+        done: list[Ran] = []
+        with tempfile.TemporaryDirectory(prefix=".matrix-", dir=self._folder.parent) as work:
+            for _, group in itertools.groupby(cells, lambda cell: cell.target):
+                done += self._target(list(group), Path(work))
+        return done
+
+    def _target(self, cells: Sequence[Cell], work: Path) -> list[Ran]:
+        probed = next((cell for cell in cells if cell.absent is None), None)
+        if probed is None:
+            return [self._left_out(cell, cell.absent or "") for cell in cells]
+        file = self._file(probed.target.name, "doctor")
+        checked = _in_its_rows(self._step("doctor", probed, commands.doctor(probed, file)), file)
+        if checked.code == ABSENT:
+            told = file.is_file()  # doctor's own row is there, in its own words
+            why = checked.message or "absent"
+            return [self._left_out(c, c.absent or why, checked.fix, known=told) for c in cells]
+        ran = self._run_cells(cells, work)
+        if checked.code == 0:
+            return list(ran)
+        if not file.is_file():
+            self._failed(probed, "doctor", checked, whole_target=True)
+        message = f"doctor: {checked.message}"
+        return [_worse(one, Ran(one.cell, "failed", message)) for one in ran]
+
+    def _run_cells(self, cells: Sequence[Cell], work: Path) -> Iterator[Ran]:
+        exported: dict[tuple[str, str | None], tuple[Path, Outcome]] = {}
+        for cell in cells:
+            if cell.absent is not None:
+                yield self._left_out(cell, cell.absent)
+                continue
+            key = (cell.model, cell.profile)
+            if key not in exported:
+                folder = work / f"{len(list(work.iterdir()))}"
+                exported[key] = folder, self._step("export", cell, commands.export(cell, folder))
+            bundle, outcome = exported[key]
+            yield (
+                self._measured(cell, bundle)
+                if outcome.code == 0
+                else self._ended(cell, "export", outcome)
+            )
+
+    def _measured(self, cell: Cell, bundle: Path) -> Ran:
+        """Bench and eval one cell: both, unless the device is not there, or no more."""
+        status = Ran(cell, "ok")
+        for step, line in (("bench", commands.bench), ("eval", commands.evaluate)):
+            model = re.sub(r"[^\w.-]+", "-", Path(cell.model).name)
+            file = self._file(*filter(None, (cell.scheme, cell.backend, model, step)))
+            outcome = self._step(step, cell, line(cell, bundle, file))
+            if outcome.code == ABSENT:
+                return _worse(status, self._ended(cell, step, outcome))
+            if outcome.code == CHECK_FAILED and file.is_file():
+                ended = Ran(cell, "over", outcome.message)
+            elif outcome.code == 0 and file.is_file():
+                continue
+            elif outcome.code == 0:
+                lost = Outcome(1, f"{step} ended well and wrote no results")
+                ended = self._ended(cell, step, lost)
+            else:
+                ended = self._ended(cell, step, outcome)
+            status = _worse(status, ended)
+        return status
+
+    def _step(self, name: str, cell: Cell, line: list[str]) -> Outcome:
+        subject = (cell.target.name,) if name == "doctor" else (cell.model, cell.scheme)
+        backend = cell.backend if name in ("bench", "eval") else None
+        words = " ".join(filter(None, (name, *subject, backend)))
+        more: tuple[str, ...] = getattr(self._config.arguments, name)
+        self._tell(words)
+        outcome = self._runner([*line, *more], self._config.timeout)
+        if outcome.code != 0:
+            self._tell(f"{words}: {outcome.message}")
+        return outcome
+
+    def _ended(self, cell: Cell, step: str, outcome: Outcome) -> Ran:
+        if outcome.code == ABSENT:
+            return self._left_out(cell, outcome.message, outcome.fix)
+        return self._failed(cell, step, outcome)
+
+    def _failed(
+        self, cell: Cell, step: str, outcome: Outcome, *, whole_target: bool = False
+    ) -> Ran:
+        message = f"{step}: {outcome.message}"
+        self._diagnose(
+            Diagnosis(
+                target=cell.target.name, backend=None if whole_target else cell.backend,
+                model=None if whole_target else cell.model,
+                profile=None if whole_target else cell.scheme, evidence=Evidence.NONE,
+                status="failed", failure=outcome.failure, message=message, fix=outcome.fix,
+            )
+        )  # fmt: skip
+        return Ran(cell, "failed", message)
+
+    def _left_out(
+        self, cell: Cell, why: str, fix: str | None = None, *, known: bool = False
+    ) -> Ran:
+        """Note a cell as absent; with *known*, its target's row is in another file already."""
+        if not known:
+            self._diagnose(
+                Diagnosis(
+                    target=cell.target.name, backend=cell.backend, model=cell.model,
+                    profile=cell.scheme, evidence=Evidence.NONE, status="absent", message=why,
+                    fix=fix,
+                )
+            )  # fmt: skip
+        return Ran(cell, "absent", why)
+
+    def _diagnose(self, found: Diagnosis) -> None:
+        self._diagnoses.append(found)
+        written = Results(
+            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            qdeploy=version("qdeploy"),
+            machine=found_machine(self._folder, self._machine),
+            results=tuple(self._diagnoses),
+        )
+        results.write(written, self._folder / OWN_FILE)
+
+    def _file(self, *parts: str) -> Path:
+        return self._folder / f"{next(self._number):02}-{'-'.join(parts)}.json"
+
+
+_BAD: tuple[Status, ...] = ("ok", "absent", "over", "failed")
+"""Better first."""
+
+
+def _worse(one: Ran, other: Ran) -> Ran:
+    """What became of a cell of which two steps tell; the first where both are as bad."""
+    return max(one, other, key=lambda ran: _BAD.index(ran.status))
+
+
+def judge(done: Sequence[Ran]) -> None:
+    """Raise what the command ends with; nothing if all that is here ran.
+
+    Raises:
+        TargetUnavailable: a target that the environment requires is absent.
+        QdeployError: a step failed.
+        CheckFailed: a quality gate said no.
+    """
+    required = [name.strip() for name in os.environ.get(REQUIRE, "").split(",") if name.strip()]
+    for name in required:
+        registry.target(name)
+    for ran in done:
+        if ran.status == "absent" and ran.cell.target.name in required:
+            raise TargetUnavailable(
+                f"required by {REQUIRE}, and absent: {ran.message}",
+                FIX_ABSENT.format(target=ran.cell.target.name),
+                where=ran.cell.target.name,
+            )
+    for status, error in (("failed", QdeployError), ("over", CheckFailed)):
+        bad = [ran for ran in done if ran.status == status]
+        if bad:
+            first = bad[0]
+            where = " ".join(filter(None, (first.cell.model, first.cell.scheme)))
+            rest = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+            raise error(f"{first.message}{rest}", where=where)
+
+
+def _in_its_rows(checked: Outcome, file: Path) -> Outcome:
+    """How doctor ended, in the words of its first row of that kind, where it wrote any."""
+    status = "absent" if checked.code == ABSENT else "failed"
+    if checked.code == 0 or not file.is_file():
+        return checked
+    for row in results.read(file).results:
+        if isinstance(row, Diagnosis) and row.status == status and row.message:
+            return Outcome(checked.code, row.message, row.fix)
+    return checked
+
+
+def _empty(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        occupied = any(folder.iterdir())
+    except OSError as error:
+        raise OutputError(
+            f"the folder cannot be written ({error.strerror})", where=folder
+        ) from None
+    if occupied:
+        raise OutputError("the folder is not empty", where=folder, fix="give a new -o DIR")
+
+
+def found_machine(folder: Path, otherwise: Callable[[], Machine]) -> Machine:
+    """The machine as the steps described it in the files so far, which measured its memory too."""
+    for file in sorted(folder.glob("*.json")):
+        with suppress(QdeployError):
+            return results.read(file).machine
+    return otherwise()
