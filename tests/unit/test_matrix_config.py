@@ -12,6 +12,7 @@ from qdeploy import models, profile, registry, strict
 from qdeploy.errors import InputError
 from qdeploy.matrix import config
 from qdeploy.matrix.config import Cell, Config
+from tests.support import plugins
 
 NANO = 'schema = 1\nmodels = ["qwen3-nano"]\n'
 
@@ -39,9 +40,14 @@ def test_each_backend_that_loads_the_format_has_a_cell(tmp_path: Path) -> None:
     )
 
 
-def test_a_target_without_a_backend_is_absent_with_the_reason(tmp_path: Path) -> None:
-    [cell] = cells(NANO + 'targets = ["rocm"]', folder=tmp_path)
-    assert (cell.profile, cell.backend, cell.absent) == (None, None, config.NO_BACKEND)
+def test_what_nothing_serves_is_absent_with_the_reason(tmp_path: Path) -> None:
+    with plugins.only(tmp_path / "none"):
+        [cell] = cells(NANO + 'profiles = ["intel-cpu-int4"]', folder=tmp_path)
+        assert (cell.scheme, cell.backend) == ("intel-cpu-int4", None)
+        assert cell.absent == config.NO_BACKEND
+    with plugins.only(tmp_path / "scripted", scripted=plugins.SCRIPTED):
+        [cell] = cells(NANO + 'targets = ["scripted"]', folder=tmp_path)
+        assert (cell.profile, cell.backend, cell.absent) == (None, None, config.NO_PROFILE)
 
 
 def test_a_stand_in_is_used_only_where_the_file_asks_for_it(tmp_path: Path) -> None:

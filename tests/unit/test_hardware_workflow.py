@@ -1,0 +1,104 @@
+"""The hardware workflow and the registry cannot drift: the one is made from the other."""
+
+from __future__ import annotations
+
+import re
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qdeploy import registry
+from qdeploy.errors import InputError
+from qdeploy.matrix.github import SPECIAL, extra_of, job_matrix, provided_extras
+from qdeploy.targets import Target
+from tests.support.scripted import ScriptedBackend
+
+FILE = Path(__file__).parents[2] / ".github" / "workflows" / "hardware-matrix.yml"
+
+
+@pytest.fixture(scope="module")
+def workflow() -> dict[str, Any]:
+    found: dict[str, Any] = import_module("yaml").safe_load(FILE.read_text(encoding="utf-8"))
+    return found
+
+
+def jobs() -> dict[str, dict[str, Any]]:
+    return {job["target"]: job for job in job_matrix()["include"]}
+
+
+def test_every_target_of_the_registry_has_a_job() -> None:
+    assert list(jobs()) == list(registry.targets())
+
+
+def test_what_needs_hardware_runs_on_a_runner_of_its_own() -> None:
+    for name, target in registry.targets().items():
+        job = jobs()[name]
+        assert job["self_hosted"] == (target.kind != "cpu")
+        assert job["runner"] == (["self-hosted", name] if job["self_hosted"] else ["ubuntu-latest"])
+
+
+def test_a_job_installs_what_the_targets_backend_needs() -> None:
+    assert "openvino" in jobs()["intel-gpu"]["extras"].split(",")
+    for job in jobs().values():
+        assert set(filter(None, job["extras"].split(","))) <= provided_extras().keys()
+
+
+def test_every_backend_of_qdeploys_own_has_an_extra_for_each_of_its_targets() -> None:
+    for backend in registry.backends().values():
+        if type(backend).__module__.startswith("qdeploy."):
+            for target in backend.targets:
+                assert extra_of(backend, target, provided_extras()), (backend.name, target.name)
+
+
+def test_the_extra_is_the_targets_own_or_else_the_smallest() -> None:
+    backend, target = ScriptedBackend(), Target("abacus", "beads", "cpu")
+    backend.requires = ("beads", "frame-gpu")  # type: ignore[misc]
+    provided = {"frame": {"frame-gpu", "wood"}, "all": {"beads", "frame-gpu", "x"}, "dev": {"x"}}
+    assert extra_of(backend, target, provided) == "frame"
+    assert extra_of(backend, target, provided | {"abacus": {"beads", "x", "y", "z"}}) == "abacus"
+    assert extra_of(backend, target, provided | {"abacus": {"ruff"}}) == "frame"
+    assert extra_of(backend, target, {"dev": {"x"}}) is None
+
+
+def test_special_extras_are_there_and_an_extra_brings_what_its_parts_bring() -> None:
+    assert set(SPECIAL.values()) <= provided_extras().keys()
+    assert provided_extras()["onnx"] < provided_extras()["onnx-openvino"]
+
+
+def test_only_some_targets() -> None:
+    assert [job["target"] for job in job_matrix(("intel-npu",))["include"]] == ["intel-npu"]
+    with pytest.raises(InputError, match="unknown target 'intel-nqu'"):
+        job_matrix(("intel-nqu",))
+
+
+def test_the_workflow_takes_its_jobs_from_the_command(workflow: dict[str, Any]) -> None:
+    planned, target = workflow["jobs"]["plan"], workflow["jobs"]["target"]
+    assert "qdeploy matrix --github" in planned["steps"][-1]["run"]
+    assert planned["outputs"] == {"matrix": "${{ steps.plan.outputs.matrix }}"}
+    assert target["needs"] == "plan"
+    assert target["strategy"]["matrix"] == "${{ fromJSON(needs.plan.outputs.matrix) }}"
+    keys = {key for job in jobs().values() for key in job}
+    assert set(re.findall(r"\$\{\{ matrix\.(\w+) \}\}", FILE.read_text())) <= keys
+    assert not [name for name in registry.targets() if re.search(rf"\b{name}\b", FILE.read_text())]
+
+
+def test_a_job_proves_its_device_first_and_then_measures(workflow: dict[str, Any]) -> None:
+    job = workflow["jobs"]["target"]
+    assert job["env"]["QDEPLOY_REQUIRE"] == "${{ matrix.target }}"
+    commands = [step["run"] for step in job["steps"] if step.get("run", "").startswith("qdeploy")]
+    assert commands[0] == 'qdeploy doctor "$TARGET"'
+    assert commands[1].startswith('qdeploy matrix --target "$TARGET" -o ')
+
+
+def test_permissions_are_the_least(workflow: dict[str, Any]) -> None:
+    assert workflow["permissions"] == {"contents": "read"}
+    more = {name: job["permissions"] for name, job in workflow["jobs"].items()
+            if "permissions" in job}  # fmt: skip
+    assert more == {"publish": {"pages": "write", "id-token": "write"}}
+
+
+def test_no_expression_is_pasted_into_a_shell(workflow: dict[str, Any]) -> None:
+    for job in workflow["jobs"].values():
+        assert not [step for step in job["steps"] if "${{" in step.get("run", "")]
