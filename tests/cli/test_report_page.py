@@ -9,7 +9,7 @@ import pytest
 
 from qdeploy.report import html, merged, model
 from qdeploy.targets import Evidence
-from tests.support import browser, measured
+from tests.support import browser, shown
 from tests.support.browser import Browser
 
 PHONE, DESK = 390, 1280
@@ -62,7 +62,7 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Browser:
 
 @pytest.fixture(scope="module")
 def page() -> str:
-    return html.render(model.page(merged.merge(measured.two_machines())))
+    return html.render(model.page(merged.merge(shown.two_machines())))
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
@@ -84,13 +84,13 @@ def test_the_page_looks_right(width: int, dark: bool, page: str, chromium: Brows
     "words", ["Made-up-9000-" * 25, "昇腾 " + "处理器" * 60, "a b " * 80], ids=len
 )
 def test_no_name_is_too_long_for_a_phone(words: str, chromium: Browser) -> None:
-    of, on = measured.subject(words, model=words), measured.where(device=words, driver=words)
+    of, on = shown.subject(words, model=words), shown.where(device=words, driver=words)
     forecast = {"decode_tokens_per_s": 50.0}
-    machine = measured.SERVER.model_copy(update={"name": words, "cpu": words})
-    found = measured.file(
-        measured.bench(of=of, on=on, predicted=forecast, bandwidth_share=1.4),
-        measured.evaluation(of=of, where=on, reference={"name": words}, failures=(words,)),
-        measured.diagnosis(status="failed", message=words, fix=words),
+    machine = shown.SERVER.model_copy(update={"name": words, "cpu": words})
+    found = shown.file(
+        shown.bench(of=of, on=on, predicted=forecast, bandwidth_share=1.4),
+        shown.evaluation(of=of, where=on, reference={"name": words}, failures=(words,)),
+        shown.diagnosis(status="failed", message=words, fix=words),
         machine=machine,
     )
     text = html.render(model.page(merged.merge([found])))
@@ -100,8 +100,8 @@ def test_no_name_is_too_long_for_a_phone(words: str, chromium: Browser) -> None:
 
 
 def test_a_stand_in_is_hatched(chromium: Browser) -> None:
-    on = measured.where(evidence=Evidence.SIMULATED)
-    found = measured.file(measured.bench(), measured.bench(on=on))
+    on = shown.where(evidence=Evidence.SIMULATED)
+    found = shown.file(shown.bench(), shown.bench(on=on))
     text = html.render(model.page(merged.merge([found])))
     bars = chromium.view(text, MEASURE, width=DESK, dark=False).value["bars"]
     assert {bar.startswith("url(") for bar in bars} == {True, False}

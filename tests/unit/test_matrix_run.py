@@ -19,7 +19,7 @@ from qdeploy.matrix.config import Arguments, Cell, Config
 from qdeploy.matrix.run import Matrix, Ran, judge
 from qdeploy.report import merged
 from qdeploy.results import Diagnosis, Result
-from tests.support import measured
+from tests.support import shown
 
 CPU, GPU = registry.target("intel-cpu"), registry.target("intel-gpu")
 NANO = Cell(CPU, "qwen3-nano", "intel-cpu-int4", "openvino")
@@ -41,17 +41,17 @@ class Pretended:
         self, *, silent: Sequence[str] = (), rows: Sequence[Diagnosis] = (), **ends: Outcome
     ) -> None:
         self.lines: list[list[str]] = []
-        self._ends, self._silent, self._rows = ends, silent, rows or [measured.diagnosis()]
+        self._ends, self._silent, self._rows = ends, silent, rows or [shown.diagnosis()]
 
     def __call__(self, arguments: list[str], timeout: float) -> Outcome:
         self.lines.append(arguments)
         name = arguments[0]
         made: dict[str, Sequence[Result]] = {
-            "doctor": self._rows, "bench": [measured.bench()], "eval": [measured.evaluation()],
+            "doctor": self._rows, "bench": [shown.bench()], "eval": [shown.evaluation()],
         }  # fmt: skip
         if name in made and name not in self._silent:
             file = Path(arguments[arguments.index("-o") + 1])
-            results.write(measured.file(*made[name]), file)
+            results.write(shown.file(*made[name]), file)
         return self._ends.get(name, OK)
 
     @property
@@ -167,12 +167,12 @@ def test_a_gate_that_says_no_keeps_its_results_and_is_exit_code_4(tmp_path: Path
 
 
 def test_what_the_doctor_wrote_is_told_rather_than_its_progress(tmp_path: Path) -> None:
-    row = measured.absent("intel-cpu", "no such device", "install the driver")
+    row = shown.absent("intel-cpu", "no such device", "install the driver")
     pretended = Pretended(doctor=Outcome(3, "[2/2] intel-cpu"), rows=[row])
     done, _ = run(tmp_path / "out", pretended, NANO)
     assert done[0].message == "no such device"
-    broken = measured.diagnosis(status="failed", failure="wrong", message="answers differ")
-    pretended = Pretended(doctor=Outcome(4, "[2/2] intel-cpu"), rows=[measured.diagnosis(), broken])
+    broken = shown.diagnosis(status="failed", failure="wrong", message="answers differ")
+    pretended = Pretended(doctor=Outcome(4, "[2/2] intel-cpu"), rows=[shown.diagnosis(), broken])
     done, _ = run(tmp_path / "again", pretended, NANO)
     assert (done[0].status, done[0].message) == ("failed", "doctor: answers differ")
 
@@ -219,7 +219,7 @@ def test_an_absent_target_that_is_required_is_exit_code_3(
 
 def test_the_rows_of_the_matrix_are_of_the_machine_that_the_steps_describe(tmp_path: Path) -> None:
     run(tmp_path / "out", Pretended(), NANO, GONE)
-    assert results.read(tmp_path / "out" / "matrix.json").machine == measured.SERVER
+    assert results.read(tmp_path / "out" / "matrix.json").machine == shown.SERVER
 
 
 def test_a_folder_that_is_not_empty(tmp_path: Path) -> None:

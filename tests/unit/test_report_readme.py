@@ -6,23 +6,23 @@ import pytest
 
 from qdeploy.errors import InputError
 from qdeploy.report import merged, readme
-from tests.support import measured
+from tests.support import shown
 from tools.readme import README, RESULTS
 
 TEXT = f"# Title\n\n{readme.BEGIN}\nold\n{readme.END}\n\nafter\n"
 
 
 def test_the_block_is_replaced_and_nothing_else() -> None:
-    made = readme.updated(TEXT, measured.two_machines())
+    made = readme.updated(TEXT, shown.two_machines())
     head, _, rest = made.partition(f"{readme.BEGIN}\n")
     table, _, tail = rest.partition(f"\n{readme.END}")
     assert (head, tail) == ("# Title\n\n", "\n\nafter\n")
-    assert table == readme.block(measured.two_machines())
-    assert readme.updated(made, measured.two_machines()) == made
+    assert table == readme.block(shown.two_machines())
+    assert readme.updated(made, shown.two_machines()) == made
 
 
 def test_every_row_names_its_target_and_evidence() -> None:
-    heading, rule, *rows = readme.block(measured.two_machines()).splitlines()
+    heading, rule, *rows = readme.block(shown.two_machines()).splitlines()
     assert heading.startswith("| target | evidence | device | model | profile |")
     assert set(rule) <= set("|-: ")
     assert len(rows) == 8
@@ -38,7 +38,7 @@ def test_every_row_names_its_target_and_evidence() -> None:
 )
 def test_marks_that_are_not_there_once_each(text: str) -> None:
     with pytest.raises(InputError, match="no single block"):
-        readme.updated(text, measured.two_machines())
+        readme.updated(text, shown.two_machines())
 
 
 def test_the_readme_is_current() -> None:
