@@ -63,7 +63,8 @@ class TestEveryShippedProfile:
 
     def test_is_called_after_its_target_and_scheme(self, name: str) -> None:
         loaded = profile.load(name)
-        assert name == f"{loaded.target}-{loaded.weights.linear.dtype}"
+        scheme = f"{loaded.target}-{loaded.weights.linear.dtype}"
+        assert name in (scheme, f"{scheme}-{loaded.format}")
 
     def test_can_be_copied_to_a_file_and_read_from_there(self, name: str, tmp_path: Path) -> None:
         copy = tmp_path / f"{name}.toml"
@@ -73,7 +74,9 @@ class TestEveryShippedProfile:
 
 @pytest.mark.parametrize("target", sorted({profile.load(n).target for n in profile.names()}))
 def test_int4_is_every_targets_default(target: str) -> None:
-    assert profile.default_for(target).name == f"{target}-int4"
+    names = {n for n in profile.names() if profile.load(n).target == target}
+    default = profile.default_for(target).name
+    assert default == f"{target}-int4" or f"{target}-int4" not in names
 
 
 def test_a_target_without_a_profile_says_how_to_give_one() -> None:
@@ -156,7 +159,7 @@ def test_a_value_that_does_not_hold_is_refused_with_its_place(
     ("name", "says"),
     [
         ("intel-cpu-in4", "did you mean 'intel-cpu-int4'?"),
-        ("zzz", "choose one of: intel-cpu-int4, "),
+        ("zzz", "choose one of: ascend-fp16, "),
         ("../profiles/intel-cpu-int4", "did you mean"),
     ],
 )
