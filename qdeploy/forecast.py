@@ -9,7 +9,7 @@ a share of it was measured (`MEASURED`) is it what to expect.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -253,3 +253,22 @@ def _cannot(
 ) -> Forecast:
     device = spec.name if spec else None
     return Forecast(target.name, device, None, None, context, prompt, reason=why)
+
+
+def decode_here(
+    planned: Mapping[str, Any], target: str, cached: int, bytes_per_s: float | None
+) -> float | None:
+    """Tokens a second that this machine's own processor is expected to decode, or None.
+
+    Args:
+        planned: the plan's summary, as a bundle's manifest has it.
+        target: what the bundle runs on.
+        cached: tokens in the cache.
+        bytes_per_s: how fast memory was read, for the same results.
+    """
+    share = MEASURED.get((target, devices.THIS_CPU))
+    weights = planned.get("bytes_per_token")
+    if share is None or weights is None or bytes_per_s is None:
+        return None
+    read = int(weights) + cached * int(planned["kv_bytes_per_token"])
+    return share.memory * bytes_per_s / read

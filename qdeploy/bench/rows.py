@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from statistics import mean, median
 from typing import Any
 
+from qdeploy import forecast
 from qdeploy.bench.grid import Point
 from qdeploy.bench.protocol import Protocol
 from qdeploy.bench.statistics import spread
 from qdeploy.bundle import Bundle
 from qdeploy.results import Bench, Conditions, Machine, Process, Sample, Subject, Where
+from qdeploy.targets import Evidence
 
 Event = dict[str, Any]
 Samples = dict[int, list[Sample]]
@@ -122,7 +124,18 @@ def _row(
         peer=told.peer if peer_samples else None,
         peer_samples=tuple(peer_samples),
         ratio=ratios(samples, peer_samples) or None,
+        predicted=_predicted(told, point, machine),
     )
+
+
+def _predicted(told: Told, point: Point, machine: Machine) -> dict[str, float] | None:
+    """What the roofline said of this machine, where a share of it was ever measured."""
+    if told.where["evidence"] != str(Evidence.DEVICE):
+        return None
+    planned, cached = told.bundle.manifest.plan, point.prompt + point.new // 2
+    bandwidth = machine.bandwidth_bytes_per_s
+    speed = forecast.decode_here(planned, told.where["target"], cached, bandwidth)
+    return None if speed is None else {"decode_tokens_per_s": speed}
 
 
 def ratios(ours: Sequence[Sample], peers: Sequence[Sample]) -> dict[str, float]:
