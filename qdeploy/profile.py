@@ -140,6 +140,20 @@ class Graph(Strict):
     context: int | None = Field(default=None, gt=1)
 
 
+class Quality(Strict):
+    """How far a bundle may be from its float checkpoint: what `qdeploy eval` fails over.
+
+    Attributes:
+        max_kl_mean: largest mean KL divergence, in nats a token.
+        min_top1: smallest part of the positions where both prefer the same token.
+        max_perplexity_ratio: largest perplexity, over the float checkpoint's.
+    """
+
+    max_kl_mean: float | None = Field(default=None, gt=0)
+    min_top1: float | None = Field(default=None, gt=0, le=1)
+    max_perplexity_ratio: float | None = Field(default=None, ge=1)
+
+
 class Profile(Strict):
     """The quantization and runtime settings for a target.
 
@@ -158,6 +172,7 @@ class Profile(Strict):
     kv_cache: KVCache
     graph: Graph = Graph()
     runtime: Runtime = Runtime()
+    quality: Quality = Quality()
 
     def linear_for(self, parameters: int, *, moe: bool) -> Precision:
         """Precision of the linear weights for a model: of the last rule that applies, if any."""
