@@ -1,0 +1,69 @@
+"""A session that answers as a checkpoint would, more or less; and the peak of a reference's memory.
+
+    python -m tests.support.evaluating CHECKPOINT TOKENS
+
+prints the peak of anonymous memory, in bytes, of computing logits for so many tokens.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Generator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qdeploy import checkpoint, decoder, weights
+from qdeploy.evaluate.forward import Forward
+from qdeploy.interface import Placement, Request, Session, Token
+from qdeploy.targets import Evidence
+from tests.support.exporting import Peak
+
+
+def no_progress(*_: object) -> None:
+    """For calls whose progress nobody watches."""
+
+
+def logits_of(folder: Path, ids: Sequence[int]) -> NDArray[np.float32]:
+    """What the reference says of one sequence, [T, V], positions as in the config."""
+    found = checkpoint.read(folder)
+    with weights.open_source(found) as source:
+        forward = Forward(source, decoder.read(found, found.config.rope_scaling))
+        return forward.logits(forward.hidden([ids], no_progress)[0])
+
+
+class Noisy(Session):
+    """The checkpoint itself, with noise of a given size on every logit."""
+
+    def __init__(self, folder: Path, noise: float = 0.0, *, context: int = 2048) -> None:
+        self._folder, self._noise, self._context = folder, noise, context
+        self._random = np.random.default_rng(0)
+
+    @property
+    def context(self) -> int:
+        return self._context
+
+    def score(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
+        logits = logits_of(self._folder, token_ids)
+        noise = self._random.standard_normal(logits.shape, np.float32)
+        return np.asarray(logits + np.float32(self._noise) * noise, np.float32)
+
+    def generate(self, request: Request) -> Generator[Token, None, None]:
+        ids = list(request.prompt_ids)
+        for _ in range(min(request.max_new_tokens, 4)):
+            ids.append(int(self.score(ids)[-1].argmax()))
+            yield Token(ids[-1], time.perf_counter())
+
+    def placement(self) -> Placement:
+        return Placement(("numpy",), Evidence.DEVICE, "it is NumPy")
+
+    def close(self) -> None: ...
+
+
+if __name__ == "__main__":
+    tokens = np.random.default_rng(0).integers(0, 2000, int(sys.argv[2])).tolist()
+    watch = Peak()
+    logits_of(Path(sys.argv[1]), tokens)
+    print(watch.stop())
