@@ -1,6 +1,7 @@
-"""The cache of bundles that `qdeploy run MODEL` exported by itself, keyed by content.
+"""The cache: bundles that `qdeploy run MODEL` exported by itself, and what else is worth keeping.
 
-<cache>/bundles/<model>-<profile>-<16 hex digits>/   a bundle
+<cache>/bundles/<model>-<profile>-<16 hex digits>/   a bundle, keyed by content
+<cache>/references/<model>-<16 hex digits>/           what `eval` computed of a float checkpoint
 <cache>/runtime/                                      what runtimes compiled
 """
 
@@ -34,6 +35,11 @@ def runtime_dir() -> Path:
     return root() / "runtime"
 
 
+def references_dir() -> Path:
+    """Where evaluation keeps what it computed of float checkpoints, a folder each."""
+    return root() / "references"
+
+
 def bundle_path(plan: Plan, exporter: str) -> Path:
     """Where the bundle of *plan* is or would be.
 
@@ -58,10 +64,11 @@ class Entry:
 
 
 def entries() -> list[Entry]:
-    """Every bundle of the cache, by name, then what runtimes compiled."""
+    """Every bundle of the cache, by name, then every reference, then what runtimes compiled."""
     bundles = sorted(p.parent for p in (root() / "bundles").glob(f"[!.]*/{MANIFEST}"))
+    references = sorted(p for p in references_dir().glob("[!.]*") if p.is_dir())
     runtimes = [runtime_dir()] if runtime_dir().is_dir() else []
-    return [Entry(p, _size(p)) for p in [*bundles, *runtimes]]
+    return [Entry(p, _size(p)) for p in [*bundles, *references, *runtimes]]
 
 
 def clear(names: tuple[str, ...] = ()) -> list[Entry]:

@@ -1,0 +1,99 @@
+"""Whether a bundle and a reference are of the same model, told before any work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from qdeploy import decoder, hub, plan, registry
+from qdeploy.bundle import Bundle, ModelIdentity
+from qdeploy.errors import CheckpointError, InputError
+from qdeploy.evaluate.reference import FloatReference
+from qdeploy.tensors import read_json
+
+ALLOW = "--allow-other-model"
+
+
+def open_reference(
+    judged: Bundle, model: str, *, adapter: Path | None, allow_other: bool
+) -> FloatReference:
+    """Open the checkpoint *model* as the reference of a bundle.
+
+    Raises:
+        InputError: of another model than the bundle, and *allow_other* does not hold; or with
+            another vocabulary, in any case.
+        CheckpointError: not a Qwen3 that can be read.
+    """
+    manifest = judged.manifest
+    merged = manifest.plan.get("adapter")
+    if merged and not adapter and not allow_other:
+        raise InputError(
+            f"the bundle has the adapter {merged!r} merged into it",
+            where=judged.path,
+            fix=f"--adapter DIR, the folder of {merged}",
+        )
+    checkpoint = hub.resolve(model)
+    if not plan.is_qwen3(checkpoint):
+        raise CheckpointError(
+            f"the reference is computed for Qwen3 only, not {checkpoint.config.name}",
+            where=checkpoint.folder / "config.json",
+        )
+    if problem := decoder.why_not(read_json(checkpoint.folder / "config.json")):
+        raise CheckpointError(
+            f"the reference cannot be computed: {problem}", where=checkpoint.folder / "config.json"
+        )
+    config = checkpoint.config
+    _check_vocabulary(manifest.model.vocab_size, config.vocab_size, where=model)
+    if manifest.model.architecture != config.name and not allow_other:
+        raise InputError(
+            f"a {config.name}; the bundle is of {manifest.model.name}, a "
+            f"{manifest.model.architecture}",
+            where=model,
+            fix=f"give the checkpoint that the bundle was made from, or {ALLOW}",
+        )
+    resolved = plan.make(
+        checkpoint,
+        manifest.profile,
+        registry.target(manifest.target),
+        context=manifest.model.context_length,
+        adapter=adapter,
+    )
+    if resolved.digest != manifest.model.digest and not allow_other:
+        raise InputError(
+            f"not the checkpoint that the bundle was made from ({manifest.model.name}): other "
+            "weights, tokenizer or config",
+            where=model,
+            fix=f"give that one, or {ALLOW}",
+        )
+    return FloatReference(
+        checkpoint, resolved.digest, rope_scaling=resolved.rope_scaling, adapter=adapter
+    )
+
+
+def check_pair(reference: Bundle, judged: Bundle, *, allow_other: bool) -> None:
+    """Check that two bundles are of one model.
+
+    Raises:
+        InputError: they are not, and *allow_other* does not hold; or of different vocabularies.
+    """
+    a, b = reference.manifest.model, judged.manifest.model
+    _check_vocabulary(b.vocab_size, a.vocab_size, where=reference.path)
+    if a.digest != b.digest and not allow_other:
+        raise InputError(
+            f"the bundles are of different checkpoints: {_named(a)} and {_named(b)}",
+            where=judged.path,
+            fix=f"compare bundles of one checkpoint, or {ALLOW}",
+        )
+
+
+def _check_vocabulary(bundles: int, references: int, *, where: object) -> None:
+    if bundles != references:
+        raise InputError(
+            f"a vocabulary of {references} tokens; the bundle's has {bundles}, so that their "
+            "predictions cannot be compared",
+            where=where,
+            fix="give the checkpoint that the bundle was made from",
+        )
+
+
+def _named(model: ModelIdentity) -> str:
+    return f"{model.name} ({model.digest[:12]})"

@@ -1,0 +1,102 @@
+"""What was measured, as a result: `qdeploy.results.Eval`, and a file that it is added to."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+
+from qdeploy import results
+from qdeploy.bundle import Bundle
+from qdeploy.evaluate import gate
+from qdeploy.evaluate.measure import Measured
+from qdeploy.evaluate.text import Text
+from qdeploy.interface import Session
+from qdeploy.profile import Quality
+from qdeploy.results import Divergence, Eval, Machine, Results, Subject, Where
+from qdeploy.run import Choice
+
+
+def result(
+    judged: Bundle,
+    choice: Choice,
+    session: Session,
+    reference: Mapping[str, str],
+    text: Text,
+    measured: Measured,
+    limits: Quality,
+) -> Eval:
+    """Put a result together; *reference* says what the bundle was held against."""
+    figures = measured.figures
+    return Eval(
+        subject=_subject(judged),
+        where=_where(judged, choice, session),
+        reference=dict(reference),
+        text=text.as_dict(),
+        kl=Divergence(mean=figures.kl_mean, p99=figures.kl_p99, max=figures.kl_max),
+        top1_agreement=figures.top1_agreement,
+        perplexity=figures.perplexity,
+        reference_perplexity=figures.reference_perplexity,
+        first_divergence=measured.first_divergence,
+        exact_match=measured.exact_match,
+        thresholds=limits.model_dump(exclude_none=True),
+        failures=gate.failures(figures, limits),
+    )
+
+
+def append(made: Sequence[Eval], path: Path) -> None:
+    """Add results to the file at *path*, or begin one.
+
+    Raises:
+        InputError: there is another kind of file.
+    """
+    if path.exists():
+        before = results.read(path)
+        whole = before.model_copy(update={"results": (*before.results, *made)})
+    else:
+        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        version = metadata.version("qdeploy")
+        whole = Results(created=now, qdeploy=version, machine=_machine(), results=tuple(made))
+    results.write(whole, path)
+
+
+def _subject(judged: Bundle) -> Subject:
+    manifest = judged.manifest
+    return Subject(
+        model=manifest.model.name,
+        digest=manifest.model.digest,
+        parameters=manifest.model.parameters,
+        profile=manifest.profile.name,
+        precision=str(manifest.plan.get("linear")),
+        format=manifest.format,
+        exporter=manifest.exporter,
+        bundle_digest=judged.digest,
+        bundle_bytes=judged.nbytes,
+        bytes_per_token=manifest.plan.get("bytes_per_token"),
+    )
+
+
+def _where(judged: Bundle, choice: Choice, session: Session) -> Where:
+    placement = session.placement()
+    return Where(
+        target=choice.target.name,
+        backend=choice.backend.name,
+        device=choice.device.name,
+        evidence=placement.evidence,
+        driver=choice.device.driver,
+        placement=placement.as_dict(),
+        versions={name: metadata.version(name) for name in choice.backend.requires},
+        properties=judged.manifest.profile.runtime.properties,
+    )
+
+
+def _machine() -> Machine:
+    return Machine(
+        name=platform.node() or "unnamed",
+        system=" ".join((platform.system(), platform.release(), platform.machine())),
+        cpu=platform.processor() or platform.machine(),
+        cores=os.cpu_count() or 1,
+    )
