@@ -19,6 +19,7 @@ from qdeploy.errors import QdeployError
 COMMANDS = {
     "export": "Turn a Qwen3 checkpoint into a bundle for a target.",
     "run": "Answer a prompt, or chat, from a bundle or a model.",
+    "eval": "Measure how far a bundle is from its float checkpoint, or from another bundle.",
     "plan": "Show what each device would need and reach, or what an export would make.",
     "targets": "List targets, the backends that serve them and the devices found.",
     "doctor": "Try every target and backend here, and say what is wrong where.",
@@ -28,7 +29,7 @@ COMMANDS = {
     "verify": "Check every file of a bundle against its manifest.",
     "report": "Show results of many machines as one page, as Markdown and as JSON.",
     "matrix": "Run models, targets and profiles, as many as this machine has.",
-    "cache": "List or clear the bundles that `run` made by itself.",
+    "cache": "List or clear what was kept: bundles of `run`, references of `eval`.",
 }
 INTERRUPTED = 130
 """128 + SIGINT, as shells report it."""

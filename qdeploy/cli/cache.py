@@ -11,7 +11,7 @@ from qdeploy.cli import output
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_context
 def command(ctx: click.Context, as_json: bool) -> None:
-    """List the bundles that `run` exported by itself, with their sizes."""
+    """List what qdeploy keeps, with sizes: bundles of `run`, references of `eval`, kernels."""
     if ctx.invoked_subcommand:
         return
     from qdeploy import cache

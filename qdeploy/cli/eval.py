@@ -1,0 +1,184 @@
+"""`qdeploy eval`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from qdeploy.cli import output
+
+if TYPE_CHECKING:
+    from qdeploy.bundle import Bundle
+    from qdeploy.evaluate.reference import Reference
+    from qdeploy.models import HeldOut
+    from qdeploy.results import Eval
+
+FOLDER = click.Path(path_type=Path)
+HELDOUT = 48
+"""Questions of the embedded models, by default: ten seconds on two cores."""
+
+
+@click.command("eval")
+@click.argument("bundle", type=FOLDER)
+@click.argument("other", type=FOLDER, required=False)
+@click.option("--reference", metavar="MODEL", help="The float checkpoint to compare with.")
+@click.option("--adapter", type=FOLDER, metavar="DIR", help="The adapter merged into the bundle.")
+@click.option("--allow-other-model", is_flag=True, help="Compare with another model all the same.")
+@click.option("--text", "texts", multiple=True, metavar="FILE",
+              help="UTF-8 text, or one that ships: prose, tasks. Repeatable.")  # fmt: skip
+@click.option("--window", type=click.IntRange(min=2), metavar="N", help="Tokens of a passage.")
+@click.option("--windows", type=click.IntRange(min=1), metavar="N",
+              help="Most passages, spread over the text.")  # fmt: skip
+@click.option("--heldout", type=click.IntRange(min=0), metavar="N",
+              help="Held-out questions; default: 48 for embedded models, else none.")  # fmt: skip
+@click.option("--max-kl", type=click.FloatRange(min=0, min_open=True), metavar="X",
+              help="Most nats a token, instead of the profile's.")  # fmt: skip
+@click.option("--min-top1", type=click.FloatRange(0, 1, min_open=True), metavar="X",
+              help="Least agreement, instead of the profile's.")  # fmt: skip
+@click.option("--target", metavar="T", help="What to run on; default: the bundle's own target.")
+@click.option("--device", type=int, default=0, metavar="I", help="Which of the target's devices.")
+@click.option("--backend", metavar="B", help="Which runtime; default: the first that serves it.")
+@click.option("--simulate", is_flag=True, help="Use the target's stand-in, and say so.")
+@click.option("--context", type=int, metavar="N", help="Tokens the session must hold.")
+@click.option("-o", "--output", "file", type=FOLDER, metavar="FILE", help="Add to these results.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(
+    bundle: Path,
+    other: Path | None,
+    reference: str | None,
+    adapter: Path | None,
+    allow_other_model: bool,
+    texts: tuple[str, ...],
+    window: int | None,
+    windows: int | None,
+    heldout: int | None,
+    max_kl: float | None,
+    min_top1: float | None,
+    target: str | None,
+    device: int,
+    backend: str | None,
+    simulate: bool,
+    context: int | None,
+    file: Path | None,
+    as_json: bool,
+) -> None:
+    """Measure how far BUNDLE is from its float checkpoint, or OTHER from BUNDLE.
+
+    Exit code 4 if it is farther than its profile allows. Of two bundles the first is the
+    reference and runs where it was made for; options of where to run are the second's.
+    """
+    if (other is None) == (reference is None):
+        raise click.UsageError("give either --reference MODEL or a second bundle")
+    if other and adapter:
+        raise click.UsageError("--adapter goes with --reference")
+
+    from qdeploy import results, run
+    from qdeploy.bundle import open_bundle
+    from qdeploy.cli.progress import CountProgress
+    from qdeploy.evaluate import gate, record, text
+    from qdeploy.evaluate.match import check_pair, open_reference
+    from qdeploy.evaluate.measure import measure
+    from qdeploy.evaluate.reference import BundleReference
+    from qdeploy.models import EMBEDDED
+    from qdeploy.tokenizer import Tokenizer
+
+    if file and file.exists():
+        results.read(file)  # what cannot be added to is refused before the work
+    judged = open_bundle(other or bundle, full=True)
+    embedded = judged.manifest.model.name in EMBEDDED
+    tokenizer = Tokenizer(judged.path)
+    names = texts or (text.PROSE, *([text.TASKS] if embedded else []))
+    scored = [
+        text.read(name, tokenizer, window=window or text.WINDOW, windows=windows) for name in names
+    ]
+    questions = _questions(HELDOUT if heldout is None and embedded else heldout or 0)
+    choice = run.choose(judged, target=target, backend=backend, device=device, simulate=simulate)
+    limits, why = judged.manifest.profile.quality, None
+    with ExitStack() as opened:
+        progress = opened.enter_context(CountProgress(quiet=as_json))
+        wanted: Reference
+        if other:
+            first = open_bundle(bundle, full=True)
+            check_pair(first, judged, allow_other=allow_other_model)
+            why = gate.other_codes(first.manifest, judged.manifest)
+            limits = gate.pair_limits(why, experts=judged.manifest.model.experts > 0)
+            session_a = opened.enter_context(run.load(first, run.choose(first)))
+            wanted = BundleReference(first, session_a)
+        else:
+            wanted = open_reference(
+                judged, reference or "", adapter=adapter, allow_other=allow_other_model
+            )
+        opened.enter_context(wanted)
+        limits = gate.changed(limits, {"max_kl_mean": max_kl, "min_top1": min_top1})
+        session = opened.enter_context(run.load(judged, choice, context=context))
+        against = {"kind": wanted.kind, "name": wanted.name, "digest": wanted.digest}
+        if other:
+            against["codes"] = "the same" if why is None else f"not the same: {why}"
+        made = []
+        for one in scored:
+            asked = questions if one is scored[-1] else []  # once is enough
+            measured = measure(session, tokenizer, wanted, one, asked, progress)
+            made.append(record.result(judged, choice, session, against, one, measured, limits))
+    if file:
+        record.append(made, file)
+    if as_json:
+        output.write_json({"results": [m.model_dump(mode="json") for m in made]})
+    else:
+        for one_made in made:
+            _show(one_made)
+    _check(made, judged)
+
+
+def _questions(count: int) -> list[HeldOut]:
+    from qdeploy import models
+    from qdeploy.evaluate.text import spread
+
+    return spread(models.heldout(), count) if count else []
+
+
+def _show(made: Eval) -> None:
+    subject, where, limits = made.subject, made.where, made.thresholds
+    console = output.console()
+    scheme = f"{subject.profile} ({subject.precision})"
+    console.print(f"{subject.model}, {scheme} against {made.reference['name']}", style="bold")
+    table = output.table("figure", "value", "limit", right=("value", "limit"))
+    for name, value, key in (
+        ("KL divergence, mean (nats a token)", made.kl.mean, "max_kl_mean"),
+        ("KL divergence, 99th percentile", made.kl.p99, ""),
+        ("KL divergence, largest", made.kl.max, ""),
+        ("top-1 agreement", made.top1_agreement, "min_top1"),
+        ("perplexity", made.perplexity, ""),
+        ("perplexity of the reference", made.reference_perplexity, ""),
+        ("ratio", made.perplexity / made.reference_perplexity, "max_perplexity_ratio"),
+        ("greedy tokens in common, median", made.first_divergence, ""),
+        *((f"held-out, {m}, percent", v, "") for m, v in (made.exact_match or {}).items()),
+    ):
+        if value is not None:
+            table.add_row(name, f"{value:.4g}", f"{limits[key]:g}" if key in limits else "")
+    console.print(table)
+    if codes := made.reference.get("codes"):
+        console.print(f"codes:    {codes}")
+    console.print(f"text:     {made.text['name']}, {made.text['tokens']} tokens scored")
+    devices = ", ".join(where.placement["devices"])
+    console.print(f"evidence: {where.evidence}, ran on {devices} ({where.backend}, {where.device})")
+
+
+def _check(made: Sequence[Eval], judged: Bundle) -> None:
+    """Fail if a figure of any text is over its limit.
+
+    Raises:
+        CheckFailed: one is.
+    """
+    from qdeploy.errors import CheckFailed
+
+    over = [f"on {one.text['name']}, {failure}" for one in made for failure in one.failures]
+    if over:
+        raise CheckFailed(
+            f"too far from {made[0].reference['name']}: {'; '.join(over)}",
+            where=judged.path,
+            fix="choose a profile that loses less (qdeploy profiles), or other limits",
+        )
