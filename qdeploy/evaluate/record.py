@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
@@ -88,9 +89,18 @@ def _where(judged: Bundle, choice: Choice, session: Session) -> Where:
         evidence=placement.evidence,
         driver=choice.device.driver,
         placement=placement.as_dict(),
-        versions={name: metadata.version(name) for name in choice.backend.requires},
+        versions=_versions(choice.backend.requires),
         properties=judged.manifest.profile.runtime.properties,
     )
+
+
+def _versions(distributions: Sequence[str]) -> dict[str, str]:
+    """Of those that are installed: some are there only for some devices."""
+    found = {}
+    for name in distributions:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 def _machine() -> Machine:

@@ -78,7 +78,10 @@ def test_other_runtime_settings_leave_the_codes(manifest: dict[str, Any]) -> Non
     [
         ({"exporter": "optimum"}, "rounded them"),
         ({"tools": {"qdeploy": "9"}}, "rounded them"),
-        ({"plan": {"by_precision": {"int8 asym channel": {}}}}, "different precisions"),
+        (
+            {"plan": {"by_precision": {"int8 asym channel": {"parameters": 9}}}},
+            "different precisions",
+        ),
     ],
 )
 def test_other_codes_are_told_apart(

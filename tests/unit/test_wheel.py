@@ -38,7 +38,10 @@ def expected(files: list[Path]) -> set[str]:
         elif top in DATA and file.suffix == DATA[top][1]:
             found.add(f"{DATA[top][0]}/{rest}")
         elif top == "qdeploy" and (
-            file.suffix in (".py", ".toml") or file.name == "py.typed" or file.parts[1] == "models"
+            file.suffix in (".py", ".toml")
+            or file.name == "py.typed"
+            or file.parts[1] == "models"
+            or "texts" in file.parts
         ):
             found.add(file.as_posix())
     return found
