@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import platform
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
 
-from qdeploy import results
+from qdeploy import machine, results
+from qdeploy.bench.rows import subject
 from qdeploy.bundle import Bundle
 from qdeploy.evaluate import gate
 from qdeploy.evaluate.measure import Measured
 from qdeploy.evaluate.text import Text
 from qdeploy.interface import Session
 from qdeploy.profile import Quality
-from qdeploy.results import Divergence, Eval, Machine, Results, Subject, Where
+from qdeploy.results import Divergence, Eval, Results, Where
 from qdeploy.run import Choice
 
 
@@ -33,7 +32,7 @@ def result(
     """Put a result together; *reference* says what the bundle was held against."""
     figures = measured.figures
     return Eval(
-        subject=_subject(judged),
+        subject=subject(judged),
         where=_where(judged, choice, session),
         reference=dict(reference),
         text=text.as_dict(),
@@ -60,24 +59,10 @@ def append(made: Sequence[Eval], path: Path) -> None:
     else:
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
         version = metadata.version("qdeploy")
-        whole = Results(created=now, qdeploy=version, machine=_machine(), results=tuple(made))
+        whole = Results(
+            created=now, qdeploy=version, machine=machine.describe(), results=tuple(made)
+        )
     results.write(whole, path)
-
-
-def _subject(judged: Bundle) -> Subject:
-    manifest = judged.manifest
-    return Subject(
-        model=manifest.model.name,
-        digest=manifest.model.digest,
-        parameters=manifest.model.parameters,
-        profile=manifest.profile.name,
-        precision=str(manifest.plan.get("linear")),
-        format=manifest.format,
-        exporter=manifest.exporter,
-        bundle_digest=judged.digest,
-        bundle_bytes=judged.nbytes,
-        bytes_per_token=manifest.plan.get("bytes_per_token"),
-    )
 
 
 def _where(judged: Bundle, choice: Choice, session: Session) -> Where:
@@ -101,12 +86,3 @@ def _versions(distributions: Sequence[str]) -> dict[str, str]:
         with suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
     return found
-
-
-def _machine() -> Machine:
-    return Machine(
-        name=platform.node() or "unnamed",
-        system=" ".join((platform.system(), platform.release(), platform.machine())),
-        cpu=platform.processor() or platform.machine(),
-        cores=os.cpu_count() or 1,
-    )
