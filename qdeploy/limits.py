@@ -53,6 +53,44 @@ LIMITS: tuple[Limit, ...] = (
         "the NPU takes NF4 with one scale a row only",
         "set weights.linear.group_size = -1",
     ),
+    *(
+        Limit(
+            target,
+            lambda _, profile: profile.format == "onnx" and profile.graph.attention != "plain",
+            "ONNX Runtime's OpenVINO provider leaves GroupQueryAttention to the CPU provider "
+            "(1.8.1, its own record of node assignments)",
+            'set graph.attention = "plain"',
+        )
+        for target in ("intel-cpu", "intel-gpu", "intel-npu")
+    ),
+    Limit(
+        "ascend",
+        lambda _, profile: profile.format == "onnx",
+        "CANN takes ONNX's own operators only, none of ONNX Runtime's (cann_graph.cc)",
+        'set format = "onnx-static"',
+    ),
+    Limit(
+        "ascend",
+        lambda linear, profile: profile.format == "onnx-static" and linear.bits == 4,
+        "CANN has no operator for four-bit weights through ONNX Runtime (cann_graph.cc)",
+        "use int8 or fp16, e.g. the profile ascend-int8",
+    ),
+    Limit(
+        "rocm",
+        lambda _, profile: profile.format == "onnx",
+        "MIGraphX compiles anew for every shape, and its GroupQueryAttention does not go on from "
+        "a cache (parse_group_query_attention.cpp)",
+        'set format = "onnx-static"',
+    ),
+    Limit(
+        "rocm",
+        lambda linear, profile: (
+            profile.format == "onnx-static" and linear.bits == 4 and not linear.symmetric
+        ),
+        "MIGraphX reads MatMulNBits' zero points in another shape than the operator has "
+        "(parse_matmulnbits.cpp)",
+        "set weights.linear.symmetric = true",
+    ),
 )
 
 

@@ -128,8 +128,12 @@ def _pick(found: list[Device], index: int) -> Device:
     return found[index]
 
 
-def load(opened: Bundle, choice: Choice, *, context: int | None = None) -> Session:
+def load(
+    opened: Bundle, choice: Choice, *, context: int | None = None, allow_fallback: bool = False
+) -> Session:
     """Load the bundle and check what the runtime says about where it runs.
+
+    With *allow_fallback* heavy operators may run elsewhere; the placement then lists them.
 
     Raises:
         InputError: a context that the bundle was not made for.
@@ -142,7 +146,9 @@ def load(opened: Bundle, choice: Choice, *, context: int | None = None) -> Sessi
             where=opened.path,
             fix=f"--context {longest} or less, or export with a longer --context",
         )
-    options = LoadOptions(context=context, cache_dir=cache.runtime_dir())
+    options = LoadOptions(
+        context=context, cache_dir=cache.runtime_dir(), allow_fallback=allow_fallback
+    )
     session = choice.backend.load(opened, choice.device, options)
     evidence = session.placement().evidence
     if evidence is not choice.device.evidence:

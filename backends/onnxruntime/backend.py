@@ -52,6 +52,10 @@ class OnnxRuntimeBackend(Backend):
             return f"it serves {', '.join(BY_TARGET)}, and not {plan.target.name}"
         if plan.format not in provider.formats:
             return f"{provider.name} takes {' and '.join(provider.formats)}, not {plan.format}"
+        form, wanted = plan.profile.graph.experts, provider.experts
+        contrib_moe = plan.checkpoint.config.is_moe and plan.format == CONTRIB
+        if contrib_moe and wanted not in (None, form):
+            return f"{provider.name} takes experts that are {wanted!r} whole, not {form!r}"
         return None
 
     def load(self, bundle: Bundle, device: Device, options: LoadOptions) -> Session:
@@ -64,7 +68,8 @@ class OnnxRuntimeBackend(Backend):
         with translated(f"loading on {provider.name}", where=bundle.path, fix=fix):
             if chosen.loop == "own":
                 model = open_model()
-                proof = placement.prove(placement.assigned(model.session()), chosen)
+                nodes = [n for s in model.sessions() for n in placement.assigned(s)]
+                proof = placement.prove(nodes, chosen)
                 session = OnnxRuntimeSession(chosen, proof, lambda: model, None)
             else:
                 # onnxruntime-genai does not show its session, so one like it is asked before

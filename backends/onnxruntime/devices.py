@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import platform
-from ctypes.util import find_library
+import sys
+from collections.abc import Sequence
 from glob import glob
 from typing import Any
 
 from qdeploy import probing
-from qdeploy.backends.onnxruntime import runtime
+from qdeploy.backends.onnxruntime import runtime, standins
+from qdeploy.backends.onnxruntime.drivers import Hardware
 from qdeploy.backends.onnxruntime.providers import BY_TARGET, Driver, Provider
 from qdeploy.errors import InputError, TargetUnavailable
 from qdeploy.interface import Device
@@ -31,63 +33,87 @@ def find(target: Target) -> list[Device]:
             f"ONNX Runtime does not serve the target {target.name}",
             fix="choose one of: " + ", ".join(BY_TARGET),
         )
-    if provider.driver:
-        _check_driver(provider, provider.driver)
-    ort = runtime.load()
+    hardware = _hardware(provider.driver) if provider.driver else []
+    runtime.require()
     if provider.plugin:
         found = plugin_devices(provider)
-    elif provider.name in ort.get_available_providers():
-        found = builtin_devices(provider)
+    elif provider.driver is None:
+        found = [{"id": provider.name, "name": cpu_name(), "memory_bytes": host_memory()}]
     else:
-        raise TargetUnavailable(
-            f"the installed onnxruntime {ort.__version__} has no {provider.name}",
-            f"pip uninstall onnxruntime; pip install {provider.package}",
-        )
+        found = builtin_devices(provider, hardware)
     return [Device(target=target.name, **described) for described in found]
 
 
-def _check_driver(provider: Provider, driver: Driver) -> None:
-    if driver.files and os.name == "posix" and not glob(driver.files):
-        raise TargetUnavailable(
-            f"no hardware for {provider.name}: there is no {driver.files}", driver.fix
-        )
-    if driver.library and not find_library(driver.library):
-        raise TargetUnavailable(
-            f"the driver under {provider.name} is missing: no library {driver.library!r} is found",
-            driver.fix,
-        )
+def _hardware(driver: Driver) -> list[Hardware]:
+    """What the driver itself lists. It is asked first: a package can be installed, hardware cannot.
+
+    Raises:
+        TargetUnavailable: it is not there, or lists nothing.
+    """
+    if driver.files and sys.platform.startswith("linux") and not glob(driver.files):
+        raise TargetUnavailable(f"no hardware found: there is no {driver.files}", driver.fix)
+    return driver.devices() if driver.devices else []
 
 
-def builtin_devices(provider: Provider) -> list[dict[str, Any]]:
-    """Devices of a provider that is part of ONNX Runtime: it does not list them itself."""
-    if provider.driver is None:
-        return [{"id": provider.name, "name": cpu_name(), "memory_bytes": host_memory()}]
-    count = len(glob(provider.driver.files)) if provider.driver.files else 1
-    return [
-        {"id": f"{provider.name}:{i}", "name": f"{provider.target.title}, device {i}"}
-        for i in range(max(1, count))
-    ]
+def builtin_devices(provider: Provider, hardware: Sequence[Hardware]) -> list[dict[str, Any]]:
+    """Devices of a provider that is part of ONNX Runtime: it does not list them itself.
+
+    Raises:
+        TargetUnavailable: this ONNX Runtime lacks it, or it does not load.
+    """
+    if not runtime.provider_library(provider).is_file():
+        raise TargetUnavailable(
+            f"the onnxruntime that is installed has no {provider.name}",
+            f"pip uninstall onnxruntime; pip install {provider.package}",
+        )
+    _ask(provider)
+    return [{"id": f"{provider.name}:{i}", **device._asdict()} for i, device in enumerate(hardware)]
 
 
 def plugin_devices(provider: Provider) -> list[dict[str, Any]]:
-    """Devices of a provider that is a library of its own, asked in a child process if it has a
-    driver under it, which may crash.
+    """Devices of a provider that is a library of its own.
+
+    Raises:
+        TargetUnavailable: the library is not there, does not load, or lists nothing.
     """
-    if provider.driver is None:
-        found = describe(provider)
-    else:
-        try:
-            found = probing.ask(PROBE, provider.target.name)
-        except probing.ProbeFailed as error:
-            raise TargetUnavailable(
-                f"the driver under {provider.name} cannot be used: the process that loaded it "
-                f"{error}",
-                provider.driver.fix,
-            ) from None
+    runtime.plugin_library(provider)
+    found = _ask(provider) if provider.driver else describe(provider)
     if not found:
         fix = provider.driver.fix if provider.driver else "run on a machine that has one"
         raise TargetUnavailable(f"{provider.name} finds no device", fix)
     return found
+
+
+def _ask(provider: Provider) -> list[dict[str, Any]]:
+    """What `answer` says in a child process: a driver may end the one it is loaded into.
+
+    Raises:
+        TargetUnavailable: it did, or said why there is nothing.
+    """
+    fix = provider.driver.fix if provider.driver else ""
+    with standins.hidden():
+        try:
+            said = probing.ask(PROBE, provider.target.name)
+        except probing.ProbeFailed as error:
+            raise TargetUnavailable(
+                f"the driver under {provider.name} cannot be used: the process that loaded it "
+                f"{error}",
+                fix,
+            ) from None
+    if isinstance(said, dict):
+        raise TargetUnavailable(said["reason"], said["fix"] or fix)
+    return list(said)
+
+
+def answer(provider: Provider) -> list[dict[str, Any]] | dict[str, Any]:
+    """What the child process says: devices as plain data, or the reason and the fix."""
+    try:
+        if provider.plugin:
+            return describe(provider)
+        runtime.load_provider(provider)
+    except TargetUnavailable as error:
+        return {"reason": error.reason, "fix": error.fix}
+    return []
 
 
 def describe(provider: Provider) -> list[dict[str, Any]]:
@@ -96,16 +122,18 @@ def describe(provider: Provider) -> list[dict[str, Any]]:
     return [
         {
             "id": f"{provider.name}:{i}" if many else provider.name,
-            "name": f"{cpu_name() if provider.driver is None else _hardware(d)} ({d.ep_vendor})",
+            "name": f"{cpu_name() if provider.driver is None else _name(d)} ({d.ep_vendor})",
             "memory_bytes": host_memory() if provider.driver is None else None,
         }
         for i, d in enumerate(found)
     ]
 
 
-def _hardware(device: Any) -> str:
-    metadata = dict(device.device.metadata)
-    return str(metadata.get("Description") or metadata.get("description") or device.device.vendor)
+def _name(device: Any) -> str:
+    """The product name that a plugin or the system gives; else the vendor's."""
+    known = {**device.device.metadata, **device.ep_metadata}
+    names = ("FULL_DEVICE_NAME", "Description", "description")
+    return str(next((known[n] for n in names if known.get(n)), device.device.vendor))
 
 
 def cpu_name() -> str:

@@ -1,4 +1,8 @@
-"""onnxruntime-genai's own loop, where it has the provider."""
+"""onnxruntime-genai's own loop, where it has the provider.
+
+It holds Python's lock while it computes, so that a thread of its own would gain nothing: an
+interrupt is heard between two tokens, and between two passes over a prompt.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from qdeploy.backends.onnxruntime import runtime
-from qdeploy.backends.onnxruntime.settings import Settings
+from qdeploy.backends.onnxruntime.settings import PASS, SESSION, Settings, text_of
 from qdeploy.interface import Request
 
 CPU = "cpu"
@@ -28,13 +32,18 @@ class GenaiLoop:
         config = self._genai.Config(str(folder))
         changes: dict[str, Any] = {"eos_token_id": settings.vocabulary - 1}
         if settings.session:
-            changes["decoder"] = {"session_options": dict(settings.session)}
+            session = {n: v if n in SESSION else text_of(v) for n, v in settings.session.items()}
+            changes["decoder"] = {"session_options": session}
         config.overlay(json.dumps({"model": changes}))
-        name = settings.provider.genai
+        provider, name = settings.provider, settings.provider.genai
         if name != CPU:
+            runtime.prepare(runtime.load(), provider)
+            if provider.plugin:  # it has a table of its own for these
+                library = runtime.plugin_library(provider)
+                self._genai.register_execution_provider_library(provider.name, library)
             config.clear_providers()
             config.append_provider(name)
-            for option, value in settings.options.items():
+            for option, value in settings.provider_options.items():
                 config.set_provider_option(name, option, value)
         self._model = self._genai.Model(config)
 
@@ -52,7 +61,8 @@ class GenaiLoop:
         import numpy as np
 
         generator = self._genai.Generator(self._model, params)
-        generator.append_tokens(np.array(ids, np.int32))
+        for at in range(0, len(ids), PASS):
+            generator.append_tokens(np.array(ids[at : at + PASS], np.int32))
         for _ in range(most):
             generator.generate_next_token()
             yield int(generator.get_next_tokens()[0])

@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from qdeploy.backends.onnxruntime.providers import Memory
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -30,8 +32,8 @@ class Model(ABC):
         """Logits [T, V] that follow each of *ids*, from the beginning. Ends what was fed."""
 
     @abstractmethod
-    def session(self) -> Any:
-        """The InferenceSession that makes tokens, for the proof of placement."""
+    def sessions(self) -> list[Any]:
+        """The InferenceSessions that make tokens, for the proof of placement."""
 
 
 def caches(session: Any) -> list[Any]:
@@ -44,8 +46,14 @@ def present(name: str) -> str:
     return name.replace(PAST, PRESENT, 1)
 
 
-def empty(ort: Any, shape: Sequence[int], kind: str, memory: str) -> Any:
-    """An OrtValue of zeros. *kind* is ONNX Runtime's name of the type, *memory* of the place."""
+def empty(ort: Any, shape: Sequence[int], kind: str, memory: Memory, number: int = 0) -> Any:
+    """An OrtValue of zeros, of a type by ONNX Runtime's name, in the memory of device *number*.
+
+    Zeros, since what is masked is still multiplied, and not-a-number times zero is not zero.
+    """
     import numpy as np
 
-    return ort.OrtValue.ortvalue_from_numpy(np.zeros(shape, DTYPES[kind]), memory, 0)
+    zeros = np.zeros(shape, DTYPES[kind])
+    if memory.kind == "cpu":
+        return ort.OrtValue.ortvalue_from_numpy(zeros)
+    return ort.OrtValue.ortvalue_from_numpy(zeros, memory.kind, number, memory.vendor)

@@ -21,18 +21,17 @@ def open_session(file: Path, settings: Settings) -> Any:
         PlacementError: the runtime took another provider without a word.
     """
     ort, provider = runtime.load(), settings.provider
+    runtime.prepare(ort, provider)
     options = ort.SessionOptions()
     options.log_severity_level = runtime.FATAL_ONLY
     options.add_session_config_entry(RECORD, "1")
     _apply(options, settings.session)
     if provider.plugin:
         devices = runtime.plugin_devices(provider)
-        options.add_provider_for_devices([devices[_index(settings)]], dict(settings.options))
+        options.add_provider_for_devices([devices[settings.number]], dict(settings.options))
         return ort.InferenceSession(str(file), options)
-    chosen = dict(settings.options)
-    if "device_id" in provider.options:
-        chosen.setdefault("device_id", str(_index(settings)))
-    session = ort.InferenceSession(str(file), options, providers=[(provider.name, chosen)])
+    chosen = (provider.name, settings.provider_options)
+    session = ort.InferenceSession(str(file), options, providers=[chosen])
     if provider.name not in session.get_providers():
         raise PlacementError(
             f"{provider.name} was asked for, and ONNX Runtime fell back to "
@@ -50,9 +49,3 @@ def _apply(options: Any, session: Mapping[str, Property]) -> None:
         else:
             text = str(int(value)) if isinstance(value, bool) else str(value)
             options.add_session_config_entry(name, text)
-
-
-def _index(settings: Settings) -> int:
-    """The device's number among those of its provider: the end of its id."""
-    number = settings.device.id.rpartition(":")[2]
-    return int(number) if number.isdigit() else 0

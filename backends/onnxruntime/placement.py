@@ -54,8 +54,9 @@ def prove(nodes: Iterable[Node], settings: Settings) -> Placement:
         )
     counts = Counter(n.provider for n in nodes)
     elsewhere = dict.fromkeys(n.provider for n in strays)
+    device = settings.device.name if settings.simulated else settings.device.id
     return Placement(
-        (settings.device.id, *elsewhere),
+        (device, *elsewhere),
         settings.device.evidence,
         PROOF,
         dict(counts.most_common()),

@@ -6,9 +6,11 @@ ignored by some of them without a word, so it is refused here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from qdeploy.backends.onnxruntime import drivers
+from qdeploy.backends.onnxruntime.drivers import Hardware
 from qdeploy.targets import (
     ASCEND,
     CPU,
@@ -40,17 +42,29 @@ class Plugin:
 
 @dataclass(frozen=True)
 class Driver:
-    """How to see that the driver under a provider is there.
+    """What must be there under a provider.
 
     Attributes:
-        library: a shared library's name, as the linker has it.
-        files: device files, as a pattern.
-        fix: what installs it.
+        fix: what installs it, and what the provider needs of it.
+        devices: lists the hardware by the driver's own means, where the provider does not.
+        files: device files on Linux, as a pattern, where the provider lists the hardware.
     """
 
-    library: str | None
-    files: str | None
     fix: str
+    devices: Callable[[], list[Hardware]] | None = None
+    files: str | None = None
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Where a provider's tensors lie, by the words of `onnxruntime.OrtValue`.
+
+    Attributes:
+        vendor: PCI id of the device's vendor, for the kinds `gpu` and `npu`.
+    """
+
+    kind: str = "cpu"
+    vendor: int = -1
 
 
 @dataclass(frozen=True)
@@ -63,7 +77,9 @@ class Provider:
         formats: bundle formats that it takes.
         attention: the form that it takes whole, as profiles name it; None where all do.
         genai: onnxruntime-genai's name of it; None where that does not run on it.
-        memory: ONNX Runtime's word for where its tensors lie.
+        experts: the form of a mixture that it takes whole; None where all do.
+        memory: where the cache of qdeploy's own loop is kept.
+        library: stem of the provider's own library, where it is part of ONNX Runtime.
         options: names and types of its options.
         source: where those are documented.
         plugin: where the provider is a library of its own.
@@ -77,8 +93,10 @@ class Provider:
     options: Options
     source: str
     attention: str | None = None
+    experts: str | None = None
     genai: str | None = None
-    memory: str = "cpu"
+    memory: Memory = Memory()
+    library: str | None = None
     plugin: Plugin | None = None
     driver: Driver | None = None
 
@@ -114,15 +132,15 @@ WEBGPU_OPTIONS: Options = {
 }  # fmt: skip
 
 INTEL_DRIVER = {
-    "GPU": Driver("OpenCL", "/dev/dri/renderD*", "apt install intel-opencl-icd"),
-    "NPU": Driver(None, "/dev/accel/accel*", "install Intel's NPU driver (linux-npu-driver)"),
+    "GPU": Driver("apt install intel-opencl-icd", files="/dev/dri/renderD*"),
+    "NPU": Driver("install Intel's NPU driver (linux-npu-driver)", files="/dev/accel/accel*"),
 }
 
 
 def _openvino(target: Target, device: str) -> Provider:
     return Provider(
         target=target, name="OpenVINOExecutionProvider", package="onnxruntime-ep-openvino",
-        formats=(CONTRIB,), attention="plain", options=OPENVINO_OPTIONS,
+        formats=(CONTRIB,), attention="plain", experts="unrolled", options=OPENVINO_OPTIONS,
         plugin=Plugin("onnxruntime_ep_openvino", {"ov_device": device}),
         driver=INTEL_DRIVER.get(device),
         source="https://onnxruntime.ai/docs/execution-providers/OpenVINO-ExecutionProvider.html",
@@ -137,28 +155,32 @@ PROVIDERS: tuple[Provider, ...] = (
     ),
     Provider(
         target=CUDA, name="CUDAExecutionProvider", package="onnxruntime-gpu",
-        formats=(CONTRIB,), attention="gqa", genai="cuda", memory="cuda", options=CUDA_OPTIONS,
-        driver=Driver("cuda", "/dev/nvidia[0-9]*", "install NVIDIA's driver; nvidia-smi must work"),
+        formats=(CONTRIB,), attention="gqa", genai="cuda", memory=Memory("cuda"),
+        library="onnxruntime_providers_cuda", options=CUDA_OPTIONS,
+        driver=Driver("install CUDA 13 and cuDNN 9: pip install 'onnxruntime-gpu[cuda,cudnn]'",
+                      drivers.nvidia),
         source="https://onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html",
     ),
     Provider(
         target=WEBGPU, name="WebGpuExecutionProvider", package="onnxruntime-ep-webgpu",
-        formats=(CONTRIB,), attention="gqa", options=WEBGPU_OPTIONS,
-        plugin=Plugin("onnxruntime_ep_webgpu"),
-        driver=Driver("vulkan", None, "install a Vulkan driver for the GPU, and libvulkan1"),
+        formats=(CONTRIB,), attention="gqa", experts="unrolled", genai="WebGPU",
+        options=WEBGPU_OPTIONS, plugin=Plugin("onnxruntime_ep_webgpu"),
+        driver=Driver("install a current driver of the GPU (Linux, with Vulkan: apt install "
+                      "libvulkan1 mesa-vulkan-drivers); or try it without: --simulate"),
         source="https://onnxruntime.ai/docs/execution-providers/WebGPU-ExecutionProvider.html",
     ),
     Provider(
         target=ROCM, name="MIGraphXExecutionProvider", package="onnxruntime-migraphx",
-        formats=(STATIC,), options=MIGRAPHX_OPTIONS,
-        driver=Driver("amdhip64", "/dev/kfd", "install ROCm; rocminfo must list the GPU"),
+        formats=(STATIC,), memory=Memory("gpu", vendor=0x1002),
+        library="onnxruntime_providers_migraphx", options=MIGRAPHX_OPTIONS,
+        driver=Driver("install ROCm with MIGraphX (apt install migraphx)", drivers.amd),
         source="https://onnxruntime.ai/docs/execution-providers/MIGraphX-ExecutionProvider.html",
     ),
     Provider(
         target=ASCEND, name="CANNExecutionProvider", package="onnxruntime-cann",
-        formats=(STATIC,), options=CANN_OPTIONS,
-        driver=Driver("ascendcl", "/dev/davinci[0-9]*",
-                      "install the Ascend driver and CANN, and source its set_env.sh"),
+        formats=(STATIC,), memory=Memory("cann"),
+        library="onnxruntime_providers_cann", options=CANN_OPTIONS,
+        driver=Driver("install the CANN toolkit, and source its set_env.sh", drivers.ascend),
         source="https://onnxruntime.ai/docs/execution-providers/community-maintained/"
                "CANN-ExecutionProvider.html",
     ),

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
+from qdeploy.backends.onnxruntime.failures import essence
 from qdeploy.backends.onnxruntime.providers import Plugin, Provider
 from qdeploy.errors import GenerationFailed, TargetUnavailable
 
@@ -33,30 +37,80 @@ def load_genai() -> Any:
     return _import("onnxruntime_genai", INSTALL)
 
 
+def require() -> None:
+    """Check, without importing it, that ONNX Runtime is there.
+
+    Raises:
+        TargetUnavailable: it is not.
+    """
+    if find_spec("onnxruntime") is None:
+        raise TargetUnavailable("onnxruntime is not installed", INSTALL)
+
+
+def provider_library(provider: Provider) -> Path:
+    """Where the library of a provider that is part of ONNX Runtime would be."""
+    spec = find_spec("onnxruntime")
+    folder = next(iter((spec and spec.submodule_search_locations) or ["."]))
+    windows = sys.platform == "win32"
+    name = f"{provider.library}.dll" if windows else f"lib{provider.library}.so"
+    return Path(folder) / "capi" / name
+
+
+def load_provider(provider: Provider) -> None:
+    """Load that library, which needs the vendor's own.
+
+    Raises:
+        TargetUnavailable: one is missing; the loader's words say which.
+    """
+    ort = load()
+    prepare(ort, provider)
+    try:
+        ctypes.CDLL(str(provider_library(provider)))
+    except OSError as error:
+        fix = provider.driver.fix if provider.driver else f"pip install {provider.package}"
+        raise TargetUnavailable(f"{provider.name} does not load: {error}", fix) from None
+
+
+def prepare(ort: Any, provider: Provider) -> None:
+    """Do what must come before the first session on a provider."""
+    if provider.memory.kind == "cuda":
+        ort.preload_dlls()  # CUDA's libraries, from the packages of pip if they are there
+
+
+def plugin_library(provider: Provider) -> str:
+    """Path of a provider's own library. Its package is imported, the library not loaded.
+
+    Raises:
+        TargetUnavailable: the package is not installed, or the library not in it.
+    """
+    assert provider.plugin  # noqa: S101  (the caller has seen that there is one)
+    fix = f"pip install --force-reinstall {provider.package}"
+    module = _import(provider.plugin.module, f"pip install {provider.package}")
+    try:
+        library = str(module.get_library_path())
+    except RuntimeError as error:  # how some of them say that it is not there
+        raise TargetUnavailable(f"{provider.package} has no library: {error}", fix) from None
+    if not os.path.isfile(library):
+        raise TargetUnavailable(f"the library of {provider.package} is missing: {library}", fix)
+    return library
+
+
 def plugin_devices(provider: Provider) -> list[Any]:
     """The devices (OrtEpDevice) that a provider's own library offers for its target.
 
     Raises:
-        TargetUnavailable: the library is not installed.
-        GenerationFailed: it does not load, for instance into another version of ONNX Runtime.
+        TargetUnavailable: the library is not there, or is for another version of ONNX Runtime.
     """
     assert provider.plugin  # noqa: S101  (the caller has seen that there is one)
     ort = load()
-    module = _import(provider.plugin.module, f"pip install {provider.package}")
-    library = module.get_library_path()
-    if not os.path.isfile(library):
-        raise GenerationFailed(
-            f"the provider's library is missing: {library}",
-            where=provider.name,
-            fix=f"pip install --force-reinstall {provider.package}",
-        )
+    library = plugin_library(provider)
     try:
         _register(provider.name, library)
     except Exception as error:  # the binding's own types
-        raise GenerationFailed(
-            f"the provider's library does not load into onnxruntime {ort.__version__} ({error})",
-            where=provider.name,
-            fix=f"pip install --upgrade onnxruntime {provider.package}",
+        raise TargetUnavailable(
+            f"onnxruntime {ort.__version__} does not take the library of {provider.package}: "
+            f"{essence(error)}",
+            f"pip install --upgrade onnxruntime {provider.package}, so that they match",
         ) from error
     return [d for d in ort.get_ep_devices() if _is_one(d, provider.name, provider.plugin)]
 
@@ -64,7 +118,8 @@ def plugin_devices(provider: Provider) -> list[Any]:
 def _is_one(device: Any, name: str, plugin: Plugin) -> bool:
     metadata = dict(device.ep_metadata)
     return device.ep_name == name and all(
-        metadata.get(key) == value for key, value in plugin.metadata.items()
+        metadata.get(key, "").partition(".")[0] == value  # of several, one is `GPU.1`
+        for key, value in plugin.metadata.items()
     )
 
 

@@ -7,6 +7,8 @@ WebGPU runs on SwiftShader, a Vulkan device made of software that comes with Deb
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +25,16 @@ SOFTWARE_ADAPTER = {
 ON_CPU = frozenset({ASCEND.name, ROCM.name})
 SLOW = frozenset({WEBGPU.name})
 TARGETS = frozenset({*ON_CPU, WEBGPU.name})
+
+
+@contextmanager
+def hidden() -> Iterator[None]:
+    """Let child processes not know that this one may simulate: they look for real hardware."""
+    here = {name: os.environ.pop(name) for name in SOFTWARE_ADAPTER if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(here)
 
 
 def device(target: Target) -> Device:
@@ -56,6 +68,8 @@ def provider(target: Target) -> Provider:
     if target.name in ON_CPU:
         # what the vendor's options are called is still checked, none of them has a meaning there
         cpu = BY_TARGET[CPU.name]
-        return replace(real, name=cpu.name, package=cpu.package, driver=None)
+        return replace(
+            real, name=cpu.name, package=cpu.package, driver=None, memory=cpu.memory, library=None
+        )
     os.environ.update(SOFTWARE_ADAPTER)
     return real

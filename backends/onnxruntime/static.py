@@ -30,7 +30,7 @@ class StaticModel(Model):
     def __init__(self, folder: Path, settings: Settings) -> None:
         self._prefill = open_session(folder / PREFILL, settings)
         self._decode = open_session(folder / DECODE, settings)
-        self._memory = settings.provider.memory
+        self._memory, self._number = settings.provider.memory, settings.number
         shapes = {i.name: i for i in self._prefill.get_inputs()}
         self._width = shapes["input_ids"].shape[1]
         self._context = shapes["attention_bias"].shape[3]
@@ -38,12 +38,15 @@ class StaticModel(Model):
         self._tokens: list[int] = []
         self._now, self._next = self._buffers(), self._buffers()
 
-    def session(self) -> Any:
-        return self._decode
+    def sessions(self) -> list[Any]:
+        return [self._prefill, self._decode]
 
     def _buffers(self) -> dict[str, Any]:
         ort = runtime.load()
-        return {i.name: empty(ort, i.shape, i.type, self._memory) for i in caches(self._prefill)}
+        return {
+            i.name: empty(ort, i.shape, i.type, self._memory, self._number)
+            for i in caches(self._prefill)
+        }
 
     def begin(self, capacity: int) -> None:
         """Nothing is cleared: what the cache holds is written over before it can be seen."""

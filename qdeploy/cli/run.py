@@ -12,8 +12,13 @@ import click
 from qdeploy.cli import output
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from qdeploy.interface import Sampling
     from qdeploy.tokenizer import Tokenizer
+
+NAMED = 3
+"""Operators that a warning names of those that ran elsewhere."""
 
 
 @click.command("run")
@@ -23,6 +28,8 @@ if TYPE_CHECKING:
 @click.option("--device", type=int, default=0, metavar="I", help="Which of the target's devices.")
 @click.option("--backend", metavar="B", help="Which runtime; default: the first that serves it.")
 @click.option("--simulate", is_flag=True, help="Use the target's stand-in, and say so.")
+@click.option("--allow-fallback", is_flag=True,
+              help="Let heavy operators run elsewhere, with a warning.")  # fmt: skip
 @click.option("--context", type=int, metavar="N", help="Tokens the session must hold.")
 @click.option("--think/--no-think", default=None, help="Think first; default: the model's.")
 @click.option("--thinking-budget", type=click.IntRange(min=0), metavar="N",
@@ -42,6 +49,7 @@ def command(
     device: int,
     backend: str | None,
     simulate: bool,
+    allow_fallback: bool,
     context: int | None,
     think: bool | None,
     thinking_budget: int | None,
@@ -87,7 +95,9 @@ def command(
         sampling=_sampling(tokenizer, think, temperature, top_p, top_k),
         seed=secrets.randbelow(2**32) if seed is None else seed,
     )
-    with run.load(opened, choice, context=context) as session:
+    with run.load(opened, choice, context=context, allow_fallback=allow_fallback) as session:
+        if fallback := session.placement().fallback:
+            _warn(fallback)
         if chatting:
             chat.loop(session, tokenizer, settings, choice)
             return
@@ -97,6 +107,13 @@ def command(
             output.write_json(run.result(generation, choice, session))
         else:
             answer.statistics(generation, choice, session)
+
+
+def _warn(fallback: Sequence[str]) -> None:
+    """Tell what runs elsewhere; all of it is in the placement that --json prints."""
+    named = ", ".join(fallback[:NAMED]) + (", ..." if len(fallback) > NAMED else "")
+    warning = f"warning: heavy operators that run elsewhere: {len(fallback)} ({named})"
+    click.secho(warning, fg="yellow", err=True)
 
 
 def _read_prompt(prompt: str | None) -> str:

@@ -7,12 +7,12 @@ from pathlib import Path
 from qdeploy import checkpoint, plan, profile
 from qdeploy.exporters.native import NativeExporter
 from qdeploy.plan import Plan
-from qdeploy.targets import INTEL_CPU
+from qdeploy.targets import CPU, INTEL_CPU
 from tests.support.bundles import Quiet
 
 PROFILE = """\
 schema = 1
-target = "intel-cpu"
+target = "{target}"
 format = "{format}"
 why = "For tests."
 [weights]
@@ -38,10 +38,13 @@ def resolve(
     adapter: Path | None = None,
 ) -> Plan:
     """Plan the checkpoint in *folder*; precisions are TOML tables, *graph* lines of TOML."""
-    text = PROFILE.format(linear=linear, embedding=embedding, format=format, graph=graph)
+    target = INTEL_CPU if format == "openvino" else CPU
+    text = PROFILE.format(
+        target=target.name, linear=linear, embedding=embedding, format=format, graph=graph
+    )
     chosen = profile.parse(text, "made-up", where="a test")
     found = checkpoint.read(folder)
-    return plan.make(found, chosen, INTEL_CPU, context=context, adapter=adapter)
+    return plan.make(found, chosen, target, context=context, adapter=adapter)
 
 
 def export(resolved: Plan, folder: Path) -> Path:
