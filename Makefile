@@ -30,7 +30,7 @@ $(VENV)/.demo: pyproject.toml
 
 $(VENV)/.dev: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[optimum,dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[optimum,webgpu,onnx-openvino,dev]'
 	$(BIN)/python -m pip install --quiet ./tests/toy_backend
 	touch $@ $(VENV)/.demo
 

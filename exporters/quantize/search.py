@@ -1,26 +1,26 @@
 """Better scales than the plain ones for four bits, found without data.
 
-A plain scale spans the whole range of its group, so a single outlier makes the step coarse for all
-the others. The search tries steps that are smaller, where the outermost weights are cut off, and
-takes the one with the least error
+A plain scale spans the range of its group, and leaves integers. For these the best scale follows at
+once, as the weighted regression of the weights on them: it has the least error
 
     sum over the group of  v * (w - scale * p)^2,   v = |w| + 2 mean |w|,   p = code - zero point.
 
-The weighting counts large weights up to a few times as much as small ones. Where a step is too
-small it is they who are cut off, and cut-off weights all err towards zero: in a product such errors
-add up, where those of rounding do not. The form is that of llama.cpp's formats without data (|w| +
-root mean square, `quantize_row_q4_K_ref` in ggml-quants.c). The factor of 2 was measured, as the
-error of the linear layers' outputs on qwen3-nano's own activations: it is less than with plain
-scales by 8 to 9% in groups (32 or 128) and 12 to 14% in whole rows; with v = 1 it would be 6 to 7%
-and 9 to 10%, with v = w^2 1 to 5%.
+The weighting counts large weights up to a few times as much as small ones: it is they who are cut
+off where a scale is too small, and cut-off weights all err towards zero, so that in a product such
+errors add up. The form is that of llama.cpp's formats without data (|w| + root mean square,
+`quantize_row_q4_K_ref` in ggml-quants.c).
 
-For given integers p the best scale follows at once: the weighted regression of w on p. So every
-step that is tried only proposes integers; it is judged by the error that they leave at their best
-scale, which is least where (sum v w p)^2 / (sum v p^2) is greatest, v being the weighting.
+Much smaller scales, which cut off the outermost weights for the sake of the others, have less of
+this error still, and were tried: with them a group's error falls twice as far. But what they do to
+a model is another matter. On 345 texts of 17 000 tokens, Kullback-Leibler divergence from the float
+model in nats a token, with its standard error of the difference to NNCF's plain scales:
+
+    qwen3-nano, asymmetric, groups of 128      NNCF 0.0069   here -0.0005 +- 0.0001   cut -0.0006
+    qwen3-nano-moe, asymmetric, groups of 128  NNCF 0.0210   here -0.0007 +- 0.0005   cut +0.0021
+    qwen3-nano-moe, symmetric, whole rows      NNCF 0.0235   here -0.0008 +- 0.0006   cut +0.0015
 
 Everything is in units of the plain scale (u = w / scale), so nothing overflows or vanishes whatever
-the size of the weights. Zero points stay: with one that is an integer, zero stays on the grid, and
-another zero point only moves the end where weights are cut off.
+the size of the weights. Zero points stay: zero stays on the grid.
 """
 
 from __future__ import annotations
@@ -32,11 +32,6 @@ from qdeploy.exporters.quantize.rounding import Floats, Grid, Parameters
 
 MEANS = 2
 """Mean magnitudes in the weighting."""
-COARSE = (np.float32(0.85), np.float32(0.7))
-"""Steps tried first, as parts of the plain one. With `FINE` they come within one percent of the
-best of forty steps for Gaussian and heavy-tailed weights, in groups of 128 and rows of 4096."""
-FINE = (np.float32(0.93), np.float32(1.07))
-"""Steps tried next, as parts of the best one so far."""
 MARGIN = np.float32(2**-16)
 """What a scale must gain to be taken, as a part of the group's weighted square: the sums below are
 float32, and an error that only seems smaller is not to be had."""
@@ -53,21 +48,11 @@ def improve(
     *groups* are weights [groups, size], *parameters* those of `rounding.plain` for them; *buffers*,
     [BUFFERS, groups, size], are overwritten.
     """
-    search = _Search(groups, parameters, grid, buffers)
-    for step in COARSE:
-        search.propose(step)
-    coarse = search.step
-    for factor in FINE:
-        search.propose(coarse * factor)
-    return Parameters(search.scales(), parameters.zero_points)
+    return Parameters(_Fit(groups, parameters, grid, buffers).scales(), parameters.zero_points)
 
 
-class _Search:
-    """The search over one tile of groups. Vectors are [groups, 1].
-
-    Attributes:
-        step: of the best integers so far, as a part of the plain scale.
-    """
+class _Fit:
+    """The regression over one tile of groups. Vectors are [groups, 1]."""
 
     def __init__(
         self, groups: Floats, parameters: Parameters, grid: Grid, buffers: NDArray[np.float32]
@@ -83,33 +68,19 @@ class _Search:
         np.abs(self._u, out=self._weighting)
         total = np.add.reduce(self._weighting, axis=1, keepdims=True)
         self._weighting += total * np.float32(MEANS / groups.shape[1])
-        one = np.float32(1)
-        covariance, square = self._sums(one)
-        self._plain_error = _error(one, covariance, square)
-        self._margin = MARGIN * square
-        self.step = np.full_like(self._plain, one)
-        self._fit = _divide(covariance, square)
-        self._score = covariance * self._fit
-
-    def propose(self, step: Floats | np.float32) -> None:
-        """Try the integers of another step: one for all groups, or one each."""
-        covariance, square = self._sums(step)
-        fit = _divide(covariance, square)
-        score = covariance * fit
-        better = score > self._score
-        self.step = np.where(better, step, self.step)
-        self._fit = np.where(better, fit, self._fit)
-        self._score = np.where(better, score, self._score)
 
     def scales(self) -> Floats:
-        """The best scales found, as float16 has them."""
-        found = np.clip(self._plain * self._fit, -LARGEST_HALF, LARGEST_HALF)
-        halves = found.astype(np.float16).astype(np.float32)
+        """The best scales for the plain integers, as float16 has them, where they are better."""
+        one = np.float32(1)
+        covariance, square = self._sums(one)
+        plain_error, margin = _error(one, covariance, square), MARGIN * square
+        found = self._plain * _divide(covariance, square)
+        halves = np.clip(found, -LARGEST_HALF, LARGEST_HALF).astype(np.float16).astype(np.float32)
         step = halves / self._plain
-        # the fit belonged to integers of another step, and halves are not quite the fit
         step[step == 0] = 1
+        # judged with the integers that weights are then rounded to, which are nearer still
         error = _error(step, *self._sums(step))
-        return np.where(error + self._margin < self._plain_error, halves, self._plain)
+        return np.where(error + margin < plain_error, halves, self._plain)
 
     def _sums(self, step: Floats | np.float32) -> tuple[Floats, Floats]:
         """(sum v u p, sum v p^2) for the integers p that are nearest to u / step on the grid."""
