@@ -218,7 +218,7 @@ class Backend(ABC):
     simulates: ClassVar[frozenset[str]] = frozenset()
     """Names of the targets for which it has a stand-in, used on explicit request only."""
     slow: ClassVar[frozenset[str]] = frozenset()
-    """Names of those targets whose stand-in takes seconds a token: tests ask less of it."""
+    """Names of those targets whose stand-in is slow, to seconds a token: tests ask less of it."""
     requires: ClassVar[tuple[str, ...]] = ()
     """Distributions whose versions belong in reports, e.g. `openvino`."""
 

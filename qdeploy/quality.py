@@ -34,7 +34,8 @@ BOUNDS = {
     "nf4": Bound(0.2, 0.90),
 }
 FLOAT_MAX_ERROR = 0.05
-"""Largest difference of a float bundle's logits: weights in float16 are bfloat16's, exactly."""
+"""Largest difference of a float bundle's logits where float32 flows between operators: weights in
+float16 are bfloat16's, exactly."""
 
 
 class Prompt(NamedTuple):
@@ -58,14 +59,23 @@ class Distance:
     top1: float
     max_error: float
 
-    def broken(self, dtype: str) -> str | None:
-        """What is beyond the bound of linear weights stored as *dtype*, or None."""
-        bound = BOUNDS[dtype]
+    def broken(
+        self, dtype: str, activations: str = "fp32", bound: Bound | None = None
+    ) -> str | None:
+        """What is beyond the bound of linear weights stored as *dtype*, or None.
+
+        Args:
+            dtype: as profiles name it.
+            activations: what flows between operators.
+            bound: another than that of *dtype*.
+        """
+        bound = bound or BOUNDS[dtype]
         if not self.kl <= bound.kl:  # so that NaN is beyond it
             return f"mean KL {self.kl:.3g} nats, {dtype} may cost {bound.kl:g}"
         if self.top1 < bound.top1:
             return f"top-1 agreement {self.top1:.1%}, {dtype} must have {bound.top1:.1%}"
-        if dtype == "fp16" and self.max_error > FLOAT_MAX_ERROR:
+        exact = dtype == "fp16" and activations == "fp32"
+        if exact and self.max_error > FLOAT_MAX_ERROR:
             return f"a logit is {self.max_error:.3g} off, fp16 may be {FLOAT_MAX_ERROR:g}"
         return None
 

@@ -37,7 +37,7 @@ class OnnxRuntimeBackend(Backend):
     formats = (CONTRIB, STATIC)
     targets = tuple(p.target for p in PROVIDERS)
     simulates = standins.TARGETS
-    slow = standins.SLOW
+    slow = standins.TARGETS
     requires = (
         "onnxruntime", "onnxruntime-gpu", "onnxruntime-migraphx", "onnxruntime-cann",
         "onnxruntime-genai", "onnxruntime-ep-openvino", "onnxruntime-ep-webgpu",

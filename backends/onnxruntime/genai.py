@@ -38,9 +38,6 @@ class GenaiLoop:
         provider, name = settings.provider, settings.provider.genai
         if name != CPU:
             runtime.prepare(runtime.load(), provider)
-            if provider.plugin:  # it has a table of its own for these
-                library = runtime.plugin_library(provider)
-                self._genai.register_execution_provider_library(provider.name, library)
             config.clear_providers()
             config.append_provider(name)
             for option, value in settings.provider_options.items():

@@ -163,7 +163,7 @@ PROVIDERS: tuple[Provider, ...] = (
     ),
     Provider(
         target=WEBGPU, name="WebGpuExecutionProvider", package="onnxruntime-ep-webgpu",
-        formats=(CONTRIB,), attention="gqa", experts="unrolled", genai="WebGPU",
+        formats=(CONTRIB,), attention="gqa", experts="unrolled",
         options=WEBGPU_OPTIONS, plugin=Plugin("onnxruntime_ep_webgpu"),
         driver=Driver("install a current driver of the GPU (Linux, with Vulkan: apt install "
                       "libvulkan1 mesa-vulkan-drivers); or try it without: --simulate"),

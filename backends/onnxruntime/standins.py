@@ -23,7 +23,6 @@ SOFTWARE_ADAPTER = {
     "VK_ICD_FILENAMES": str(SWIFTSHADER),
 }
 ON_CPU = frozenset({ASCEND.name, ROCM.name})
-SLOW = frozenset({WEBGPU.name})
 TARGETS = frozenset({*ON_CPU, WEBGPU.name})
 
 

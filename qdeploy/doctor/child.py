@@ -18,6 +18,7 @@ from qdeploy.doctor.cases import Case
 from qdeploy.errors import CheckFailed, QdeployError, TargetUnavailable
 from qdeploy.export import export, prepare
 from qdeploy.interface import Progress, Request, Session
+from qdeploy.plan import Plan
 
 NEW_TOKENS = 8
 CLOSE = 0.5
@@ -89,7 +90,7 @@ def attempt(case: Case, report: Report) -> None:
     report(stage="loading")
     with run.load(opened, choice) as session:
         report(stage="scoring")
-        _check_logits(session, model, plan.linear.dtype)
+        _check_logits(session, plan, model)
         report(stage="generating")
         _check_generation(session, model)
         report(stage="closing")
@@ -102,9 +103,10 @@ def _open(place: Path) -> Bundle | None:
     return None
 
 
-def _check_logits(session: Session, model: str, dtype: str) -> None:
+def _check_logits(session: Session, plan: Plan, model: str) -> None:
     try:
-        broken = quality.measure(session, model).broken(dtype)
+        distance = quality.measure(session, model)
+        broken = distance.broken(plan.linear.dtype, plan.profile.graph.activations)
     except ValueError as error:
         broken = str(error)
     if broken:

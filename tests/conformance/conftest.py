@@ -62,16 +62,20 @@ class Loaded:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what would take minutes on a slow stand-in."""
+    """Leave out what takes minutes and tells nothing new: see `Flow`."""
     kept: list[pytest.Item] = []
     left_out: list[pytest.Item] = []
     for item in items:
         flow = item.callspec.params.get("flow") if hasattr(item, "callspec") else None
-        slow = isinstance(flow, Flow) and flow.is_slow
-        essential = item.get_closest_marker("essential") is not None
-        (left_out if slow and not essential else kept).append(item)
+        (left_out if isinstance(flow, Flow) and _is_spared(flow, item) else kept).append(item)
     config.hook.pytest_deselected(items=left_out)
     items[:] = kept
+
+
+def _is_spared(flow: Flow, item: pytest.Item) -> bool:
+    if flow.is_slow and item.get_closest_marker("essential") is None:
+        return True
+    return flow.is_alternative and item.get_closest_marker("slow") is not None
 
 
 @pytest.fixture(scope="session")

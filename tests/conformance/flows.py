@@ -42,8 +42,14 @@ class Flow:
 
     @property
     def is_slow(self) -> bool:
-        """Whether it takes seconds a token: then only the cases marked `essential` run."""
+        """Whether it takes up to seconds a token: then only cases marked `essential` run."""
         return self.simulate and self.target in registry.backend(self.backend).slow
+
+    @property
+    def is_alternative(self) -> bool:
+        """Whether it is of another format than the target's own: the same integers again."""
+        own = profile.default_for(self.target).format
+        return not self.is_float and self.load_profile().format != own
 
     @property
     def is_float(self) -> bool:

@@ -19,7 +19,6 @@ def ids(loaded: Loaded, count: int, **kw: object) -> list[int]:
     return [t.id for t in loaded.continue_(PROMPT, count, **kw)]  # type: ignore[arg-type]
 
 
-@pytest.mark.essential
 def test_greedy_is_deterministic(loaded: Loaded) -> None:
     assert ids(loaded, 24) == ids(loaded, 24)
 
@@ -40,7 +39,6 @@ def test_makes_as_many_tokens_as_asked(loaded: Loaded) -> None:
     assert len(ids(loaded, 1)) == 1
 
 
-@pytest.mark.essential
 def test_a_stop_token_ends_the_stream_and_is_its_last(loaded: Loaded) -> None:
     free = ids(loaded, 24)
     stop = free[7]

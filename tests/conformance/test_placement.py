@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from qdeploy.targets import Evidence
 from tests.conformance.conftest import Loaded
 from tests.conformance.flows import Flow
 
 
+@pytest.mark.essential
 def test_the_placement_is_what_was_asked_for(loaded: Loaded) -> None:
     placement = loaded.session.placement()
     expected = Evidence.SIMULATED if loaded.flow.simulate else Evidence.DEVICE
@@ -19,6 +22,7 @@ def test_the_placement_is_what_was_asked_for(loaded: Loaded) -> None:
         assert placement.devices == (loaded.device.id,)
 
 
+@pytest.mark.essential
 def test_a_stand_in_says_so_in_its_name(loaded: Loaded) -> None:
     says = "simulated" in loaded.device.name.lower()
     assert says == loaded.flow.simulate

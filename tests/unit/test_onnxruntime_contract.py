@@ -248,7 +248,7 @@ def test_a_provider_that_is_not_taken_is_no_silent_fallback(
 
 @pytest.mark.parametrize(
     ("target", "name", "provider"),
-    [(CUDA, "cuda-int8", "cuda"), (WEBGPU, "webgpu-int4", "WebGPU")],
+    [(CUDA, "cuda-int8", "cuda")],
 )
 def test_onnxruntime_genai_gets_the_provider_by_its_word(
     target: Target, name: str, provider: str, monkeypatch: pytest.MonkeyPatch
