@@ -22,7 +22,7 @@ FLOAT_ARITHMETIC = 90.0
 FEW = 24
 """Tokens of a golden prompt that a slow stand-in is asked for."""
 OWN_ARITHMETIC = Bound(kl=0.2, top1=0.85)
-"""Of stand-ins that compute by software which is not the device's. WebGPU on SwiftShader is 0.06 and
+"""Of stand-ins whose arithmetic is not the device's. WebGPU on SwiftShader is 0.06 and
 0.11 nats off on the two models, where the CPU provider is 0.007 and 0.03 with the same bundles."""
 EVERY = 4
 """Every fourth held-out question: the whole set takes minutes on two cores."""
