@@ -22,13 +22,20 @@ types: $(VENV)/.dev
 
 check: lint types test
 
+# Where git was told to make no symbolic links, it leaves their text instead.
+.PHONY: links
+links:
+	@for name in backends exporters profiles; do \
+	  [ -d qdeploy/$$name ] || ln -sfn ../$$name qdeploy/$$name; \
+	done
+
 # A stamp file each, so that the second run starts at once.
-$(VENV)/.demo: pyproject.toml
+$(VENV)/.demo: pyproject.toml | links
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[openvino]'
 	touch $@
 
-$(VENV)/.dev: pyproject.toml
+$(VENV)/.dev: pyproject.toml | links
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[optimum,webgpu,onnx-openvino,dev]'
 	$(BIN)/python -m pip install --quiet ./tests/toy_backend

@@ -120,7 +120,7 @@ class TestPrepare:
         [
             ("scriptd", {}, InputError, "did you mean 'scripted'?"),
             ("intel-cpu", {"profile_name": "intel-cpu-int5"}, ProfileError, "did you mean"),
-            ("cuda", {}, ProfileError, "no profile ships for target 'cuda'"),
+            ("dcu", {}, ProfileError, "no profile ships for target 'dcu'"),
             ("intel-gpu", {"profile_name": "intel-cpu-int4"}, PlanError, "--target intel-cpu"),
             ("intel-cpu", {"exporter_name": "script"}, InputError, "did you mean 'scripted'?"),
             ("intel-cpu", {}, PlanError, "no installed exporter writes the format 'openvino'"),

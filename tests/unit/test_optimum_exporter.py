@@ -15,7 +15,7 @@ from qdeploy.exporters.optimum import OptimumExporter, exporter
 from qdeploy.exporters.optimum.job import STEPS, Job, jobs
 from qdeploy.interface import Progress
 from qdeploy.plan import Plan
-from qdeploy.profile import KVCache, Precision, Profile, Weights
+from qdeploy.profile import Graph, KVCache, Precision, Profile, Weights
 from qdeploy.targets import INTEL_CPU
 from tests.support.checkpoints import MOE, SMALL, shape_of_0_6b, write_checkpoint
 
@@ -31,6 +31,7 @@ def plan_of(
     made = Profile(
         name="made-up", schema=1, target="intel-cpu", format=format, why="a test",
         weights=Weights(linear=linear), kv_cache=KVCache(dtype="u8"),
+        graph=Graph(attention="plain", experts="unrolled"),
     )  # fmt: skip
     return plan.make(checkpoint.read(write_checkpoint(folder, config)), made, INTEL_CPU)
 
