@@ -9,9 +9,16 @@ from contextlib import contextmanager
 from qdeploy.errors import GenerationFailed, QdeployError
 
 LONGEST = 400
-NOISE = re.compile(r"\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : |/onnxruntime_src/\S+ |\x1b\[[\d;]*m")
+NOISE = re.compile(
+    r"\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : |/onnxruntime_src/\S+ |\x1b\[[\d;]*m"
+    r"|\b\w+\.cc:\d+ \w+ "
+)
 """Codes, and the names of the runtime's own source files."""
-OUT_OF_MEMORY = ("Failed to allocate memory", "out of memory", "bad allocation", "std::bad_alloc")
+OUT_OF_MEMORY = (
+    "Failed to allocate memory", "out of memory", "bad allocation", "std::bad_alloc", "MemoryError",
+    "CUBLAS_STATUS_ALLOC_FAILED", "Available memory of",
+)  # fmt: skip
+"""What allocators and libraries say; the last is that of a provider's own limit (`*_mem_limit`)."""
 
 
 @contextmanager

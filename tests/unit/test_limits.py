@@ -10,7 +10,7 @@ import pytest
 from qdeploy import checkpoint, plan, profile
 from qdeploy.errors import PlanError
 from qdeploy.profile import KVCache, Precision, Profile, Runtime, Weights
-from qdeploy.targets import INTEL_CPU, INTEL_NPU, Target
+from qdeploy.targets import ASCEND, CPU, CUDA, INTEL_CPU, INTEL_GPU, INTEL_NPU, ROCM, Target
 from tests.support.checkpoints import SMALL, write_checkpoint
 
 INT4 = Precision(dtype="int4", symmetric=True, group_size=128)
@@ -94,3 +94,61 @@ def test_no_shipped_profile_asks_for_what_its_target_refuses(
             update={"weights": Weights(linear=rule.linear), "rules": ()},
         )
         assert plan.make(small, large, kind).linear == rule.linear
+
+
+def onnx_profile(target: Target, linear: Precision, format: str, **graph: Any) -> Profile:
+    made = profile_of(linear, target).model_dump() | {"schema": 1, "format": format, "graph": graph}
+    return Profile.model_validate({k: v for k, v in made.items() if k != "schema_version"})
+
+
+INT8 = Precision(dtype="int8", symmetric=True)
+FP16 = Precision(dtype="fp16")
+ASYMMETRIC = Precision(dtype="int4", group_size=128)
+
+
+@pytest.mark.parametrize(
+    ("target", "linear", "format", "reason", "fix"),
+    [
+        (ASCEND, FP16, "onnx", "none of ONNX Runtime's", "onnx-static"),
+        (ASCEND, INT4, "onnx-static", "no operator for four-bit weights", "ascend-int8"),
+        (ROCM, INT4, "onnx", "for every shape", "onnx-static"),
+        (ROCM, ASYMMETRIC, "onnx-static", "zero points", "symmetric = true"),
+        (INTEL_CPU, INT4, "onnx", "leaves GroupQueryAttention", 'attention = "plain"'),
+        (INTEL_GPU, INT4, "onnx", "leaves GroupQueryAttention", 'attention = "plain"'),
+    ],
+)
+def test_providers_of_onnx_runtime_refuse(
+    small: checkpoint.Checkpoint,
+    target: Target,
+    linear: Precision,
+    format: str,
+    reason: str,
+    fix: str,
+) -> None:
+    with pytest.raises(PlanError) as caught:
+        plan.make(small, onnx_profile(target, linear, format), target)
+    assert f"cannot run on {target.name}" in caught.value.what
+    assert reason in caught.value.what
+    assert fix in (caught.value.fix or "")
+
+
+@pytest.mark.parametrize(
+    ("target", "linear", "format", "graph"),
+    [
+        (ASCEND, INT8, "onnx-static", {}),
+        (ROCM, INT4, "onnx-static", {}),
+        (ROCM, INT8, "onnx-static", {}),
+        (INTEL_CPU, INT4, "onnx", {"attention": "plain"}),
+        (CPU, ASYMMETRIC, "onnx", {}),
+        (CUDA, ASYMMETRIC, "onnx", {}),
+    ],
+)
+def test_what_they_take_is_planned(
+    small: checkpoint.Checkpoint,
+    target: Target,
+    linear: Precision,
+    format: str,
+    graph: dict[str, str],
+) -> None:
+    made = onnx_profile(target, linear, format, **graph)
+    assert plan.make(small, made, target).linear == linear
