@@ -24,8 +24,13 @@ NotFound: Unsupported property BOGUS by CPU plugin.
 
 @pytest.fixture
 def imported(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names given to the import system; each import tries the telemetry package."""
+    """Names given to the import system; each import tries the telemetry package.
+
+    Tests that ran before may have imported the package itself (NNCF does), so it is taken away.
+    """
     names = []
+    for name in [n for n in sys.modules if n.partition(".")[0] == runtime.TELEMETRY]:
+        monkeypatch.delitem(sys.modules, name)
 
     def import_module(name: str) -> ModuleType:
         names.append(name)
