@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,10 @@ from tests.support.plugins import SCRIPTED, write_distribution
 from tests.support.real import qdeploy as real_qdeploy
 
 ANSWER = "<think>\nTwo and two.\n</think>\n\n4 汉🚀"
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # a job in the background of a script ignores Ctrl-C, and so would every command tested here
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
