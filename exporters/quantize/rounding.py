@@ -48,8 +48,26 @@ class Parameters(NamedTuple):
     zero_points: Floats | None
 
 
-def plain(groups: Floats, grid: Grid) -> Parameters:
-    """Parameters that span the range of each group of weights [groups, size].
+class Ends(NamedTuple):
+    """The range of each group of weights: vectors [groups, 1]."""
+
+    lowest: Floats
+    highest: Floats
+
+    @classmethod
+    def of(cls, groups: Floats) -> Ends:
+        """The range of weights [groups, size]; NaN for a group that has one.
+
+        By `argmin` and `argmax`, which on rows as short as a group take a quarter of the time of
+        the reductions.
+        """
+        rows = np.arange(len(groups))
+        lowest, highest = groups.argmin(axis=1), groups.argmax(axis=1)
+        return cls(groups[rows, lowest, None], groups[rows, highest, None])
+
+
+def plain(ends: Ends, grid: Grid) -> Parameters:
+    """Parameters that span the range of each group of weights.
 
     Asymmetric: zero and both ends of the range lie within the grid. Symmetric: the weight of
     largest magnitude becomes the lowest code, which has no positive twin, so its scale is negative
@@ -58,8 +76,7 @@ def plain(groups: Floats, grid: Grid) -> Parameters:
     Raises:
         ExportFailed: a weight is not finite, or too large for a float16 scale.
     """
-    lowest = np.minimum.reduce(groups, axis=1, keepdims=True)
-    highest = np.maximum.reduce(groups, axis=1, keepdims=True)
+    lowest, highest = ends
     if not (np.isfinite(lowest).all() and np.isfinite(highest).all()):
         raise ExportFailed("a weight is infinite or not a number")
     with np.errstate(over="ignore"):

@@ -33,7 +33,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from qdeploy.exporters.quantize.rounding import Floats, Grid, Parameters
+from qdeploy.exporters.quantize.rounding import Ends, Floats, Grid, Parameters
 
 MEANS = 2
 """Mean magnitudes in the weighting."""
@@ -41,66 +41,81 @@ MARGIN = np.float32(2**-16)
 """What a scale must gain to be taken, as a part of the group's weighted square: the sums below are
 float32, and an error that only seems smaller is not to be had."""
 LARGEST_HALF = np.float32(65504)
-BUFFERS = 6
+BUFFERS = 4
 """Buffers that `improve` works in."""
 
 
 def improve(
-    groups: Floats, parameters: Parameters, grid: Grid, *, buffers: NDArray[np.float32]
+    groups: Floats,
+    ends: Ends,
+    parameters: Parameters,
+    grid: Grid,
+    *,
+    buffers: NDArray[np.float32],
 ) -> Parameters:
     """Parameters with scales of less weighted error, group by group; the old where none is found.
 
-    *groups* are weights [groups, size], *parameters* those of `rounding.plain` for them; *buffers*,
-    [BUFFERS, groups, size], are overwritten.
+    *groups* are weights [groups, size], *ends* theirs, *parameters* those of `rounding.plain` for
+    them; *buffers*, [BUFFERS, groups, size], are overwritten.
     """
-    return Parameters(_Fit(groups, parameters, grid, buffers).scales(), parameters.zero_points)
+    fit = _Fit(groups, ends, parameters, grid, buffers)
+    return Parameters(fit.scales(), parameters.zero_points)
 
 
 class _Fit:
     """The regression over one tile of groups. Vectors are [groups, 1]."""
 
     def __init__(
-        self, groups: Floats, parameters: Parameters, grid: Grid, buffers: NDArray[np.float32]
+        self,
+        groups: Floats,
+        ends: Ends,
+        parameters: Parameters,
+        grid: Grid,
+        buffers: NDArray[np.float32],
     ) -> None:
         self._plain = parameters.scales
-        self._grid = grid
-        self._u, self._weighting, self._p, self._product, *bounds = buffers
-        self._bounds = bounds if parameters.zero_points is not None else None
-        if parameters.zero_points is not None:
-            for buffer, end in zip(bounds, (grid.low, grid.high), strict=True):
-                np.copyto(buffer, end - parameters.zero_points)
+        self._u, self._weighting, self._p, self._product = buffers
         np.divide(groups, parameters.scales, out=self._u)
         np.abs(self._u, out=self._weighting)
-        total = np.add.reduce(self._weighting, axis=1, keepdims=True)
+        total = np.einsum("ij->i", self._weighting)[:, None]
         self._weighting += total * np.float32(MEANS / groups.shape[1])
+        np.rint(self._u, out=self._p)
+        self._clip(ends, parameters, grid)
+
+    def _clip(self, ends: Ends, parameters: Parameters, grid: Grid) -> None:
+        """Keep the integers within the grid."""
+        if parameters.zero_points is None:
+            np.clip(self._p, grid.low, grid.high, out=self._p)
+            return
+        # plain scales span each group's range, so only rounding takes a few groups over an end
+        low, high = grid.low - parameters.zero_points, grid.high - parameters.zero_points
+        over = np.rint(ends.lowest / parameters.scales) < low
+        over |= np.rint(ends.highest / parameters.scales) > high
+        rows = np.flatnonzero(over)
+        self._p[rows] = np.clip(self._p[rows], low[rows], high[rows])
 
     def scales(self) -> Floats:
-        """The best scales for the plain integers, as float16 has them, where they are better."""
-        one = np.float32(1)
-        covariance, square = self._sums(one)
-        plain_error, margin = _error(one, covariance, square), MARGIN * square
+        """The best scales for the plain integers, as float16 has them, where they are better.
+
+        Weights are rounded anew by the scale that is chosen, to integers that are nearer still, so
+        the error is at most what is compared here.
+        """
+        covariance, square = self._sums()
         found = self._plain * _divide(covariance, square)
         halves = np.clip(found, -LARGEST_HALF, LARGEST_HALF).astype(np.float16).astype(np.float32)
-        step = halves / self._plain
-        step[step == 0] = 1
-        # judged with the integers that weights are then rounded to, which are nearer still
-        error = _error(step, *self._sums(step))
+        # never zero: its error would be 0, and that of the plain integers is less
+        error = _error(halves / self._plain, covariance, square)
+        plain_error, margin = _error(np.float32(1), covariance, square), MARGIN * square
         return np.where(error + margin < plain_error, halves, self._plain)
 
-    def _sums(self, step: Floats | np.float32) -> tuple[Floats, Floats]:
-        """(sum v u p, sum v p^2) for the integers p that are nearest to u / step on the grid."""
-        p, product = self._p, self._product
-        np.multiply(self._u, np.float32(1) / step, out=p)
-        if self._bounds is None:
-            np.clip(p, self._grid.low, self._grid.high, out=p)
-        else:  # bounds of full size: np.clip with arrays and broadcasting both take twice as long
-            lowest, highest = self._bounds
-            np.maximum(p, lowest, out=p)
-            np.minimum(p, highest, out=p)
-        np.rint(p, out=p)
-        np.multiply(p, self._weighting, out=product)
-        covariance = np.einsum("ij,ij->i", product, self._u)
-        square = np.einsum("ij,ij->i", product, p)
+    def _sums(self) -> tuple[Floats, Floats]:
+        """(sum v u p, sum v p^2) for the plain integers p.
+
+        By `einsum`, which adds in one order on every machine; products that go to a BLAS do not.
+        """
+        np.multiply(self._p, self._weighting, out=self._product)
+        covariance = np.einsum("ij,ij->i", self._product, self._u)
+        square = np.einsum("ij,ij->i", self._product, self._p)
         return covariance[:, None], square[:, None]
 
 
