@@ -10,12 +10,13 @@ what disturbs a pass only ever slows it down.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+
+from qdeploy import host
 
 READ_BYTES = 2**30
 """Several times the processor's caches. Servers have 480 MiB and more, so that less could measure
@@ -26,21 +27,13 @@ best."""
 PASSES = 5
 
 
-def usable_cores() -> int:
-    """Processor cores that this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on macOS and Windows
-        return os.cpu_count() or 1
-
-
 def read_bytes_per_s(nbytes: int = READ_BYTES, passes: int = PASSES) -> float:
     """Bytes a second that all usable cores together read from memory, the best of *passes*.
 
     Every core reduces its own part of one array of *nbytes* bytes, eight at a time, which takes
     fewer instructions than memory takes time. NumPy lets go of the interpreter's lock meanwhile.
     """
-    cores = usable_cores()
+    cores = host.cores()
     words = max(nbytes // 8, cores)
     # written once: pages that were never written are all one page of zeros, and stay in the cache
     parts = np.array_split(np.ones(words, np.uint64), cores)

@@ -15,8 +15,8 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from qdeploy.checkpoint import file_sha256
 from qdeploy.errors import BundleError, CheckFailed, CheckpointError
+from qdeploy.hashing import file_sha256
 from qdeploy.profile import Profile
 from qdeploy.tensors import read_json
 
@@ -42,7 +42,7 @@ class ModelIdentity(_Frozen):
 
     Attributes:
         experts: number of experts of a mixture, 0 for a dense model.
-        digest: sha256 over the checkpoint's sidecars and weights.
+        digest: of the checkpoint's sidecars and weights, see `hashing.Identity`.
         context_length: most tokens, prompt and answer together, that the bundle was made for.
     """
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -137,22 +136,9 @@ class Checkpoint:
     def weight_files(self) -> list[str]:
         return sorted({t.file for t in self.tensors})
 
-    @cached_property
-    def digest(self) -> str:
-        """sha256 (hex) over the names and bytes of sidecars and weights. Reads every byte."""
-        total = hashlib.sha256()
-        for name in sorted([*self.sidecars(), *self.weight_files()]):
-            total.update(f"{name}\0{file_sha256(self.folder / name)}\n".encode())
-        return total.hexdigest()
-
-
-def file_sha256(path: Path) -> str:
-    """sha256 (hex) of a file, read in pieces of 4 MiB."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(4 * 2**20):
-            digest.update(piece)
-    return digest.hexdigest()
+    def files(self) -> dict[str, Path]:
+        """Every file that makes up the model, sidecars and weights, by its name."""
+        return {name: self.folder / name for name in (*self.sidecars(), *self.weight_files())}
 
 
 def read(folder: Path, *, name: str | None = None) -> Checkpoint:

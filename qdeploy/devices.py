@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from qdeploy import bandwidth, machine
+from qdeploy import bandwidth, host
 from qdeploy.errors import InputError, did_you_mean
 from qdeploy.targets import CPU, INTEL_CPU
 
@@ -123,7 +123,7 @@ def named(names: Sequence[str]) -> list[str]:
 
 def _memory_bytes() -> int | None:
     """Physical memory, or the limit of the control group where that is lower."""
-    memory = machine.memory_bytes()
+    memory = host.memory_bytes()
     try:
         limit = int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii"))
     except (OSError, ValueError):  # none, or "max"

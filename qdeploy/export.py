@@ -64,7 +64,7 @@ def export(
     """
     atomic.check_output(destination, force=force, marker=bundle.MANIFEST)
     key = work_key(resolved, exporter) if exporter.resumes else None
-    with atomic.appearing(destination, key=key) as folder:
+    with atomic.appearing(destination, key=key) as folder, resolved.identity:
         progress.begin(resolved.bundle_bytes)
         exporter.export(resolved, folder, progress)
         progress.stage("checksums")
@@ -82,7 +82,7 @@ def work_key(resolved: Plan, exporter: Exporter) -> str:
     all of them before the first is exported would take minutes where the model is large.
     """
     files = []
-    for file in resolved.files():
+    for _, file in sorted(resolved.files().items()):
         status = file.stat()
         place = str(file.resolve())
         files.append([place, status.st_size, status.st_mtime_ns, status.st_ctime_ns])

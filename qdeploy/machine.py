@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from pathlib import Path
 from typing import Literal
 
-from qdeploy.bandwidth import READ_BYTES, read_bytes_per_s, usable_cores
+from qdeploy import host
+from qdeploy.bandwidth import READ_BYTES, read_bytes_per_s
 from qdeploy.results import Machine
 
-CPUINFO = Path("/proc/cpuinfo")
 SUPPLIES = Path("/sys/class/power_supply")
 PART = 8
 """Of the memory, at most this part is used to measure its speed."""
@@ -21,9 +20,9 @@ def describe(name: str | None = None) -> Machine:
     return Machine(
         name=name or platform.node() or "unnamed",
         system=" ".join((platform.system(), platform.release(), platform.machine())),
-        cpu=cpu_name(),
-        cores=usable_cores(),
-        memory_bytes=memory_bytes(),
+        cpu=host.cpu_name(),
+        cores=host.cores(),
+        memory_bytes=host.memory_bytes(),
         power=power(),
     )
 
@@ -34,29 +33,8 @@ def read_bandwidth() -> float:
     The method is that of `bandwidth.read_bytes_per_s`: every usable core reduces its own part of an
     array far larger than the caches, and the best of several passes counts.
     """
-    memory = memory_bytes()
+    memory = host.memory_bytes()
     return read_bytes_per_s(min(READ_BYTES, memory // PART) if memory else READ_BYTES)
-
-
-def cpu_name(cpuinfo: Path = CPUINFO) -> str:
-    """The processor's product name; on systems that do not tell, its architecture."""
-    try:
-        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    for line in lines:
-        key, _, value = line.partition(":")
-        if key.strip() in ("model name", "Hardware") and value.strip():
-            return value.strip()
-    return platform.processor() or platform.machine()
-
-
-def memory_bytes() -> int | None:
-    """Physical memory, or None where the system does not tell."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):  # no sysconf on Windows
-        return None
 
 
 def power(supplies: Path = SUPPLIES) -> Literal["mains", "battery"] | None:

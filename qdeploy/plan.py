@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections import Counter
 from dataclasses import asdict, dataclass, field
@@ -12,8 +11,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from qdeploy import limits, sizes, yarn
-from qdeploy.checkpoint import QWEN3, Checkpoint, file_sha256
+from qdeploy.checkpoint import QWEN3, Checkpoint
 from qdeploy.errors import CheckpointError, PlanError
+from qdeploy.hashing import Identity
 from qdeploy.profile import PER_CHANNEL, Precision, Profile
 from qdeploy.targets import Target
 from qdeploy.tensors import TensorInfo
@@ -65,23 +65,20 @@ class Plan:
     def format(self) -> str:
         return self.profile.format
 
-    def files(self) -> list[Path]:
-        """Every file that the export reads: sidecars and weights, then the adapter's."""
-        checkpoint = self.checkpoint
-        names = sorted([*checkpoint.sidecars(), *checkpoint.weight_files()])
-        adapter = [self.adapter / name for name in ADAPTER_FILES] if self.adapter else []
-        return [*(checkpoint.folder / name for name in names), *adapter]
+    def files(self) -> dict[str, Path]:
+        """Every file that the export reads: the checkpoint's, and the adapter's as `adapter/*`."""
+        adapter = {f"adapter/{n}": self.adapter / n for n in ADAPTER_FILES} if self.adapter else {}
+        return {**self.checkpoint.files(), **adapter}
 
     @cached_property
-    def digest(self) -> str:
-        """sha256 (hex) of what is exported: the checkpoint's, or over that and the adapter's files.
+    def identity(self) -> Identity:
+        """What is exported, byte for byte; equal identities are one model."""
+        return Identity(self.files())
 
-        Reads every byte.
-        """
-        if self.adapter is None:
-            return self.checkpoint.digest
-        parts = [self.checkpoint.digest, *(file_sha256(self.adapter / n) for n in ADAPTER_FILES)]
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    @property
+    def digest(self) -> str:
+        """The identity in hex. The first time this reads every byte."""
+        return self.identity.hexdigest()
 
     @cached_property
     def rope_scaling(self) -> dict[str, Any] | None:

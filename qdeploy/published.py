@@ -44,23 +44,22 @@ class Published(Checkpoint):
 
     Attributes:
         raw: its `config.json`, as far as it is known.
-        files: bytes of its sidecars by name.
+        sidecar_bytes: bytes of its sidecars by name.
     """
 
     raw: Mapping[str, Any] = field(repr=False, default_factory=dict)
-    files: Mapping[str, int] = field(repr=False, default_factory=dict)
+    sidecar_bytes: Mapping[str, int] = field(repr=False, default_factory=dict)
 
     def read_config(self) -> dict[str, Any]:
         return dict(self.raw)
 
     def sidecars(self) -> list[str]:
-        return list(self.files)
+        return list(self.sidecar_bytes)
 
     def size_of(self, sidecar: str) -> int:
-        return self.files[sidecar]
+        return self.sidecar_bytes[sidecar]
 
-    @property
-    def digest(self) -> str:
+    def files(self) -> dict[str, Path]:
         raise CheckpointError(
             "only its shapes are known here, and not its weights",
             where=self.name,

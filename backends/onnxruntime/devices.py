@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import sys
 from collections.abc import Sequence
 from glob import glob
 from typing import Any
 
-from qdeploy import probing
+from qdeploy import host, probing
 from qdeploy.backends.onnxruntime import runtime, standins
 from qdeploy.backends.onnxruntime.drivers import Hardware
 from qdeploy.backends.onnxruntime.providers import BY_TARGET, Driver, Provider
@@ -38,7 +36,8 @@ def find(target: Target) -> list[Device]:
     if provider.plugin:
         found = plugin_devices(provider)
     elif provider.driver is None:
-        found = [{"id": provider.name, "name": cpu_name(), "memory_bytes": host_memory()}]
+        memory = host.memory_bytes()
+        found = [{"id": provider.name, "name": host.cpu_name(), "memory_bytes": memory}]
     else:
         found = builtin_devices(provider, hardware)
     return [Device(target=target.name, **described) for described in found]
@@ -122,8 +121,8 @@ def describe(provider: Provider) -> list[dict[str, Any]]:
     return [
         {
             "id": f"{provider.name}:{i}" if many else provider.name,
-            "name": f"{cpu_name() if provider.driver is None else _name(d)} ({d.ep_vendor})",
-            "memory_bytes": host_memory() if provider.driver is None else None,
+            "name": f"{host.cpu_name() if provider.driver is None else _name(d)} ({d.ep_vendor})",
+            "memory_bytes": host.memory_bytes() if provider.driver is None else None,
         }
         for i, d in enumerate(found)
     ]
@@ -134,21 +133,3 @@ def _name(device: Any) -> str:
     known = {**device.device.metadata, **device.ep_metadata}
     names = ("FULL_DEVICE_NAME", "Description", "description")
     return str(next((known[n] for n in names if known.get(n)), device.device.vendor))
-
-
-def cpu_name() -> str:
-    """The processor's product name, or its architecture where the system does not tell."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            lines = (line.partition(":") for line in file)
-            return next(value.strip() for key, _, value in lines if key.strip() == "model name")
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
-def host_memory() -> int | None:
-    """Bytes of physical memory, where the system tells through POSIX."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):
-        return None

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import platform
 
+from qdeploy import host
 from qdeploy.backends.openvino import absence, child, runtime
 from qdeploy.errors import InputError, TargetUnavailable
 from qdeploy.interface import Device
@@ -51,7 +51,7 @@ def stand_in(target: Target) -> Device:
         id="NPU",
         name=f"simulated NPU (NPUW on {_cpu_name()})",
         target=target.name,
-        memory_bytes=host_memory(),
+        memory_bytes=host.memory_bytes(),
         evidence=Evidence.SIMULATED,
     )
 
@@ -70,14 +70,6 @@ def plugin_of(target: Target) -> str:
     return PLUGINS[target.name]
 
 
-def host_memory() -> int | None:
-    """Bytes of physical memory, where the system tells through POSIX."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):
-        return None
-
-
 def _cpu(target: Target) -> Device:
     machine = platform.machine()
     if machine.lower() not in X86:
@@ -86,7 +78,7 @@ def _cpu(target: Target) -> Device:
         raise TargetUnavailable(
             f"{target.name} is an x86 CPU, and this one is {machine}", "use --target cpu"
         )
-    return Device("CPU", _cpu_name(), target.name, host_memory())
+    return Device("CPU", _cpu_name(), target.name, host.memory_bytes())
 
 
 def _cpu_name() -> str:

@@ -18,6 +18,7 @@ from qdeploy.errors import CheckpointError
 from qdeploy.exporters.native.blob import Blob, Stored
 from qdeploy.exporters.native.encoding import Encoding
 from qdeploy.exporters.native.journal import Journal
+from qdeploy.host import cores
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,8 +63,6 @@ Piece = tuple[int, "NDArray[np.generic]"]
 
 def threads() -> int:
     """Threads that quantize."""
-    from qdeploy.exporters.quantize import cores
-
     return min(cores(), MOST_THREADS)
 
 

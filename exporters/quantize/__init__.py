@@ -10,6 +10,6 @@ threads    blocks on several threads, results in order, memory bounded
 from qdeploy.exporters.quantize.matrix import quantize
 from qdeploy.exporters.quantize.packing import pack4, unpack4
 from qdeploy.exporters.quantize.quantized import Quantized
-from qdeploy.exporters.quantize.threads import cores, in_order
+from qdeploy.exporters.quantize.threads import in_order
 
-__all__ = ["Quantized", "cores", "in_order", "pack4", "quantize", "unpack4"]
+__all__ = ["Quantized", "in_order", "pack4", "quantize", "unpack4"]

@@ -11,6 +11,7 @@ import pytest
 from qdeploy import checkpoint, models
 from qdeploy.checkpoint import REQUIRED_SIDECARS, Checkpoint
 from qdeploy.errors import CheckpointError
+from qdeploy.hashing import Identity
 from tests.support.checkpoints import MOE, SMALL, shape_of_0_6b, write_checkpoint, write_shards
 
 WITHOUT = object()
@@ -164,29 +165,29 @@ def _change_a_byte(file: Path) -> None:
     file.write_bytes(json_too if file.suffix == ".json" else content[:-1] + b"\x01")
 
 
-class TestDigest:
-    def test_is_the_same_for_the_same_bytes_in_another_folder(self, tmp_path: Path) -> None:
-        one = checkpoint.read(write_checkpoint(tmp_path / "one"), name="a")
-        two = checkpoint.read(write_checkpoint(tmp_path / "two"), name="b")
-        assert one.digest == two.digest
+def digest(folder: Path) -> str:
+    return Identity(checkpoint.read(folder).files()).hexdigest()
+
+
+class TestFiles:
+    def test_are_the_same_in_another_folder(self, tmp_path: Path) -> None:
+        one, two = (write_checkpoint(tmp_path / name) for name in ("one", "two"))
+        assert digest(one) == digest(two)
 
     @pytest.mark.parametrize("name", ["tokenizer.json", "config.json", "model.safetensors"])
-    def test_changes_with_any_byte(self, name: str, tmp_path: Path) -> None:
+    def test_make_up_the_model(self, name: str, tmp_path: Path) -> None:
         folder = write_checkpoint(tmp_path)
-        before = checkpoint.read(folder).digest
+        before = digest(folder)
         _change_a_byte(folder / name)
-        assert checkpoint.read(folder).digest != before
+        assert digest(folder) != before
 
-    def test_covers_every_shard(self, tmp_path: Path) -> None:
+    def test_cover_every_shard(self, tmp_path: Path) -> None:
         write_shards(tmp_path, 2)
-        found = checkpoint.read(tmp_path)
-        before = found.digest
-        assert found.weight_files() == [
-            "model-00001-of-00002.safetensors",
-            "model-00002-of-00002.safetensors",
-        ]
-        _change_a_byte(tmp_path / found.weight_files()[1])
-        assert checkpoint.read(tmp_path).digest != before
+        before = digest(tmp_path)
+        names = checkpoint.read(tmp_path).weight_files()
+        assert names == ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
+        _change_a_byte(tmp_path / names[1])
+        assert digest(tmp_path) != before
 
 
 @pytest.mark.parametrize("name", models.EMBEDDED)

@@ -22,6 +22,7 @@ from qdeploy.errors import (
     QdeployError,
 )
 from qdeploy.export import export, prepare
+from qdeploy.hashing import Identity
 from tests.support.bundles import Quiet, profile_text, scripted_bundle, scripted_plan
 from tests.support.checkpoints import SMALL, write_checkpoint
 from tests.support.plugins import SCRIPTED, only
@@ -46,7 +47,7 @@ class TestExport:
     def test_the_manifest_says_what_was_made_of_what(self, tmp_path: Path) -> None:
         manifest = scripted_bundle(tmp_path / "out", tmp_path / "model").manifest
         found = checkpoint.read(tmp_path / "model")
-        assert manifest.model.digest == found.digest
+        assert manifest.model.digest == Identity(found.files()).hexdigest()
         assert manifest.model.parameters == found.parameters
         assert manifest.model.context_length == SMALL["max_position_embeddings"]
         assert (manifest.target, manifest.exporter) == (HERE.name, "scripted")

@@ -26,6 +26,8 @@ CONTRACTS = frozenset(
         "checkpoint",
         "decoder",
         "errors",
+        "hashing",
+        "host",
         "interface",
         "limits",
         "plan",

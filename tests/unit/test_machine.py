@@ -47,13 +47,6 @@ def test_where_the_power_comes_from(
     assert machine.power(tmp_path) == expected
 
 
-def test_the_processors_name(tmp_path: Path) -> None:
-    file = tmp_path / "cpuinfo"
-    file.write_text("processor\t: 0\nmodel name\t: A Processor @ 2 GHz\n")
-    assert machine.cpu_name(file) == "A Processor @ 2 GHz"
-    assert machine.cpu_name(tmp_path / "nowhere")
-
-
 def test_this_machine() -> None:
     found = machine.describe("mine")
     assert found.name == "mine"

@@ -9,7 +9,7 @@ import pytest
 from safetensors import safe_open
 
 from qdeploy import checkpoint, models
-from qdeploy.checkpoint import file_sha256
+from qdeploy.hashing import file_sha256
 from qdeploy.tokenizer import Tokenizer
 from tools.nano import heldout
 from tools.nano.tasks import stream

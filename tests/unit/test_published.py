@@ -131,7 +131,7 @@ def test_a_plan_needs_no_folder(size: str) -> None:
 
 def test_what_only_the_files_could_tell_is_refused() -> None:
     with pytest.raises(CheckpointError, match="only its shapes are known here"):
-        _ = found("0.6B").digest
+        _ = found("0.6B").files()
 
 
 class TestResolve:

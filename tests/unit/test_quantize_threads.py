@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from qdeploy.exporters.quantize import cores, in_order
+from qdeploy.exporters.quantize import in_order
 
 
 def test_results_come_in_the_order_of_the_items() -> None:
@@ -66,7 +66,3 @@ def test_no_thread_outlives_the_iteration() -> None:
     next(results)
     results.close()  # type: ignore[attr-defined]
     assert threading.active_count() == before
-
-
-def test_there_is_at_least_one_core() -> None:
-    assert cores() >= 1

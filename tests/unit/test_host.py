@@ -1,0 +1,20 @@
+"""The processor and memory, read from a made-up file and from this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from qdeploy import host
+
+
+def test_the_processors_name(tmp_path: Path) -> None:
+    file = tmp_path / "cpuinfo"
+    file.write_text("processor\t: 0\nmodel name\t: A Processor @ 2 GHz\n")
+    assert host.cpu_name(file) == "A Processor @ 2 GHz"
+    assert host.cpu_name(tmp_path / "nowhere")
+
+
+def test_this_machine() -> None:
+    assert host.cores() >= 1
+    memory = host.memory_bytes()
+    assert memory is None or memory > 2**26
