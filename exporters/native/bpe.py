@@ -74,9 +74,10 @@ def read(file: Path) -> ByteLevelBPE:
     added = sorted(map(_added_token, content.get("added_tokens", [])), key=lambda t: t.id)
     normalizer = (content.get("normalizer") or {}).get("type")
     *splits, _ = _steps(content.get("pre_tokenizer"))
+    spelt = {text: _bytes(text) for text in model["vocab"]}
     return ByteLevelBPE(
-        _tokens(model["vocab"], added),
-        [_merge(pair) for pair in model["merges"]],
+        _tokens(model["vocab"], spelt, added),
+        [_merge(pair, spelt) for pair in model["merges"]],
         added,
         normalizer,
         [_split(step) for step in splits],
@@ -137,19 +138,22 @@ def _added_token(entry: Mapping[str, Any]) -> AddedToken:
     )
 
 
-def _tokens(vocab: Mapping[str, int], added: Sequence[AddedToken]) -> list[bytes]:
+def _tokens(
+    vocab: Mapping[str, int], spelt: Mapping[str, bytes], added: Sequence[AddedToken]
+) -> list[bytes]:
     ids = [*vocab.values(), *(t.id for t in added)]
     tokens = [b""] * (max(ids) + 1)
     for text, number in vocab.items():
-        tokens[number] = _bytes(text)
+        tokens[number] = spelt[text]
     for token in added:  # these are plain text, not bytes spelt as characters
         tokens[token.id] = token.text.encode()
     return tokens
 
 
-def _merge(pair: str | Sequence[str]) -> tuple[bytes, bytes]:
+def _merge(pair: str | Sequence[str], spelt: Mapping[str, bytes]) -> tuple[bytes, bytes]:
+    """The bytes of a pair; both are tokens, so they are in *spelt* already."""
     left, right = pair.split(" ") if isinstance(pair, str) else pair
-    return _bytes(left), _bytes(right)
+    return spelt[left], spelt[right]
 
 
 def _bytes(text: str) -> bytes:

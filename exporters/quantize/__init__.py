@@ -2,7 +2,8 @@
 
 rounding   what an integer format can hold, and the plain way to fill it from each group's range
 search     better scales than the plain ones, found without data
-matrix     both over a whole matrix, in tiles that stay in the processor's cache
+workspace  buffers for both, a tile at a time
+matrix     both over a whole matrix
 packing    two four-bit codes a byte
 threads    blocks on several threads, results in order, memory bounded
 """

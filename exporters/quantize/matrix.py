@@ -1,4 +1,4 @@
-"""A whole matrix, or some rows of it, quantized in tiles that stay in the processor's cache."""
+"""A whole matrix, or some rows of it, quantized in chunks that stay in the processor's cache."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from numpy.typing import NDArray
 from qdeploy.errors import ExportFailed
 from qdeploy.exporters.quantize import rounding
 from qdeploy.exporters.quantize.quantized import Quantized
-from qdeploy.exporters.quantize.rounding import Ends, Grid, Parameters
-from qdeploy.exporters.quantize.search import BUFFERS, improve
+from qdeploy.exporters.quantize.rounding import Ends, Grid
+from qdeploy.exporters.quantize.search import improve
+from qdeploy.exporters.quantize.workspace import Workspace
 from qdeploy.profile import PER_CHANNEL, Precision
 
-TILE = 2**16
-"""Weights worked on at a time, 0.25 MiB a buffer. A quarter of it costs an eighth more for calls
-into NumPy; without tiles every step would go through memory, and take several times as long."""
+CHUNK = 2**20
+"""Weights whose scales are found together: their 4 MiB still lie in a cache when they are rounded,
+and the many small steps from ranges to scales cost little for each."""
 SEARCHED_BITS = 4
 """At eight bits there is nothing to gain, neither on Gaussian nor on heavy-tailed weights."""
 
@@ -52,29 +53,20 @@ def quantize(
     )
     grid = Grid.of(precision)
     searching = search and precision.bits == SEARCHED_BITS
-    step = max(1, TILE // columns)
-    count = BUFFERS if searching else 1
-    buffers = np.empty((count, min(step, rows) * per_row, size), np.float32)
+    step = max(1, CHUNK // columns)
+    work = Workspace(min(step, rows) * per_row, size)
     for start in range(0, rows, step):
-        tile = np.ascontiguousarray(weight[start : start + step]).reshape(-1, size)
-        here = buffers[:, : len(tile)]
+        here = slice(start, start + step)
+        groups = np.ascontiguousarray(weight[here]).reshape(-1, size)
+        ends = Ends.of(groups)
         try:
-            parameters = rounding.plain(ends := Ends.of(tile), grid)
+            parameters = rounding.plain(ends, grid)
         except ExportFailed as error:
             raise ExportFailed(error.what, where=where) from None
         if searching:
-            parameters = improve(tile, ends, parameters, grid, buffers=here)
-        codes = rounding.round_to(tile, parameters, grid, out=here[0])
-        _store(result, slice(start, start + step), parameters, codes)
+            parameters = improve(groups, ends, parameters, grid, work)
+        rounding.round_to(groups, parameters, grid, work, out=result.codes[here].reshape(-1, size))
+        result.scales[here] = parameters.scales.reshape(-1, per_row)
+        if result.zero_points is not None and parameters.zero_points is not None:
+            result.zero_points[here] = parameters.zero_points.reshape(-1, per_row)
     return result
-
-
-def _store(
-    result: Quantized, rows: slice, parameters: Parameters, codes: NDArray[np.float32]
-) -> None:
-    """Write what was found for some rows into the result's own types."""
-    np.copyto(result.codes[rows], codes.reshape(-1, result.codes.shape[1]), casting="unsafe")
-    per_row = result.scales.shape[1]
-    result.scales[rows] = parameters.scales.reshape(-1, per_row)
-    if result.zero_points is not None and parameters.zero_points is not None:
-        result.zero_points[rows] = parameters.zero_points.reshape(-1, per_row)

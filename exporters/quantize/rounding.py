@@ -8,12 +8,13 @@ codes are the nearest for the scale that the runtime will see.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qdeploy.errors import ExportFailed
+from qdeploy.exporters.quantize.workspace import Workspace
 from qdeploy.profile import Precision
 
 Floats = NDArray[np.float32]
@@ -95,13 +96,17 @@ def plain(ends: Ends, grid: Grid) -> Parameters:
     return Parameters(scales, np.clip(np.rint(-lowest / scales), grid.low, grid.high))
 
 
-def round_to(groups: Floats, parameters: Parameters, grid: Grid, *, out: Floats) -> Floats:
-    """The nearest codes of the weights [groups, size], as floats, in *out*."""
-    np.divide(groups, parameters.scales, out=out)
-    np.rint(out, out=out)
-    if parameters.zero_points is not None:
-        np.add(out, parameters.zero_points, out=out)
-    return np.clip(out, grid.low, grid.high, out=out)
+def round_to(
+    groups: Floats, parameters: Parameters, grid: Grid, work: Workspace, *, out: NDArray[Any]
+) -> None:
+    """Write the nearest codes of the weights [groups, size] to *out*, integers of that shape."""
+    for tile, (codes, *_) in work.tiles(len(groups)):
+        np.divide(groups[tile], parameters.scales[tile], out=codes)
+        np.rint(codes, out=codes)
+        if parameters.zero_points is not None:
+            np.add(codes, parameters.zero_points[tile], out=codes)
+        np.clip(codes, grid.low, grid.high, out=codes)
+        np.copyto(out[tile], codes, casting="unsafe")
 
 
 def _to_half(exact: Floats) -> Floats:

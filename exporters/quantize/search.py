@@ -34,6 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qdeploy.exporters.quantize.rounding import Ends, Floats, Grid, Parameters
+from qdeploy.exporters.quantize.workspace import Workspace
 
 MEANS = 2
 """Mean magnitudes in the weighting."""
@@ -41,89 +42,77 @@ MARGIN = np.float32(2**-16)
 """What a scale must gain to be taken, as a part of the group's weighted square: the sums below are
 float32, and an error that only seems smaller is not to be had."""
 LARGEST_HALF = np.float32(65504)
-BUFFERS = 4
-"""Buffers that `improve` works in."""
 
 
 def improve(
-    groups: Floats,
-    ends: Ends,
-    parameters: Parameters,
-    grid: Grid,
-    *,
-    buffers: NDArray[np.float32],
+    groups: Floats, ends: Ends, parameters: Parameters, grid: Grid, work: Workspace
 ) -> Parameters:
     """Parameters with scales of less weighted error, group by group; the old where none is found.
 
-    *groups* are weights [groups, size], *ends* theirs, *parameters* those of `rounding.plain` for
-    them; *buffers*, [BUFFERS, groups, size], are overwritten.
+    *groups* are weights [groups, size], *ends* theirs, *parameters* those of `rounding.plain`.
+
+    What is compared is the error with the plain integers. Weights are rounded anew by the scale
+    that is chosen, to integers that are nearer still, so their error is at most that.
     """
-    fit = _Fit(groups, ends, parameters, grid, buffers)
-    return Parameters(fit.scales(), parameters.zero_points)
+    scales = parameters.scales
+    covariance, square = _sums(groups, ends, parameters, grid, work)
+    regression = np.divide(covariance, square, out=np.ones_like(square), where=square > 0)
+    found = np.clip(scales * regression, -LARGEST_HALF, LARGEST_HALF)
+    halves = found.astype(np.float16).astype(np.float32)
+    # a scale of zero is never taken: its error would be 0, and that of the plain one is less
+    error = _error(halves / scales, covariance, square)
+    plain_error, margin = _error(np.float32(1), covariance, square), MARGIN * square
+    better = error + margin < plain_error
+    return Parameters(np.where(better, halves, scales), parameters.zero_points)
 
 
-class _Fit:
-    """The regression over one tile of groups. Vectors are [groups, 1]."""
+def _sums(
+    groups: Floats, ends: Ends, parameters: Parameters, grid: Grid, work: Workspace
+) -> tuple[Floats, Floats]:
+    """(sum v u p, sum v p^2) of each group, vectors [groups, 1], for the plain integers p.
 
-    def __init__(
-        self,
-        groups: Floats,
-        ends: Ends,
-        parameters: Parameters,
-        grid: Grid,
-        buffers: NDArray[np.float32],
-    ) -> None:
-        self._plain = parameters.scales
-        self._u, self._weighting, self._p, self._product = buffers
-        np.divide(groups, parameters.scales, out=self._u)
-        np.abs(self._u, out=self._weighting)
-        total = np.einsum("ij->i", self._weighting)[:, None]
-        self._weighting += total * np.float32(MEANS / groups.shape[1])
-        np.rint(self._u, out=self._p)
-        self._clip(ends, parameters, grid)
+    By `einsum`, which adds in one order on every machine; products that go to a BLAS do not.
+    """
+    covariance, square = np.empty((2, len(groups), 1), np.float32)
+    bounds = _Bounds(ends, parameters, grid)
+    mean = np.float32(MEANS / groups.shape[1])
+    for tile, (u, v, p) in work.tiles(len(groups)):
+        np.divide(groups[tile], parameters.scales[tile], out=u)
+        np.rint(u, out=p)
+        bounds.keep(p, tile)
+        np.abs(u, out=v)
+        v += np.einsum("ij->i", v)[:, None] * mean
+        v *= p
+        np.einsum("ij,ij->i", v, u, out=covariance[tile, 0])
+        np.einsum("ij,ij->i", v, p, out=square[tile, 0])
+    return covariance, square
 
-    def _clip(self, ends: Ends, parameters: Parameters, grid: Grid) -> None:
-        """Keep the integers within the grid."""
-        if parameters.zero_points is None:
-            np.clip(self._p, grid.low, grid.high, out=self._p)
+
+class _Bounds:
+    """The ends of the grid, for integers from which zero points are taken away."""
+
+    def __init__(self, ends: Ends, parameters: Parameters, grid: Grid) -> None:
+        points = parameters.zero_points
+        self._low, self._high = grid.low, grid.high
+        self._rows: NDArray[np.intp] | None = None
+        if points is not None:
+            # plain scales span each group's range, so only rounding takes a few over an end
+            self._lows, self._highs = grid.low - points, grid.high - points
+            over = np.rint(ends.lowest / parameters.scales) < self._lows
+            over |= np.rint(ends.highest / parameters.scales) > self._highs
+            self._rows = np.flatnonzero(over)
+
+    def keep(self, p: Floats, tile: slice) -> None:
+        """Clip the integers [tile, size] of a tile of groups, in place."""
+        if self._rows is None:
+            np.clip(p, self._low, self._high, out=p)
             return
-        # plain scales span each group's range, so only rounding takes a few groups over an end
-        low, high = grid.low - parameters.zero_points, grid.high - parameters.zero_points
-        over = np.rint(ends.lowest / parameters.scales) < low
-        over |= np.rint(ends.highest / parameters.scales) > high
-        rows = np.flatnonzero(over)
-        self._p[rows] = np.clip(self._p[rows], low[rows], high[rows])
-
-    def scales(self) -> Floats:
-        """The best scales for the plain integers, as float16 has them, where they are better.
-
-        Weights are rounded anew by the scale that is chosen, to integers that are nearer still, so
-        the error is at most what is compared here.
-        """
-        covariance, square = self._sums()
-        found = self._plain * _divide(covariance, square)
-        halves = np.clip(found, -LARGEST_HALF, LARGEST_HALF).astype(np.float16).astype(np.float32)
-        # never zero: its error would be 0, and that of the plain integers is less
-        error = _error(halves / self._plain, covariance, square)
-        plain_error, margin = _error(np.float32(1), covariance, square), MARGIN * square
-        return np.where(error + margin < plain_error, halves, self._plain)
-
-    def _sums(self) -> tuple[Floats, Floats]:
-        """(sum v u p, sum v p^2) for the plain integers p.
-
-        By `einsum`, which adds in one order on every machine; products that go to a BLAS do not.
-        """
-        np.multiply(self._p, self._weighting, out=self._product)
-        covariance = np.einsum("ij,ij->i", self._product, self._u)
-        square = np.einsum("ij,ij->i", self._product, self._p)
-        return covariance[:, None], square[:, None]
+        first, last = np.searchsorted(self._rows, (tile.start, tile.stop))
+        rows = self._rows[first:last]
+        here = rows - tile.start
+        p[here] = np.clip(p[here], self._lows[rows], self._highs[rows])
 
 
 def _error(step: Floats | np.float32, covariance: Floats, square: Floats) -> Floats:
     """Weighted squared error at *step*, less the constant sum v u^2."""
     return np.asarray(step * (step * square - 2 * covariance))
-
-
-def _divide(covariance: Floats, square: Floats) -> Floats:
-    """The scale of regression; 1 where every integer is zero."""
-    return np.divide(covariance, square, out=np.ones_like(square), where=square > 0)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from qdeploy.errors import ExportFailed
 from qdeploy.exporters.quantize import Quantized, quantize
-from qdeploy.exporters.quantize.matrix import TILE
+from qdeploy.exporters.quantize.matrix import CHUNK
 from qdeploy.profile import DType, Precision
 
 Floats = NDArray[np.float32]
@@ -186,8 +186,8 @@ def test_blocks_of_rows_give_what_the_whole_gives(
 
 
 @EVERY
-def test_more_rows_than_a_tile_holds(precision: Precision) -> None:
-    weight = gaussian(2 * TILE // 1024 + 3, 1024)
+def test_more_rows_than_a_chunk_holds(precision: Precision) -> None:
+    weight = gaussian(2 * CHUNK // 1024 + 3, 1024)
     whole, last = quantize(weight, precision), quantize(weight[-5:], precision)
     assert np.array_equal(whole.codes[-5:], last.codes)
     assert np.array_equal(whole.scales[-5:], last.scales)
