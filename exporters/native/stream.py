@@ -7,16 +7,16 @@ goes on after the last block that its journal knows to be on the disk.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 from qdeploy.errors import CheckpointError
 from qdeploy.exporters.native.blob import Blob, Stored
 from qdeploy.exporters.native.encoding import Encoding
+from qdeploy.exporters.native.flusher import Flusher
 from qdeploy.exporters.native.journal import Journal
 from qdeploy.host import cores
 
@@ -100,7 +100,7 @@ def write(
     every = blocks(blob)
     done = journal.done() if file.is_file() else 0
     file.touch()
-    with file.open("r+b") as out:
+    with file.open("r+b") as out, Flusher(out, journal) as flusher:
         out.truncate(blob.size)
         for offset, content in blob.inlined:
             out.seek(offset)
@@ -113,18 +113,11 @@ def write(
                 out.write(data.data)
                 unsafe += data.nbytes
             if unsafe >= SAFE_AFTER_BYTES:
-                _flush(out)
-                journal.record(count)
+                flusher.begin(count)
                 unsafe = 0
             report(pieces[0][0])
-        _flush(out)
-        journal.record(len(every))
+        flusher.begin(len(every))
     report(blob.size)
-
-
-def _flush(out: BinaryIO) -> None:
-    out.flush()
-    os.fsync(out.fileno())
 
 
 def _pieces(encoding: Encoding, source: Source, block: Block) -> list[Piece]:
@@ -152,8 +145,11 @@ def _read(source: Source, block: Block) -> NDArray[np.float32]:
 
     if len(block.tensors) == 1:
         return source.rows(block.tensors[0], block.start, block.stop)
-    threads = [source.rows(name, block.start, block.stop) for name in block.tensors]
-    return np.stack(threads, axis=1).reshape(-1, block.stored.columns)
+    rows, columns = block.stop - block.start, block.stored.columns
+    woven = np.empty((rows, len(block.tensors), columns), np.float32)
+    for strand, name in enumerate(block.tensors):
+        source.rows(name, block.start, block.stop, out=woven[:, strand])
+    return woven.reshape(-1, columns)
 
 
 def _floats(values: NDArray[np.float32], dtype: str, tensor: str) -> NDArray[np.generic]:

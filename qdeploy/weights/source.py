@@ -53,10 +53,13 @@ class Source:
         """Shape of the weight *name*; KeyError where there is none."""
         return self._tensors[name].shape
 
-    def rows(self, name: str, start: int = 0, stop: int | None = None) -> Floats:
+    def rows(
+        self, name: str, start: int = 0, stop: int | None = None, *, out: Floats | None = None
+    ) -> Floats:
         """Rows *start* to *stop* of a weight, float32 [stop - start, K]; elements of a vector.
 
-        The array is the caller's own. Pages of the file that were read are let go again.
+        They are written to *out*, where it is given, of any strides; else the array is the caller's
+        own. Pages of the file that were read are let go again.
 
         Raises:
             CheckpointError: a value is infinite or not a number; tensor and row are named.
@@ -68,7 +71,7 @@ class Source:
             raise ValueError(f"rows {start} to {stop} of {name}, which has {tensor.shape[0]}")
         file = self._files[tensor.file]
         patch = self._adapter.patch(name) if self._adapter else None
-        block = np.empty((stop - start, *tensor.shape[1:]), np.float32)
+        block = np.empty((stop - start, *tensor.shape[1:]), np.float32) if out is None else out
         for first, piece in _pieces(block, start):
             file.read(name, first, first + len(piece), piece)
             if tensor.dtype == FP8:

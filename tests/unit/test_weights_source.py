@@ -80,6 +80,10 @@ def test_any_rows_are_those_of_the_whole(
         for name in source.names:
             whole = source.rows(name)
             assert np.array_equal(source.rows(name, start, stop), whole[start:stop])
+            into = np.full((stop - start, 2, columns), np.nan, np.float32)
+            source.rows(name, start, stop, out=into[:, 1])
+            assert np.array_equal(into[:, 1], whole[start:stop])
+            assert np.isnan(into[:, 0]).all()
             size = data.draw(st.integers(1, 8 * columns * rows))
             parts = list(source.blocks(name, max_bytes=size))
             assert [first for first, _ in parts] == [
