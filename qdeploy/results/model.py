@@ -1,26 +1,12 @@
-"""Results: what bench, eval, doctor and matrix write, and what report and compare read.
-
-A file holds one machine and a list of results of any kind. Every result carries all that is needed
-to judge it: what ran, where, with which evidence, under which conditions. Results of different
-machines are merged by putting their files side by side.
-"""
+"""What a file of results says: pydantic models, of which the published schema is made."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from qdeploy.errors import CheckpointError, InputError, OutputError
 from qdeploy.targets import Evidence
-from qdeploy.tensors import read_json
-
-SCHEMA: Final = 1
 
 
 class _Plain(BaseModel):
@@ -273,68 +259,3 @@ class Results(_Plain):
     qdeploy: str
     machine: Machine
     results: tuple[Result, ...]
-
-
-def write(results: Results, path: Path) -> None:
-    """Write a file of results, whole or not at all.
-
-    Raises:
-        OutputError: it cannot be written there.
-    """
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh.write_text(results.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        fresh.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            fresh.unlink()
-        raise OutputError(f"the file cannot be written ({error.strerror})", where=path) from None
-
-
-def read(path: Path) -> Results:
-    """Read a file of results.
-
-    Raises:
-        InputError: no such file, of a newer schema, or not a file of results.
-    """
-    try:
-        raw = read_json(path)
-    except CheckpointError as error:
-        raise InputError(error.what, where=path) from None
-    version = raw.get("schema_version")
-    if isinstance(version, int) and version > SCHEMA:
-        raise InputError(
-            f"results of schema version {version}; this qdeploy reads up to {SCHEMA}",
-            where=path,
-            fix="pip install --upgrade qdeploy",
-        )
-    try:
-        return Results.model_validate(raw)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise InputError(
-            f"not a file of results: {key}: {first['msg'].lower()}",
-            where=path,
-            fix="give a file that qdeploy bench, eval, doctor or matrix wrote",
-        ) from None
-
-
-def read_all(paths: Sequence[Path]) -> list[Results]:
-    """Read files, and the `*.json` of folders, in the order given.
-
-    Raises:
-        InputError: see `read`; or there is no file at all.
-    """
-    files = [f for p in paths for f in (sorted(p.glob("*.json")) if p.is_dir() else [p])]
-    if not files:
-        raise InputError(
-            "no files of results", where=", ".join(map(str, paths)), fix="qdeploy bench BUNDLE"
-        )
-    return [read(file) for file in files]
-
-
-def schema() -> str:
-    """The published JSON schema of a file of results."""
-    return json.dumps(Results.model_json_schema(), indent=1) + "\n"

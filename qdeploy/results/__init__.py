@@ -1,0 +1,31 @@
+"""Results: what bench, eval, doctor and matrix write, and what report and compare read.
+
+A file holds one machine and a list of results of any kind. Every result carries all that is needed
+to judge it: what ran, where, with which evidence, under which conditions. Results of different
+machines are merged by putting their files side by side.
+
+model  what a file says
+file   reading and writing one
+"""
+
+from qdeploy.results.file import SCHEMA, read, schema, write
+from qdeploy.results.model import (
+    Bench,
+    Conditions,
+    Diagnosis,
+    Divergence,
+    Eval,
+    Machine,
+    Process,
+    Result,
+    Results,
+    Sample,
+    Spread,
+    Subject,
+    Where,
+)
+
+__all__ = [
+    "SCHEMA", "Bench", "Conditions", "Diagnosis", "Divergence", "Eval", "Machine", "Process",
+    "Result", "Results", "Sample", "Spread", "Subject", "Where", "read", "schema", "write",
+]  # fmt: skip

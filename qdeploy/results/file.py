@@ -1,0 +1,68 @@
+"""Reading and writing files of results."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from pathlib import Path
+from typing import Final
+
+from pydantic import ValidationError
+
+from qdeploy.errors import CheckpointError, InputError, OutputError
+from qdeploy.results.model import Results
+from qdeploy.tensors import read_json
+
+SCHEMA: Final = 1
+
+
+def write(results: Results, path: Path) -> None:
+    """Write a file of results, whole or not at all.
+
+    Raises:
+        OutputError: it cannot be written there.
+    """
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh.write_text(results.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        fresh.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            fresh.unlink()
+        raise OutputError(f"the file cannot be written ({error.strerror})", where=path) from None
+
+
+def read(path: Path) -> Results:
+    """Read a file of results.
+
+    Raises:
+        InputError: no such file, of a newer schema, or not a file of results.
+    """
+    try:
+        raw = read_json(path)
+    except CheckpointError as error:
+        raise InputError(error.what, where=path) from None
+    version = raw.get("schema_version")
+    if isinstance(version, int) and version > SCHEMA:
+        raise InputError(
+            f"results of schema version {version}; this qdeploy reads up to {SCHEMA}",
+            where=path,
+            fix="pip install --upgrade qdeploy",
+        )
+    try:
+        return Results.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise InputError(
+            f"not a file of results: {key}: {first['msg'].lower()}",
+            where=path,
+            fix="give a file that qdeploy bench, eval, doctor or matrix wrote",
+        ) from None
+
+
+def schema() -> str:
+    """The published JSON schema of a file of results."""
+    return json.dumps(Results.model_json_schema(), indent=1) + "\n"
