@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import shutil
-from importlib import metadata
 from pathlib import Path
 
-from qdeploy import atomic, bundle, hub, plan, profile, registry
+from qdeploy import atomic, bundle, hub, installed, plan, profile, registry
 from qdeploy.bundle import Bundle, Manifest, ModelIdentity
 from qdeploy.checkpoint import Checkpoint
 from qdeploy.errors import CheckpointError, PlanError
@@ -93,11 +91,7 @@ def work_key(resolved: Plan, exporter: Exporter) -> str:
 
 def _tools(exporter: Exporter, format: str) -> dict[str, str]:
     """Versions by distribution. What is not installed, the exporter will miss and name."""
-    versions = {}
-    for name in ("qdeploy", *exporter.requires(format)):
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            versions[name] = metadata.version(name)
-    return versions
+    return installed.versions(("qdeploy", *exporter.requires(format)))
 
 
 def _manifest(resolved: Plan, exporter: Exporter, folder: Path) -> Manifest:

@@ -12,7 +12,7 @@ from qdeploy.bench.grid import Point
 from qdeploy.bench.protocol import Protocol
 from qdeploy.bench.statistics import spread
 from qdeploy.bundle import Bundle
-from qdeploy.results import Bench, Conditions, Machine, Process, Sample, Subject, Where
+from qdeploy.results import Bench, Conditions, Machine, Process, Sample, Where, subject
 from qdeploy.targets import Evidence
 
 Event = dict[str, Any]
@@ -58,25 +58,6 @@ def make(
             why = interrupted if len(samples) < asked else None
             rows.append(_row(told, index, point, samples, protocol, machine, why))
     return rows
-
-
-def subject(bundle: Bundle) -> Subject:
-    """What a bundle is, for results of any kind."""
-    manifest = bundle.manifest
-    model = manifest.model
-    linear = manifest.profile.linear_for(model.parameters, moe=model.experts > 0)
-    return Subject(
-        model=model.name,
-        digest=model.digest,
-        parameters=model.parameters,
-        profile=manifest.profile.name,
-        precision=str(linear),
-        format=manifest.format,
-        exporter=manifest.exporter,
-        bundle_digest=bundle.digest,
-        bundle_bytes=bundle.nbytes,
-        bytes_per_token=manifest.plan.get("bytes_per_token"),
-    )
 
 
 def _row(

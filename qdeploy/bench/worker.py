@@ -7,18 +7,16 @@ ever work at the same time, and a child whose parent is gone ends.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-from qdeploy import machine, run
+from qdeploy import machine, results, run
 from qdeploy.bench import conditions, energy, memory, peer
 from qdeploy.bench.protocol import prompt
 from qdeploy.bundle import Bundle, open_bundle
@@ -28,12 +26,6 @@ from qdeploy.metrics import Timing
 
 Task = Literal["load", "measure", "peer"]
 STDOUT, STDERR = 1, 2
-THREAD_VARIABLES = (
-    "OMP_NUM_THREADS", "OMP_PROC_BIND", "OMP_PLACES", "OMP_WAIT_POLICY", "GOMP_CPU_AFFINITY",
-    "KMP_AFFINITY", "KMP_BLOCKTIME", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS",
-    "TBB_NUM_THREADS", "OV_NUM_THREADS",
-)  # fmt: skip
-"""Variables of the environment that runtimes take their threads from."""
 
 
 @dataclass(frozen=True)
@@ -174,24 +166,5 @@ def _checked(timing: Timing, new: int) -> Timing:
 
 def _where(opened: Bundle, choice: run.Choice, session: Session) -> Mapping[str, Any]:
     """The fields of `results.Where`, and the target's kind."""
-    placement = session.placement()
-    properties = dict(opened.manifest.profile.runtime.properties)
-    properties |= {name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ}
-    return {
-        "kind": choice.target.kind,
-        "target": choice.target.name,
-        "backend": choice.backend.name,
-        "device": choice.device.name,
-        "evidence": str(placement.evidence),
-        "driver": choice.device.driver,
-        "placement": placement.as_dict(),
-        "versions": dict(_versions(choice.backend.requires)),
-        "properties": properties,
-    }
-
-
-def _versions(distributions: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Those that are installed: a backend names every build of a runtime that it can use."""
-    for name in distributions:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            yield name, metadata.version(name)
+    found = results.where(opened, choice, session)
+    return {"kind": choice.target.kind, **found.model_dump(mode="json")}

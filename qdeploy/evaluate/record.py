@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
 
 from qdeploy import machine, results
-from qdeploy.bench.rows import subject
 from qdeploy.bundle import Bundle
 from qdeploy.evaluate import gate
 from qdeploy.evaluate.measure import Measured
 from qdeploy.evaluate.text import Text
 from qdeploy.interface import Session
 from qdeploy.profile import Quality
-from qdeploy.results import Divergence, Eval, Results, Where
+from qdeploy.results import Divergence, Eval, Results
 from qdeploy.run import Choice
 
 
@@ -32,8 +30,8 @@ def result(
     """Put a result together; *reference* says what the bundle was held against."""
     figures = measured.figures
     return Eval(
-        subject=subject(judged),
-        where=_where(judged, choice, session),
+        subject=results.subject(judged),
+        where=results.where(judged, choice, session),
         reference=dict(reference),
         text=text.as_dict(),
         kl=Divergence(mean=figures.kl_mean, p99=figures.kl_p99, max=figures.kl_max),
@@ -63,26 +61,3 @@ def append(made: Sequence[Eval], path: Path) -> None:
             created=now, qdeploy=version, machine=machine.describe(), results=tuple(made)
         )
     results.write(whole, path)
-
-
-def _where(judged: Bundle, choice: Choice, session: Session) -> Where:
-    placement = session.placement()
-    return Where(
-        target=choice.target.name,
-        backend=choice.backend.name,
-        device=choice.device.name,
-        evidence=placement.evidence,
-        driver=choice.device.driver,
-        placement=placement.as_dict(),
-        versions=_versions(choice.backend.requires),
-        properties=judged.manifest.profile.runtime.properties,
-    )
-
-
-def _versions(distributions: Sequence[str]) -> dict[str, str]:
-    """Of those that are installed: some are there only for some devices."""
-    found = {}
-    for name in distributions:
-        with suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found

@@ -4,8 +4,9 @@ A file holds one machine and a list of results of any kind. Every result carries
 to judge it: what ran, where, with which evidence, under which conditions. Results of different
 machines are merged by putting their files side by side.
 
-model  what a file says
-file   reading and writing one
+model   what a file says
+origin  what ran and where, told of a bundle and its session
+file    reading and writing one
 """
 
 from qdeploy.results.file import SCHEMA, read, schema, write
@@ -24,8 +25,10 @@ from qdeploy.results.model import (
     Subject,
     Where,
 )
+from qdeploy.results.origin import subject, where
 
 __all__ = [
     "SCHEMA", "Bench", "Conditions", "Diagnosis", "Divergence", "Eval", "Machine", "Process",
-    "Result", "Results", "Sample", "Spread", "Subject", "Where", "read", "schema", "write",
+    "Result", "Results", "Sample", "Spread", "Subject", "Where", "read", "schema", "subject",
+    "where", "write",
 ]  # fmt: skip

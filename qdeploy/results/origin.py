@@ -1,0 +1,57 @@
+"""What ran and where, told of a bundle and of the session that it runs in."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from qdeploy import installed
+from qdeploy.results.model import Subject, Where
+
+if TYPE_CHECKING:
+    from qdeploy.bundle import Bundle
+    from qdeploy.interface import Session
+    from qdeploy.run import Choice
+
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS", "OMP_PROC_BIND", "OMP_PLACES", "OMP_WAIT_POLICY", "GOMP_CPU_AFFINITY",
+    "KMP_AFFINITY", "KMP_BLOCKTIME", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS",
+    "TBB_NUM_THREADS", "OV_NUM_THREADS",
+)  # fmt: skip
+"""Variables of the environment that runtimes take their threads from."""
+
+
+def subject(bundle: Bundle) -> Subject:
+    """What a bundle is."""
+    manifest = bundle.manifest
+    model = manifest.model
+    linear = manifest.profile.linear_for(model.parameters, moe=model.experts > 0)
+    return Subject(
+        model=model.name,
+        digest=model.digest,
+        parameters=model.parameters,
+        profile=manifest.profile.name,
+        precision=str(linear),
+        format=manifest.format,
+        exporter=manifest.exporter,
+        bundle_digest=bundle.digest,
+        bundle_bytes=bundle.nbytes,
+        bytes_per_token=manifest.plan.get("bytes_per_token"),
+    )
+
+
+def where(bundle: Bundle, choice: Choice, session: Session) -> Where:
+    """Where *session*, which is of this bundle and choice, really runs, and with what."""
+    placement = session.placement()
+    variables = {name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ}
+    return Where(
+        target=choice.target.name,
+        backend=choice.backend.name,
+        device=choice.device.name,
+        evidence=placement.evidence,
+        driver=choice.device.driver,
+        placement=placement.as_dict(),
+        # a backend names every build of a runtime that it can use, and few are installed
+        versions=installed.versions(choice.backend.requires),
+        properties={**bundle.manifest.profile.runtime.properties, **variables},
+    )

@@ -1,0 +1,50 @@
+"""Results: what ran and where, as every kind of result states it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from qdeploy import results
+from qdeploy.bundle import Bundle
+from qdeploy.interface import Device
+from qdeploy.run import Choice
+from qdeploy.targets import Evidence
+from tests.support.bundles import scripted_bundle
+from tests.support.scripted import HERE, ScriptedBackend, ScriptedSession
+
+CHOICE = Choice(HERE, ScriptedBackend(), Device("SCRIPT:0", "script 0", HERE.name, driver="1.2"))
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return scripted_bundle(tmp_path_factory.mktemp("made") / "bundle", answer="yes")
+
+
+def test_a_subject_is_the_bundle_by_content(bundle: Bundle, tmp_path: Path) -> None:
+    found = results.subject(bundle)
+    assert (found.bundle_digest, found.bundle_bytes) == (bundle.digest, bundle.nbytes)
+    assert (found.profile, found.precision) == ("scripted", "fp16")
+    assert results.subject(scripted_bundle(tmp_path / "again", answer="yes")) == found
+
+
+def test_the_session_says_where_it_runs(bundle: Bundle) -> None:
+    session = ScriptedSession([], evidence=Evidence.SIMULATED)
+    found = results.where(bundle, CHOICE, session)
+    assert (found.target, found.device, found.driver) == ("scripted", "script 0", "1.2")
+    assert found.evidence is Evidence.SIMULATED
+    assert found.placement == session.placement().as_dict()
+
+
+def test_threads_that_the_environment_sets_are_among_the_properties(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    found = results.where(bundle, CHOICE, ScriptedSession([])).properties
+    assert (found["answer"], found["OMP_NUM_THREADS"]) == ("yes", "3")
+
+
+def test_versions_are_of_what_is_installed(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ScriptedBackend, "requires", ("numpy", "no-such-distribution"))
+    assert results.where(bundle, CHOICE, ScriptedSession([])).versions.keys() == {"numpy"}
