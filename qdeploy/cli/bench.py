@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from qdeploy.bench.parent import Outcome
     from qdeploy.bench.protocol import Protocol
     from qdeploy.bundle import Bundle
-    from qdeploy.results import Results
 
 
 @click.command("bench")
@@ -72,13 +70,14 @@ def command(
 
     def save(outcome: Outcome) -> None:
         if destination is not None:
-            results.write(_file(outcome), destination)
+            results.write(results.make(outcome.machine, outcome.all_rows()), destination)
 
     here = this_machine.describe(machine)
     with BenchProgress(quiet=as_json) as progress:
         outcome = parent.measure(opened, protocol, here, options, save=save, tell=progress.advance)
     if as_json:
-        output.write_json(_file(outcome).model_dump(mode="json"))
+        made = results.make(outcome.machine, outcome.all_rows())
+        output.write_json(made.model_dump(mode="json"))
     else:
         show(bundles, outcome)
     if outcome.failure is not None:
@@ -137,19 +136,6 @@ def _check_folder(folder: Path) -> None:
             where=folder,
             fix="choose another -o FILE",
         ) from None
-
-
-def _file(outcome: Outcome) -> Results:
-    from importlib.metadata import version
-
-    from qdeploy.results import Results
-
-    return Results(
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        qdeploy=version("qdeploy"),
-        machine=outcome.machine,
-        results=outcome.all_rows(),
-    )
 
 
 def _kept(outcome: Outcome, protocol: Protocol, bundles: int, destination: Path | None) -> str:

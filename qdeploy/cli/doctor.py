@@ -67,18 +67,9 @@ def exit_code(rows: Sequence[Diagnosis], *, named: bool) -> int:
 
 
 def _write(rows: Sequence[Diagnosis], file: Path) -> None:
-    from datetime import datetime, timezone
-    from importlib import metadata
-
     from qdeploy import machine, results
 
-    made = results.Results(
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        qdeploy=metadata.version("qdeploy"),
-        machine=machine.describe(),
-        results=tuple(rows),
-    )
-    results.write(made, file)
+    results.write(results.make(machine.describe(), rows), file)
 
 
 def _show(rows: Sequence[Diagnosis]) -> None:

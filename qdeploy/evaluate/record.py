@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timezone
-from importlib import metadata
 from pathlib import Path
 
 from qdeploy import machine, results
@@ -14,7 +12,7 @@ from qdeploy.evaluate.measure import Measured
 from qdeploy.evaluate.text import Text
 from qdeploy.interface import Session
 from qdeploy.profile import Quality
-from qdeploy.results import Divergence, Eval, Results
+from qdeploy.results import Divergence, Eval
 from qdeploy.run import Choice
 
 
@@ -55,9 +53,5 @@ def append(made: Sequence[Eval], path: Path) -> None:
         before = results.read(path)
         whole = before.model_copy(update={"results": (*before.results, *made)})
     else:
-        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        version = metadata.version("qdeploy")
-        whole = Results(
-            created=now, qdeploy=version, machine=machine.describe(), results=tuple(made)
-        )
+        whole = results.make(machine.describe(), made)
     results.write(whole, path)

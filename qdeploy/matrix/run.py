@@ -13,8 +13,6 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timezone
-from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
@@ -23,7 +21,7 @@ from qdeploy.errors import CheckFailed, OutputError, QdeployError, TargetUnavail
 from qdeploy.matrix import commands
 from qdeploy.matrix.commands import ABSENT, CHECK_FAILED, Outcome, Runner
 from qdeploy.matrix.config import Cell, Config
-from qdeploy.results import Diagnosis, Machine, Results
+from qdeploy.results import Diagnosis, Machine
 from qdeploy.targets import Evidence
 
 REQUIRE = "QDEPLOY_REQUIRE"
@@ -180,13 +178,8 @@ class Matrix:
 
     def _diagnose(self, found: Diagnosis) -> None:
         self._diagnoses.append(found)
-        written = Results(
-            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            qdeploy=version("qdeploy"),
-            machine=found_machine(self._folder, self._machine),
-            results=tuple(self._diagnoses),
-        )
-        results.write(written, self._folder / OWN_FILE)
+        machine = found_machine(self._folder, self._machine)
+        results.write(results.make(machine, self._diagnoses), self._folder / OWN_FILE)
 
     def _file(self, *parts: str) -> Path:
         return self._folder / f"{next(self._number):02}-{'-'.join(parts)}.json"

@@ -6,10 +6,10 @@ machines are merged by putting their files side by side.
 
 model   what a file says
 origin  what ran and where, told of a bundle and its session
-file    reading and writing one
+file    making, reading and writing one
 """
 
-from qdeploy.results.file import SCHEMA, read, schema, write
+from qdeploy.results.file import SCHEMA, make, read, schema, write
 from qdeploy.results.model import (
     Bench,
     Conditions,
@@ -29,6 +29,6 @@ from qdeploy.results.origin import subject, where
 
 __all__ = [
     "SCHEMA", "Bench", "Conditions", "Diagnosis", "Divergence", "Eval", "Machine", "Process",
-    "Result", "Results", "Sample", "Spread", "Subject", "Where", "read", "schema", "subject",
-    "where", "write",
+    "Result", "Results", "Sample", "Spread", "Subject", "Where", "make", "read", "schema",
+    "subject", "where", "write",
 ]  # fmt: skip

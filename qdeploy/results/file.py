@@ -1,20 +1,33 @@
-"""Reading and writing files of results."""
+"""Making, reading and writing files of results."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
 from pydantic import ValidationError
 
 from qdeploy.errors import CheckpointError, InputError, OutputError
-from qdeploy.results.model import Results
+from qdeploy.results.model import Machine, Result, Results
 from qdeploy.tensors import read_json
 
 SCHEMA: Final = 1
+
+
+def make(machine: Machine, rows: Sequence[Result]) -> Results:
+    """Put results into a file's content, of this moment and by this version of qdeploy."""
+    return Results(
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        qdeploy=version("qdeploy"),
+        machine=machine,
+        results=tuple(rows),
+    )
 
 
 def write(results: Results, path: Path) -> None:

@@ -1,7 +1,9 @@
-"""Results: what ran and where, as every kind of result states it."""
+"""Results: what ran and where, and files of it."""
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta, timezone
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from qdeploy.bundle import Bundle
 from qdeploy.interface import Device
 from qdeploy.run import Choice
 from qdeploy.targets import Evidence
+from tests.support import shown
 from tests.support.bundles import scripted_bundle
 from tests.support.scripted import HERE, ScriptedBackend, ScriptedSession
 
@@ -48,3 +51,10 @@ def test_threads_that_the_environment_sets_are_among_the_properties(
 def test_versions_are_of_what_is_installed(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ScriptedBackend, "requires", ("numpy", "no-such-distribution"))
     assert results.where(bundle, CHOICE, ScriptedSession([])).versions.keys() == {"numpy"}
+
+
+def test_a_file_says_when_and_by_which_version_it_was_made() -> None:
+    made = results.make(shown.LAPTOP, [shown.diagnosis()])
+    assert made.qdeploy == version("qdeploy")
+    age = datetime.now(timezone.utc) - datetime.fromisoformat(made.created)
+    assert abs(age) < timedelta(minutes=5)
