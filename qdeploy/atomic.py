@@ -1,7 +1,7 @@
-"""A folder that appears whole or not at all.
+"""A file or a folder that appears whole or not at all.
 
 The work happens in a hidden sibling of the destination, on the same file system, and moves there
-by one rename. Where something is replaced, Linux swaps the two in one step; elsewhere the old
+by one rename. Where a folder is replaced, Linux swaps the two in one step; elsewhere the old
 folder steps aside first, and is put back by the next run should this one die between the steps.
 
 Long work may name itself by a key. What a run of the same key left behind when it was killed or ran
@@ -30,6 +30,22 @@ _PARTIAL, _OLD = "partial", "old"
 _NOBODY = 0
 """Stands for the process id of a run that ended by itself and left its folder to the next."""
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file, and the folders above it, in place of what stands there.
+
+    Raises:
+        OSError: it cannot be written; what stood there still does.
+    """
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh.write_bytes(content)
+        fresh.replace(path)
+    finally:
+        with contextlib.suppress(OSError):  # most often it is not there any more
+            fresh.unlink()
 
 
 def check_output(destination: Path, *, force: bool, marker: str) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +23,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from qdeploy import cache, decoder, weights
+from qdeploy import atomic, cache, decoder, weights
 from qdeploy.bundle import Bundle
 from qdeploy.checkpoint import Checkpoint
 from qdeploy.evaluate.forward import Forward
@@ -162,13 +161,9 @@ class FloatReference(Reference):
             return None
 
     def _write(self, ids: Ids, hidden: Floats) -> None:
-        file = self._file(ids)
-        fresh = file.with_name(f".{file.name}.{os.getpid()}")
+        tensors: dict[str, NDArray[Any]] = {
+            "hidden": np.ascontiguousarray(hidden),
+            "ids": np.array(ids, np.int64),
+        }
         with suppress(OSError):  # a full disk makes the next run slow, and this one not wrong
-            self.folder.mkdir(parents=True, exist_ok=True)
-            tensors: dict[str, NDArray[Any]] = {
-                "hidden": np.ascontiguousarray(hidden),
-                "ids": np.array(ids, np.int64),
-            }
-            fresh.write_bytes(save(tensors))
-            fresh.replace(file)
+            atomic.write(self._file(ids), save(tensors))

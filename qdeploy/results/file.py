@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from importlib.metadata import version
@@ -13,6 +11,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
+from qdeploy import atomic
 from qdeploy.errors import CheckpointError, InputError, OutputError
 from qdeploy.results.model import Machine, Result, Results
 from qdeploy.tensors import read_json
@@ -36,14 +35,9 @@ def write(results: Results, path: Path) -> None:
     Raises:
         OutputError: it cannot be written there.
     """
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh.write_text(results.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        fresh.replace(path)
+        atomic.write(path, (results.model_dump_json(indent=1) + "\n").encode())
     except OSError as error:
-        with contextlib.suppress(OSError):
-            fresh.unlink()
         raise OutputError(f"the file cannot be written ({error.strerror})", where=path) from None
 
 

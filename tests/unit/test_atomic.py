@@ -1,4 +1,4 @@
-"""A folder appears whole or not at all, whatever happens on the way."""
+"""A file or a folder appears whole or not at all, whatever happens on the way."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from qdeploy import atomic
 from qdeploy.atomic import appearing, check_output
 from qdeploy.errors import ExportFailed, OutputError
 from tests.support import killing
@@ -220,3 +221,26 @@ class TestCheckOutput:
         link = old.with_name("link")
         link.symlink_to(old.with_name(aim))
         assert "not a directory" in self.refusal(link, force=True).what
+
+
+def test_a_file_is_written_with_its_folders_and_replaced(tmp_path: Path) -> None:
+    file = tmp_path / "new" / "file"
+    for content in (b"old", b"new"):
+        atomic.write(file, content)
+        assert file.read_bytes() == content
+    assert list(file.parent.iterdir()) == [file]
+
+
+def test_of_a_file_that_cannot_be_written_nothing_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(file: Path, content: bytes) -> int:
+        file.touch()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    file = tmp_path / "file"
+    file.write_text("old")
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="space"):
+        atomic.write(file, b"new")
+    assert (file.read_text(), list(tmp_path.iterdir())) == ("old", [file])
