@@ -13,12 +13,12 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from qdeploy.errors import BundleError, CheckFailed, CheckpointError
+from qdeploy import stored
+from qdeploy.errors import BundleError, CheckFailed
 from qdeploy.hashing import file_sha256
 from qdeploy.profile import Profile
-from qdeploy.tensors import read_json
 
 MANIFEST = "qdeploy.json"
 SCHEMA: Final = 1
@@ -120,23 +120,14 @@ def open_bundle(path: Path, *, full: bool = False) -> Bundle:
 
 
 def _read_manifest(file: Path) -> Manifest:
-    try:
-        raw = read_json(file)
-    except CheckpointError as error:
-        raise BundleError(error.what, where=file) from None
-    version = raw.get("schema_version")
-    if isinstance(version, int) and version > SCHEMA:
-        raise BundleError(
-            f"schema version {version}; this qdeploy reads up to {SCHEMA}",
-            where=file,
-            fix="pip install --upgrade qdeploy, or export again with this version",
-        )
-    try:
-        manifest = Manifest.model_validate(raw)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise BundleError(f"not a manifest: {key}: {first['msg'].lower()}", where=file) from None
+    manifest = stored.build(
+        Manifest,
+        stored.read(file, error=BundleError),
+        noun="manifest",
+        where=file,
+        error=BundleError,
+        upgrade=f"{stored.UPGRADE}, or export again with this version",
+    )
     for name in manifest.files:
         if not _stays_inside(name):
             raise BundleError(

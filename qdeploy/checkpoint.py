@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from qdeploy.errors import CheckpointError
+from qdeploy.strict import fault
 from qdeploy.tensors import TensorInfo, read_json, read_tensors
 
 QWEN3 = ("Qwen3ForCausalLM", "Qwen3MoeForCausalLM")
@@ -153,13 +154,12 @@ def read(folder: Path, *, name: str | None = None) -> Checkpoint:
     try:
         config = Architecture.model_validate(raw)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "config"
+        key, complaint = fault(error)
         names = raw.get("architectures")
         other = names[0] if isinstance(names, list) and names and names[0] not in QWEN3 else None
         of = "of a Qwen3 model" + (f" but of {other}" if other else "")
         raise CheckpointError(
-            f"not the config {of}: {key!r}: {first['msg'].lower()}",
+            f"not the config {of}: {key or 'config'!r}: {complaint}",
             where=folder / "config.json",
         ) from None
     for sidecar in REQUIRED_SIDECARS:

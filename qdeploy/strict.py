@@ -59,6 +59,19 @@ def build(
         raise _explain(wrong, model, where, error) from None
 
 
+def fault(wrong: ValidationError) -> tuple[str, str]:
+    """What pydantic complains of first: the dotted key, and the complaint in lower case.
+
+    For files that no person wrote, where the first complaint is as good as any.
+    """
+    first = wrong.errors()[0]
+    return _key(first["loc"]), first["msg"].lower()
+
+
+def _key(location: tuple[int | str, ...]) -> str:
+    return ".".join(map(str, location))
+
+
 def _explain(
     wrong: ValidationError, model: type[BaseModel], where: object, error: type[InputError]
 ) -> InputError:
@@ -68,7 +81,7 @@ def _explain(
     """
     found = wrong.errors()
     first = next((e for e in found if e["type"] == "extra_forbidden"), found[0])
-    key = ".".join(str(part) for part in first["loc"])
+    key = _key(first["loc"])
     if first["type"] == "extra_forbidden":
         known = _keys_beside(model, first["loc"])
         return error(

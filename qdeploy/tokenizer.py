@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from tokenizers import Tokenizer as _Tokenizer
 
 from qdeploy.errors import CheckpointError, PromptError
+from qdeploy.strict import fault
 from qdeploy.tensors import read_json
 
 Message = Mapping[str, str]
@@ -67,10 +68,8 @@ class Tokenizer:
         try:
             return GenerationConfig.model_validate(read_json(file) if file.is_file() else {})
         except ValidationError as error:
-            first = error.errors()[0]
-            raise CheckpointError(
-                f"{first['loc'][0]}: {first['msg'].lower()}", where=file
-            ) from None
+            key, complaint = fault(error)
+            raise CheckpointError(f"{key}: {complaint}", where=file) from None
 
     @cached_property
     def template(self) -> str:

@@ -12,12 +12,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from qdeploy import results
-from qdeploy.errors import CheckpointError, InputError
+from qdeploy import results, stored
+from qdeploy.errors import InputError
 from qdeploy.results import Results
-from qdeploy.tensors import read_json
 
 NAME = "report.json"
 KIND: Final = "qdeploy-report"
@@ -69,26 +68,10 @@ def read(paths: Sequence[Path]) -> list[Results]:
 
 
 def _read(file: Path) -> Sequence[Results]:
-    try:
-        raw = read_json(file)
-    except CheckpointError as error:
-        raise InputError(error.what, where=file, fix=HOW) from None
-    if raw.get("kind") != KIND:
+    content = stored.read(file, fix=HOW)
+    if content.get("kind") != KIND:
         return [results.read(file)]
-    if isinstance(written := raw.get("schema_version"), int) and written > results.SCHEMA:
-        raise InputError(
-            f"a report of schema version {written}; this qdeploy reads up to {results.SCHEMA}",
-            where=file,
-            fix="pip install --upgrade qdeploy",
-        )
-    try:
-        return Merged.model_validate(raw).files
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise InputError(
-            f"not a report of qdeploy: {key}: {first['msg'].lower()}", where=file, fix=HOW
-        ) from None
+    return stored.build(Merged, content, noun="report", where=file, fix=HOW).files
 
 
 def schema() -> str:

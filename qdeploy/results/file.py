@@ -7,16 +7,12 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final
 
-from pydantic import ValidationError
-
-from qdeploy import atomic
-from qdeploy.errors import CheckpointError, InputError, OutputError
+from qdeploy import atomic, stored
+from qdeploy.errors import OutputError
 from qdeploy.results.model import Machine, Result, Results
-from qdeploy.tensors import read_json
 
-SCHEMA: Final = 1
+FIX = "give a file that qdeploy bench, eval, doctor or matrix wrote"
 
 
 def make(machine: Machine, rows: Sequence[Result]) -> Results:
@@ -47,27 +43,7 @@ def read(path: Path) -> Results:
     Raises:
         InputError: no such file, of a newer schema, or not a file of results.
     """
-    try:
-        raw = read_json(path)
-    except CheckpointError as error:
-        raise InputError(error.what, where=path) from None
-    version = raw.get("schema_version")
-    if isinstance(version, int) and version > SCHEMA:
-        raise InputError(
-            f"results of schema version {version}; this qdeploy reads up to {SCHEMA}",
-            where=path,
-            fix="pip install --upgrade qdeploy",
-        )
-    try:
-        return Results.model_validate(raw)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise InputError(
-            f"not a file of results: {key}: {first['msg'].lower()}",
-            where=path,
-            fix="give a file that qdeploy bench, eval, doctor or matrix wrote",
-        ) from None
+    return stored.build(Results, stored.read(path), noun="file of results", where=path, fix=FIX)
 
 
 def schema() -> str:

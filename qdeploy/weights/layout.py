@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from qdeploy.checkpoint import Architecture, Checkpoint
 from qdeploy.errors import CheckpointError
+from qdeploy.strict import fault
 from qdeploy.tensors import TensorInfo, read_json
 
 Shape = tuple[int, ...]
@@ -56,9 +57,8 @@ def read_layout(checkpoint: Checkpoint) -> Layout:
     try:
         return Layout.model_validate(read_json(file))
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise CheckpointError(f"{key!r}: {first['msg'].lower()}", where=file) from None
+        key, complaint = fault(error)
+        raise CheckpointError(f"{key!r}: {complaint}", where=file) from None
 
 
 def fp8_block(checkpoint: Checkpoint) -> tuple[int, int] | None:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field, ValidationError
 
 from qdeploy.errors import InputError
+from qdeploy.strict import fault
 from qdeploy.tensors import read_json
 from qdeploy.weights.floats import STORED
 from qdeploy.weights.tensorfile import TensorFile
@@ -179,9 +180,8 @@ def _read_config(file: Path) -> AdapterConfig:
         for pattern in [*(config.rank_pattern or ()), *(config.alpha_pattern or ())]:
             re.compile(pattern)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{key!r}: {first['msg'].lower()}", where=file) from None
+        key, complaint = fault(error)
+        raise InputError(f"{key!r}: {complaint}", where=file) from None
     except re.error as error:
         raise InputError(f"not a pattern of modules: {error.pattern!r}", where=file) from None
     return config

@@ -55,7 +55,7 @@ def newer_report() -> str:
         ('{"model_type": "qwen3"}', ["bad.json", "not a file of results"]),
         (newer(), ["bad.json", "results of schema version 99", "pip install --upgrade qdeploy"]),
         (newer_report(), ["a report of schema version 99", "pip install --upgrade qdeploy"]),
-        ('{"kind": "qdeploy-report"}', ["bad.json", "not a report of qdeploy", "created"]),
+        ('{"kind": "qdeploy-report"}', ["bad.json", "not a report: created"]),
         (shown.file().model_dump_json(), ["there is no result in these files"]),
     ],
     ids=lambda value: value[:30] if isinstance(value, str) else "",

@@ -35,6 +35,7 @@ CONTRACTS = frozenset(
         "profile",
         "rope",
         "sizes",
+        "stored",
         "strict",
         "targets",
         "tensors",
