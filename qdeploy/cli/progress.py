@@ -2,134 +2,105 @@
 
 from __future__ import annotations
 
-from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
     MofNCompleteColumn,
+    ProgressColumn,
     SpinnerColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.progress import Progress as Bar
+from rich.progress import Progress as RichProgress
 
 from qdeploy.interface import Progress
 
+if TYPE_CHECKING:
+    from types import TracebackType
 
-class ExportProgress(Progress):
-    """Shows the stage, bytes written of the predicted total, and the time left.
+    from typing_extensions import Self
 
-    With *quiet*, or where stderr is not a terminal, it shows nothing.
+
+class _Bar:
+    """A title, a bar and *columns*, there while the block runs that it is the context of.
+
+    With *quiet*, or where stderr is not a terminal, it shows nothing. One that is not *lively* is
+    drawn only when it is told something.
     """
 
-    def __init__(self, *, quiet: bool = False) -> None:
+    def __init__(self, *columns: ProgressColumn, quiet: bool, lively: bool = True) -> None:
         console = Console(stderr=True)
-        self._bar = Bar(
-            SpinnerColumn(),
+        self._lively = lively
+        self._bar = RichProgress(
+            *([SpinnerColumn()] if lively else []),
             TextColumn("{task.description}"),
             BarColumn(),
-            DownloadColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
+            *columns,
             console=console,
             transient=True,
+            auto_refresh=lively,
             disable=quiet or not console.is_terminal,
         )
         self._task = self._bar.add_task("starting", total=None)
 
+    def _show(self, **changes: Any) -> None:
+        self._bar.update(self._task, refresh=not self._lively, **changes)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+
+class ExportProgress(_Bar, Progress):
+    """Shows the stage, bytes written of the predicted total, and the time left."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        super().__init__(DownloadColumn(), TimeElapsedColumn(), TimeRemainingColumn(), quiet=quiet)
+
+    def __enter__(self) -> Self:
+        return self  # the bar waits for the work: where a bundle is there already, there is none
+
     def begin(self, total_bytes: int) -> None:
-        self._bar.update(self._task, total=total_bytes)
+        self._show(total=total_bytes)
         self._bar.start()
 
     def stage(self, title: str) -> None:
-        self._bar.update(self._task, description=title)
+        self._show(description=title)
 
     def written(self, total_bytes: int) -> None:
-        self._bar.update(self._task, completed=total_bytes)
-
-    def __enter__(self) -> ExportProgress:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._bar.stop()
+        self._show(completed=total_bytes)
 
 
-class BenchProgress:
+class BenchProgress(_Bar):
     """Shows the runs done of those to do.
 
-    It is drawn only when something happened: a bar that moves by itself would work while a child
-    measures.
+    A bar that moves by itself would work while a child measures.
     """
 
     def __init__(self, *, quiet: bool = False) -> None:
-        console = Console(stderr=True)
-        self._bar = Bar(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            console=console,
-            transient=True,
-            auto_refresh=False,
-            disable=quiet or not console.is_terminal,
-        )
-        self._task = self._bar.add_task("starting", total=None)
+        super().__init__(MofNCompleteColumn(), TimeElapsedColumn(), quiet=quiet, lively=False)
 
     def advance(self, title: str, done: int, total: int) -> None:
-        self._bar.update(self._task, description=title, completed=done, total=total, refresh=True)
-
-    def __enter__(self) -> BenchProgress:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._bar.stop()
+        self._show(description=title, completed=done, total=total)
 
 
-class CountProgress:
-    """Shows a stage, and how many of how many steps of it are done.
-
-    With *quiet*, or where stderr is not a terminal, it shows nothing.
-    """
+class CountProgress(_Bar):
+    """Shows a stage, and how many of how many steps of it are done."""
 
     def __init__(self, *, quiet: bool = False) -> None:
-        console = Console(stderr=True)
-        self._bar = Bar(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            console=console,
-            transient=True,
-            disable=quiet or not console.is_terminal,
-        )
-        self._task = self._bar.add_task("starting", total=None)
+        super().__init__(MofNCompleteColumn(), TimeElapsedColumn(), quiet=quiet)
 
     def __call__(self, stage: str, done: int, total: int) -> None:
-        self._bar.update(self._task, description=stage, completed=done, total=total)
-
-    def __enter__(self) -> CountProgress:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._bar.stop()
+        self._show(description=stage, completed=done, total=total)
