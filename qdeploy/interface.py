@@ -246,18 +246,18 @@ class Backend(ABC):
         """
 
 
-class Progress(ABC):
-    """Where an exporter tells how far it is. Byte counts are of the bundle being written."""
+class Progress:
+    """Where an exporter tells how far it is. Byte counts are of the bundle being written.
 
-    @abstractmethod
+    This one keeps it to itself; others show it.
+    """
+
     def begin(self, total_bytes: int) -> None:
         """The work begins; the bundle is predicted to have this size."""
 
-    @abstractmethod
     def stage(self, title: str) -> None:
         """Begin a stage of the work, named for a person."""
 
-    @abstractmethod
     def written(self, total_bytes: int) -> None:
         """Bytes written so far."""
 

@@ -25,19 +25,6 @@ CLOSE = 0.5
 """Logits this near are a tie: prefill and decode round differently."""
 
 
-class Quiet(Progress):
-    """The parent shows the progress."""
-
-    def begin(self, total_bytes: int) -> None:
-        """Nothing to show."""
-
-    def stage(self, title: str) -> None:
-        """Nothing to show."""
-
-    def written(self, total_bytes: int) -> None:
-        """Nothing to show."""
-
-
 class Report:
     """Where the child tells what it does."""
 
@@ -86,7 +73,7 @@ def attempt(case: Case, report: Report) -> None:
         raise TargetUnavailable(reason, "choose another --profile", where=backend)
     report(stage="exporting")
     place = cache.bundle_path(plan, exporter.name)
-    opened = _open(place) or export(plan, exporter, place, Quiet(), force=True)
+    opened = _open(place) or export(plan, exporter, place, Progress(), force=True)
     report(stage="loading")
     with run.load(opened, choice) as session:
         report(stage="scoring")

@@ -21,10 +21,9 @@ from qdeploy import bandwidth, checkpoint, devices, plan, profile, registry, run
 from qdeploy.devices import DeviceSpec
 from qdeploy.export import export
 from qdeploy.forecast import of_plan
-from qdeploy.interface import Request, Session
+from qdeploy.interface import Progress, Request, Session
 from qdeploy.plan import Plan
 from qdeploy.targets import INTEL_CPU
-from tests.support.bundles import Quiet
 from tests.support.checkpoints import header, shape_of_0_6b, shapes, write_header, write_sidecars
 from tests.support.real import NEEDS_RUNTIME
 
@@ -81,7 +80,7 @@ def test_the_forecast_for_this_machine_is_within_a_factor_of_two(
 ) -> None:
     monkeypatch.setenv("QDEPLOY_CACHE_DIR", str(tmp_path / "cache"))
     exporter = registry.exporter_for(resolved.format)
-    bundle = export(resolved, exporter, tmp_path / "bundle", Quiet(), force=False)
+    bundle = export(resolved, exporter, tmp_path / "bundle", Progress(), force=False)
     with run.load(bundle, run.choose(bundle)) as session:
         rounds = [take_turn(session, number) for number in range(ROUNDS)]
     middle = {

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 from qdeploy import models, run
 from qdeploy.bundle import Bundle
 from qdeploy.export import export, prepare
-from tests.support.bundles import Quiet
+from qdeploy.interface import Progress
 from tests.support.real import NEEDS_OPTIMUM, NEEDS_RUNTIME
 
 pytestmark = [pytest.mark.slow, NEEDS_OPTIMUM, NEEDS_RUNTIME]
@@ -33,7 +33,7 @@ def test_float_bundles_of_both_exporters_agree(model: str, tmp_path: Path) -> No
     found = []
     for name in ("native", "optimum"):
         plan, exporter = prepare(model, "intel-cpu", profile_name=str(FLOAT), exporter_name=name)
-        made = export(plan, exporter, tmp_path / name, Quiet(), force=False)
+        made = export(plan, exporter, tmp_path / name, Progress(), force=False)
         assert made.manifest.exporter == name
         found.append(logits(made, ids))
     assert np.abs(found[0] - found[1]).max() < ROUNDING

@@ -13,9 +13,8 @@ from qdeploy import models
 from qdeploy.exporters import quantize as package
 from qdeploy.exporters.native import NativeExporter
 from qdeploy.exporters.optimum import OptimumExporter
-from qdeploy.interface import Exporter
+from qdeploy.interface import Exporter, Progress
 from qdeploy.tokenizer import Tokenizer
-from tests.support.bundles import Quiet
 from tests.support.native import FLOAT, resolve
 from tests.support.real import NEEDS_OPTIMUM, NEEDS_RUNTIME
 from tests.support.running import Model
@@ -66,7 +65,7 @@ def made_by(exporter: Exporter, name: str, linear: str, place: Path) -> Logits:
     plan = resolve(models.path(name), linear=linear)
     folder = place / exporter.name
     folder.mkdir()
-    exporter.export(plan, folder, Quiet())
+    exporter.export(plan, folder, Progress())
     return log_probabilities(Model(folder), name)
 
 

@@ -31,12 +31,6 @@ dtype = "fp16"
 """
 
 
-class Quiet(Progress):
-    def begin(self, total_bytes: int) -> None: ...
-    def stage(self, title: str) -> None: ...
-    def written(self, total_bytes: int) -> None: ...
-
-
 def profile_text(target: str = HERE.name, **script: Any) -> str:
     """A profile in TOML whose runtime properties are the script of the scripted runtime."""
     return PROFILE.format(target=target) + "".join(
@@ -58,7 +52,7 @@ def scripted_plan(
 def scripted_bundle(place: Path, model: Path | None = None, **script: Any) -> Bundle:
     """Export a checkpoint, made beside it where none is given, to *place*."""
     resolved = scripted_plan(model or place.with_name(f"{place.name}-checkpoint"), **script)
-    return export(resolved, ScriptedExporter(), place, Quiet(), force=False)
+    return export(resolved, ScriptedExporter(), place, Progress(), force=False)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

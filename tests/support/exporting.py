@@ -18,14 +18,14 @@ from pathlib import Path
 from qdeploy import checkpoint, plan, profile
 from qdeploy.export import export
 from qdeploy.exporters.native import NativeExporter, stream
+from qdeploy.interface import Progress
 from qdeploy.targets import INTEL_CPU
-from tests.support.bundles import Quiet
 
 JOURNAL_BYTES = 200_000
 """The journal is written every so many bytes: real models are a thousand times as large."""
 
 
-class Counting(Quiet):
+class Counting(Progress):
     """Counts blocks, and ends the process at one of them as a power cut would."""
 
     def __init__(self, step: int) -> None:

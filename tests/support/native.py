@@ -6,9 +6,9 @@ from pathlib import Path
 
 from qdeploy import checkpoint, plan, profile
 from qdeploy.exporters.native import NativeExporter
+from qdeploy.interface import Progress
 from qdeploy.plan import Plan
 from qdeploy.targets import CPU, INTEL_CPU
-from tests.support.bundles import Quiet
 
 PROFILE = """\
 schema = 1
@@ -51,5 +51,5 @@ def export(resolved: Plan, folder: Path) -> Path:
     """Export into *folder*, without a manifest, and return it."""
     folder.mkdir()
     assert NativeExporter().why_not(resolved) is None
-    NativeExporter().export(resolved, folder, Quiet())
+    NativeExporter().export(resolved, folder, Progress())
     return folder

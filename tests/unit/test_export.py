@@ -23,7 +23,8 @@ from qdeploy.errors import (
 )
 from qdeploy.export import export, prepare
 from qdeploy.hashing import Identity
-from tests.support.bundles import Quiet, profile_text, scripted_bundle, scripted_plan
+from qdeploy.interface import Progress
+from tests.support.bundles import profile_text, scripted_bundle, scripted_plan
 from tests.support.checkpoints import SMALL, write_checkpoint
 from tests.support.plugins import SCRIPTED, only
 from tests.support.scripted import HERE, WEIGHTS, ScriptedExporter
@@ -69,14 +70,14 @@ class TestExport:
     ) -> None:
         plan = scripted_plan(tmp_path / "model", export=fault)
         with pytest.raises(error, match=says):
-            export(plan, ScriptedExporter(), tmp_path / "here" / "out", Quiet(), force=False)
+            export(plan, ScriptedExporter(), tmp_path / "here" / "out", Progress(), force=False)
         assert list((tmp_path / "here").iterdir()) == []
 
     def test_a_failure_under_force_leaves_the_old_bundle(self, tmp_path: Path) -> None:
         old = scripted_bundle(tmp_path / "here" / "out", tmp_path / "model")
         plan = scripted_plan(tmp_path / "model", export="crash")
         with pytest.raises(ExportFailed):
-            export(plan, ScriptedExporter(), old.path, Quiet(), force=True)
+            export(plan, ScriptedExporter(), old.path, Progress(), force=True)
         assert open_bundle(old.path, full=True) == old
         assert list(old.path.parent.iterdir()) == [old.path]
 
@@ -84,12 +85,12 @@ class TestExport:
         old = scripted_bundle(tmp_path / "out", tmp_path / "model")
         plan = scripted_plan(tmp_path / "model", export="crash")
         with pytest.raises(OutputError, match="output exists"):
-            export(plan, ScriptedExporter(), old.path, Quiet(), force=False)
+            export(plan, ScriptedExporter(), old.path, Progress(), force=False)
 
     def test_force_replaces_the_whole_bundle(self, tmp_path: Path) -> None:
         old = scripted_bundle(tmp_path / "out", tmp_path / "model", answer="old")
         plan = scripted_plan(tmp_path / "model", answer="new")
-        new = export(plan, ScriptedExporter(), old.path, Quiet(), force=True)
+        new = export(plan, ScriptedExporter(), old.path, Progress(), force=True)
         assert open_bundle(old.path, full=True) == new != old
 
 
@@ -181,5 +182,5 @@ def test_a_checkpoint_that_changes_under_way_is_not_hidden(tmp_path: Path) -> No
     plan = scripted_plan(tmp_path / "model")
     shutil.rmtree(tmp_path / "model")
     with pytest.raises((OSError, QdeployError)):
-        export(plan, ScriptedExporter(), tmp_path / "here" / "out", Quiet(), force=False)
+        export(plan, ScriptedExporter(), tmp_path / "here" / "out", Progress(), force=False)
     assert list((tmp_path / "here").iterdir()) == []

@@ -13,7 +13,6 @@ from qdeploy import bundle, checkpoint, export, plan, profile
 from qdeploy.interface import SCRATCH, Exporter, Progress
 from qdeploy.plan import Plan
 from qdeploy.targets import INTEL_CPU
-from tests.support.bundles import Quiet
 from tests.support.checkpoints import write_checkpoint
 
 
@@ -50,7 +49,7 @@ def resolve(source: Path, name: str = "intel-cpu-int8", context: int | None = No
 
 
 def run(resolved: Plan, destination: Path) -> bundle.Bundle:
-    return export.export(resolved, Stepwise(), destination, Quiet(), force=False)
+    return export.export(resolved, Stepwise(), destination, Progress(), force=False)
 
 
 def test_it_goes_on_until_it_is_done(source: Path, tmp_path: Path) -> None:

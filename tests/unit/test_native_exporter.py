@@ -14,11 +14,10 @@ import pytest
 from qdeploy import checkpoint, plan, profile
 from qdeploy.errors import ExportFailed, QdeployError
 from qdeploy.exporters.native import NativeExporter
-from qdeploy.interface import SCRATCH
+from qdeploy.interface import SCRATCH, Progress
 from qdeploy.plan import Plan
 from qdeploy.targets import INTEL_CPU
 from tests.support import native, tiny
-from tests.support.bundles import Quiet
 from tests.support.tiny import DENSE, SPARSE
 
 Usage = namedtuple("Usage", "total used free")
@@ -90,10 +89,10 @@ def test_want_of_disk_is_told_before_anything_is_written(
     folder.mkdir()
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(0, 0, needed - 1))
     with pytest.raises(ExportFailed, match="of disk"):
-        NativeExporter().export(made, folder, Quiet())
+        NativeExporter().export(made, folder, Progress())
     assert list(folder.iterdir()) == []
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(0, 0, needed))
-    NativeExporter().export(made, folder, Quiet())
+    NativeExporter().export(made, folder, Progress())
 
 
 def test_what_is_there_already_needs_no_disk(
@@ -102,10 +101,10 @@ def test_what_is_there_already_needs_no_disk(
     made = resolve(tmp_path / "it", DENSE)
     folder = tmp_path / "out"
     folder.mkdir()
-    NativeExporter().export(made, folder, Quiet())
+    NativeExporter().export(made, folder, Progress())
     room = max(t.nbytes for t in made.tensors) + made.bundle_bytes - made.weight_bytes
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(0, 0, room))
-    NativeExporter().export(made, folder, Quiet())
+    NativeExporter().export(made, folder, Progress())
 
 
 def test_a_bad_weight_leaves_nothing_to_go_on_from(
@@ -118,13 +117,13 @@ def test_a_bad_weight_leaves_nothing_to_go_on_from(
     folder = tmp_path / "out"
     folder.mkdir()
     with pytest.raises(QdeployError) as caught:
-        NativeExporter().export(made, folder, Quiet())
+        NativeExporter().export(made, folder, Progress())
     assert caught.value.where == "model.layers.1.mlp.up_proj.weight"
     assert not (folder / SCRATCH).exists()
 
 
 def test_progress_grows_to_the_size_of_the_weights(tmp_path: Path) -> None:
-    class Noting(Quiet):
+    class Noting(Progress):
         def __init__(self) -> None:
             self.bytes: list[int] = []
 
@@ -143,7 +142,7 @@ def test_the_plan_predicts_the_size_of_the_weights(raw: dict[str, Any], tmp_path
     made = resolve(tmp_path / "it", raw, "intel-cpu-int4")
     folder = tmp_path / "out"
     folder.mkdir()
-    NativeExporter().export(made, folder, Quiet())
+    NativeExporter().export(made, folder, Progress())
     size = (folder / "openvino_model.bin").stat().st_size
     spare = 64 * 3 * (len(made.tensors) + 100)  # every constant begins at a cache line
     assert made.weight_bytes <= size < made.weight_bytes + spare
@@ -154,7 +153,7 @@ def test_the_chat_template_travels_with_the_tokenizer(tmp_path: Path) -> None:
     (tmp_path / "it" / "chat_template.jinja").write_text('{{ "<é & ü>" }}', "utf-8")
     folder = tmp_path / "out"
     folder.mkdir()
-    NativeExporter().export(made, folder, Quiet())
+    NativeExporter().export(made, folder, Progress())
     import xml.etree.ElementTree as ET
 
     settings = json.loads((tmp_path / "it" / "tokenizer_config.json").read_bytes())

@@ -19,10 +19,10 @@ from qdeploy.errors import (
     QdeployError,
     TargetUnavailable,
 )
-from qdeploy.interface import Device, LoadOptions, Session
+from qdeploy.interface import Device, LoadOptions, Progress, Session
 from qdeploy.run import Choice, choose, find_bundle, load
 from qdeploy.targets import Evidence, Target
-from tests.support.bundles import Quiet, profile_text, scripted_bundle, write_manifest
+from tests.support.bundles import profile_text, scripted_bundle, write_manifest
 from tests.support.checkpoints import write_checkpoint
 from tests.support.plugins import SCRIPTED, only
 from tests.support.scripted import HERE, NOT_HERE, ScriptedBackend, ScriptedSession
@@ -160,24 +160,24 @@ class TestLoad:
 
 class TestFindBundle:
     def test_opens_a_bundle_at_its_path(self, made: Bundle) -> None:
-        assert find_bundle(str(made.path), None, Quiet()) == (made, False)
+        assert find_bundle(str(made.path), None, Progress()) == (made, False)
 
     def test_checks_what_it_opens(self, tmp_path: Path) -> None:
         spoilt = scripted_bundle(tmp_path / "spoilt")
         write_manifest(spoilt.path, {"schema_version": 99})
         with pytest.raises(BundleError, match="schema version 99"):
-            find_bundle(str(spoilt.path), None, Quiet())
+            find_bundle(str(spoilt.path), None, Progress())
 
     def test_a_model_needs_a_target(self, tmp_path: Path) -> None:
         folder = write_checkpoint(tmp_path / "model")
         with pytest.raises(InputError, match="is a model, not a bundle") as caught:
-            find_bundle(str(folder), None, Quiet())
+            find_bundle(str(folder), None, Progress())
         assert "--target" in (caught.value.fix or "")
 
     @pytest.mark.parametrize("model", ["nowhere", "~nobody/x", "What is 2 + 2?", "x" * 5000, ""])
     def test_what_is_neither_model_nor_bundle_is_refused(self, model: str) -> None:
         with pytest.raises(CheckpointError, match="no directory, embedded model or hub id"):
-            find_bundle(model, "scripted", Quiet())
+            find_bundle(model, "scripted", Progress())
 
     @pytest.fixture
     def a_default_profile(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,27 +188,27 @@ class TestFindBundle:
     @pytest.mark.usefixtures("a_default_profile")
     def test_a_model_is_exported_once_and_found_again(self, tmp_path: Path) -> None:
         folder = str(write_checkpoint(tmp_path / "model"))
-        first, exported = find_bundle(folder, "scripted", Quiet())
+        first, exported = find_bundle(folder, "scripted", Progress())
         assert exported
-        assert find_bundle(folder, "scripted", Quiet()) == (first, False)
+        assert find_bundle(folder, "scripted", Progress()) == (first, False)
         assert [e.path for e in cache.entries()] == [first.path]
 
     @pytest.mark.usefixtures("a_default_profile")
     def test_a_changed_model_is_another_bundle(self, tmp_path: Path) -> None:
         folder = write_checkpoint(tmp_path / "model")
-        first, _ = find_bundle(str(folder), "scripted", Quiet())
+        first, _ = find_bundle(str(folder), "scripted", Progress())
         with (folder / "model.safetensors").open("rb+") as file:
             file.seek(-1, 2)
             file.write(b"\x01")
-        second, exported = find_bundle(str(folder), "scripted", Quiet())
+        second, exported = find_bundle(str(folder), "scripted", Progress())
         assert exported
         assert second.path != first.path
 
     @pytest.mark.usefixtures("a_default_profile")
     def test_a_damaged_cache_entry_says_how_to_be_rid_of_it(self, tmp_path: Path) -> None:
         folder = str(write_checkpoint(tmp_path / "model"))
-        first, _ = find_bundle(folder, "scripted", Quiet())
+        first, _ = find_bundle(folder, "scripted", Progress())
         (first.path / "tokenizer.json").unlink()
         with pytest.raises(CheckFailed) as caught:
-            find_bundle(folder, "scripted", Quiet())
+            find_bundle(folder, "scripted", Progress())
         assert caught.value.fix == f"qdeploy cache clear {first.path.name}"
