@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
-import sys
 from typing import Any
 
-PROGRAM = (
-    "import sys; from importlib import import_module; "
-    "module, sys.argv[1:], sys.path[:] = sys.argv[1], sys.argv[2:3], sys.argv[3:]; "
-    "import_module(module).main()"
-)
-"""Runs `main` of a module with this process's own import path. `python -m` would put the working
-directory first, so that a file lying there would be run in place of a package of its name."""
+from qdeploy import processes
+
 SECONDS = 60.0
 """A first contact with a driver may compile; a minute is far above that, and still finite."""
 
@@ -29,7 +22,7 @@ def ask(module: str, question: str, seconds: float = SECONDS) -> Any:
     Raises:
         ProbeFailed: there was no answer.
     """
-    return run([sys.executable, "-c", PROGRAM, module, question, *sys.path], seconds)
+    return run(processes.python(module, question), seconds)
 
 
 def run(command: list[str], seconds: float) -> Any:
@@ -42,18 +35,9 @@ def run(command: list[str], seconds: float) -> Any:
         raise ProbeFailed(f"did not answer within {seconds:g} s") from None
     if child.returncode != 0:
         complaint = child.stderr.strip().splitlines()[-1:]
-        raise ProbeFailed(": ".join([_ending(child.returncode), *complaint]))
+        raise ProbeFailed(": ".join([processes.ending(child.returncode), *complaint]))
     try:
         # drivers print to stdout too; the answer is the last line
         return json.loads(child.stdout.strip().splitlines()[-1])
     except (IndexError, ValueError):
         raise ProbeFailed(f"answered {child.stdout[-200:]!r}") from None
-
-
-def _ending(code: int) -> str:
-    if code >= 0:
-        return f"exited with code {code}"
-    try:
-        return f"was killed by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"was killed by signal {-code}"

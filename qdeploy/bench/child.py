@@ -5,20 +5,15 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from typing import IO, Any
 
-from qdeploy import errors
+from qdeploy import errors, processes
 from qdeploy.bench.worker import Job
 from qdeploy.errors import GenerationFailed, QdeployError, TargetUnavailable
 
-PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from qdeploy.bench import worker; worker.main()"
-"""The worker with this process's own import path: `python -m` would put the working directory
-first."""
 LAST_WORDS = 4
 """Lines of the worker's stderr that go into the message when it dies."""
 
@@ -33,7 +28,7 @@ def run(job: Job, environment: Mapping[str, str], hear: Callable[[Event], None])
     """
     with tempfile.TemporaryFile() as noise:
         worker = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, *sys.path],
+            processes.python("qdeploy.bench.worker"),
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=noise,
             env=os.environ | environment, text=True, encoding="utf-8",
         )  # fmt: skip
@@ -45,7 +40,9 @@ def run(job: Job, environment: Mapping[str, str], hear: Callable[[Event], None])
         if failure is not None:
             raise failure
         if code != 0:
-            raise GenerationFailed(f"the process that ran it {_ending(code)}{_last_words(noise)}")
+            raise GenerationFailed(
+                f"the process that ran it {processes.ending(code)}{_last_words(noise)}"
+            )
 
 
 def _converse(
@@ -85,15 +82,6 @@ def _end(worker: subprocess.Popen[str]) -> None:
         if pipe is not None:
             with contextlib.suppress(OSError):
                 pipe.close()
-
-
-def _ending(code: int) -> str:
-    if code >= 0:
-        return f"exited with code {code}"
-    try:
-        return f"was killed by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"was killed by signal {-code}"
 
 
 def _last_words(noise: IO[bytes]) -> str:

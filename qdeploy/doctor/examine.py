@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import signal
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
+from qdeploy import processes
 from qdeploy.doctor.cases import Case
 from qdeploy.results import Diagnosis
 from qdeploy.targets import Evidence
 
-PROGRAM = (
-    "import sys; sys.path[:] = sys.argv[3:]; from qdeploy.doctor.child import main; "
-    "sys.argv[3:] = []; main()"
-)
-"""The child with this process's own import path. `python -m` would put the working directory
-first, so that a file of a module's name lying there would be run."""
 LIMIT = 300.0
 """Seconds that a case may take: several times what the slowest took on two shared cores."""
 TAIL = 300
@@ -51,7 +42,7 @@ def examine(case: Case, *, limit: float = LIMIT) -> Diagnosis:
 
 def _run(case: Case, report: Path, errors: Path, limit: float) -> int | None:
     """The child's exit code, or None where it had to be ended."""
-    command = [sys.executable, "-c", PROGRAM, str(report), case.to_json(), *sys.path]
+    command = processes.python("qdeploy.doctor.child", str(report), case.to_json())
     with errors.open("wb") as out:
         child = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
@@ -61,17 +52,7 @@ def _run(case: Case, report: Path, errors: Path, limit: float) -> int | None:
         except subprocess.TimeoutExpired:
             return None
         finally:
-            _end(child)
-
-
-def _end(child: subprocess.Popen[bytes]) -> None:
-    """End the child, and what it started: compilers of drivers outlive who asked for them."""
-    if hasattr(os, "killpg"):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(child.pid, signal.SIGKILL)
-    elif child.poll() is None:
-        child.kill()
-    child.wait()
+            processes.end(child)
 
 
 def _read(report: Path) -> dict[str, Any]:
@@ -105,18 +86,9 @@ def _crashed(known: dict[str, Any], code: int, errors: Path) -> dict[str, Any]:
     return {
         "status": "failed",
         "failure": "crash",
-        "message": f"the process {_ending(code)} while {stage}{last}",
+        "message": f"the process {processes.ending(code)} while {stage}{last}",
         "fix": "update or reinstall the driver and the runtime",
     }
-
-
-def _ending(code: int) -> str:
-    if code >= 0:
-        return f"ended with code {code}"
-    try:
-        return f"was killed by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"was killed by signal {-code}"
 
 
 def _diagnosis(case: Case, known: dict[str, Any]) -> Diagnosis:

@@ -5,15 +5,13 @@ This is the one place that knows those command lines.
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from qdeploy import processes
 from qdeploy.matrix.config import Cell
 
 Failure = Literal["crash", "hang", "wrong", "error"]
@@ -74,9 +72,9 @@ def _stand_in(cell: Cell) -> list[str]:
 
 
 def run(arguments: list[str], timeout: float) -> Outcome:
-    """The real runner: `python -m qdeploy`, ended with all it started when its time is over."""
-    child = subprocess.Popen(
-        [sys.executable, "-m", "qdeploy", *arguments],
+    """The real runner: the command itself, ended with all it started."""
+    with subprocess.Popen(
+        processes.python("qdeploy.__main__", *arguments),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -84,15 +82,13 @@ def run(arguments: list[str], timeout: float) -> Outcome:
         encoding="utf-8",
         errors="replace",
         start_new_session=True,
-    )
-    try:
-        _, told = child.communicate(timeout=timeout)
-    except subprocess.TimeoutExpired:
-        _end(child)
-        return Outcome(None, f"it took more than {timeout:g} s")
-    except BaseException:
-        _end(child)
-        raise
+    ) as child:
+        try:
+            _, told = child.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            return Outcome(None, f"it took more than {timeout:g} s")
+        finally:
+            processes.end(child)
     return understood(child.returncode, told)
 
 
@@ -100,7 +96,7 @@ def understood(code: int, told: str) -> Outcome:
     """What a command meant by its exit code and what it wrote to stderr."""
     lines = [line.rstrip() for line in told.splitlines() if line.strip()]
     if code < 0:
-        return Outcome(code, f"ended by {_signal_name(-code)}")
+        return Outcome(code, f"it {processes.ending(code)}")
     starts = [i for i, line in enumerate(lines) if line.lower().startswith(_ERRORS)]
     if code == 0 or not starts:
         said = lines[-1].strip() if lines else f"exit code {code}"
@@ -112,18 +108,3 @@ def understood(code: int, told: str) -> Outcome:
 
 
 _ERRORS = ("error: ", "internal error: ")
-
-
-def _end(child: subprocess.Popen[str]) -> None:
-    if os.name == "posix":
-        os.killpg(child.pid, signal.SIGKILL)
-    else:
-        child.kill()
-    child.communicate()
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

@@ -32,6 +32,7 @@ CONTRACTS = frozenset(
         "limits",
         "plan",
         "probing",
+        "processes",
         "profile",
         "rope",
         "sizes",

@@ -138,7 +138,7 @@ def test_a_target_that_the_doctor_does_not_find_is_absent(
         (Outcome(1, "it broke"), "error"),
         (Outcome(2, "bad input"), "error"),
         (Outcome(4, "answers differ"), "wrong"),
-        (Outcome(-11, "ended by SIGSEGV"), "crash"),
+        (Outcome(-11, "it was killed by SIGSEGV"), "crash"),
         (Outcome(None, "it took more than 9 s"), "hang"),
     ],
 )
@@ -237,8 +237,8 @@ def test_a_folder_that_is_not_empty(tmp_path: Path) -> None:
          Outcome(1, "KeyError: 'a'")),
         (2, "Usage: qdeploy bench\n\nError: No such option\n", Outcome(2, "No such option")),
         (9, "", Outcome(9, "exit code 9")),
-        (-9, "half a li", Outcome(-9, "ended by SIGKILL")),
-        (-99, "", Outcome(-99, "ended by signal 99")),
+        (-9, "half a li", Outcome(-9, "it was killed by SIGKILL")),
+        (-99, "", Outcome(-99, "it was killed by signal 99")),
     ],
 )  # fmt: skip
 def test_what_a_command_meant(code: int, told: str, outcome: Outcome) -> None:
@@ -264,8 +264,7 @@ def test_a_command_that_hangs_is_ended_with_all_that_it_started(
         f"open({str(tmp_path / 'pid')!r}, 'w').write(str(child.pid))\n"
         "child.wait()\n"
     )
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     assert commands.run([], 2) == Outcome(None, "it took more than 2 s")
     pid = int((tmp_path / "pid").read_text())
     for _ in range(100):
