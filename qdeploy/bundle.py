@@ -13,12 +13,13 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from qdeploy import stored
 from qdeploy.errors import BundleError, CheckFailed
 from qdeploy.hashing import file_sha256
 from qdeploy.profile import Profile
+from qdeploy.strict import Strict
 
 MANIFEST = "qdeploy.json"
 SCHEMA: Final = 1
@@ -26,18 +27,14 @@ HASH_ON_OPEN_BYTES = 64 * 2**20
 """Files up to this size are hashed whenever a bundle is opened: graphs, tokenizers."""
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class FileEntry(_Frozen):
+class FileEntry(Strict):
     """A file of the bundle: sha256 in hex, size in bytes."""
 
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     size: int = Field(ge=0)
 
 
-class ModelIdentity(_Frozen):
+class ModelIdentity(Strict):
     """Which model this is.
 
     Attributes:
@@ -55,7 +52,7 @@ class ModelIdentity(_Frozen):
     digest: str
 
 
-class Manifest(_Frozen):
+class Manifest(Strict):
     """`qdeploy.json`. It holds no time and no path, so that equal bundles are equal bytes."""
 
     schema_version: Literal[1]

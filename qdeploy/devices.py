@@ -6,22 +6,16 @@ What no source tells is None, and what follows from it is not forecast.
 from __future__ import annotations
 
 import platform
-import sys
 from collections.abc import Sequence
 from functools import cache
-from importlib import resources
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from qdeploy import bandwidth, host
+from qdeploy import bandwidth, host, strict
 from qdeploy.errors import InputError, did_you_mean
+from qdeploy.strict import Strict
 from qdeploy.targets import CPU, INTEL_CPU
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 THIS_CPU = "this CPU"
 NUMBERS = ("memory_bytes", "bytes_per_s", "half_per_s", "int8_per_s", "float_per_s")
@@ -31,7 +25,7 @@ SPARE = 8
 """Measuring takes at most one eighth of the memory."""
 
 
-class DeviceSpec(BaseModel):
+class DeviceSpec(Strict):
     """What a kind of device can hold and do.
 
     Attributes:
@@ -44,8 +38,6 @@ class DeviceSpec(BaseModel):
             bfloat16, int8 and float32.
         sources: where each of these numbers was read; `all` stands for those not named.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     name: str
     targets: tuple[str, ...] = Field(min_length=1)
@@ -80,9 +72,7 @@ class DeviceSpec(BaseModel):
 @cache
 def table() -> tuple[DeviceSpec, ...]:
     """The devices that ship with qdeploy, in the file's order."""
-    file = resources.files("qdeploy") / "devices.toml"
-    rows = tomllib.loads(file.read_text(encoding="utf-8"))["device"]
-    return tuple(DeviceSpec.model_validate(row) for row in rows)
+    return tuple(map(DeviceSpec.model_validate, strict.shipped("devices.toml")["device"]))
 
 
 @cache

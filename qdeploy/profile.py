@@ -16,7 +16,6 @@ from qdeploy import strict
 from qdeploy.errors import ProfileError, did_you_mean
 from qdeploy.strict import Strict
 
-SCHEMA = 1
 PER_CHANNEL = -1
 """The group size that means one scale a row of the weight (one an output channel)."""
 

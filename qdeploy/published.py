@@ -8,25 +8,18 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from qdeploy import hub, models
+from qdeploy import hub, models, strict
 from qdeploy.checkpoint import Architecture, Checkpoint
 from qdeploy.errors import CheckpointError, HubError
 from qdeploy.tensors import TensorInfo
 from qdeploy.weights.layout import FP8, Layout, expected
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 NAME = re.compile(
     r"(?:Qwen/)?(?:Qwen3-)?(?P<size>[\d.]+B(?:-A\d+B)?)"
@@ -69,8 +62,7 @@ class Published(Checkpoint):
 
 @cache
 def _facts() -> dict[str, Any]:
-    file = resources.files("qdeploy") / "published.toml"
-    return tomllib.loads(file.read_text(encoding="utf-8"))
+    return strict.shipped("published.toml")
 
 
 def sizes() -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from importlib import resources
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -23,7 +24,7 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class Strict(BaseModel):
-    """The base of everything that a file of settings may say."""
+    """The base of everything that a file of settings, or one that qdeploy wrote, may say."""
 
     # NaN and infinity are TOML but not JSON, so a manifest could not carry them
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -39,6 +40,11 @@ def table(text: str, *, where: object, error: type[InputError] = InputError) -> 
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as wrong:
         raise error(f"not valid TOML ({wrong})", where=where) from None
+
+
+def shipped(name: str) -> dict[str, Any]:
+    """Parse a TOML file that lies in this package."""
+    return table((resources.files("qdeploy") / name).read_text(encoding="utf-8"), where=name)
 
 
 def build(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Literal
 
@@ -80,14 +79,12 @@ def load(file: Path | None = None) -> Config:
         InputError: it cannot be read, or does not hold.
     """
     if file is None:
-        text = (resources.files("qdeploy") / SHIPPED).read_text(encoding="utf-8")
-    else:
-        try:
-            text = file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"cannot read the matrix ({error})", where=file) from None
-    where = file or SHIPPED
-    return strict.build(Config, strict.table(text, where=where), where=where)
+        return strict.build(Config, strict.shipped(SHIPPED), where=SHIPPED)
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read the matrix ({error})", where=file) from None
+    return strict.build(Config, strict.table(text, where=file), where=file)
 
 
 def cells(config: Config, only: Sequence[str] = (), *, where: object = None) -> list[Cell]:

@@ -12,18 +12,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from qdeploy import results, stored
 from qdeploy.errors import InputError
 from qdeploy.results import Results
+from qdeploy.strict import Strict
 
 NAME = "report.json"
 KIND: Final = "qdeploy-report"
 HOW = "qdeploy bench BUNDLE -o FILE makes one"
 
 
-class Merged(BaseModel):
+class Merged(Strict):
     """Files of results, side by side.
 
     Attributes:
@@ -31,8 +30,6 @@ class Merged(BaseModel):
         created: UTC time in ISO 8601.
         qdeploy: version of qdeploy that merged them.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     kind: Literal["qdeploy-report"] = KIND
     schema_version: Literal[1] = 1

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from qdeploy.strict import Strict
 from qdeploy.targets import Evidence
 
 
-class _Plain(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Machine(_Plain):
+class Machine(Strict):
     """The machine that the results come from.
 
     Attributes:
@@ -33,7 +30,7 @@ class Machine(_Plain):
     bandwidth_bytes_per_s: float | None = None
 
 
-class Subject(_Plain):
+class Subject(Strict):
     """What ran: a bundle, by content.
 
     Attributes:
@@ -56,7 +53,7 @@ class Subject(_Plain):
     bytes_per_token: int | None = None
 
 
-class Where(_Plain):
+class Where(Strict):
     """Where it ran and how that is known.
 
     Attributes:
@@ -77,7 +74,7 @@ class Where(_Plain):
     properties: dict[str, str | int | float | bool] = Field(default_factory=dict)
 
 
-class Spread(_Plain):
+class Spread(Strict):
     """A measure over its samples: how many, median and percentiles."""
 
     count: int
@@ -86,7 +83,7 @@ class Spread(_Plain):
     p99: float
 
 
-class Conditions(_Plain):
+class Conditions(Strict):
     """What else the machine did meanwhile.
 
     Attributes:
@@ -99,7 +96,7 @@ class Conditions(_Plain):
     steal: float | None = None
 
 
-class Process(_Plain):
+class Process(Strict):
     """One of the processes that the runs were spread over.
 
     Attributes:
@@ -119,7 +116,7 @@ class Process(_Plain):
     steal: float | None = None
 
 
-class Sample(_Plain):
+class Sample(Strict):
     """One generation.
 
     Attributes:
@@ -133,7 +130,7 @@ class Sample(_Plain):
     gaps_ms: tuple[float, ...]
 
 
-class Bench(_Plain):
+class Bench(Strict):
     """Speed and cost of one bundle at one point of the grid.
 
     Attributes:
@@ -185,7 +182,7 @@ class Bench(_Plain):
     ratio: dict[str, float] | None = None
 
 
-class Divergence(_Plain):
+class Divergence(Strict):
     """Kullback-Leibler divergence from the reference, in nats a token."""
 
     mean: float
@@ -193,7 +190,7 @@ class Divergence(_Plain):
     max: float
 
 
-class Eval(_Plain):
+class Eval(Strict):
     """How far a bundle's answers are from its reference's.
 
     Attributes:
@@ -220,7 +217,7 @@ class Eval(_Plain):
     failures: tuple[str, ...] = ()
 
 
-class Diagnosis(_Plain):
+class Diagnosis(Strict):
     """What doctor, or the matrix, found out about one target and backend.
 
     Attributes:
@@ -246,7 +243,7 @@ class Diagnosis(_Plain):
 Result = Annotated[Bench | Eval | Diagnosis, Field(discriminator="kind")]
 
 
-class Results(_Plain):
+class Results(Strict):
     """A file of results.
 
     Attributes:
