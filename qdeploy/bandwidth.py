@@ -21,18 +21,24 @@ from qdeploy import host
 READ_BYTES = 2**30
 """Several times the processor's caches. Servers have 480 MiB and more, so that less could measure
 those."""
+PART = 8
+"""Of the memory, at most this part is used to measure its speed."""
 MATRIX = 1536
 """Rows and columns of the float32 matrices: 9 MiB each, large enough for a BLAS to be at its
 best."""
 PASSES = 5
 
 
-def read_bytes_per_s(nbytes: int = READ_BYTES, passes: int = PASSES) -> float:
+def read_bytes_per_s(nbytes: int | None = None, passes: int = PASSES) -> float:
     """Bytes a second that all usable cores together read from memory, the best of *passes*.
 
-    Every core reduces its own part of one array of *nbytes* bytes, eight at a time, which takes
-    fewer instructions than memory takes time. NumPy lets go of the interpreter's lock meanwhile.
+    Every core reduces its own part of one array, eight bytes at a time, which takes fewer
+    instructions than memory takes time. NumPy lets go of the interpreter's lock meanwhile. The
+    array has *nbytes* bytes; with None, `READ_BYTES` where that is a small part of the memory.
     """
+    if nbytes is None:
+        memory = host.usable_memory_bytes()
+        nbytes = min(READ_BYTES, memory // PART) if memory else READ_BYTES
     cores = host.cores()
     words = max(nbytes // 8, cores)
     # written once: pages that were never written are all one page of zeros, and stay in the cache

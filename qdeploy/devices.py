@@ -8,7 +8,6 @@ from __future__ import annotations
 import platform
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 
 from pydantic import Field, model_validator
 
@@ -21,8 +20,6 @@ THIS_CPU = "this CPU"
 NUMBERS = ("memory_bytes", "bytes_per_s", "half_per_s", "int8_per_s", "float_per_s")
 MEASURED = "measured on this machine (qdeploy.bandwidth)"
 X86 = frozenset({"x86_64", "amd64"})
-SPARE = 8
-"""Measuring takes at most one eighth of the memory."""
 
 
 class DeviceSpec(Strict):
@@ -78,15 +75,13 @@ def table() -> tuple[DeviceSpec, ...]:
 @cache
 def this_cpu() -> DeviceSpec:
     """The processor of this machine, measured at the first call: that takes a second or two."""
-    memory = _memory_bytes()
-    nbytes = min(bandwidth.READ_BYTES, memory // SPARE) if memory else bandwidth.READ_BYTES
     x86 = platform.machine().lower() in X86
     return DeviceSpec(
         name=THIS_CPU,
         targets=(INTEL_CPU.name, CPU.name) if x86 else (CPU.name,),
         shared=True,
-        memory_bytes=memory,
-        bytes_per_s=bandwidth.read_bytes_per_s(nbytes, passes=3),
+        memory_bytes=host.usable_memory_bytes(),
+        bytes_per_s=bandwidth.read_bytes_per_s(passes=3),
         float_per_s=bandwidth.float32_flops_per_s(passes=3),
         sources={"all": MEASURED},
     )
@@ -109,13 +104,3 @@ def named(names: Sequence[str]) -> list[str]:
         if name.lower() not in known:
             raise InputError(f"unknown device {name!r}", fix=did_you_mean(name, known.values()))
     return [known[name.lower()] for name in names]
-
-
-def _memory_bytes() -> int | None:
-    """Physical memory, or the limit of the control group where that is lower."""
-    memory = host.memory_bytes()
-    try:
-        limit = int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii"))
-    except (OSError, ValueError):  # none, or "max"
-        return memory
-    return min(memory, limit) if memory else limit

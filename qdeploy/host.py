@@ -7,6 +7,8 @@ import platform
 from pathlib import Path
 
 CPUINFO = Path("/proc/cpuinfo")
+LIMIT = Path("/sys/fs/cgroup/memory.max")
+"""Of the control group that a container is, as Linux shows it from inside."""
 
 
 def cores() -> int:
@@ -22,6 +24,16 @@ def memory_bytes() -> int | None:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):  # no sysconf on Windows
         return None
+
+
+def usable_memory_bytes(limit: Path = LIMIT) -> int | None:
+    """Physical memory, or what the control group allows where that is less; None if none tells."""
+    memory = memory_bytes()
+    try:
+        allowed = int(limit.read_text(encoding="ascii"))
+    except (OSError, ValueError):  # none, or "max"
+        return memory
+    return min(memory, allowed) if memory else allowed
 
 
 def cpu_name(cpuinfo: Path = CPUINFO) -> str:

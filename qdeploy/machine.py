@@ -7,12 +7,9 @@ from pathlib import Path
 from typing import Literal
 
 from qdeploy import host
-from qdeploy.bandwidth import READ_BYTES, read_bytes_per_s
 from qdeploy.results import Machine
 
 SUPPLIES = Path("/sys/class/power_supply")
-PART = 8
-"""Of the memory, at most this part is used to measure its speed."""
 
 
 def describe(name: str | None = None) -> Machine:
@@ -25,16 +22,6 @@ def describe(name: str | None = None) -> Machine:
         memory_bytes=host.memory_bytes(),
         power=power(),
     )
-
-
-def read_bandwidth() -> float:
-    """Bytes a second at which memory is read, measured for a second or two.
-
-    The method is that of `bandwidth.read_bytes_per_s`: every usable core reduces its own part of an
-    array far larger than the caches, and the best of several passes counts.
-    """
-    memory = host.memory_bytes()
-    return read_bytes_per_s(min(READ_BYTES, memory // PART) if memory else READ_BYTES)
 
 
 def power(supplies: Path = SUPPLIES) -> Literal["mains", "battery"] | None:

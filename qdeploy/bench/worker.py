@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from qdeploy import machine, results, run
+from qdeploy import bandwidth, results, run
 from qdeploy.bench import conditions, energy, memory, peer
 from qdeploy.bench.protocol import prompt
 from qdeploy.bundle import Bundle, open_bundle
@@ -90,7 +90,7 @@ def _own(job: Job, channel: Channel) -> None:
         if job.task == "measure":
             _measure(job, channel, _runner(session), opened, choice, session)
     if job.task == "load":
-        channel.tell("bandwidth", bytes_per_s=machine.read_bandwidth())
+        channel.tell("bandwidth", bytes_per_s=bandwidth.read_bytes_per_s())
 
 
 def _runner(session: Session) -> peer.Generate:

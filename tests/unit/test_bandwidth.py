@@ -47,6 +47,12 @@ def test_every_byte_is_read_once_a_pass(monkeypatch: pytest.MonkeyPatch) -> None
     assert len(read) == 3 * host.cores()
 
 
+def test_measuring_takes_a_small_part_of_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "usable_memory_bytes", lambda: 2**23)
+    monkeypatch.setattr(time, "perf_counter", Clock(0, 0.5))
+    assert bandwidth.read_bytes_per_s(passes=1) == 2**20 / 0.5
+
+
 def test_it_measures_something_here() -> None:
     assert bandwidth.read_bytes_per_s(2**20, passes=1) > 0
     assert bandwidth.float32_flops_per_s(32, passes=1) > 0

@@ -14,6 +14,14 @@ def test_the_processors_name(tmp_path: Path) -> None:
     assert host.cpu_name(tmp_path / "nowhere")
 
 
+def test_memory_is_no_more_than_the_control_group_may_use(tmp_path: Path) -> None:
+    limit = tmp_path / "memory.max"
+    assert host.usable_memory_bytes(limit) == host.memory_bytes()
+    for text, usable in (("max\n", host.memory_bytes()), ("67108864\n", 2**26)):
+        limit.write_text(text)
+        assert host.usable_memory_bytes(limit) == usable
+
+
 def test_this_machine() -> None:
     assert host.cores() >= 1
     memory = host.memory_bytes()
