@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qdeploy.cli import output
+from qdeploy.cli import options, output
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
               help="Measured runs at every point, in every process.")  # fmt: skip
 @click.option("--processes", type=click.IntRange(min=1), default=3, show_default=True, metavar="N",
               help="Rounds, each with processes of its own.")  # fmt: skip
-@click.option("--device", type=int, default=0, metavar="I", help="Which of the target's devices.")
-@click.option("--backend", metavar="B", help="Which runtime; default: the first that serves it.")
-@click.option("--simulate", is_flag=True, help="Use the target's stand-in, and say so.")
+@options.device
+@options.backend
+@options.simulate
 @click.option("--peer", is_flag=True,
               help="Take turns with the runtime's own library, without qdeploy.")  # fmt: skip
 @click.option("--machine", metavar="NAME", help="What to call this machine; default: its host's.")
 @click.option("-o", "--output", "destination", type=click.Path(path_type=Path), metavar="FILE",
               help="Write the results here, as they come.")  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@options.as_json
 def command(
     bundles: tuple[Path, ...],
     prompt: str | None,
@@ -65,8 +65,8 @@ def command(
     _check_destination(destination)
     opened = [bundle.open_bundle(path, full=True) for path in bundles]
     protocol = _protocol(prompt, new, runs, processes, opened)
-    options = parent.Options(backend, device, simulate, peer)
-    parent.check(opened, protocol, options)
+    chosen = parent.Options(backend, device, simulate, peer)
+    parent.check(opened, protocol, chosen)
 
     def save(outcome: Outcome) -> None:
         if destination is not None:
@@ -74,7 +74,7 @@ def command(
 
     here = this_machine.describe(machine)
     with BenchProgress(quiet=as_json) as progress:
-        outcome = parent.measure(opened, protocol, here, options, save=save, tell=progress.advance)
+        outcome = parent.measure(opened, protocol, here, chosen, save=save, tell=progress.advance)
     if as_json:
         made = results.make(outcome.machine, outcome.all_rows())
         output.write_json(made.model_dump(mode="json"))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from qdeploy.cli import output
+from qdeploy.cli import options, output
 
 
 @click.group("cache", invoke_without_command=True)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@options.as_json
 @click.pass_context
 def command(ctx: click.Context, as_json: bool) -> None:
     """List what qdeploy keeps, with sizes: bundles of `run`, references of `eval`, kernels."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qdeploy.cli import output
+from qdeploy.cli import options, output
 
 if TYPE_CHECKING:
     from qdeploy.bench.compare import Comparison, Finding
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
               show_default=True, metavar="P", help="Percent by which B may be worse.")  # fmt: skip
 @click.option("--across", is_flag=True,
               help="Compare other protocols, models or targets all the same.")  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@options.as_json
 def command(a: Path, b: Path, threshold: float, across: bool, as_json: bool) -> None:
     """Tell whether results B are worse than results A; exit 4 if so.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qdeploy.cli import output
+from qdeploy.cli import options, output
 
 if TYPE_CHECKING:
     from qdeploy.results import Diagnosis
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
               help="Seconds that one case may take; default: 300.")  # fmt: skip
 @click.option("-o", "--output", "file", type=click.Path(path_type=Path, dir_okay=False),
               metavar="FILE", help="Write a file of results as well.")  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@options.as_json
 def command(
     target: str | None,
     simulate: bool,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qdeploy.cli import output
+from qdeploy.cli import options, output
 
 if TYPE_CHECKING:
     from qdeploy.bundle import Bundle
@@ -39,13 +39,13 @@ HELDOUT = 48
               help="Most nats a token, instead of the profile's.")  # fmt: skip
 @click.option("--min-top1", type=click.FloatRange(0, 1, min_open=True), metavar="X",
               help="Least agreement, instead of the profile's.")  # fmt: skip
-@click.option("--target", metavar="T", help="What to run on; default: the bundle's own target.")
-@click.option("--device", type=int, default=0, metavar="I", help="Which of the target's devices.")
-@click.option("--backend", metavar="B", help="Which runtime; default: the first that serves it.")
-@click.option("--simulate", is_flag=True, help="Use the target's stand-in, and say so.")
-@click.option("--context", type=int, metavar="N", help="Tokens the session must hold.")
+@options.target
+@options.device
+@options.backend
+@options.simulate
+@options.context
 @click.option("-o", "--output", "file", type=FOLDER, metavar="FILE", help="Add to these results.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@options.as_json
 def command(
     bundle: Path,
     other: Path | None,

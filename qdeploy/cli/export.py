@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from qdeploy.cli import output
+from qdeploy.cli import options, output
 
 
 @click.command("export")
@@ -26,7 +26,7 @@ from qdeploy.cli import output
 )  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Print the plan and write nothing.")
 @click.option("--force", is_flag=True, help="Replace an existing bundle.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@options.as_json
 def command(
     model: str,
     target: str,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qdeploy.cli import output
+from qdeploy.cli import options, output
 
 if TYPE_CHECKING:
     from qdeploy.matrix.config import Cell
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Print the combinations and run nothing.")
 @click.option("--github", is_flag=True, help="Print the workflow's job matrix and run nothing.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@options.as_json
 def command(
     config: Path | None,
     targets: tuple[str, ...],

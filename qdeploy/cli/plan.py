@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qdeploy.cli import output
+from qdeploy.cli import options, output
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
               help="Tokens of the prompt that speeds are forecast for; default: 512.")  # fmt: skip
 @click.option("--device", "device_names", multiple=True, metavar="NAME",
               help="Only this device, e.g. 'A100 80GB'; may be repeated.")  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@options.as_json
 def command(
     model: str,
     target: str | None,

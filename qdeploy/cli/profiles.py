@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from qdeploy.cli import output
+from qdeploy.cli import options, output
 
 
 @click.group("profiles", invoke_without_command=True)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@options.as_json
 @click.pass_context
 def command(ctx: click.Context, as_json: bool) -> None:
     """List the profiles that ship with qdeploy; `show` prints one."""
@@ -28,7 +28,7 @@ def command(ctx: click.Context, as_json: bool) -> None:
 
 @command.command("show")
 @click.argument("name")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@options.as_json
 def show(name: str, as_json: bool) -> None:
     """Print the profile NAME, ready to be copied and changed."""
     from qdeploy import profile

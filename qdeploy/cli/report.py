@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from qdeploy.cli import output
+from qdeploy.cli import options, output
 
 
 @click.command("report")
@@ -16,7 +16,7 @@ from qdeploy.cli import output
     metavar="DIR", help="The report's folder.",
 )  # fmt: skip
 @click.option("--force", is_flag=True, help="Replace an existing report.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@options.as_json
 def command(results: tuple[Path, ...], destination: Path, force: bool, as_json: bool) -> None:
     """Show RESULTS, files or folders of bench, eval, doctor and matrix, from any machines.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qdeploy.cli import output
+from qdeploy.cli import options, output
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,13 +24,13 @@ NAMED = 3
 @click.command("run")
 @click.argument("model")
 @click.argument("prompt", required=False)
-@click.option("--target", metavar="T", help="What to run on; default: the bundle's own target.")
-@click.option("--device", type=int, default=0, metavar="I", help="Which of the target's devices.")
-@click.option("--backend", metavar="B", help="Which runtime; default: the first that serves it.")
-@click.option("--simulate", is_flag=True, help="Use the target's stand-in, and say so.")
+@options.target
+@options.device
+@options.backend
+@options.simulate
 @click.option("--allow-fallback", is_flag=True,
               help="Let heavy operators run elsewhere, with a warning.")  # fmt: skip
-@click.option("--context", type=int, metavar="N", help="Tokens the session must hold.")
+@options.context
 @click.option("--think/--no-think", default=None, help="Think first; default: the model's.")
 @click.option("--thinking-budget", type=click.IntRange(min=0), metavar="N",
               help="Stop thinking after N tokens and answer.")  # fmt: skip
@@ -41,7 +41,7 @@ NAMED = 3
 @click.option("--top-k", type=click.IntRange(min=0), metavar="N", help="0 keeps all tokens.")
 @click.option("--seed", type=click.IntRange(min=0, max=2**32 - 1), metavar="N",
               help="The same seed gives the same answer.")  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@options.as_json
 def command(
     model: str,
     prompt: str | None,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qdeploy.cli import output
+from qdeploy.cli import options, output
 
 if TYPE_CHECKING:
     from qdeploy.interface import Backend
@@ -16,7 +16,7 @@ NO_BACKEND = "no installed backend serves it"
 
 
 @click.command("targets")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@options.as_json
 def command(as_json: bool) -> None:
     """List every target, what serves it, and the devices found here.
 

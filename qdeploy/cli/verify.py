@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from qdeploy.cli import output
+from qdeploy.cli import options, output
 
 
 @click.command("verify")
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@options.as_json
 def command(bundle: Path, as_json: bool) -> None:
     """Hash every file of BUNDLE and compare with its manifest; exit 4 where they differ."""
     from qdeploy.bundle import open_bundle
