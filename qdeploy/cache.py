@@ -15,6 +15,7 @@ import shutil
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 
@@ -35,9 +36,13 @@ def runtime_dir() -> Path:
     return root() / "runtime"
 
 
-def references_dir() -> Path:
-    """Where evaluation keeps what it computed of float checkpoints, a folder each."""
-    return root() / "references"
+def reference_path(model: str, *deciding: Any) -> Path:
+    """Where evaluation keeps what it computed of a float checkpoint.
+
+    The name holds a digest of *deciding*, plain data that the content depends on, and of qdeploy's
+    version.
+    """
+    return _references() / f"{_plain(model)}-{_digest(*deciding)}"
 
 
 def bundle_path(plan: Plan, exporter: str) -> Path:
@@ -47,12 +52,8 @@ def bundle_path(plan: Plan, exporter: str) -> Path:
     the exporter, the context and qdeploy's version. A changed model of the same name is another
     bundle.
     """
-    profile = plan.profile.model_dump_json()
-    version = metadata.version("qdeploy")
-    key = json.dumps([plan.digest, profile, exporter, plan.context, version])
-    digest = hashlib.sha256(key.encode()).hexdigest()[:16]
-    model = re.sub(r"[^\w.-]+", "--", plan.checkpoint.name)
-    return root() / "bundles" / f"{model}-{plan.profile.name}-{digest}"
+    digest = _digest(plan.digest, plan.profile.model_dump_json(), exporter, plan.context)
+    return root() / "bundles" / f"{_plain(plan.checkpoint.name)}-{plan.profile.name}-{digest}"
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Entry:
 def entries() -> list[Entry]:
     """Every bundle of the cache, by name, then every reference, then what runtimes compiled."""
     bundles = sorted(p.parent for p in (root() / "bundles").glob(f"[!.]*/{MANIFEST}"))
-    references = sorted(p for p in references_dir().glob("[!.]*") if p.is_dir())
+    references = sorted(p for p in _references().glob("[!.]*") if p.is_dir())
     runtimes = [runtime_dir()] if runtime_dir().is_dir() else []
     return [Entry(p, _size(p)) for p in [*bundles, *references, *runtimes]]
 
@@ -80,6 +81,20 @@ def clear(names: tuple[str, ...] = ()) -> list[Entry]:
         for leftover in (root() / "bundles").glob(".*"):  # of exports that were killed
             shutil.rmtree(leftover, ignore_errors=True)
     return removed
+
+
+def _references() -> Path:
+    return root() / "references"
+
+
+def _plain(model: str) -> str:
+    """A model's name as part of a file's: hub ids have slashes."""
+    return re.sub(r"[^\w.-]+", "--", model)
+
+
+def _digest(*deciding: Any) -> str:
+    key = json.dumps([*deciding, metadata.version("qdeploy")])
+    return hashlib.sha256(key.encode()).hexdigest()[:16]
 
 
 def _size(folder: Path) -> int:

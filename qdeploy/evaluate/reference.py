@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from importlib import metadata
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -123,10 +121,7 @@ class FloatReference(Reference):
         self._source = weights.open_source(checkpoint, adapter=adapter)
         self._forward = Forward(self._source, decoder.read(checkpoint, rope_scaling))
         self._kept: dict[Ids, Floats] = {}
-        key = json.dumps([digest, rope_scaling, ARITHMETIC, metadata.version("qdeploy")])
-        model = re.sub(r"[^\w.-]+", "--", checkpoint.name)
-        short = hashlib.sha256(key.encode()).hexdigest()[:16]
-        self.folder = cache.references_dir() / f"{model}-{short}"
+        self.folder = cache.reference_path(checkpoint.name, digest, rope_scaling, ARITHMETIC)
 
     def prepare(self, passages: Sequence[Ids], progress: Count) -> None:
         """Compute the hidden states of passages that are neither kept nor cached."""
