@@ -31,7 +31,7 @@ def find_bundle(
     progress: Progress,
     *,
     backend: str | None = None,
-    device: int = 0,
+    device: int | str = 0,
     simulate: bool = False,
 ) -> tuple[Bundle, bool]:
     """Open the bundle at path *model*; or export the model of that name into the cache first.
@@ -69,7 +69,7 @@ def choose(
     *,
     target: str | None = None,
     backend: str | None = None,
-    device: int = 0,
+    device: int | str = 0,
     simulate: bool = False,
 ) -> Choice:
     """Decide where *opened* runs: the bundle's own target unless another is asked for.
@@ -91,7 +91,7 @@ def choose(
 
 
 def find_device(
-    wanted: Target, format: str, *, backend: str | None, device: int, simulate: bool
+    wanted: Target, format: str, *, backend: str | None, device: int | str, simulate: bool
 ) -> Choice:
     """Find the device for a bundle format on a target.
 
@@ -121,11 +121,13 @@ def find_device(
     )
 
 
-def _pick(found: list[Device], index: int) -> Device:
-    if not 0 <= index < len(found):
-        listing = ", ".join(f"{i}: {d.name}" for i, d in enumerate(found))
-        raise InputError(f"there is no device {index}", fix=f"choose one of {listing}")
-    return found[index]
+def _pick(found: list[Device], wanted: int | str) -> Device:
+    """The device of this place in the list or of this id, whose number may be left out."""
+    for place, device in enumerate(found):
+        if str(wanted) in (str(place), device.id, device.id.partition(":")[0]):
+            return device
+    listing = ", ".join(f"{i}: {d.name} ({d.id})" for i, d in enumerate(found))
+    raise InputError(f"there is no device {wanted}", fix=f"choose one of {listing}")
 
 
 def load(

@@ -27,7 +27,7 @@ class Options:
     """Where the bundles run: see `run.choose`. With *peer*, their libraries take turns with us."""
 
     backend: str | None = None
-    device: int = 0
+    device: int | str = 0
     simulate: bool = False
     peer: bool = False
 

@@ -41,7 +41,7 @@ class Job:
     task: Task
     bundle: str
     backend: str | None
-    device: int
+    device: int | str
     simulate: bool
     points: Sequence[Sequence[int]]
     runs: int

@@ -43,7 +43,7 @@ def command(
     new: str | None,
     runs: int,
     processes: int,
-    device: int,
+    device: str,
     backend: str | None,
     simulate: bool,
     peer: bool,

@@ -59,7 +59,7 @@ def command(
     max_kl: float | None,
     min_top1: float | None,
     target: str | None,
-    device: int,
+    device: str,
     backend: str | None,
     simulate: bool,
     context: int | None,

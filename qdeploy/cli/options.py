@@ -10,7 +10,10 @@ target = click.option(
     "--target", metavar="T", help="What to run on; default: the bundle's own target."
 )
 device = click.option(
-    "--device", type=int, default=0, metavar="I", help="Which of the target's devices."
+    "--device",
+    default="0",
+    metavar="I",
+    help="Which of the target's devices: place or id, by `qdeploy targets`.",
 )
 backend = click.option(
     "--backend", metavar="B", help="Which runtime; default: the first that serves it."

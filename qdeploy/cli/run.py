@@ -46,7 +46,7 @@ def command(
     model: str,
     prompt: str | None,
     target: str | None,
-    device: int,
+    device: str,
     backend: str | None,
     simulate: bool,
     allow_fallback: bool,

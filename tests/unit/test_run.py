@@ -78,16 +78,22 @@ class TestChoose:
         assert names.index("absent") < names.index("scripted")
         assert choose(made).backend.name == "scripted"
 
-    def test_takes_the_device_that_is_asked_for(self, made: Bundle) -> None:
-        assert choose(made, device=1).device.id == "SCRIPT:1"
+    @pytest.mark.parametrize(
+        ("asked", "given"),
+        [(1, "SCRIPT:1"), ("1", "SCRIPT:1"), ("SCRIPT:1", "SCRIPT:1"), ("SCRIPT", "SCRIPT:0")],
+    )
+    def test_takes_the_device_that_is_asked_for(
+        self, asked: int | str, given: str, made: Bundle
+    ) -> None:
+        assert choose(made, device=asked).device.id == given
 
-    @pytest.mark.parametrize("index", [2, -1])
+    @pytest.mark.parametrize("index", [2, -1, "SCRIPT:2", ""])
     def test_a_device_that_is_not_there_is_answered_with_those_that_are(
-        self, index: int, made: Bundle
+        self, index: int | str, made: Bundle
     ) -> None:
         with pytest.raises(InputError, match=f"no device {index}") as caught:
             choose(made, device=index)
-        assert caught.value.fix == "choose one of 0: script 0, 1: script 1"
+        assert caught.value.fix == "choose one of 0: script 0 (SCRIPT:0), 1: script 1 (SCRIPT:1)"
 
     def test_a_named_backend_is_not_replaced_by_another(self, made: Bundle) -> None:
         with pytest.raises(TargetUnavailable, match="its library is gone") as caught:
