@@ -1,6 +1,6 @@
-"""ONNX Runtime and its execution providers: CPU, CUDA, WebGPU, MIGraphX, CANN, OpenVINO.
+"""ONNX Runtime and its execution providers: CPU, CUDA, TensorRT for RTX, WebGPU and others.
 
-providers   which provider serves which target, what it takes: a table
+providers   which providers serve which target, what each takes: a table
 devices     whether it is there, and why not
 growing, static, genai
             three ways to run a model: two loops of qdeploy's own, and onnxruntime-genai's

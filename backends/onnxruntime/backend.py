@@ -12,7 +12,14 @@ from qdeploy.backends.onnxruntime.genai import GenaiLoop
 from qdeploy.backends.onnxruntime.growing import GENERATE, GrowingModel
 from qdeploy.backends.onnxruntime.model import Model
 from qdeploy.backends.onnxruntime.opening import open_session
-from qdeploy.backends.onnxruntime.providers import BY_TARGET, CONTRIB, PROVIDERS, STATIC
+from qdeploy.backends.onnxruntime.providers import (
+    CONTRIB,
+    FOR_TARGET,
+    PROVIDERS,
+    STATIC,
+    Provider,
+    of,
+)
 from qdeploy.backends.onnxruntime.session import OnnxRuntimeSession
 from qdeploy.backends.onnxruntime.static import StaticModel
 from qdeploy.interface import Backend, Device, LoadOptions, Request, Session
@@ -35,33 +42,29 @@ class OnnxRuntimeBackend(Backend):
 
     name = "onnxruntime"
     formats = (CONTRIB, STATIC)
-    targets = tuple(p.target for p in PROVIDERS)
+    targets = tuple(dict.fromkeys(p.target for p in PROVIDERS))
     simulates = standins.TARGETS
     slow = standins.TARGETS
     requires = (
         "onnxruntime", "onnxruntime-gpu", "onnxruntime-migraphx", "onnxruntime-cann",
         "onnxruntime-genai", "onnxruntime-ep-openvino", "onnxruntime-ep-webgpu",
+        "onnxruntime-ep-nv-tensorrt-rtx",
     )  # fmt: skip
 
     def devices(self, target: Target, *, simulate: bool = False) -> list[Device]:
         return [standins.device(target)] if simulate else devices.find(target)
 
     def why_not(self, plan: Plan) -> str | None:
-        provider = BY_TARGET.get(plan.target.name)
-        if provider is None:
-            return f"it serves {', '.join(BY_TARGET)}, and not {plan.target.name}"
-        if plan.format not in provider.formats:
-            return f"{provider.name} takes {' and '.join(provider.formats)}, not {plan.format}"
-        form, wanted = plan.profile.graph.experts, provider.experts
-        contrib_moe = plan.checkpoint.config.is_moe and plan.format == CONTRIB
-        if contrib_moe and wanted not in (None, form):
-            return f"{provider.name} takes experts that are {wanted!r} whole, not {form!r}"
-        return None
+        providers = FOR_TARGET.get(plan.target.name)
+        if providers is None:
+            return f"it serves {', '.join(FOR_TARGET)}, and not {plan.target.name}"
+        refusals = [_refusal(provider, plan) for provider in providers]
+        return None if None in refusals else "; ".join(filter(None, refusals))
 
     def load(self, bundle: Bundle, device: Device, options: LoadOptions) -> Session:
         simulated = device.evidence is Evidence.SIMULATED
         target = next(t for t in self.targets if t.name == device.target)
-        provider = standins.provider(target) if simulated else BY_TARGET[device.target]
+        provider = standins.provider(target) if simulated else of(device)
         chosen = settings.resolve(bundle.manifest, provider, device, options)
         open_model = partial(_open_model, bundle.path, chosen)
         fix = f"qdeploy verify {bundle.path}"
@@ -80,6 +83,17 @@ class OnnxRuntimeBackend(Backend):
             for _ in session.generate(WARM_UP):
                 pass
         return session
+
+
+def _refusal(provider: Provider, plan: Plan) -> str | None:
+    """Why a provider cannot run the plan; None where it can."""
+    if plan.format not in provider.formats:
+        return f"{provider.name} takes {' and '.join(provider.formats)}, not {plan.format}"
+    form, wanted = plan.profile.graph.experts, provider.experts
+    contrib_moe = plan.checkpoint.config.is_moe and plan.format == CONTRIB
+    if contrib_moe and wanted not in (None, form):
+        return f"{provider.name} takes experts that are {wanted!r} whole, not {form!r}"
+    return None
 
 
 def _open_model(folder: Path, chosen: settings.Settings) -> Model:

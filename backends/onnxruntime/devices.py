@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from glob import glob
 from typing import Any
 
 from qdeploy import host, probing
 from qdeploy.backends.onnxruntime import runtime, standins
 from qdeploy.backends.onnxruntime.drivers import Hardware
-from qdeploy.backends.onnxruntime.providers import BY_TARGET, Driver, Provider
+from qdeploy.backends.onnxruntime.providers import FOR_TARGET, Driver, Provider
 from qdeploy.errors import InputError, TargetUnavailable
 from qdeploy.interface import Device
 from qdeploy.targets import Target
@@ -19,28 +19,50 @@ PROBE = "qdeploy.backends.onnxruntime.probe"
 
 
 def find(target: Target) -> list[Device]:
-    """Return the devices of *target*, at least one.
+    """Return the devices of *target*, at least one: those of every provider that is there.
 
     Raises:
         InputError: the target is none of ONNX Runtime's.
-        TargetUnavailable: runtime, provider, driver or hardware is absent.
+        TargetUnavailable: of every provider, the runtime, itself, its driver or the hardware is
+            absent. The reason is the preferred provider's; what another lacks is in the fix.
     """
-    provider = BY_TARGET.get(target.name)
-    if provider is None:
+    providers = FOR_TARGET.get(target.name)
+    if providers is None:
         raise InputError(
             f"ONNX Runtime does not serve the target {target.name}",
-            fix="choose one of: " + ", ".join(BY_TARGET),
+            fix="choose one of: " + ", ".join(FOR_TARGET),
         )
+    found: list[Device] = []
+    absent: dict[str, TargetUnavailable] = {}
+    for provider in providers:
+        try:
+            described = _found(provider)
+        except TargetUnavailable as error:
+            absent[provider.name] = error
+        else:
+            found += [Device(target=target.name, **device) for device in described]
+    if not found:
+        raise _together(absent)
+    return found
+
+
+def _together(absent: Mapping[str, TargetUnavailable]) -> TargetUnavailable:
+    """One error for the providers of a target; what they lack alike is told once."""
+    (_, first), *others = absent.items()
+    fixes = [f"for {name}: {e.fix}" for name, e in others if e.reason != first.reason]
+    return TargetUnavailable(first.reason, "; or ".join([first.fix or "", *fixes]))
+
+
+def _found(provider: Provider) -> list[dict[str, Any]]:
+    """The devices of one provider, as plain data; raises TargetUnavailable as `find`."""
     hardware = _hardware(provider.driver) if provider.driver else []
     runtime.require()
     if provider.plugin:
-        found = plugin_devices(provider)
-    elif provider.driver is None:
+        return plugin_devices(provider, hardware)
+    if provider.driver is None:
         memory = host.memory_bytes()
-        found = [{"id": provider.name, "name": host.cpu_name(), "memory_bytes": memory}]
-    else:
-        found = builtin_devices(provider, hardware)
-    return [Device(target=target.name, **described) for described in found]
+        return [{"id": provider.name, "name": host.cpu_name(), "memory_bytes": memory}]
+    return builtin_devices(provider, hardware)
 
 
 def _hardware(driver: Driver) -> list[Hardware]:
@@ -69,8 +91,10 @@ def builtin_devices(provider: Provider, hardware: Sequence[Hardware]) -> list[di
     return [{"id": f"{provider.name}:{i}", **device._asdict()} for i, device in enumerate(hardware)]
 
 
-def plugin_devices(provider: Provider) -> list[dict[str, Any]]:
+def plugin_devices(provider: Provider, hardware: Sequence[Hardware]) -> list[dict[str, Any]]:
     """Devices of a provider that is a library of its own.
+
+    Where it takes all that the driver lists, the driver's words are added: both go by the bus.
 
     Raises:
         TargetUnavailable: the library is not there, does not load, or lists nothing.
@@ -80,6 +104,8 @@ def plugin_devices(provider: Provider) -> list[dict[str, Any]]:
     if not found:
         fix = provider.driver.fix if provider.driver else "run on a machine that has one"
         raise TargetUnavailable(f"{provider.name} finds no device", fix)
+    if len(found) == len(hardware):
+        return [{**f, **h._asdict()} for f, h in zip(found, hardware, strict=True)]
     return found
 
 
@@ -92,7 +118,7 @@ def _ask(provider: Provider) -> list[dict[str, Any]]:
     fix = provider.driver.fix if provider.driver else ""
     with standins.hidden():
         try:
-            said = probing.ask(PROBE, provider.target.name)
+            said = probing.ask(PROBE, f"{provider.target.name} {provider.name}")
         except probing.ProbeFailed as error:
             raise TargetUnavailable(
                 f"the driver under {provider.name} cannot be used: the process that loaded it "

@@ -38,6 +38,8 @@ class GenaiLoop:
         provider, name = settings.provider, settings.provider.genai
         if name != CPU:
             runtime.prepare(runtime.load(), provider)
+            if provider.plugin:
+                runtime.register_with_genai(provider.name, runtime.plugin_library(provider))
             config.clear_providers()
             config.append_provider(name)
             for option, value in settings.provider_options.items():

@@ -77,12 +77,13 @@ class GrowingModel(Model):
         binding.bind_cpu_input("attention_mask", mask)
         binding.bind_output("logits")
         memory = self._settings.provider.memory
+        number = 0 if memory.kind == "cpu" else self._settings.number  # there is one CPU
         for name, value in self._values.items():
             binding.bind_ortvalue_input(name, value)
             if self._in_place:
                 binding.bind_ortvalue_output(present(name), value)
             else:
-                binding.bind_output(present(name), memory.kind, self._settings.number)
+                binding.bind_output(present(name), memory.kind, number)
         self._session.run_with_iobinding(binding, self._run_options(step))
         logits, *grown = binding.get_outputs()
         if not self._in_place:

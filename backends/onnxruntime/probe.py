@@ -1,6 +1,7 @@
 """The program that loads a provider and asks for its devices, run as a child process.
 
-Prints one JSON value: what `devices.answer` says.
+Its argument is the target's name and the provider's, with a blank between. Prints one JSON value:
+what `devices.answer` says.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ import json
 import sys
 
 from qdeploy.backends.onnxruntime.devices import answer
-from qdeploy.backends.onnxruntime.providers import BY_TARGET
+from qdeploy.backends.onnxruntime.providers import named
 
 
 def main() -> None:
-    print(json.dumps(answer(BY_TARGET[sys.argv[1]])), flush=True)
+    target, name = sys.argv[1].split()
+    print(json.dumps(answer(named(target, name))), flush=True)

@@ -1,4 +1,4 @@
-"""Which execution provider serves which target, and what each is like. Adding one is a row.
+"""Which execution providers serve which target, and what each is like. Adding one is a row.
 
 Option names and types are those that the providers document; an option of another name would be
 ignored by some of them without a word, so it is refused here.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from qdeploy.backends.onnxruntime import drivers
 from qdeploy.backends.onnxruntime.drivers import Hardware
@@ -23,6 +24,9 @@ from qdeploy.targets import (
     Target,
 )  # fmt: skip
 
+if TYPE_CHECKING:
+    from qdeploy.interface import Device
+
 CONTRIB, STATIC = "onnx", "onnx-static"
 Options = Mapping[str, type]
 
@@ -34,10 +38,13 @@ class Plugin:
     Attributes:
         module: the Python module that knows the library's path.
         metadata: what the entry of the wanted device says of itself, e.g. `ov_device`.
+        opens: a library beside its own that it opens by the bare name on Linux, and ends the
+            process where the loader does not find it.
     """
 
     module: str
     metadata: Mapping[str, str] = field(default_factory=dict)
+    opens: str | None = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,8 @@ class Provider:
         attention: the form that it takes whole, as profiles name it; None where all do.
         genai: onnxruntime-genai's name of it; None where that does not run on it.
         experts: the form of a mixture that it takes whole; None where all do.
+        weights: dtypes of weights that it takes, as profiles name them; None for all.
+        profile: the shipped one to export with, where the target's first does not fit.
         memory: where the cache of qdeploy's own loop is kept.
         library: stem of the provider's own library, where it is part of ONNX Runtime.
         options: names and types of its options.
@@ -94,6 +103,8 @@ class Provider:
     source: str
     attention: str | None = None
     experts: str | None = None
+    weights: tuple[str, ...] | None = None
+    profile: str | None = None
     genai: str | None = None
     memory: Memory = Memory()
     library: str | None = None
@@ -111,6 +122,14 @@ CUDA_OPTIONS: Options = {
     "cudnn_conv_algo_search": str, "do_copy_in_default_stream": bool, "enable_cuda_graph": bool,
     "tunable_op_enable": bool, "tunable_op_tuning_enable": bool,
     "tunable_op_max_tuning_duration_ms": int, "prefer_nhwc": bool, "use_tf32": bool,
+}  # fmt: skip
+RTX_OPTIONS: Options = {
+    "nv_max_workspace_size": int, "nv_max_shared_mem_size": int, "nv_runtime_cache_path": str,
+    "nv_weight_streaming_budget": str, "enable_cuda_graph": bool, "nv_multi_profile_enable": bool,
+    "nv_profile_min_shapes": str, "nv_profile_opt_shapes": str, "nv_profile_max_shapes": str,
+    "nv_use_sync_gpu_allocator": bool, "nv_persistent_context_memory": bool,
+    "nv_op_types_to_exclude": str, "nv_dump_subgraphs": bool, "nv_detailed_build_log": bool,
+    "nv_enable_profiling": bool, "nv_profiling_output_file": str,
 }  # fmt: skip
 MIGRAPHX_OPTIONS: Options = {
     "device_id": int, "migraphx_fp16_enable": bool, "migraphx_bf16_enable": bool,
@@ -162,6 +181,16 @@ PROVIDERS: tuple[Provider, ...] = (
         source="https://onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html",
     ),
     Provider(
+        target=CUDA, name="NvTensorRTRTXExecutionProvider",
+        package="onnxruntime-ep-nv-tensorrt-rtx",
+        formats=(CONTRIB,), attention="gqa", experts="unrolled", genai="NvTensorRtRtx",
+        weights=("int4", "fp16"), profile="cuda-int4-rtx", options=RTX_OPTIONS,
+        plugin=Plugin("onnxruntime_ep_nv_tensorrt_rtx", opens="libtensorrt_rtx.so"),
+        driver=Driver("a GPU of compute capability 8.6, 8.9, or 12.0 and up, and a driver for "
+                      "CUDA 13", drivers.nvidia),
+        source="https://nvidia.github.io/TensorRT-RTX-EP-ABI/_generated/provider-options.html",
+    ),
+    Provider(
         target=WEBGPU, name="WebGpuExecutionProvider", package="onnxruntime-ep-webgpu",
         formats=(CONTRIB,), attention="gqa", experts="unrolled",
         options=WEBGPU_OPTIONS, plugin=Plugin("onnxruntime_ep_webgpu"),
@@ -188,6 +217,20 @@ PROVIDERS: tuple[Provider, ...] = (
     _openvino(INTEL_GPU, "GPU"),
     _openvino(INTEL_NPU, "NPU"),
 )  # fmt: skip
-"""One row for each target. Those of Intel are an alternative to the backend `openvino`."""
+"""In the order of preference. Those of Intel are an alternative to the backend `openvino`."""
 
-BY_TARGET: Mapping[str, Provider] = {p.target.name: p for p in PROVIDERS}
+FOR_TARGET: Mapping[str, tuple[Provider, ...]] = {
+    target: tuple(p for p in PROVIDERS if p.target.name == target)
+    for target in dict.fromkeys(p.target.name for p in PROVIDERS)
+}
+"""The rows of each target, the preferred one first."""
+
+
+def of(device: Device) -> Provider:
+    """The row of the provider that a device names: its id, up to the device's number."""
+    return named(device.target, device.id.partition(":")[0])
+
+
+def named(target: str, name: str) -> Provider:
+    """The row of a provider on a target; an error of the caller's where there is none."""
+    return next(p for p in FOR_TARGET[target] if p.name == name)

@@ -72,9 +72,30 @@ def load_provider(provider: Provider) -> None:
 
 
 def prepare(ort: Any, provider: Provider) -> None:
-    """Do what must come before the first session on a provider."""
+    """Do what must come before the first session on a provider.
+
+    Raises:
+        TargetUnavailable: a plugin's library would not find another, and end the process.
+    """
     if provider.memory.kind == "cuda":
         ort.preload_dlls()  # CUDA's libraries, from the packages of pip if they are there
+    if provider.plugin and provider.plugin.opens and sys.platform.startswith("linux"):
+        _require_on_path(provider.plugin.opens, plugin_library(provider), provider)
+
+
+def _require_on_path(name: str, library: str, provider: Provider) -> None:
+    """Check that the loader finds a library by its bare name.
+
+    The loader reads its path when a process starts: what a package adds later is for children.
+    """
+    try:
+        ctypes.CDLL(name)
+    except OSError:
+        folder = os.path.dirname(library)
+        raise TargetUnavailable(
+            f"{provider.name} needs {name}, which the loader does not find by this name",
+            f"before the start: export LD_LIBRARY_PATH={folder}:$LD_LIBRARY_PATH",
+        ) from None
 
 
 def plugin_library(provider: Provider) -> str:
@@ -88,7 +109,7 @@ def plugin_library(provider: Provider) -> str:
     module = _import(provider.plugin.module, f"pip install {provider.package}")
     try:
         library = str(module.get_library_path())
-    except RuntimeError as error:  # how some of them say that it is not there
+    except (RuntimeError, FileNotFoundError) as error:  # how they say that it is not there
         raise TargetUnavailable(f"{provider.package} has no library: {error}", fix) from None
     if not os.path.isfile(library):
         raise TargetUnavailable(f"the library of {provider.package} is missing: {library}", fix)
@@ -127,6 +148,12 @@ def _is_one(device: Any, name: str, plugin: Plugin) -> bool:
 def _register(name: str, library: str) -> None:
     """Once a process: a second time is an error."""
     load().register_execution_provider_library(name, library)
+
+
+@cache
+def register_with_genai(name: str, library: str) -> None:
+    """Tell onnxruntime-genai of a provider's library: it has a table of its own for these."""
+    load_genai().register_execution_provider_library(name, library)
 
 
 def _import(module: str, fix: str) -> Any:

@@ -32,6 +32,7 @@ REFUSED = {
     "session.record_ep_graph_assignment_info": "the proof of placement hangs on it",
 }
 CACHE_OPTIONS = {"OpenVINOExecutionProvider": "cache_dir",
+                 "NvTensorRTRTXExecutionProvider": "nv_runtime_cache_path",
                  "MIGraphXExecutionProvider": "migraphx_model_cache_dir"}  # fmt: skip
 """Options that name a folder for what the provider compiles."""
 
@@ -45,7 +46,7 @@ class Settings:
     """All that a load needs to know, resolved.
 
     Attributes:
-        provider: the row of the target; on a stand-in, that of what stands in.
+        provider: the row that the device names; on a stand-in, that of what stands in.
         device: what was chosen.
         session: options of the session, and entries of its configuration.
         options: of the execution provider, as it takes them.
@@ -93,9 +94,9 @@ def resolve(
             that the provider does not take.
     """
     graph, format_ = manifest.profile.graph, manifest.format
-    _check_form(provider, format_, graph)
+    _check_form(provider, manifest)
     merged = {**manifest.profile.runtime.properties, **options.properties}
-    loop = _loop(merged.pop(LOOP, None), provider, format_, graph)
+    loop = _loop(merged.pop(LOOP, None), provider, device, format_, graph)
     session = {n: v for n, v in merged.items() if n in SESSION or n.startswith(ENTRIES)}
     for name, value in session.items():
         if name in REFUSED:
@@ -122,25 +123,40 @@ def resolve(
     )  # fmt: skip
 
 
-def _check_form(provider: Provider, format_: str, graph: Graph) -> None:
+def _check_form(provider: Provider, manifest: Manifest) -> None:
+    format_, graph = manifest.format, manifest.profile.graph
+    fix = f"export it for that target: --target {provider.target.name}"
+    if provider.profile:
+        fix += f" --profile {provider.profile}"
     if format_ not in provider.formats:
         known = " and ".join(provider.formats)
         raise InputError(
-            f"{provider.target.name} takes {known} bundles, and this is {format_}",
-            fix=f"export it for that target: --target {provider.target.name}",
+            f"{provider.target.name} takes {known} bundles, and this is {format_}", fix=fix
         )
     wanted = provider.attention
     if format_ == CONTRIB and wanted and graph.attention != wanted:
         raise InputError(
             f"{provider.name} takes graphs with {wanted!r} attention whole, and this bundle has "
             f"{graph.attention!r}",
-            fix=f"export it for that target: --target {provider.target.name}",
+            fix=fix,
+        )
+    stored = manifest.plan.get("by_precision", {})
+    kinds = provider.weights
+    if kinds and (other := [p for p in stored if p.split()[0] not in kinds]):
+        known = " and ".join(kinds)
+        raise InputError(
+            f"{provider.name} takes weights in {known}, and this bundle has {', '.join(other)}",
+            fix=fix,
         )
 
 
-def _loop(asked: Property | None, provider: Provider, format_: str, graph: Graph) -> Loop:
+def _loop(
+    asked: Property | None, provider: Provider, device: Device, format_: str, graph: Graph
+) -> Loop:
     """The runtime's own loop, wherever it has one for this."""
     possible = provider.genai is not None and format_ == CONTRIB and graph.attention == "gqa"
+    if provider.plugin and ":" in device.id:
+        possible = False  # it hands a plugin all of the devices, where that takes one
     if asked is None:
         return "genai" if possible else "own"
     if asked not in ("genai", "own"):

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from qdeploy.backends.onnxruntime.providers import BY_TARGET, Provider
+from qdeploy.backends.onnxruntime.providers import FOR_TARGET, Provider
 from qdeploy.errors import InputError, TargetUnavailable
 from qdeploy.interface import Device
 from qdeploy.targets import ASCEND, CPU, ROCM, WEBGPU, Evidence, Target
@@ -48,10 +48,10 @@ def device(target: Target) -> Device:
             f"there is nothing to simulate {target.name} with",
             fix="leave out --simulate, or choose one of: " + ", ".join(sorted(TARGETS)),
         )
-    provider = BY_TARGET[target.name]
+    provider = FOR_TARGET[target.name][0]
     if target.name in ON_CPU:
         name = f"simulated: the CPU provider in place of {provider.name}"
-        return Device(BY_TARGET[CPU.name].name, name, target.name, evidence=Evidence.SIMULATED)
+        return Device(FOR_TARGET[CPU.name][0].name, name, target.name, evidence=Evidence.SIMULATED)
     if not SWIFTSHADER.is_file():
         raise TargetUnavailable(
             "SwiftShader, the software device that stands in, is not installed",
@@ -63,10 +63,10 @@ def device(target: Target) -> Device:
 
 def provider(target: Target) -> Provider:
     """The provider that runs on the stand-in; for WebGPU, the environment is made ready for it."""
-    real = BY_TARGET[target.name]
+    real = FOR_TARGET[target.name][0]
     if target.name in ON_CPU:
         # what the vendor's options are called is still checked, none of them has a meaning there
-        cpu = BY_TARGET[CPU.name]
+        cpu = FOR_TARGET[CPU.name][0]
         return replace(
             real, name=cpu.name, package=cpu.package, driver=None, memory=cpu.memory, library=None
         )

@@ -5,26 +5,33 @@ The stub records what it is given; the names are held against what each provider
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 
-from qdeploy import profile
-from qdeploy.backends.onnxruntime import placement, runtime, settings
+from qdeploy.backends.onnxruntime import placement, runtime
 from qdeploy.backends.onnxruntime.genai import GenaiLoop
 from qdeploy.backends.onnxruntime.growing import GrowingModel
 from qdeploy.backends.onnxruntime.opening import open_session
 from qdeploy.backends.onnxruntime.placement import Node
-from qdeploy.backends.onnxruntime.providers import BY_TARGET, PROVIDERS, Memory, Provider
-from qdeploy.backends.onnxruntime.settings import Settings
+from qdeploy.backends.onnxruntime.providers import (
+    FOR_TARGET,
+    PROVIDERS,
+    Memory,
+    Provider,
+    named,
+    of,
+)
 from qdeploy.backends.onnxruntime.static import StaticModel
-from qdeploy.errors import PlacementError
-from qdeploy.interface import Device, Property
-from qdeploy.targets import ASCEND, CUDA, INTEL_CPU, ROCM, WEBGPU, Target
+from qdeploy.errors import InputError, PlacementError, TargetUnavailable
+from qdeploy.interface import Device
+from qdeploy.targets import ASCEND, CUDA, INTEL_CPU, ROCM, Target
+from tests.support.onnxruntime_stub import CACHE, FIXED, chosen, chosen_on, stubbed
 
 ARENA = {"arena_extend_strategy": str}
 DOCUMENTED: Mapping[str, Mapping[str, type]] = {
@@ -36,6 +43,20 @@ DOCUMENTED: Mapping[str, Mapping[str, type]] = {
         "tunable_op_tuning_enable": bool, "tunable_op_max_tuning_duration_ms": int,
         "enable_skip_layer_norm_strict_mode": bool, "prefer_nhwc": bool, "use_tf32": bool,
         "use_ep_level_unified_stream": bool,
+    },
+    # tensorrt_rtx_provider_options.h of the plugin 0.5.0, and the page made from it
+    "NvTensorRTRTXExecutionProvider": {
+        "has_user_compute_stream": bool, "user_compute_stream": str, "user_aux_stream_array": str,
+        "nv_max_workspace_size": int, "nv_max_shared_mem_size": int,
+        "nv_length_aux_stream_array": int, "nv_dump_subgraphs": bool,
+        "nv_detailed_build_log": bool, "nv_profile_min_shapes": str, "nv_profile_max_shapes": str,
+        "nv_profile_opt_shapes": str, "enable_cuda_graph": bool, "nv_multi_profile_enable": bool,
+        "nv_use_external_data_initializer": bool, "nv_runtime_cache_path": str,
+        "VkExternalComputeQueueDataParamsNV_data": str, "nv_weight_streaming_budget": str,
+        "nv_op_types_to_exclude": str, "nv_enable_profiling": bool,
+        "nv_profiling_output_file": str, "nv_use_sync_gpu_allocator": bool,
+        "nv_persistent_context_memory": bool, "nv_multi_rotary_cache_concat_offset": int,
+        "nv_weight_stripped_engine_enable_experimental": bool, "nv_target_sm": str,
     },
     # migraphx_execution_provider_info.h at 03c125006fc8
     "MIGraphXExecutionProvider": {
@@ -70,111 +91,17 @@ DOCUMENTED: Mapping[str, Mapping[str, type]] = {
     "CPUExecutionProvider": {},
 }  # fmt: skip
 """Options of each provider and their types, written down from the sources named."""
+RTX = "NvTensorRTRTXExecutionProvider"
+PAGES = (
+    "https://onnxruntime.ai/docs/execution-providers/",
+    "https://nvidia.github.io/TensorRT-RTX-EP-ABI/",
+)
 
 
-@pytest.mark.parametrize("provider", PROVIDERS, ids=lambda p: p.target.name)
+@pytest.mark.parametrize("provider", PROVIDERS, ids=lambda p: f"{p.target.name}-{p.name}")
 def test_a_row_has_only_documented_options(provider: Provider) -> None:
     assert provider.options.items() <= DOCUMENTED[provider.name].items()
-    assert provider.source.startswith("https://onnxruntime.ai/docs/execution-providers/")
-
-
-class Stub:
-    """As much of `onnxruntime` as a session takes, on any provider."""
-
-    __version__ = "stub"
-
-    def __init__(self, shapes: Mapping[str, list[Any]], fallback: str = "") -> None:
-        self.shapes, self.fallback = shapes, fallback
-        self.preloaded = 0
-        self.sessions: list[SimpleNamespace] = []
-        self.runs: list[dict[str, Any]] = []
-        self.values: list[tuple[str, int, int]] = []
-        self.OrtValue = SimpleNamespace(ortvalue_from_numpy=self._value)
-        self.SessionOptions = lambda: SimpleNamespace(
-            entries={}, add_session_config_entry=lambda *_: None
-        )
-
-    def preload_dlls(self) -> None:
-        self.preloaded += 1
-
-    def set_default_logger_severity(self, level: int) -> None: ...
-
-    def _value(self, zeros: Any, kind: str = "cpu", number: int = 0, vendor: int = -1) -> Any:
-        assert not zeros.any()
-        self.values.append((kind, number, vendor))
-        return SimpleNamespace(shape=zeros.shape, dtype=zeros.dtype)
-
-    def InferenceSession(self, file: str, options: Any, providers: Any) -> Any:  # noqa: N802
-        session = SimpleNamespace(
-            file=file, providers=providers,
-            get_providers=lambda: [self.fallback or providers[0][0], "CPUExecutionProvider"],
-            get_inputs=lambda: [
-                SimpleNamespace(name=n, shape=s, type="tensor(float16)")
-                for n, s in self.shapes.items()
-            ],
-            io_binding=lambda: Binding(self),
-            run_with_iobinding=lambda binding, options=None: binding.ran(options),
-        )  # fmt: skip
-        self.sessions.append(session)
-        return session
-
-    class RunOptions:
-        def __init__(self) -> None:
-            self.entries: dict[str, str] = {}
-
-        def add_run_config_entry(self, name: str, value: str) -> None:
-            self.entries[name] = value
-
-
-class Binding:
-    """Records one run: shapes of what came from the host, where the cache was."""
-
-    def __init__(self, stub: Stub) -> None:
-        self._stub = stub
-        self._run: dict[str, Any] = {}
-
-    def bind_cpu_input(self, name: str, array: Any) -> None:
-        self._run[name] = array
-
-    def bind_ortvalue_input(self, name: str, value: Any) -> None:
-        self._run[name] = value
-
-    bind_ortvalue_output = bind_ortvalue_input
-
-    def bind_output(self, *_: Any) -> None: ...
-
-    def ran(self, options: Any) -> None:
-        self._stub.runs.append(self._run | {"options": options and options.entries})
-
-    def get_outputs(self) -> list[Any]:
-        tokens = self._run["input_ids"].shape[1]
-        return [SimpleNamespace(numpy=lambda: np.zeros((1, tokens, 8), np.float16))]
-
-
-CACHE = {f"past_key_values.0.{kind}": ["b", 2, "p", 128] for kind in ("key", "value")}
-FIXED = {name: [1, 2, 64, 128] for name in CACHE} | {
-    "input_ids": [1, 16], "attention_bias": [1, 1, 16, 64]
-}  # fmt: skip
-
-
-def stubbed(patch: pytest.MonkeyPatch, shapes: Mapping[str, list[Any]], fallback: str = "") -> Stub:
-    stub = Stub(shapes, fallback)
-    patch.setattr(runtime, "load", lambda: stub)
-    return stub
-
-
-def chosen(target: Target, name: str, number: int = 0, **properties: Property) -> Settings:
-    """What a shipped profile is loaded with on device *number*."""
-    provider = BY_TARGET[target.name]
-    manifest: Any = SimpleNamespace(
-        profile=profile.load(name), format=profile.load(name).format,
-        model=SimpleNamespace(context_length=64, vocab_size=8),
-    )  # fmt: skip
-    options: Any = SimpleNamespace(
-        properties=properties, context=None, cache_dir=None, allow_fallback=False
-    )
-    device = Device(f"{provider.name}:{number}", "made up", target.name)
-    return settings.resolve(manifest, provider, device, options)
+    assert provider.source.startswith(PAGES)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +119,7 @@ def test_static_graphs_keep_their_cache_on_the_device(
     assert stub.values == [(kind, 1, vendor)] * 4  # keys and values, twice: passes take turns
     assert {Path(s.file).name for s in stub.sessions} == {"prefill.onnx", "decode.onnx"}
     for session in stub.sessions:
-        assert session.providers == [(BY_TARGET[target.name].name, {"device_id": "1"})]
+        assert session.providers == [(FOR_TARGET[target.name][0].name, {"device_id": "1"})]
     model.begin(20)
     model.feed(list(range(8)) * 2 + [1])  # a pass of 16, and a step
     assert [r["position_ids"].tolist()[0][-1] for r in stub.runs] == [15, 16]
@@ -247,12 +174,16 @@ def test_a_provider_that_is_not_taken_is_no_silent_fallback(
 
 
 @pytest.mark.parametrize(
-    ("target", "name", "provider"),
-    [(CUDA, "cuda-int8", "cuda")],
+    ("provider", "profile_name", "word", "said_of_it"),
+    [
+        ("CUDAExecutionProvider", "cuda-int8", "cuda", ("option", "cuda", "device_id", "0")),
+        (RTX, "cuda-int4-rtx", "NvTensorRtRtx", ("register", RTX, "library")),
+    ],
 )
 def test_onnxruntime_genai_gets_the_provider_by_its_word(
-    target: Target, name: str, provider: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    provider: str, profile_name: str, word: str, said_of_it: object,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     said: list[Any] = []
     config = SimpleNamespace(
         overlay=lambda text: said.append(("overlay", text)),
@@ -267,12 +198,54 @@ def test_onnxruntime_genai_gets_the_provider_by_its_word(
     stubbed(monkeypatch, {})
     monkeypatch.setattr(runtime, "load_genai", lambda: genai)
     monkeypatch.setattr(runtime, "plugin_library", lambda _: "library")
-    GenaiLoop(Path("bundle"), chosen(target, name))
-    assert ("append", provider) in said
-    assert said.index("clear") < said.index(("append", provider))
-    assert (("option", "cuda", "device_id", "0") in said) == (target is CUDA)
-    registered = ("register", BY_TARGET[target.name].name, "library") in said
-    assert registered == (target is WEBGPU)
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: None)
+    runtime.register_with_genai.cache_clear()
+    wanted = chosen_on(named("cuda", provider), provider, profile_name)
+    assert wanted.loop == "genai"
+    for _ in range(2):
+        GenaiLoop(Path("bundle"), wanted)
+    assert said.index("clear") < said.index(("append", word))
+    assert said_of_it in said
+    assert said.count(("register", RTX, "library")) == (provider == RTX)  # twice is an error
+
+
+def test_the_provider_comes_from_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second GPU of TensorRT for RTX, which is not that target's first provider."""
+    stub = stubbed(monkeypatch, CACHE)
+    monkeypatch.setattr(runtime, "prepare", lambda *_: None)
+    monkeypatch.setattr(runtime, "plugin_devices", lambda p: [f"{p.name} {i}" for i in range(2)])
+    device = Device(f"{RTX}:1", "made up", CUDA.name)
+    wanted = chosen_on(
+        of(device), device.id, "cuda-int4-rtx", enable_cuda_graph=True, nv_max_workspace_size=2**30
+    )
+    model = GrowingModel(Path("bundle"), wanted)
+    expected = {"enable_cuda_graph": "1", "nv_max_workspace_size": str(2**30)}
+    assert stub.plugged == [([f"{RTX} 1"], expected)]
+    assert wanted.loop == "own"  # onnxruntime-genai would give it both GPUs
+    model.begin(20)
+    model.feed([1, 2, 3])
+    assert stub.values == [("cpu", 0, -1)] * 2  # copied to the GPU and back by the runtime
+    assert stub.runs[0]["outputs"]["present.0.key"] == ("cpu", 0)
+
+
+def test_weights_that_would_end_the_process_are_refused_before() -> None:
+    with pytest.raises(InputError, match="takes weights in int4 and fp16") as caught:
+        chosen_on(named("cuda", RTX), RTX, "cuda-int4")
+    assert "int8 asym g32" in caught.value.what
+    assert "--target cuda --profile cuda-int4-rtx" in (caught.value.fix or "")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the loader of Linux")
+def test_a_library_that_the_loader_does_not_find_is_told_before_it_ends_the_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(runtime, "plugin_library", lambda _: "/packages/rtx/provider.so")
+    provider = named("cuda", RTX)
+    with pytest.raises(TargetUnavailable, match=r"needs libtensorrt_rtx\.so") as caught:
+        runtime.prepare(SimpleNamespace(), provider)
+    assert "export LD_LIBRARY_PATH=/packages/rtx:" in (caught.value.fix or "")
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: None)
+    runtime.prepare(SimpleNamespace(), provider)
 
 
 def test_heavy_operators_elsewhere_are_listed() -> None:
@@ -292,4 +265,4 @@ def test_the_memory_of_a_row_is_one_that_onnxruntime_knows() -> None:
     """`get_ort_device_type` in onnxruntime_inference_collection.py."""
     known = {"cpu", "cuda", "cann", "dml", "webgpu", "gpu", "npu"}
     assert {p.memory.kind for p in PROVIDERS} <= known
-    assert BY_TARGET[INTEL_CPU.name].memory == Memory()
+    assert FOR_TARGET[INTEL_CPU.name][0].memory == Memory()

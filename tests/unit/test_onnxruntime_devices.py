@@ -14,11 +14,12 @@ import pytest
 from qdeploy import probing
 from qdeploy.backends.onnxruntime import OnnxRuntimeBackend, devices, runtime, standins
 from qdeploy.backends.onnxruntime.drivers import Hardware
-from qdeploy.backends.onnxruntime.providers import BY_TARGET, PROVIDERS, Driver, Provider
+from qdeploy.backends.onnxruntime.providers import FOR_TARGET, PROVIDERS, Driver, Provider
 from qdeploy.errors import InputError, TargetUnavailable
 from qdeploy.interface import Device
 from qdeploy.targets import ASCEND, CPU, CUDA, DCU, INTEL_CPU, ROCM, WEBGPU, Evidence, Target
 
+RTX_PROVIDER = "NvTensorRTRTXExecutionProvider"
 RTX = Hardware("NVIDIA GeForce RTX 4090", 2**34, "575.57")
 NEEDS_ORT = pytest.mark.skipif(not find_spec("onnxruntime"), reason="needs qdeploy[onnx]")
 NEEDS_WEBGPU = pytest.mark.skipif(
@@ -85,13 +86,15 @@ def test_a_machine_without_a_gpu_has_no_webgpu() -> None:
 def test_the_cpus_onnxruntime_lacks_the_provider(
     target: Target, driven: Callable[[Provider], None]
 ) -> None:
-    provider = BY_TARGET[target.name]
+    provider = FOR_TARGET[target.name][0]
     if runtime.provider_library(provider).is_file():
         pytest.skip(f"this onnxruntime has {provider.name}")
     driven(provider)
     absent = absence(target)
     assert absent.reason == f"the onnxruntime that is installed has no {provider.name}"
-    assert absent.fix == f"pip uninstall onnxruntime; pip install {provider.package}"
+    fix, *others = (absent.fix or "").split("; or ")
+    assert fix == f"pip uninstall onnxruntime; pip install {provider.package}"
+    assert len(others) == (target is CUDA)
 
 
 @NEEDS_ORT
@@ -99,7 +102,7 @@ def test_a_provider_whose_library_needs_what_is_missing(
     tmp_path: Path, driven: Callable[[Provider], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The child process tries; what the loader says, says which library."""
-    provider = BY_TARGET[ROCM.name]
+    provider = FOR_TARGET[ROCM.name][0]
     library = tmp_path / "provider.so"
     library.write_bytes(b"not a library")
     driven(provider)
@@ -121,6 +124,50 @@ def test_several_gpus_are_numbered(
     found = OnnxRuntimeBackend().devices(CUDA)
     assert [d.id for d in found] == ["CUDAExecutionProvider:0", "CUDAExecutionProvider:1"]
     assert found[0] == Device(found[0].id, RTX.name, "cuda", RTX.memory_bytes, RTX.driver)
+
+
+@pytest.fixture
+def with_rtx(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine of two GPUs that has the plugin of TensorRT for RTX."""
+    monkeypatch.setattr(devices, "_hardware", lambda _: [RTX, RTX])
+    monkeypatch.setattr(runtime, "plugin_library", lambda _: "library")
+    ids = [{"id": f"{RTX_PROVIDER}:{i}", "name": "NVIDIA", "memory_bytes": None} for i in (0, 1)]
+    monkeypatch.setattr(
+        probing, "ask", lambda _, question: ids if question == f"cuda {RTX_PROVIDER}" else []
+    )
+
+
+@NEEDS_ORT
+def test_every_provider_that_is_there_is_listed_the_preferred_first(
+    tmp_path: Path, with_rtx: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "library").touch()
+    monkeypatch.setattr(runtime, "provider_library", lambda _: tmp_path / "library")
+    found = OnnxRuntimeBackend().devices(CUDA)
+    names = ("CUDAExecutionProvider", RTX_PROVIDER)
+    assert [d.id for d in found] == [f"{name}:{i}" for name in names for i in (0, 1)]
+    assert {(d.name, d.memory_bytes, d.driver) for d in found} == {RTX}  # as the driver says
+
+
+@NEEDS_ORT
+def test_one_provider_is_enough(with_rtx: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "provider_library", lambda _: Path("missing"))
+    found = OnnxRuntimeBackend().devices(CUDA)
+    assert [d.id for d in found] == [f"{RTX_PROVIDER}:0", f"{RTX_PROVIDER}:1"]
+
+
+@NEEDS_ORT
+def test_without_any_provider_the_preferred_ones_lack_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(devices, "_hardware", lambda _: [RTX])
+    monkeypatch.setattr(runtime, "provider_library", lambda _: Path("missing"))
+    if find_spec("onnxruntime_ep_nv_tensorrt_rtx"):
+        pytest.skip("this machine has the plugin")
+    absent = absence(CUDA)
+    assert absent.reason == "the onnxruntime that is installed has no CUDAExecutionProvider"
+    other = f"; or for {RTX_PROVIDER}: pip install onnxruntime-ep-nv-tensorrt-rtx"
+    assert (absent.fix or "").endswith(f"pip install onnxruntime-gpu{other}")
 
 
 def test_a_driver_that_crashes_is_absence(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,6 +205,15 @@ def test_a_plugin_that_says_itself_that_it_has_none(monkeypatch: pytest.MonkeyPa
 
 
 @NEEDS_ORT
+def test_a_plugin_whose_package_lost_its_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> str:
+        raise FileNotFoundError("No EP library found next to this package")
+
+    plugin(monkeypatch, refuse)
+    assert "No EP library found" in absence(INTEL_CPU).reason
+
+
+@NEEDS_ORT
 def test_a_plugin_of_another_version(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """ONNX Runtime itself refuses the file."""
     library = tmp_path / "provider.so"
@@ -168,7 +224,7 @@ def test_a_plugin_of_another_version(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert "pip install --upgrade onnxruntime onnxruntime-ep-openvino" in (absent.fix or "")
 
 
-@pytest.mark.parametrize("provider", PROVIDERS, ids=lambda p: p.target.name)
+@pytest.mark.parametrize("provider", PROVIDERS, ids=lambda p: f"{p.target.name}-{p.name}")
 def test_without_onnxruntime_every_target_is_absent(
     provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -191,7 +247,7 @@ def test_the_cpu_stands_in_and_says_so(target: Target) -> None:
     (found,) = OnnxRuntimeBackend().devices(target, simulate=True)
     assert found.evidence is Evidence.SIMULATED
     assert "simulated" in found.name
-    assert BY_TARGET[target.name].name in found.name
+    assert FOR_TARGET[target.name][0].name in found.name
 
 
 def test_without_a_browser_nothing_stands_in_for_a_gpu(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from qdeploy.backends.onnxruntime import placement, settings
 from qdeploy.backends.onnxruntime.placement import Node
-from qdeploy.backends.onnxruntime.providers import BY_TARGET
+from qdeploy.backends.onnxruntime.providers import FOR_TARGET
 from qdeploy.backends.onnxruntime.sampler import Sampler
 from qdeploy.errors import InputError, PlacementError
 from qdeploy.interface import Device, LoadOptions, Property, Sampling
@@ -28,7 +28,7 @@ def resolve(
     tmp_path: Path, target: str = "cpu", *, format: str = "onnx", **properties: Property
 ) -> settings.Settings:
     """Settings for a made-up bundle of this format on the target's provider."""
-    provider = BY_TARGET[target]
+    provider = FOR_TARGET[target][0]
     forms = {"attention": provider.attention or "gqa", "experts": provider.experts or "fused"}
     graph = Graph.model_validate(forms)
     manifest = scripted_bundle(tmp_path / "bundle").manifest
