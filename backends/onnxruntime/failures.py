@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from qdeploy.errors import GenerationFailed, QdeployError
+from qdeploy.errors import GenerationFailed
 
 LONGEST = 400
 NOISE = re.compile(
@@ -15,7 +15,7 @@ NOISE = re.compile(
 )
 """Codes, and the names of the runtime's own source files."""
 OUT_OF_MEMORY = (
-    "Failed to allocate memory", "out of memory", "bad allocation", "std::bad_alloc", "MemoryError",
+    "Failed to allocate memory", "out of memory", "bad allocation", "std::bad_alloc",
     "CUBLAS_STATUS_ALLOC_FAILED", "Available memory of",
 )  # fmt: skip
 """What allocators and libraries say; the last is that of a provider's own limit (`*_mem_limit`)."""
@@ -25,6 +25,8 @@ OUT_OF_MEMORY = (
 def translated(doing: str, *, where: object, fix: str | None = None) -> Iterator[None]:
     """Turn an exception of ONNX Runtime or onnxruntime-genai into GenerationFailed.
 
+    Any other passes through: a mistake of qdeploy's own must not read as the runtime's.
+
     Args:
         doing: what was being done, e.g. `loading on CUDAExecutionProvider`.
         where: bundle or device that the message is about.
@@ -32,14 +34,25 @@ def translated(doing: str, *, where: object, fix: str | None = None) -> Iterator
     """
     try:
         yield
-    except QdeployError:
-        raise
-    except Exception as error:  # the bindings' own types, and RuntimeError
+    except Exception as error:
+        if not is_the_runtimes(error):
+            raise
         said = essence(error)
-        if any(sign in said for sign in OUT_OF_MEMORY):
+        if isinstance(error, MemoryError) or any(sign in said for sign in OUT_OF_MEMORY):
             fix = "a shorter --context, a smaller model, or a profile of fewer bits"
             said = f"out of memory ({said})"
         raise GenerationFailed(f"{doing} failed: {said}", where=where, fix=fix) from error
+
+
+def is_the_runtimes(error: Exception) -> bool:
+    """Whether one of the runtimes raised it, and not Python code.
+
+    ONNX Runtime has classes of its own; where pybind11 translates for it, and always for
+    onnxruntime-genai, it is a plain RuntimeError. Subclasses of that are Python's.
+    """
+    kind = type(error)
+    own = kind.__module__.partition(".")[0] == "onnxruntime"
+    return own or kind is RuntimeError or isinstance(error, MemoryError)
 
 
 def essence(error: BaseException) -> str:

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from qdeploy.backends.onnxruntime.failures import essence
+from qdeploy.backends.onnxruntime.failures import essence, is_the_runtimes
 from qdeploy.backends.onnxruntime.providers import Plugin, Provider
 from qdeploy.errors import GenerationFailed, TargetUnavailable
 
@@ -127,7 +127,9 @@ def plugin_devices(provider: Provider) -> list[Any]:
     library = plugin_library(provider)
     try:
         _register(provider.name, library)
-    except Exception as error:  # the binding's own types
+    except Exception as error:
+        if not is_the_runtimes(error):
+            raise
         raise TargetUnavailable(
             f"onnxruntime {ort.__version__} does not take the library of {provider.package}: "
             f"{essence(error)}",

@@ -40,20 +40,67 @@ def test_memory_that_python_lacks_is_memory_too() -> None:
     assert told(MemoryError()).fix == MEMORY
 
 
+def test_memory_that_numpy_lacks_is_memory_too() -> None:
+    np = pytest.importorskip("numpy")
+    with pytest.raises(GenerationFailed) as caught, translated("generating", where="x"):
+        np.zeros(2**58)
+    assert caught.value.fix == MEMORY
+
+
 def test_everything_else_keeps_the_fix_of_its_place() -> None:
-    assert told(ValueError("\x1b[1;31mno such kernel.\x1b[m")).fix == "verify"
-    assert "no such kernel" in told(ValueError("no such kernel")).what
+    assert told(RuntimeError("\x1b[1;31mno such kernel.\x1b[m")).fix == "verify"
+    assert "no such kernel" in told(RuntimeError("no such kernel")).what
 
 
 def test_an_endless_message_is_cut() -> None:
     assert len(told(RuntimeError("x" * 5000)).what) < 500
 
 
-def test_our_own_errors_pass_through() -> None:
-    mine = PlacementError("elsewhere")
-    with pytest.raises(PlacementError) as caught, translated("loading", where="x"):
+@pytest.mark.parametrize(
+    "mine",
+    [
+        PlacementError("elsewhere"), AttributeError("a"), TypeError("t"), KeyError("k"),
+        AssertionError("not so"), IndexError("i"), ValueError("v"), NotImplementedError("n"),
+        RecursionError("deep"),
+    ],
+    ids=lambda error: type(error).__name__,
+)  # fmt: skip
+def test_our_own_errors_and_mistakes_pass_through(mine: Exception) -> None:
+    with pytest.raises(type(mine)) as caught, translated("loading", where="x"):
         raise mine
     assert caught.value is mine
+
+
+def test_what_a_binding_raises_for_our_wrong_call_passes_through(tmp_path: Path) -> None:
+    session = open_session(relu(tmp_path))
+    with pytest.raises(TypeError), translated("loading", where="x"):
+        session.get_session_options().intra_op_num_threads = "two"
+
+
+def test_onnxruntimes_own_exceptions_are_told(tmp_path: Path) -> None:
+    np = pytest.importorskip("numpy")
+    session = open_session(relu(tmp_path))
+    with pytest.raises(GenerationFailed, match="invalid dimensions"), translated("x", where="x"):
+        session.run(None, {"x": np.zeros((1, 5), np.float32)})
+    binding = session.io_binding()
+    with pytest.raises(GenerationFailed, match="At least one output"), translated("x", where="x"):
+        session.run_with_iobinding(binding)
+
+
+def test_onnxruntime_genais_exceptions_are_told(tmp_path: Path) -> None:
+    genai = pytest.importorskip("onnxruntime_genai")
+    with pytest.raises(GenerationFailed, match="Error opening"), translated("x", where="x"):
+        genai.Config(str(tmp_path))
+
+
+def relu(folder: Path) -> Path:
+    """A model of one operator, from x [1, 4] to y."""
+    onnx = pytest.importorskip("onnx")
+    x, y = (onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, [1, 4]) for n in "xy")
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "relu", [x], [y])
+    opset = [onnx.helper.make_opsetid("", 15)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=8), folder / "m.onnx")
+    return folder / "m.onnx"
 
 
 def test_onnxruntimes_own_words_when_memory_runs_out(tmp_path: Path) -> None:
