@@ -2,7 +2,8 @@
 
     python benchmarks/export.py CHECKPOINT [--format onnx] [--rounds 3]
 
-Contenders take turns, since machines drift; the table has medians, and ratios taken round by round.
+Contenders take turns, since machines drift, and each finds the checkpoint in the system's cache.
+The table has medians, and ratios taken round by round.
 Memory is the peak of anonymous memory (RssAnon) summed over a contender's processes, sampled from
 /proc twenty times a second, so Linux only. Needs `qdeploy[optimum]`; for the format `onnx`, beside
 `qdeploy[onnx]`, what onnxruntime-genai's builder wants: torch, transformers and onnx-ir.
@@ -50,6 +51,14 @@ def contenders(checkpoint: Path, out: Path, format: str) -> dict[str, list[str]]
         "qdeploy optimum": [*qdeploy, "--target", "intel-cpu", "--exporter", "optimum"],
         "optimum-cli": [*optimum, *int4, "--group-size", "128", "--ratio", "1.0", str(out)],
     }
+
+
+def warm(checkpoint: Path) -> None:
+    """Read the checkpoint into the system's cache, from where the run before may have pushed it."""
+    for file in checkpoint.glob("*.safetensors"):
+        with file.open("rb", buffering=0) as content:
+            while content.read(2**24):
+                pass
 
 
 def measure(command: list[str]) -> Cost:
@@ -104,6 +113,7 @@ def main() -> None:
         for _ in range(arguments.rounds):
             for name, command in lines.items():
                 if name not in arguments.skip:
+                    warm(arguments.checkpoint)
                     costs.setdefault(name, []).append(measure(command))
                     shutil.rmtree(out)
 

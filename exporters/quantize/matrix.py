@@ -13,8 +13,8 @@ from qdeploy.exporters.quantize.search import improve
 from qdeploy.exporters.quantize.workspace import Workspace
 from qdeploy.profile import PER_CHANNEL, Precision
 
-CHUNK = 2**20
-"""Weights whose scales are found together: their 4 MiB still lie in a cache when they are rounded,
+CHUNK = 2**21
+"""Weights whose scales are found together: their 8 MiB still lie in a cache when they are rounded,
 and the many small steps from ranges to scales cost little for each."""
 SEARCHED_BITS = 4
 """At eight bits there is nothing to gain, neither on Gaussian nor on heavy-tailed weights."""
