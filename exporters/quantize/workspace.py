@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 TILE = 2**17
 """Weights of a tile, 0.5 MiB a buffer. In smaller ones threads wait for the interpreter more often:
 it is theirs between the steps."""
-BUFFERS = 3
+BUFFERS = 2
 
 
 class Workspace:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 import pytest
@@ -26,9 +29,10 @@ SCHEMES = {
     "sym g128": '{ dtype = "int4", group_size = 128, symmetric = true }',
     "sym channel": '{ dtype = "int4", symmetric = true }',
 }
-QUESTIONS = models.heldout()[::6]
+QUESTIONS = models.heldout()[::3]
 
 Logits = list[NDArray[np.float64]]
+Costs = Mapping[str, float]
 
 
 def log_probabilities(model: Model, name: str) -> Logits:
@@ -69,22 +73,40 @@ def made_by(exporter: Exporter, name: str, linear: str, place: Path) -> Logits:
     return log_probabilities(Model(folder), name)
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+def costs(exporter: Exporter, name: str, schemes: Iterable[str], exact: Logits, at: Path) -> Costs:
+    """Divergence of each scheme."""
+    found = {}
+    for scheme in schemes:
+        (folder := at / scheme).mkdir(parents=True)
+        found[scheme] = divergence(exact, made_by(exporter, name, SCHEMES[scheme], folder))
+    return found
+
+
+def ratio(ours: Costs, theirs: Costs) -> float:
+    """Of the schemes of *theirs* the mean ratio: a single one depends on how its rounding falls.
+
+    In forms of a model that are equal but for signs and scales of columns, the divergence of one
+    scheme spreads by 6 to 15%.
+    """
+    return math.exp(fmean(math.log(ours[scheme] / theirs[scheme]) for scheme in theirs))
+
+
+@pytest.fixture(scope="module")
+def ours(name: str, exact: Logits, tmp_path_factory: pytest.TempPathFactory) -> Costs:
+    return costs(NativeExporter(), name, SCHEMES, exact, tmp_path_factory.mktemp("ours"))
+
+
 def test_the_search_beats_plain_rounding(
-    scheme: str, name: str, exact: Logits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ours: Costs, name: str, exact: Logits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    searched = divergence(exact, made_by(NativeExporter(), name, SCHEMES[scheme], tmp_path))
     monkeypatch.setattr(package, "quantize", partial(package.quantize, search=False))
-    (tmp_path / "plain").mkdir()
-    plain = divergence(exact, made_by(NativeExporter(), name, SCHEMES[scheme], tmp_path / "plain"))
-    assert searched < plain
+    plain = costs(NativeExporter(), name, SCHEMES, exact, tmp_path)
+    assert ratio(ours, plain) < 1
 
 
 @NEEDS_OPTIMUM
-@pytest.mark.parametrize("scheme", ["asym g128", "sym channel"])
 def test_four_bits_cost_no_more_than_with_nncf(
-    scheme: str, name: str, exact: Logits, tmp_path: Path
+    ours: Costs, name: str, exact: Logits, tmp_path: Path
 ) -> None:
-    ours = divergence(exact, made_by(NativeExporter(), name, SCHEMES[scheme], tmp_path))
-    theirs = divergence(exact, made_by(OptimumExporter(), name, SCHEMES[scheme], tmp_path))
-    assert ours <= theirs
+    theirs = costs(OptimumExporter(), name, ("asym g128", "sym channel"), exact, tmp_path)
+    assert ratio(ours, theirs) <= 1
