@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from threading import local
 from typing import TYPE_CHECKING
 
 from qdeploy.errors import CheckpointError
@@ -50,6 +51,10 @@ class Block:
     @property
     def tensors(self) -> tuple[str, ...]:
         return self.stored.tensors[self.member : self.member + self.stored.woven]
+
+    @property
+    def elements(self) -> int:
+        return (self.stop - self.start) * self.stored.columns * len(self.tensors)
 
     @property
     def row(self) -> int:
@@ -122,14 +127,17 @@ def write(
 
 def _pieces(encoding: Encoding, source: Source, block: Block) -> list[Piece]:
     """Read a block, quantize it, and say where its bytes go."""
+    import numpy as np
+
     from qdeploy.exporters.quantize import quantize
 
     stored, precision, name = block.stored, block.stored.precision, block.tensors[0]
-    values = _read(source, block)
     if precision.dtype == "fp16":
+        values = _read(source, block, np.empty(block.elements, np.float32))
         floats = _floats(values, encoding.float_type(len(stored.shape)), name)
         before = block.row * stored.columns * floats.itemsize
         return [(stored.codes.offset + before, floats)]
+    values = _read(source, block, _scratch.floats(block.elements))
     parts = encoding.encode(quantize(values, precision, where=name))
     sizes = encoding.sizes(precision, block.row, stored.columns)
     spans = (stored.codes, stored.scales, stored.zero_points)
@@ -140,16 +148,31 @@ def _pieces(encoding: Encoding, source: Source, block: Block) -> list[Piece]:
     ]
 
 
-def _read(source: Source, block: Block) -> NDArray[np.float32]:
-    import numpy as np
-
-    if len(block.tensors) == 1:
-        return source.rows(block.tensors[0], block.start, block.stop)
-    rows, columns = block.stop - block.start, block.stored.columns
-    woven = np.empty((rows, len(block.tensors), columns), np.float32)
+def _read(source: Source, block: Block, into: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The rows of a block, float32 [rows, ...], in *into*, which is flat and holds just them."""
+    rows, woven = block.stop - block.start, len(block.tensors)
+    values = into.reshape(rows, woven, *block.stored.shape[1:])
     for strand, name in enumerate(block.tensors):
-        source.rows(name, block.start, block.stop, out=woven[:, strand])
-    return woven.reshape(-1, columns)
+        source.rows(name, block.start, block.stop, out=values[:, strand])
+    return values.reshape(rows * woven, *block.stored.shape[1:])
+
+
+class _Scratch(local):
+    """A buffer for each thread: fresh memory for every block would have to be cleared first."""
+
+    def __init__(self) -> None:
+        self._buffer: NDArray[np.float32] | None = None
+
+    def floats(self, count: int) -> NDArray[np.float32]:
+        """So many float32, whatever they hold; they are the thread's until it asks again."""
+        import numpy as np
+
+        if self._buffer is None or self._buffer.size < count:
+            self._buffer = np.empty(count, np.float32)
+        return self._buffer[:count]
+
+
+_scratch = _Scratch()
 
 
 def _floats(values: NDArray[np.float32], dtype: str, tensor: str) -> NDArray[np.generic]:

@@ -22,14 +22,15 @@ def pack4(codes: NDArray[Any]) -> NDArray[np.uint8]:
         uint8 [ceil(codes.size / 2)].
     """
     flat = np.ascontiguousarray(codes).reshape(-1).view(np.uint8)
+    if codes.dtype == np.int8:
+        flat = np.bitwise_and(flat, np.uint8(0x0F))
     if flat.size % 2:
         flat = np.append(flat, np.uint8(0))
     # a pair as one little-endian number: whole registers at a time instead of every other byte
     pairs = flat.view("<u2")
     both = pairs >> 4
-    both &= 0xF0
-    both |= pairs & 0x0F
-    return both.astype(np.uint8)
+    both |= pairs
+    return both.astype(np.uint8)  # of 0x0b0a, shifted and joined 0x0bba, the low byte
 
 
 def unpack4(
