@@ -43,7 +43,7 @@ class NativeExporter(Exporter):
         return FORMATS[plan.format].why_not(plan)
 
     def peak_memory_bytes(self, plan: Plan) -> int:
-        return memory.peak_bytes(plan)
+        return memory.peak_bytes(plan, tables=FORMATS[plan.format].tables)
 
     def export(self, plan: Plan, folder: Path, progress: Progress) -> None:
         from qdeploy import weights

@@ -33,6 +33,8 @@ class Format(ABC):
     name: ClassVar[str]
     tools: ClassVar[tuple[str, ...]] = ()
     """Distributions that it needs besides NumPy; their versions go into the manifest."""
+    tables: ClassVar[bool] = False
+    """Whether its graphs hold cosine and sine of every position, rather than work them out."""
 
     @abstractmethod
     def encoding(self, plan: Plan) -> Encoding:

@@ -15,12 +15,17 @@ BLOCK_BYTES = 3 * 4 * stream.BLOCK_ELEMENTS
 """A thread's block: as float32, as it was read, and as codes on their way to the file."""
 TENSOR_BYTES = 1_500
 """What is known of one tensor: its plan, its place in the file and its part of the graph."""
+TABLE_BYTES = 3 * 4
+"""For each position and element of a head: its angle, what comes of it, and the constant, which
+stays until the end."""
 TOKENIZER_COPIES = 8
 """The tokenizer's tables, in sizes of its file. They are gone before the weights come."""
 
 
-def peak_bytes(plan: Plan) -> int:
-    """Predict the peak of anonymous memory, in bytes."""
+def peak_bytes(plan: Plan, *, tables: bool) -> int:
+    """Predict the peak of anonymous memory, in bytes; *tables*: see `Format.tables`."""
     tokenizer = plan.checkpoint.size_of("tokenizer.json")
     weights = TENSOR_BYTES * len(plan.tensors) + BLOCK_BYTES * stream.threads()
+    if tables:
+        weights += TABLE_BYTES * plan.context * plan.checkpoint.config.head_dim
     return BASE_BYTES + max(TOKENIZER_COPIES * tokenizer, weights)

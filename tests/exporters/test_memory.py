@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
-from qdeploy.exporters.native import memory, stream
+from qdeploy import checkpoint, plan, profile, registry
+from qdeploy.exporters.native import NativeExporter, stream
 from tests.support.checkpoints import MOE, shape_of_0_6b, write_checkpoint
+from tests.support.exporting import PROFILES
 from tests.support.native import resolve
 from tests.support.tiny import DENSE
 
@@ -34,9 +36,9 @@ SLACK = 24 * 2**20
 """Threads do not always hold the same number of blocks at once."""
 
 
-def peak(source: Path, place: Path) -> int:
-    """Peak of anonymous memory, in bytes, of the process that exports this."""
-    command = [sys.executable, "-m", "tests.support.exporting", str(source), str(place), "0"]
+def peak(name: str, source: Path, place: Path) -> int:
+    """Peak of anonymous memory, in bytes, of the process that exports this by a profile."""
+    command = [sys.executable, "-m", "tests.support.exporting", name, str(source), str(place), "0"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     found: int = json.loads(done.stdout)["peak"]
     return found
@@ -44,13 +46,17 @@ def peak(source: Path, place: Path) -> int:
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells anonymous memory apart")
+@pytest.mark.parametrize("name", PROFILES)
 def test_eight_layers_take_no_more_than_two_nor_than_predicted(
-    made: Callable[..., Path], tmp_path: Path
+    name: str, made: Callable[..., Path], tmp_path: Path
 ) -> None:
     two, eight = made(WIDE), made(WIDE | {"num_hidden_layers": 8})
-    few, many = peak(two, tmp_path / "few"), peak(eight, tmp_path / "many")
+    few, many = peak(name, two, tmp_path / "few"), peak(name, eight, tmp_path / "many")
+    chosen = profile.load(name)
+    planned = plan.make(checkpoint.read(eight), chosen, registry.target(chosen.target))
+    predicted = NativeExporter().peak_memory_bytes(planned)
     assert many < few + SLACK
-    assert many < memory.peak_bytes(resolve(eight))
+    assert many < predicted
 
 
 @pytest.mark.parametrize("config", SHAPES.values(), ids=SHAPES.keys())
@@ -59,4 +65,4 @@ def test_every_published_shape_is_predicted_to_fit(
 ) -> None:
     monkeypatch.setattr(stream, "threads", lambda: stream.MOST_THREADS)
     made = resolve(write_checkpoint(tmp_path / "it", config))
-    assert memory.peak_bytes(made) < 1_500_000_000
+    assert NativeExporter().peak_memory_bytes(made) < 1_500_000_000

@@ -1,6 +1,6 @@
 """Exports a checkpoint in a process of its own, to be killed or measured.
 
-    python -m tests.support.exporting CHECKPOINT DESTINATION STEP
+    python -m tests.support.exporting PROFILE CHECKPOINT DESTINATION STEP
 
 At the STEP-th block of weights the process kills itself, if STEP is not 0. Prints the blocks that
 it wrote, its peak of anonymous memory in bytes, and the packages that it imported.
@@ -15,12 +15,13 @@ import sys
 import threading
 from pathlib import Path
 
-from qdeploy import checkpoint, plan, profile
+from qdeploy import checkpoint, plan, profile, registry
 from qdeploy.export import export
 from qdeploy.exporters.native import NativeExporter, stream
 from qdeploy.interface import Progress
-from qdeploy.targets import INTEL_CPU
 
+PROFILES = ("intel-cpu-int4", "cpu-int4", "ascend-int8")
+"""One for each format."""
 JOURNAL_BYTES = 200_000
 """The journal is written every so many bytes: real models are a thousand times as large."""
 
@@ -56,9 +57,10 @@ class Peak:
             self.bytes = max(self.bytes, int(line.split()[1]) * 1024)
 
 
-def main(source: Path, destination: Path, step: int) -> None:
+def main(profile_name: str, source: Path, destination: Path, step: int) -> None:
     stream.SAFE_AFTER_BYTES = JOURNAL_BYTES
-    made = plan.make(checkpoint.read(source), profile.load("intel-cpu-int4"), INTEL_CPU)
+    chosen = profile.load(profile_name)
+    made = plan.make(checkpoint.read(source), chosen, registry.target(chosen.target))
     progress, peak = Counting(step), Peak() if sys.platform == "linux" else None
     export(made, NativeExporter(), destination, progress, force=False)
     said = {
@@ -70,4 +72,4 @@ def main(source: Path, destination: Path, step: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]))

@@ -28,6 +28,7 @@ class OnnxFormat(Format):
 
     name = "onnx"
     tools = ("onnx",)
+    tables = True
 
     def encoding(self, plan: Plan) -> Encoding:
         return Blocks(FLOATS[plan.profile.graph.activations])

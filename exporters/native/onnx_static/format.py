@@ -24,6 +24,7 @@ class StaticFormat(Format):
 
     name = "onnx-static"
     tools = ("onnx",)
+    tables = True
 
     def encoding(self, plan: Plan) -> Encoding:
         return Rows(FLOATS[plan.profile.graph.activations])
