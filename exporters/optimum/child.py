@@ -6,15 +6,14 @@ import contextlib
 import json
 import os
 import queue
-import signal
 import subprocess
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any, cast
 
+from qdeploy import processes
 from qdeploy.errors import ExportFailed
 from qdeploy.exporters.optimum.failures import out_of_memory
 
@@ -86,7 +85,7 @@ def run(
                 reader.join(GRACE_SECONDS)
             raise _death(process.poll(), b"".join(words).decode(errors="replace"), memory_bytes)
     finally:
-        _kill(process)
+        processes.end(process)
         with contextlib.suppress(OSError):  # what is left of the job, unsent
             stdin.close()
 
@@ -131,20 +130,6 @@ def _death(code: int | None, words: str, memory_bytes: int) -> ExportFailed:
     """What to tell of a worker that ended, with *code*, and did not say how it went."""
     if code in (-9, 137):
         return out_of_memory("the system killed the export process", memory_bytes)
-    how = "it fell silent" if code is None else f"exit code {code}"
-    if code is not None and code < 0:
-        with contextlib.suppress(ValueError):  # a signal that Python has no name for
-            how = signal.Signals(-code).name
+    how = "fell silent" if code is None else processes.ending(code)
     last = "".join(f"\n  | {line}" for line in words.splitlines())
-    return ExportFailed(f"the export process died ({how}){last}")
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill the worker and whatever it started, unless it has been waited for already."""
-    if process.returncode is None:
-        if sys.platform == "win32":
-            process.kill()
-        else:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    return ExportFailed(f"the export process {how}{last}")

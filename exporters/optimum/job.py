@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from qdeploy.plan import Plan
 from qdeploy.profile import Precision
+from qdeploy.strict import Strict
 
 Step = Literal["trace", "quantize"]
 STEPS: tuple[Step, ...] = ("trace", "quantize")
@@ -18,11 +17,7 @@ SCRATCH = "scratch"
 """Folder inside the bundle's for what only the steps themselves need; gone at the end."""
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Matrix(_Frozen):
+class Matrix(Strict):
     """A weight matrix of the checkpoint and how it is to be stored. Shape: rows, columns."""
 
     name: str
@@ -30,7 +25,7 @@ class Matrix(_Frozen):
     precision: Precision
 
 
-class Job(_Frozen):
+class Job(Strict):
     """One step of an export.
 
     Attributes:

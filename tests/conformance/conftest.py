@@ -21,12 +21,6 @@ from tests.conformance.flows import REQUIRED, Flow, all_flows, device_of, export
 GREEDY = Sampling()
 
 
-class Quiet(Progress):
-    def begin(self, total_bytes: int) -> None: ...
-    def stage(self, title: str) -> None: ...
-    def written(self, total_bytes: int) -> None: ...
-
-
 @dataclass(frozen=True)
 class Loaded:
     """A flow's bundle, open on its device."""
@@ -89,7 +83,7 @@ def bundle_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Flow], Bund
         if key not in made:
             resolved = plan_of(flow)
             folder = root / f"{flow.model}-{Path(flow.profile).stem}"
-            made[key] = export(resolved, exporter_of(resolved), folder, Quiet(), force=False)
+            made[key] = export(resolved, exporter_of(resolved), folder, Progress(), force=False)
         return made[key]
 
     return get

@@ -102,7 +102,7 @@ def test_a_worker_killed_by_the_system_ran_out_of_memory(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     ("last", "how"),
-    [("sys.exit(3)", "exit code 3"), ("os.abort()", "SIGABRT"), ("pass", "exit code 0")],
+    [("sys.exit(3)", "with code 3"), ("os.abort()", "by SIGABRT"), ("pass", "with code 0")],
 )
 def test_any_other_death_comes_with_the_last_words(tmp_path: Path, last: str, how: str) -> None:
     with pytest.raises(ExportFailed, match=how) as told:

@@ -159,6 +159,6 @@ def test_a_step_that_fails_is_the_last(tmp_path: Path, monkeypatch: pytest.Monke
     stub(monkeypatch, "print(json.dumps({'stage': job['step']}), flush=True)\nsys.exit(1)")
     heard = Heard()
     (tmp_path / "out").mkdir()
-    with pytest.raises(ExportFailed, match="exit code 1"):
+    with pytest.raises(ExportFailed, match="exited with code 1"):
         OptimumExporter().export(plan_of(tmp_path / "model"), tmp_path / "out", heard)
     assert heard.stages == ["trace"]
