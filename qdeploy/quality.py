@@ -59,17 +59,14 @@ class Distance:
     top1: float
     max_error: float
 
-    def broken(
-        self, dtype: str, activations: str = "fp32", bound: Bound | None = None
-    ) -> str | None:
+    def broken(self, dtype: str, activations: str = "fp32") -> str | None:
         """What is beyond the bound of linear weights stored as *dtype*, or None.
 
         Args:
             dtype: as profiles name it.
             activations: what flows between operators.
-            bound: another than that of *dtype*.
         """
-        bound = bound or BOUNDS[dtype]
+        bound = BOUNDS[dtype]
         if not self.kl <= bound.kl:  # so that NaN is beyond it
             return f"mean KL {self.kl:.3g} nats, {dtype} may cost {bound.kl:g}"
         if self.top1 < bound.top1:

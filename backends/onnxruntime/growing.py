@@ -6,7 +6,7 @@ output, too; plain attention makes a longer copy each pass.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from qdeploy.backends.onnxruntime import placement, runtime
 from qdeploy.backends.onnxruntime.model import DTYPES, Model, caches, empty, present
 from qdeploy.backends.onnxruntime.opening import open_session
-from qdeploy.backends.onnxruntime.settings import PASS, Settings
+from qdeploy.backends.onnxruntime.settings import Settings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,9 +60,14 @@ class GrowingModel(Model):
         }  # fmt: skip
 
     def feed(self, ids: Sequence[int]) -> NDArray[np.float32]:
-        for at in range(0, len(ids), PASS):
-            logits = self._pass(ids[at : at + PASS])
+        for piece in self._pieces(ids):
+            logits = self._pass(piece)
         return logits
+
+    def _pieces(self, ids: Sequence[int]) -> Iterator[Sequence[int]]:
+        """What goes through the graph at a time."""
+        step = self._settings.provider.longest_pass
+        return (ids[at : at + step] for at in range(0, len(ids), step))
 
     def _pass(self, ids: Sequence[int]) -> NDArray[np.float32]:
         import numpy as np
@@ -101,14 +106,21 @@ class GrowingModel(Model):
     def score(self, ids: Sequence[int]) -> NDArray[np.float32]:
         import numpy as np
 
-        zeros = {
+        names = [i.name for i in caches(self._scorer)]
+        past = {
             i.name: np.zeros((1, i.shape[1], 0, i.shape[3]), DTYPES[i.type])
             for i in caches(self._scorer)
         }
-        inputs: dict[str, Any] = dict(zeros)
-        inputs["input_ids"] = np.array([ids], np.int64)
-        inputs["attention_mask"] = np.ones((1, len(ids)), np.int64)
-        return np.asarray(self._scorer.run(["logits"], inputs)[0][0], np.float32)
+        found, seen = [], 0
+        for piece in self._pieces(ids):
+            seen += len(piece)
+            inputs: dict[str, Any] = dict(past)
+            inputs["input_ids"] = np.array([piece], np.int64)
+            inputs["attention_mask"] = np.ones((1, seen), np.int64)
+            logits, *grown = self._scorer.run(["logits", *map(present, names)], inputs)
+            past = dict(zip(names, grown, strict=True))
+            found.append(np.asarray(logits[0], np.float32))
+        return np.concatenate(found)
 
     @cached_property
     def _scorer(self) -> Any:

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from qdeploy.interface import Device
 
 CONTRIB, STATIC = "onnx", "onnx-static"
+LONGEST_PASS = 512
+"""Attention's shares are floats for every head, token and token seen: for a prompt of 4096 tokens
+at once a gigabyte a layer with Qwen3-0.6B's 16 heads, and an eighth so."""
 Options = Mapping[str, type]
 
 
@@ -88,6 +91,7 @@ class Provider:
         weights: dtypes of weights that it takes, as profiles name them; None for all.
         profile: the shipped one to export with, where the target's first does not fit.
         memory: where the cache of qdeploy's own loop is kept.
+        longest_pass: most tokens that go through a graph of the format `onnx` at a time.
         library: stem of the provider's own library, where it is part of ONNX Runtime.
         options: names and types of its options.
         source: where those are documented.
@@ -107,6 +111,7 @@ class Provider:
     profile: str | None = None
     genai: str | None = None
     memory: Memory = Memory()
+    longest_pass: int = LONGEST_PASS
     library: str | None = None
     plugin: Plugin | None = None
     driver: Driver | None = None

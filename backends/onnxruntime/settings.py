@@ -36,10 +36,6 @@ CACHE_OPTIONS = {"OpenVINOExecutionProvider": "cache_dir",
                  "MIGraphXExecutionProvider": "migraphx_model_cache_dir"}  # fmt: skip
 """Options that name a folder for what the provider compiles."""
 
-PASS = 512
-"""Most tokens of one pass. Attention's shares are floats for every head, token and token seen: for
-a prompt of 4096 tokens at once a gigabyte a layer with Qwen3-0.6B's 16 heads, and an eighth so."""
-
 
 @dataclass(frozen=True)
 class Settings:

@@ -22,6 +22,10 @@ SOFTWARE_ADAPTER = {
     "ORT_WEBGPU_EP_ALLOW_SOFTWARE_ADAPTER": "1",
     "VK_ICD_FILENAMES": str(SWIFTSHADER),
 }
+EXACT_PASS = 31
+"""Passes of more tokens go through the flash attention of onnxruntime-ep-webgpu (0.4.0), which on
+SwiftShader gives other values (13% off, root mean square; all other operators agree to 1e-6 with
+the CPU provider's). It shares work among the lanes of a subgroup, of which SwiftShader has four."""
 ON_CPU = frozenset({ASCEND.name, ROCM.name})
 TARGETS = frozenset({*ON_CPU, WEBGPU.name})
 
@@ -71,4 +75,4 @@ def provider(target: Target) -> Provider:
             real, name=cpu.name, package=cpu.package, driver=None, memory=cpu.memory, library=None
         )
     os.environ.update(SOFTWARE_ADAPTER)
-    return real
+    return replace(real, longest_pass=EXACT_PASS)
