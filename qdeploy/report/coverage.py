@@ -59,7 +59,9 @@ def coverage(files: Iterable[Results]) -> Table:
     for row in rows.of_kind(files, Diagnosis):
         found, machine = row.result, row.machine.name
         if found.status == "absent":
-            absent.setdefault(found.target, found)
+            known = absent.get(found.target)
+            if known is None or (known.profile is None and found.profile):  # that was really tried
+                absent[found.target] = found
             continue
         covered = [line for line in lines if line.covers(machine, found)]
         if not covered:

@@ -127,6 +127,14 @@ def test_an_absent_target_is_told_unless_another_machine_has_it() -> None:
     assert [row[2] for row in both.rows] == ["Arc"]
 
 
+def test_of_several_reasons_that_of_what_was_tried_is_told() -> None:
+    tried = shown.absent("intel-gpu", "no such device", "install the driver")
+    tried = tried.model_copy(update={"profile": "intel-gpu-int4"})
+    untried = tried.model_copy(update={"message": "no profile ships for it", "profile": None})
+    for order in ((tried, untried), (untried, tried)):
+        assert [row[2] for row in page_of(*order).coverage.rows] == ["absent: no such device"]
+
+
 def test_a_machine_is_told_once_with_the_median_of_its_bandwidths() -> None:
     speeds = [8e9, 12e9, 9e9, None]
     files = [
