@@ -20,8 +20,9 @@ FLOAT_ARITHMETIC = 90.0
 """Percent of sums and differences that the float model gets right by thinking."""
 FEW = 24
 """Tokens of a golden prompt that a slow stand-in is asked for."""
-EVERY = 4
-"""Every fourth held-out question: the whole set takes minutes on two cores."""
+EVERY, EVERY_OF_A_STAND_IN = 6, 18
+"""Of the held-out questions, every so many are asked: all of them take minutes on two cores. The
+arithmetic of a stand-in is not the device's, so that it tells less."""
 
 
 @pytest.mark.essential
@@ -55,15 +56,15 @@ def test_score_and_generate_are_the_same_model(loaded: Loaded) -> None:
 @pytest.fixture(scope="session")
 def float_answers(open_flow: Callable[[Flow], Loaded]) -> Callable[[Flow], Answers]:
     """Held-out answers of the float bundle of the same model on the same backend."""
-    known: dict[tuple[str, str], Answers] = {}
+    known: dict[tuple[str, str, bool], Answers] = {}
 
     def get(flow: Flow) -> Answers:
-        key = (flow.backend, flow.model)
+        key = (flow.backend, flow.model, flow.simulate)
         if key not in known:
-            floats = [f for f in all_flows() if f.is_float and (f.backend, f.model) == key]
+            floats = [f for f in all_flows() if f.is_float and (f.backend, f.model) == key[:2]]
             reference = open_flow(floats[0])
             with reference.session:
-                known[key] = held_out_answers(reference, models.heldout()[::EVERY])
+                known[key] = held_out_answers(reference, questions_for(flow))
         return known[key]
 
     return get
@@ -73,13 +74,18 @@ def float_answers(open_flow: Callable[[Flow], Loaded]) -> Callable[[Flow], Answe
 def test_held_out_answers_are_as_good_as_the_float_models(
     loaded: Loaded, float_answers: Callable[[Flow], Answers]
 ) -> None:
-    questions = models.heldout()[::EVERY]
+    questions = questions_for(loaded.flow)
     if loaded.flow.is_float:
         sums = [q for q in questions if q.task in ("add", "subtract")]
         assert percent(held_out_answers(loaded, sums)) >= FLOAT_ARITHMETIC
     else:
         expected = percent(float_answers(loaded.flow))
-        assert percent(held_out_answers(loaded, questions)) >= expected - HELD_OUT_POINTS
+        allowed = max(HELD_OUT_POINTS, 100 / len(questions))  # one answer, where they are few
+        assert percent(held_out_answers(loaded, questions)) >= expected - allowed
+
+
+def questions_for(flow: Flow) -> Sequence[HeldOut]:
+    return models.heldout()[:: EVERY_OF_A_STAND_IN if flow.simulate else EVERY]
 
 
 def held_out_answers(loaded: Loaded, questions: Sequence[HeldOut]) -> Answers:

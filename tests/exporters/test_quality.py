@@ -29,7 +29,7 @@ SCHEMES = {
     "sym g128": '{ dtype = "int4", group_size = 128, symmetric = true }',
     "sym channel": '{ dtype = "int4", symmetric = true }',
 }
-QUESTIONS = models.heldout()[::3]
+QUESTIONS = models.heldout()[::6]
 
 Logits = list[NDArray[np.float64]]
 Costs = Mapping[str, float]
