@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from qdeploy.backends.onnxruntime import runtime
-from qdeploy.backends.onnxruntime.providers import LONGEST_PASS
 from qdeploy.backends.onnxruntime.settings import SESSION, Settings, text_of
 from qdeploy.interface import Request
 
@@ -37,6 +36,7 @@ class GenaiLoop:
             changes["decoder"] = {"session_options": session}
         config.overlay(json.dumps({"model": changes}))
         provider, name = settings.provider, settings.provider.genai
+        self._longest_pass = provider.longest_pass
         if name != CPU:
             runtime.prepare(runtime.load(), provider)
             if provider.plugin:
@@ -61,8 +61,8 @@ class GenaiLoop:
         import numpy as np
 
         generator = self._genai.Generator(self._model, params)
-        for at in range(0, len(ids), LONGEST_PASS):
-            generator.append_tokens(np.array(ids[at : at + LONGEST_PASS], np.int32))
+        for at in range(0, len(ids), self._longest_pass):
+            generator.append_tokens(np.array(ids[at : at + self._longest_pass], np.int32))
         for _ in range(most):
             generator.generate_next_token()
             yield int(generator.get_next_tokens()[0])
