@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +12,7 @@ import pytest
 from qdeploy import checkpoint, plan, profile, registry
 from qdeploy.exporters.native import NativeExporter, stream
 from tests.support.checkpoints import MOE, shape_of_0_6b, write_checkpoint
-from tests.support.exporting import PROFILES
+from tests.support.exporting import PROFILES, Work
 from tests.support.native import resolve
 from tests.support.tiny import DENSE
 
@@ -36,14 +34,6 @@ SLACK = 24 * 2**20
 """Threads do not always hold the same number of blocks at once."""
 
 
-def peak(name: str, source: Path, place: Path) -> int:
-    """Peak of anonymous memory, in bytes, of the process that exports this by a profile."""
-    command = [sys.executable, "-m", "tests.support.exporting", name, str(source), str(place), "0"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    found: int = json.loads(done.stdout)["peak"]
-    return found
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells anonymous memory apart")
 @pytest.mark.parametrize("name", PROFILES)
@@ -51,7 +41,9 @@ def test_eight_layers_take_no_more_than_two_nor_than_predicted(
     name: str, made: Callable[..., Path], tmp_path: Path
 ) -> None:
     two, eight = made(WIDE), made(WIDE | {"num_hidden_layers": 8})
-    few, many = peak(name, two, tmp_path / "few"), peak(name, eight, tmp_path / "many")
+    few, many = (
+        Work(name, source).whole(tmp_path / source.parent.name)["peak"] for source in (two, eight)
+    )
     chosen = profile.load(name)
     planned = plan.make(checkpoint.read(eight), chosen, registry.target(chosen.target))
     predicted = NativeExporter().peak_memory_bytes(planned)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from pathlib import Path
@@ -120,16 +117,3 @@ def test_two_exports_are_equal_byte_for_byte(made: Callable[..., Path], tmp_path
     assert names[0] == names[1]
     for name in names[0]:
         assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes(), name
-
-
-def test_no_framework_is_needed_to_export(made: Callable[..., Path], tmp_path: Path) -> None:
-    source, folder = made(DENSE), tmp_path / "bundle"
-    command = [sys.executable, "-m", "tests.support.exporting", str(source), str(folder), "0"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    imported = set(json.loads(done.stdout)["imported"])
-    assert not imported & {"openvino", "onnx", "onnxruntime", "torch", "transformers"}
-
-
-def test_importing_the_exporter_is_cheap() -> None:
-    code = "import sys, qdeploy.exporters.native; sys.exit('numpy' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -11,9 +11,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from qdeploy import checkpoint, plan, profile, registry
 from qdeploy.export import export
@@ -24,6 +27,33 @@ PROFILES = ("intel-cpu-int4", "cpu-int4", "ascend-int8")
 """One for each format."""
 JOURNAL_BYTES = 200_000
 """The journal is written every so many bytes: real models are a thousand times as large."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a process exports, and by which profile: the side of the test that starts it."""
+
+    profile: str
+    source: Path
+
+    def command(self, destination: Path, step: int = 0) -> list[str]:
+        module = [sys.executable, "-m", "tests.support.exporting"]
+        return [*module, self.profile, str(self.source), str(destination), str(step)]
+
+    def run(self, destination: Path, step: int = 0) -> dict[str, Any] | None:
+        """What the process says at its end; None if it was killed."""
+        done = subprocess.run(self.command(destination, step), capture_output=True, text=True)
+        if done.returncode == -signal.SIGKILL:
+            return None
+        assert done.returncode == 0, done.stderr
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    def whole(self, destination: Path) -> dict[str, Any]:
+        """What it says of an export that nothing interrupts."""
+        said = self.run(destination)
+        assert said is not None, "it was killed"
+        return said
 
 
 class Counting(Progress):
