@@ -67,7 +67,7 @@ def read(paths: Sequence[Path]) -> list[Results]:
 def _read(file: Path) -> Sequence[Results]:
     content = stored.read(file, fix=HOW)
     if content.get("kind") != KIND:
-        return [results.read(file)]
+        return [results.parse(content, file)]
     return stored.build(Merged, content, noun="report", where=file, fix=HOW).files
 
 

@@ -9,7 +9,7 @@ origin  what ran and where, told of a bundle and its session
 file    making, reading and writing one
 """
 
-from qdeploy.results.file import make, read, schema, write
+from qdeploy.results.file import make, parse, read, schema, write
 from qdeploy.results.model import (
     Bench,
     Conditions,
@@ -29,6 +29,6 @@ from qdeploy.results.origin import subject, where
 
 __all__ = [
     "Bench", "Conditions", "Diagnosis", "Divergence", "Eval", "Machine", "Process",
-    "Result", "Results", "Sample", "Spread", "Subject", "Where", "make", "read", "schema",
-    "subject", "where", "write",
+    "Result", "Results", "Sample", "Spread", "Subject", "Where", "make", "parse", "read",
+    "schema", "subject", "where", "write",
 ]  # fmt: skip

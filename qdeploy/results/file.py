@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from qdeploy import atomic, stored
 from qdeploy.errors import OutputError
@@ -43,7 +44,16 @@ def read(path: Path) -> Results:
     Raises:
         InputError: no such file, of a newer schema, or not a file of results.
     """
-    return stored.build(Results, stored.read(path), noun="file of results", where=path, fix=FIX)
+    return parse(stored.read(path), path)
+
+
+def parse(content: Mapping[str, Any], path: Path) -> Results:
+    """Build results from what the file *path* holds.
+
+    Raises:
+        InputError: of a newer schema, or not a file of results.
+    """
+    return stored.build(Results, content, noun="file of results", where=path, fix=FIX)
 
 
 def schema() -> str:

@@ -20,18 +20,12 @@ from tests.support.sick import SICK
 ABSENT_HERE = ("cuda", "rocm", "dcu", "ascend", "webgpu")
 
 
-@pytest.fixture(scope="module")
-def sick_plugins(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def doctor(tmp_path_factory: pytest.TempPathFactory, here: Path) -> QuickCommand:
+    """The command with a backend that can be ill in every way."""
     folder = tmp_path_factory.mktemp("sick")
     write_distribution(folder, "sick", SICK)
-    return folder
-
-
-@pytest.fixture
-def doctor(tmp_path: Path, sick_plugins: Path) -> QuickCommand:
-    folder = tmp_path / "here"
-    folder.mkdir()
-    return QuickCommand(folder, sick_plugins)
+    return QuickCommand(here, folder)
 
 
 def examine(doctor: QuickCommand, ill: str, *more: str) -> Result:

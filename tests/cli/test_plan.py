@@ -6,21 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from qdeploy import devices, published
-from qdeploy.devices import DeviceSpec
+from qdeploy import published
 from qdeploy.targets import BUILT_IN
 from tests.support.checkpoints import shape_of_0_6b, write_checkpoint
 from tests.support.command import Command, QuickCommand
-
-
-@pytest.fixture
-def cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make up what this CPU was measured to do."""
-    fixed = DeviceSpec(
-        name=devices.THIS_CPU, targets=("intel-cpu", "cpu"), memory_bytes=16e9,
-        bytes_per_s=20e9, float_per_s=200e9, sources={"all": "a test"},
-    )  # fmt: skip
-    monkeypatch.setattr(devices, "this_cpu", lambda: fixed)
 
 
 @pytest.mark.usefixtures("cpu")

@@ -34,17 +34,6 @@ def made(size: str = "0.6B", context: int = 4096) -> Plan:
     return plan.make(model(size), profile.load("intel-cpu-int4"), INTEL_CPU, context=context)
 
 
-@pytest.fixture
-def cpu(monkeypatch: pytest.MonkeyPatch) -> DeviceSpec:
-    """Make up what this CPU was measured to do."""
-    fixed = DeviceSpec(
-        name=devices.THIS_CPU, targets=("intel-cpu", "cpu"), memory_bytes=16e9,
-        bytes_per_s=20e9, float_per_s=200e9, sources={"all": "a test"},
-    )  # fmt: skip
-    monkeypatch.setattr(devices, "this_cpu", lambda: fixed)
-    return fixed
-
-
 def test_memory_is_weights_cache_and_activations() -> None:
     resolved = made(context=4096)
     row = of_plan(resolved, spec(), prompt=512)

@@ -1,0 +1,19 @@
+"""A fixture for tests of every kind."""
+
+from __future__ import annotations
+
+import pytest
+
+from qdeploy import devices
+from qdeploy.devices import DeviceSpec
+
+
+@pytest.fixture
+def cpu(monkeypatch: pytest.MonkeyPatch) -> DeviceSpec:
+    """Make up what this CPU was measured to do."""
+    fixed = DeviceSpec(
+        name=devices.THIS_CPU, targets=("intel-cpu", "cpu"), memory_bytes=16e9,
+        bytes_per_s=20e9, float_per_s=200e9, sources={"all": "a test"},
+    )  # fmt: skip
+    monkeypatch.setattr(devices, "this_cpu", lambda: fixed)
+    return fixed
