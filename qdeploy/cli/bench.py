@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,8 +32,7 @@ if TYPE_CHECKING:
 @click.option("--peer", is_flag=True,
               help="Take turns with the runtime's own library, without qdeploy.")  # fmt: skip
 @click.option("--machine", metavar="NAME", help="What to call this machine; default: its host's.")
-@click.option("-o", "--output", "destination", type=click.Path(path_type=Path), metavar="FILE",
-              help="Write the results here, as they come.")  # fmt: skip
+@options.results_file
 @options.as_json
 def command(
     bundles: tuple[Path, ...],
@@ -48,12 +45,13 @@ def command(
     simulate: bool,
     peer: bool,
     machine: str | None,
-    destination: Path | None,
+    file: Path | None,
     as_json: bool,
 ) -> None:
     """Measure the speed and cost of BUNDLES by a written protocol (docs/benchmarking.md).
 
-    Several bundles take turns, so that a drift of the machine meets all of them.
+    Several bundles take turns, so that a drift of the machine meets all of them. FILE is written
+    after every turn.
     """
     from qdeploy import bundle, results
     from qdeploy import machine as this_machine
@@ -62,17 +60,17 @@ def command(
     from qdeploy.cli.progress import BenchProgress
     from qdeploy.errors import GenerationFailed
 
-    _check_destination(destination)
+    here = this_machine.describe(machine)
+    collection = results.collect(file, here, named=machine is not None) if file else None
     opened = [bundle.open_bundle(path, full=True) for path in bundles]
     protocol = _protocol(prompt, new, runs, processes, opened)
     chosen = parent.Options(backend, device, simulate, peer)
     parent.check(opened, protocol, chosen)
 
     def save(outcome: Outcome) -> None:
-        if destination is not None:
-            results.write(results.make(outcome.machine, outcome.all_rows()), destination)
+        if collection:
+            collection.save(outcome.machine, outcome.all_rows())
 
-    here = this_machine.describe(machine)
     with BenchProgress(quiet=as_json) as progress:
         outcome = parent.measure(opened, protocol, here, chosen, save=save, tell=progress.advance)
     if as_json:
@@ -84,7 +82,7 @@ def command(
         raise GenerationFailed(
             f"measuring ended early: {outcome.failure.what}",
             where=outcome.failure.where,
-            fix=_kept(outcome, protocol, len(bundles), destination),
+            fix=_kept(outcome, protocol, len(bundles), file),
         )
 
 
@@ -103,46 +101,11 @@ def _protocol(
     return Protocol(prompts, answers, runs, processes)
 
 
-def _check_destination(destination: Path | None) -> None:
-    """Refuse, before anything runs, what cannot be written, and to replace what is no results."""
-    from qdeploy import results
-    from qdeploy.errors import InputError, OutputError
-
-    if destination is None:
-        return
-    if not destination.exists():
-        _check_folder(destination.absolute().parent)
-        return
-    try:
-        results.read(destination)
-    except InputError as error:
-        raise OutputError(
-            f"output exists and cannot be replaced: {error.what}",
-            where=destination,
-            fix="choose another -o FILE",
-        ) from None
-
-
-def _check_folder(folder: Path) -> None:
-    from qdeploy.errors import OutputError
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    except OSError as error:
-        raise OutputError(
-            f"the folder cannot be written ({error.strerror})",
-            where=folder,
-            fix="choose another -o FILE",
-        ) from None
-
-
-def _kept(outcome: Outcome, protocol: Protocol, bundles: int, destination: Path | None) -> str:
+def _kept(outcome: Outcome, protocol: Protocol, bundles: int, file: Path | None) -> str:
     from qdeploy.errors import OutputError
 
     asked = bundles * len(protocol.points) * protocol.runs * protocol.processes
-    written = destination is not None and not isinstance(outcome.failure, OutputError)
-    place = f"in {destination}" if written else "above"
+    written = file is not None and not isinstance(outcome.failure, OutputError)
+    place = f"in {file}" if written else "above"
     told = f"{outcome.failure.fix}; " if outcome.failure and outcome.failure.fix else ""
     return f"{told}what was measured is kept {place}: {outcome.samples} of {asked} runs"

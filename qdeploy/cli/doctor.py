@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 @click.option("--profile", metavar="P", help="A profile's name or TOML file; needs TARGET.")
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="S",
               help="Seconds that one case may take; default: 300.")  # fmt: skip
-@click.option("-o", "--output", "file", type=click.Path(path_type=Path, dir_okay=False),
-              metavar="FILE", help="Write a file of results as well.")  # fmt: skip
+@options.results_file
 @options.as_json
 def command(
     target: str | None,
@@ -40,20 +39,23 @@ def command(
     if profile and target is None:
         raise click.UsageError("--profile needs a TARGET")
 
+    from qdeploy import machine, results
     from qdeploy.doctor import cases
     from qdeploy.doctor.examine import LIMIT, examine
 
+    here = machine.describe()
+    collection = results.collect(file, here) if file else None
     todo = cases.cases(target, profile_name=profile, simulate=simulate)
     rows = []
     for number, case in enumerate(todo, start=1):
         click.secho(f"[{number}/{len(todo)}] {case}", dim=True, err=True)
         rows.append(examine(case, limit=timeout or LIMIT))
-    if file:
-        _write(rows, file)
     if as_json:
         output.write_json({"diagnoses": [row.model_dump(mode="json") for row in rows]})
     else:
         _show(rows)
+    if collection:
+        collection.save(here, rows)
     return exit_code(rows, named=target is not None)
 
 
@@ -64,12 +66,6 @@ def exit_code(rows: Sequence[Diagnosis], *, named: bool) -> int:
         return 4 if failures == {"wrong"} else 1
     absent = all(row.status == "absent" for row in rows)
     return 3 if named and absent else 0
-
-
-def _write(rows: Sequence[Diagnosis], file: Path) -> None:
-    from qdeploy import machine, results
-
-    results.write(results.make(machine.describe(), rows), file)
 
 
 def _show(rows: Sequence[Diagnosis]) -> None:

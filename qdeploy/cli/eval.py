@@ -44,7 +44,7 @@ HELDOUT = 48
 @options.backend
 @options.simulate
 @options.context
-@click.option("-o", "--output", "file", type=FOLDER, metavar="FILE", help="Add to these results.")
+@options.results_file
 @options.as_json
 def command(
     bundle: Path,
@@ -76,7 +76,7 @@ def command(
     if other and adapter:
         raise click.UsageError("--adapter goes with --reference")
 
-    from qdeploy import results, run
+    from qdeploy import machine, results, run
     from qdeploy.bundle import open_bundle
     from qdeploy.cli.progress import CountProgress
     from qdeploy.evaluate import gate, record, text
@@ -86,8 +86,8 @@ def command(
     from qdeploy.models import EMBEDDED
     from qdeploy.tokenizer import Tokenizer
 
-    if file and file.exists():
-        results.read(file)  # what cannot be added to is refused before the work
+    here = machine.describe()
+    collection = results.collect(file, here) if file else None
     judged = open_bundle(other or bundle, full=True)
     embedded = judged.manifest.model.name in EMBEDDED
     tokenizer = Tokenizer(judged.path)
@@ -123,13 +123,13 @@ def command(
             asked = questions if one is scored[-1] else []  # once is enough
             measured = measure(session, tokenizer, wanted, one, asked, progress)
             made.append(record.result(judged, choice, session, against, one, measured, limits))
-    if file:
-        record.append(made, file)
     if as_json:
         output.write_json({"results": [m.model_dump(mode="json") for m in made]})
     else:
         for one_made in made:
             _show(one_made)
+    if collection:
+        collection.save(here, made)
     _check(made, judged)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -20,3 +22,11 @@ backend = click.option(
 )
 simulate = click.option("--simulate", is_flag=True, help="Use the target's stand-in, and say so.")
 context = click.option("--context", type=int, metavar="N", help="Tokens the session must hold.")
+results_file = click.option(
+    "-o",
+    "--output",
+    "file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Add to the results in this file; what is measured again takes the older one's place.",
+)

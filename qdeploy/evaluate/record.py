@@ -1,11 +1,10 @@
-"""What was measured, as a result: `qdeploy.results.Eval`, and a file that it is added to."""
+"""What was measured, as a result: `qdeploy.results.Eval`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 
-from qdeploy import machine, results
+from qdeploy import results
 from qdeploy.bundle import Bundle
 from qdeploy.evaluate import gate
 from qdeploy.evaluate.measure import Measured
@@ -41,17 +40,3 @@ def result(
         thresholds=limits.model_dump(exclude_none=True),
         failures=gate.failures(figures, limits),
     )
-
-
-def append(made: Sequence[Eval], path: Path) -> None:
-    """Add results to the file at *path*, or begin one.
-
-    Raises:
-        InputError: there is another kind of file.
-    """
-    if path.exists():
-        before = results.read(path)
-        whole = before.model_copy(update={"results": (*before.results, *made)})
-    else:
-        whole = results.make(machine.describe(), made)
-    results.write(whole, path)

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from qdeploy import results
+from qdeploy import machine, results
 from qdeploy.results import Bench, Results
+from tests.support import shown
 from tests.support.bundles import scripted_bundle
 from tests.support.command import Command, QuickCommand
 from tests.support.real import qdeploy as real_qdeploy
@@ -71,6 +72,19 @@ def test_text_has_a_table_a_bundle_and_evidence_in_every_row(
     for says in (str(talkative), "load:", "energy:", "placement:", "machine:", "protocol:"):
         assert says in done.stdout
     assert list(here.iterdir()) == [bundle]
+
+
+def test_results_of_other_kinds_stay_in_the_file(
+    talkative: Path, quick: QuickCommand, here: Path
+) -> None:
+    file = here / "all.json"
+    results.write(results.make(machine.describe("bench 4"), [shown.evaluation()]), file)
+    for _ in range(2):
+        result = quick("bench", talkative, *SHORT, "-o", "all.json")
+        assert result.code == 0, result.stderr
+    found = results.read(file)
+    assert [row.kind for row in found.results] == ["eval", "bench", "bench"]
+    assert found.machine.name == "bench 4"
 
 
 def test_a_stand_in_says_so(talkative: Path, quick: QuickCommand) -> None:
@@ -134,7 +148,7 @@ def test_a_runtime_that_stops_by_itself_is_not_measured(quick: QuickCommand, her
         (["--peer", "--simulate"], ["a peer knows no stand-in"]),
         (["--backend", "scribted"], ["did you mean 'scripted'?"]),
         (["--device", "7"], ["there is no device 7"]),
-        (["-o", "bundle/qdeploy.json"], ["output exists and cannot be replaced", "-o FILE"]),
+        (["-o", "bundle/qdeploy.json"], ["output exists and cannot be added to", "-o FILE"]),
         (["-o", "bundle/qdeploy.json/r.json"], ["cannot be written"]),
     ],
     ids=lambda value: " ".join(value[:4]) if value and value[0].startswith("-") else "",
