@@ -15,7 +15,7 @@ from qdeploy.bench.statistics import Groups, pooled_median, ratio_interval, rela
 from qdeploy.errors import InputError
 from qdeploy.results import Bench, Sample
 
-Verdict = Literal["regression", "worse", "within noise", "better"]
+Verdict = Literal["regression", "worse", "within noise", "better", "too few processes"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Finding:
         a, b: medians.
         a_spread, b_spread: distance of the quartiles, as a part of the median.
         ratio: b / a.
-        low, high: its bootstrap interval, 95%.
+        interval: of the ratio, 95%; None where one process of a side is all there is.
     """
 
     measure: Measure
@@ -51,8 +51,7 @@ class Finding:
     a_spread: float
     b_spread: float
     ratio: float
-    low: float
-    high: float
+    interval: tuple[float, float] | None
     verdict: Verdict
 
 
@@ -101,7 +100,7 @@ def judge(pair: Pair, threshold: float) -> tuple[Finding, ...]:
 
 
 def _finding(measure: Measure, a: Groups, b: Groups, threshold: float) -> Finding:
-    low, high = ratio_interval(a, b)
+    interval = ratio_interval(a, b)
     one, other = pooled_median(a), pooled_median(b)
     return Finding(
         measure,
@@ -110,24 +109,28 @@ def _finding(measure: Measure, a: Groups, b: Groups, threshold: float) -> Findin
         relative_iqr(a),
         relative_iqr(b),
         other / one,
-        low,
-        high,
-        verdict(low, high, threshold, higher_is_better=measure.higher_is_better),
+        interval,
+        verdict(interval, threshold, higher_is_better=measure.higher_is_better),
     )
 
 
-def verdict(low: float, high: float, threshold: float, *, higher_is_better: bool) -> Verdict:
-    """What an interval of b / a says; *threshold* in percent.
+def verdict(
+    interval: tuple[float, float] | None, threshold: float, *, higher_is_better: bool
+) -> Verdict:
+    """What an interval of b / a says; *threshold* in percent of a.
 
     A regression is one that the whole interval confirms: even its mildest end is beyond the
     threshold. An interval that holds 1 says nothing.
     """
-    mildest, worst = (high, low) if higher_is_better else (1 / low, 1 / high)
-    if mildest < 1 - threshold / 100:
+    if interval is None:
+        return "too few processes"
+    low, high = interval
+    mildest, worst = (1 - high, 1 - low) if higher_is_better else (low - 1, high - 1)
+    if mildest > threshold / 100:
         return "regression"
-    if mildest < 1:
+    if mildest > 0:
         return "worse"
-    return "better" if worst > 1 else "within noise"
+    return "better" if worst < 0 else "within noise"
 
 
 def _by_process(row: Bench, value: Callable[[Sample], float]) -> Groups:

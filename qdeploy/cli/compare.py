@@ -60,7 +60,7 @@ def _show(comparison: Comparison, a: Path, b: Path) -> None:
                 _value(found, found.b),
                 f"{100 * found.b_spread:.1f}%",
                 _change(found.ratio),
-                f"{_change(found.low)} to {_change(found.high)}",
+                " to ".join(map(_change, found.interval or ())),
                 found.verdict,
             )
         console.print(f"{pair.title} · evidence {_evidence(pair)}", style="bold")
@@ -137,5 +137,6 @@ def _pair(pair: Pair, findings: tuple[Finding, ...]) -> dict[str, Any]:
 
 
 def _finding(found: Finding) -> dict[str, Any]:
-    names = ("a", "b", "a_spread", "b_spread", "ratio", "low", "high", "verdict")
-    return {name: getattr(found, name) for name in names}
+    low, high = found.interval or (None, None)
+    names = ("a", "b", "a_spread", "b_spread", "ratio", "verdict")
+    return {name: getattr(found, name) for name in names} | {"low": low, "high": high}

@@ -57,18 +57,36 @@ def test_more_memory_is_worse_and_more_speed_is_better() -> None:
     assert found["prefill_tokens_per_s"] == "better"
 
 
+@pytest.mark.parametrize(
+    ("interval", "higher", "expected"),
+    [
+        ((1.04, 1.049), False, "worse"), ((1.051, 1.06), False, "regression"),
+        ((0.951, 0.96), True, "worse"), ((0.94, 0.949), True, "regression"),
+    ],
+)  # fmt: skip
+def test_the_threshold_is_in_percent_of_a(
+    interval: tuple[float, float], higher: bool, expected: str
+) -> None:
+    assert verdict(interval, 5, higher_is_better=higher) == expected
+
+
+def test_one_process_proves_nothing() -> None:
+    found = verdicts(row(), row(slower(50)[:1]))
+    assert found["decode_tokens_per_s"] == "too few processes"
+
+
 @given(st.floats(0.1, 10), st.floats(0.1, 10), st.floats(0, 50), st.booleans())
 def test_a_verdict_holds_for_the_whole_interval(
     x: float, y: float, threshold: float, higher: bool
 ) -> None:
     low, high = sorted((x, y))
     assume(low > 0)
-    found = verdict(low, high, threshold, higher_is_better=higher)
+    found = verdict((low, high), threshold, higher_is_better=higher)
     assert (found == "within noise") == (low <= 1 <= high)
     if found == "regression":
-        assert verdict(low, high, 0, higher_is_better=higher) == "regression"
+        assert verdict((low, high), 0, higher_is_better=higher) == "regression"
     if found in ("worse", "regression"):
-        assert verdict(low, high, threshold, higher_is_better=not higher) == "better"
+        assert verdict((low, high), threshold, higher_is_better=not higher) == "better"
 
 
 def test_rows_are_paired_by_what_they_are() -> None:
