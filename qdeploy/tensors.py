@@ -52,9 +52,13 @@ def read_json(path: Path) -> dict[str, Any]:
         CheckpointError: missing, too large, not JSON, or not an object.
     """
     try:
-        if path.stat().st_size > MAX_JSON_BYTES:
+        with path.open("rb") as file:
+            text = file.read(MAX_JSON_BYTES + 1)  # of a device, the size says nothing
+        if len(text) > MAX_JSON_BYTES:
             raise CheckpointError(f"larger than {MAX_JSON_BYTES} bytes", where=path)
-        value = json.loads(path.read_bytes())
+        value = json.loads(text)
+        if b"\\u" in text:  # escapes can make strings that are no text
+            json.dumps(value, ensure_ascii=False).encode()
     except FileNotFoundError:
         raise CheckpointError("file is missing", where=path) from None
     except OSError as error:

@@ -18,9 +18,10 @@ LAST_WORDS = 4
 """Lines of the worker's stderr that go into the message when it dies."""
 
 Event = dict[str, Any]
+Hear = Callable[[Event], None]
 
 
-def run(job: Job, environment: Mapping[str, str], hear: Callable[[Event], None]) -> None:
+def run(job: Job, environment: Mapping[str, str], hear: Hear) -> None:
     """Run one worker to its end, handing each of its events to *hear*.
 
     Raises:
@@ -45,9 +46,7 @@ def run(job: Job, environment: Mapping[str, str], hear: Callable[[Event], None])
             )
 
 
-def _converse(
-    worker: subprocess.Popen[str], job: Job, hear: Callable[[Event], None]
-) -> QdeployError | None:
+def _converse(worker: subprocess.Popen[str], job: Job, hear: Hear) -> QdeployError | None:
     """Talk until the worker closes its line; return the error that it told, if it did."""
     assert worker.stdin is not None  # noqa: S101 - of Popen's types
     assert worker.stdout is not None  # noqa: S101

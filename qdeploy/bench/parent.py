@@ -15,7 +15,7 @@ from qdeploy.bench.protocol import Protocol
 from qdeploy.bench.rows import Told
 from qdeploy.bench.worker import Job, Task
 from qdeploy.bundle import Bundle
-from qdeploy.errors import InputError, OutputError, QdeployError
+from qdeploy.errors import GenerationFailed, InputError, OutputError, QdeployError
 from qdeploy.results import Bench, Machine, Sample
 
 UNFINISHED = "not finished yet"
@@ -39,7 +39,7 @@ class Outcome:
     Attributes:
         machine: with the fastest reading of memory that any round saw.
         rows: of every bundle, in order.
-        failure: the error that ended the measuring early, if one did.
+        failure: what ended the measuring early, or the peer's; None if nothing failed.
     """
 
     machine: Machine
@@ -63,11 +63,14 @@ def check(bundles: Sequence[Bundle], protocol: Protocol, options: Options) -> No
     """Refuse, before anything runs, what cannot be measured.
 
     Raises:
-        InputError: a grid point that does not fit a bundle, or a peer beside a stand-in.
+        InputError: a grid point that does not fit a bundle, one bundle twice, or a peer beside a
+            stand-in.
         TargetUnavailable: the peer is not installed.
     """
     if options.peer and options.simulate:
         raise InputError("a peer knows no stand-in", fix="leave out --peer or --simulate")
+    if len({bundle.digest for bundle in bundles}) < len(bundles):
+        raise InputError("the same bundle is given twice", fix="--runs and --processes repeat it")
     for bundle in bundles:
         grid.check(protocol.points, bundle.manifest.model.context_length, bundle.path)
         if options.peer:
@@ -111,14 +114,20 @@ def measure(
     except QdeployError as failure:
         if not any(one.samples for one in told):
             raise
-        ended = outcome(failure.what, failure)
+        ended = outcome(failure.what, _told_as("measuring ended early", failure))
     else:
-        ended = outcome(None)
+        of_peers = (one.peer_failure for one in told if one.peer_failure)
+        ended = outcome(None, next((_told_as("the peer failed", f) for f in of_peers), None))
     try:
         save(ended)
     except OutputError as failure:  # then the caller can still show what was measured
         ended = replace(ended, failure=failure)
     return ended
+
+
+def _told_as(what: str, failure: QdeployError) -> QdeployError:
+    """The same error, saying first what it means for the measuring."""
+    return GenerationFailed(f"{what}: {failure.what}", where=failure.where, fix=failure.fix)
 
 
 class _Turns:
@@ -131,15 +140,17 @@ class _Turns:
         self._done = 0
 
     def take(self, number: int, told: Told) -> None:
-        root = cache.root()
-        root.mkdir(parents=True, exist_ok=True)
+        root = _cache_root()
         with tempfile.TemporaryDirectory(prefix="bench-", dir=root) as empty:
             environment = {cache.ENVIRONMENT: empty}
             drop_cached_pages(told.bundle)
             self._run("load", number, told, environment)
             self._run("measure", number, told, environment)
-            if self._options.peer:
-                self._run("peer", number, told, environment)
+            if self._options.peer and told.peer_failure is None:
+                try:
+                    self._run("peer", number, told, environment)
+                except QdeployError as failure:  # it is not what is measured
+                    told.peer_failure = failure
 
     def _run(self, task: Task, number: int, told: Told, environment: dict[str, str]) -> None:
         def hear(event: child.Event) -> None:
@@ -156,6 +167,7 @@ class _Turns:
         return Job(
             task=task,
             bundle=str(told.bundle.path.absolute()),
+            digest=told.bundle.digest,
             backend=self._options.backend,
             device=self._options.device,
             simulate=self._options.simulate,
@@ -163,6 +175,19 @@ class _Turns:
             runs=self._protocol.runs,
             context=max(point.total for point in points),
         )
+
+
+def _cache_root() -> Path:
+    root = cache.root()
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"the cache cannot be written ({error.strerror})",
+            where=root,
+            fix=f"set {cache.ENVIRONMENT} to a folder",
+        ) from None
+    return root
 
 
 def listen(event: child.Event, task: Task, number: int, told: Told) -> None:

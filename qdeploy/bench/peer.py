@@ -30,6 +30,7 @@ class Peer:
         distribution: its name on the package index.
         module: its name in Python.
         needs: a file of the bundle without which it cannot.
+        targets: those that it runs the bundle on where it is told nothing; None is any.
         load: from the bundle's folder and the device's id to a `Generate`.
     """
 
@@ -37,6 +38,7 @@ class Peer:
     module: str
     needs: str
     load: Callable[[Path, str], Generate]
+    targets: tuple[str, ...] | None = None
 
     @property
     def title(self) -> str:
@@ -102,7 +104,9 @@ def onnxruntime_genai(folder: Path, device: str) -> Generate:
 
 PEERS = {
     "openvino": Peer("openvino-genai", "openvino_genai", "openvino_model.xml", openvino_genai),
-    "onnx": Peer("onnxruntime-genai", "onnxruntime_genai", "genai_config.json", onnxruntime_genai),
+    "onnx": Peer(
+        "onnxruntime-genai", "onnxruntime_genai", "genai_config.json", onnxruntime_genai, ("cpu",)
+    ),
 }
 
 
@@ -119,6 +123,13 @@ def find(bundle: Bundle) -> Peer:
             f"no library is known that runs this bundle (format {bundle.manifest.format}) directly",
             where=bundle.path,
             fix=f"leave out --peer; it knows {', '.join(p.distribution for p in PEERS.values())}",
+        )
+    if peer.targets and bundle.manifest.target not in peer.targets:
+        raise InputError(
+            f"{peer.distribution} by itself would run this bundle on {', '.join(peer.targets)}, "
+            f"not on {bundle.manifest.target}",
+            where=bundle.path,
+            fix="leave out --peer",
         )
     if find_spec(peer.module) is None:
         raise TargetUnavailable(

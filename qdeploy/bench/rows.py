@@ -12,6 +12,7 @@ from qdeploy.bench.grid import Point
 from qdeploy.bench.protocol import Protocol
 from qdeploy.bench.statistics import spread
 from qdeploy.bundle import Bundle
+from qdeploy.errors import QdeployError
 from qdeploy.results import Bench, Conditions, Machine, Process, Sample, Where, subject
 from qdeploy.targets import Evidence
 
@@ -30,6 +31,7 @@ class Told:
         bandwidths: bytes a second at which memory was read, one a round.
         facts: of each point, by its index: what each process told at its end.
         peer: name and version of the peer, if there is one.
+        peer_failure: what ended its turns, if anything did.
     """
 
     bundle: Bundle
@@ -41,6 +43,7 @@ class Told:
     facts: dict[int, list[Event]] = field(default_factory=dict)
     peer: str | None = None
     peer_samples: Samples = field(default_factory=dict)
+    peer_failure: QdeployError | None = None
 
 
 def make(
@@ -104,6 +107,7 @@ def _row(
         bandwidth_share=share,
         peer=told.peer if peer_samples else None,
         peer_samples=tuple(peer_samples),
+        peer_failure=told.peer_failure.what if told.peer_failure else None,
         ratio=ratios(samples, peer_samples) or None,
         predicted=_predicted(told, point, machine),
     )

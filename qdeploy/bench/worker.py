@@ -34,12 +34,14 @@ class Job:
 
     Attributes:
         task: `load` only, and see how fast memory is read; `measure`; or measure the `peer`.
+        digest: of the bundle that is to be measured, and of no other.
         points: pairs of prompt and new tokens, ascending.
         context: tokens that the session must hold.
     """
 
     task: Task
     bundle: str
+    digest: str
     backend: str | None
     device: int | str
     simulate: bool
@@ -81,11 +83,12 @@ def main() -> None:
 
 
 def _own(job: Job, channel: Channel) -> None:
-    opened = open_bundle(Path(job.bundle))
+    opened = _open(job)
     choice = _choose(job, opened)
     begin = time.perf_counter()
     with run.load(opened, choice, context=job.context) as session:
         seconds = time.perf_counter() - begin
+        _open(job)  # what was loaded in between is of this bundle
         channel.tell("loaded", seconds=seconds, where=_where(opened, choice, session))
         if job.task == "measure":
             _measure(job, channel, _runner(session), opened, choice, session)
@@ -103,17 +106,29 @@ def _runner(session: Session) -> peer.Generate:
 
 
 def _peer(job: Job, channel: Channel) -> None:
-    opened = open_bundle(Path(job.bundle))
+    opened = _open(job)
     choice = _choose(job, opened)
     found = peer.find(opened)
     try:
         generate = found.load(opened.path, choice.device.id)
+        _open(job)
         channel.tell("loaded", seconds=None, where={"peer": found.title})
         _measure(job, channel, generate, opened, choice, None)
     except QdeployError:
         raise
     except Exception as error:
         raise GenerationFailed(f"{type(error).__name__}: {error}", where=found.title) from error
+
+
+def _open(job: Job) -> Bundle:
+    opened = open_bundle(Path(job.bundle))
+    if opened.digest != job.digest:
+        raise GenerationFailed(
+            "the bundle was replaced while it was being measured",
+            where=job.bundle,
+            fix="measure it again, while nothing writes to it",
+        )
+    return opened
 
 
 def _choose(job: Job, opened: Bundle) -> run.Choice:
@@ -161,6 +176,8 @@ def _checked(timing: Timing, new: int) -> Timing:
         raise GenerationFailed(
             f"the runtime made {len(timing.stamps)} of {new} tokens, with nothing to stop it"
         )
+    if not (timing.ttft_ms and timing.tpot_ms):
+        raise GenerationFailed("no time passed while the runtime made tokens, so none was measured")
     return timing
 
 

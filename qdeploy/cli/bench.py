@@ -80,7 +80,7 @@ def command(
         show(bundles, outcome)
     if outcome.failure is not None:
         raise GenerationFailed(
-            f"measuring ended early: {outcome.failure.what}",
+            outcome.failure.what,
             where=outcome.failure.where,
             fix=_kept(outcome, protocol, len(bundles), file),
         )

@@ -87,6 +87,8 @@ def _notes(rows: Sequence[Bench], machine: Machine) -> Iterator[tuple[str, str]]
     yield "energy", "; ".join(dict.fromkeys(_energy(row) for row in rows))
     if first.peer:
         yield "peer", f"{first.peer}, in turns; ratios are of speed, with lowest and highest round"
+    if first.peer_failure:
+        yield "peer", f"failed: {first.peer_failure}"
     where = first.where
     yield (
         "placement",
@@ -115,10 +117,10 @@ def _conditions(rows: Sequence[Bench], machine: Machine) -> Iterator[str]:
 
 
 def _energy(row: Bench) -> str:
-    if row.energy_joules is None:
+    joules = row.joules_per_token
+    if joules is None:
         return row.energy_source or "not measured"
-    tokens = len(row.samples) * row.new_tokens
-    return f"{row.energy_joules / tokens:.3f} J a token, prefill included ({row.energy_source})"
+    return f"{joules:.3f} J a token, prefill included ({row.energy_source})"
 
 
 def _seconds(value: float | None) -> str:

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from qdeploy.strict import Strict
 from qdeploy.targets import Evidence
+
+Positive = Annotated[float, Field(gt=0)]
+Amount = Annotated[float, Field(ge=0)]
+Bytes = Annotated[int, Field(gt=0)]
+
+
+def _some_time(gaps_ms: tuple[float, ...]) -> tuple[float, ...]:
+    if not sum(gaps_ms):
+        raise ValueError("no time passed between the tokens")
+    return gaps_ms
 
 
 class Machine(Strict):
@@ -25,9 +35,9 @@ class Machine(Strict):
     system: str
     cpu: str
     cores: int
-    memory_bytes: int | None = None
+    memory_bytes: Bytes | None = None
     power: Literal["mains", "battery"] | None = None
-    bandwidth_bytes_per_s: float | None = None
+    bandwidth_bytes_per_s: Positive | None = None
 
 
 class Subject(Strict):
@@ -77,10 +87,10 @@ class Where(Strict):
 class Spread(Strict):
     """A measure over its samples: how many, median and percentiles."""
 
-    count: int
-    p50: float
-    p95: float
-    p99: float
+    count: int = Field(gt=0)
+    p50: Amount
+    p95: Amount
+    p99: Amount
 
 
 class Conditions(Strict):
@@ -106,11 +116,11 @@ class Process(Strict):
         steal, load_average: as in `Conditions`, while this process measured.
     """
 
-    load_cold_s: float | None = None
-    load_warm_s: float
-    peak_memory_bytes: int | None = None
-    device_peak_memory_bytes: int | None = None
-    energy_joules: float | None = None
+    load_cold_s: Amount | None = None
+    load_warm_s: Amount
+    peak_memory_bytes: Bytes | None = None
+    device_peak_memory_bytes: Bytes | None = None
+    energy_joules: Amount | None = None
     threads: int | None = None
     load_average: tuple[float, float] | None = None
     steal: float | None = None
@@ -125,9 +135,9 @@ class Sample(Strict):
         gaps_ms: between tokens, in order.
     """
 
-    process: int
-    ttft_ms: float
-    gaps_ms: tuple[float, ...]
+    process: int = Field(ge=0)
+    ttft_ms: Positive
+    gaps_ms: Annotated[tuple[Amount, ...], AfterValidator(_some_time)]
 
 
 class Bench(Strict):
@@ -143,12 +153,13 @@ class Bench(Strict):
         tpot_ms: mean gap of each run; `gap_ms`: every single gap.
         decode_tokens_per_s: from the median of `tpot_ms`.
         peak_memory_bytes: resident memory of the process at its peak; device memory apart.
-        energy_joules: of all measured runs together, from *energy_source*; where the platform tells
-            none, that says why.
+        energy_joules: of all runs of the processes that ended, from *energy_source*; where the
+            platform tells none, that says why.
         bandwidth_share: bytes a token times tokens a second, over the machine's bandwidth. Above 1
             where the weights stay in the processor's cache.
         predicted: the roofline's `decode_tokens_per_s` and `prefill_tokens_per_s`, made before.
-        peer: library and version that took turns with this one, and *peer_samples* its runs.
+        peer: library and version that took turns with this one, and *peer_samples* its runs;
+            *peer_failure* says why they are fewer.
         ratio: speed over the peer's: the median, lowest and highest of the rounds as `prefill`,
             `prefill_low`, `prefill_high` and the same for `decode`.
     """
@@ -159,27 +170,35 @@ class Bench(Strict):
     conditions: Conditions
     protocol: dict[str, Any]
     protocol_hash: str
-    prompt_tokens: int
-    new_tokens: int
-    samples: tuple[Sample, ...]
+    prompt_tokens: int = Field(gt=0)
+    new_tokens: int = Field(gt=1)
+    samples: tuple[Sample, ...] = Field(min_length=1)
     processes: tuple[Process, ...] = ()
     interrupted: str | None = None
-    load_cold_s: float | None = None
-    load_warm_s: float | None = None
+    load_cold_s: Amount | None = None
+    load_warm_s: Amount | None = None
     ttft_ms: Spread
     tpot_ms: Spread
     gap_ms: Spread
-    prefill_tokens_per_s: float
-    decode_tokens_per_s: float
-    peak_memory_bytes: int | None = None
-    device_peak_memory_bytes: int | None = None
-    energy_joules: float | None = None
+    prefill_tokens_per_s: Positive
+    decode_tokens_per_s: Positive
+    peak_memory_bytes: Bytes | None = None
+    device_peak_memory_bytes: Bytes | None = None
+    energy_joules: Amount | None = None
     energy_source: str | None = None
-    bandwidth_share: float | None = None
+    bandwidth_share: Amount | None = None
     predicted: dict[str, float] | None = None
     peer: str | None = None
     peer_samples: tuple[Sample, ...] = ()
+    peer_failure: str | None = None
     ratio: dict[str, float] | None = None
+
+    @property
+    def joules_per_token(self) -> float | None:
+        """Energy over the new tokens of the processes that told theirs; prefill is in it."""
+        metered = {i for i, p in enumerate(self.processes) if p.energy_joules is not None}
+        tokens = self.new_tokens * sum(sample.process in metered for sample in self.samples)
+        return self.energy_joules / tokens if self.energy_joules is not None and tokens else None
 
 
 class Divergence(Strict):

@@ -177,6 +177,12 @@ def test_a_bundle_that_fails_verify(bundle: Path, quick: QuickCommand) -> None:
     quick("bench", bundle).fails(4, "corrupted bundle", WEIGHTS)
 
 
+def wait_for(file: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not file.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="needs POSIX signals")
 def test_ctrl_c_keeps_what_was_measured_and_leaves_no_child(qdeploy: Command, here: Path) -> None:
@@ -184,9 +190,7 @@ def test_ctrl_c_keeps_what_was_measured_and_leaves_no_child(qdeploy: Command, he
     arguments = ("--prompt", "4", "--new", "3", "--runs", "1", "--processes", "50")
     running = qdeploy.start("bench", "slow", *arguments, "-o", "r.json")
     try:
-        deadline = time.monotonic() + 60
-        while not (here / "r.json").exists() and time.monotonic() < deadline:
-            time.sleep(0.1)
+        wait_for(here / "r.json")
         running.send_signal(signal.SIGINT)
         assert running.wait(timeout=30) == 130
     finally:
@@ -196,6 +200,25 @@ def test_ctrl_c_keeps_what_was_measured_and_leaves_no_child(qdeploy: Command, he
     assert row.interrupted == "stopped by the user"
     left = subprocess.run(["pgrep", "-f", str(here)], capture_output=True, text=True, check=False)
     assert left.stdout == ""
+
+
+@pytest.mark.slow
+def test_a_bundle_that_is_replaced_meanwhile_is_not_measured(qdeploy: Command, here: Path) -> None:
+    scripted_bundle(here / "it", answer=ANSWER, delay=0.2)
+    scripted_bundle(here / "other", answer=ANSWER)
+    arguments = ("--prompt", "4", "--new", "3", "--runs", "1", "--processes", "50")
+    running = qdeploy.start("bench", "it", *arguments, "-o", "r.json")
+    try:
+        wait_for(here / "r.json")
+        (here / "it").rename(here / "old")
+        (here / "other").rename(here / "it")
+        _, said = running.communicate(timeout=60)
+    finally:
+        running.kill()
+    assert running.returncode == 1
+    assert "the bundle was replaced while it was being measured" in said
+    (row,) = rows_of(results.read(here / "r.json"))
+    assert row.interrupted == "the bundle was replaced while it was being measured"
 
 
 @pytest.mark.slow

@@ -94,3 +94,32 @@ def test_a_file_of_another_schema(
 ) -> None:
     (here / "b.json").write_text(json.dumps(json.loads(a.read_text()) | change))
     quick("compare", "a.json", "b.json").fails(2, "b.json", *says)
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ({"samples": []}, "samples"),
+        ({"samples": [{"process": 0, "ttft_ms": 1, "gaps_ms": []}]}, "samples.0.gaps_ms"),
+        ({"samples": [{"process": 0, "ttft_ms": 1, "gaps_ms": [0, 0]}]}, "samples.0.gaps_ms"),
+        ({"samples": [{"process": 0, "ttft_ms": 0, "gaps_ms": [1]}]}, "samples.0.ttft_ms"),
+        ({"processes": [{"load_warm_s": 1, "peak_memory_bytes": 0}]}, "peak_memory_bytes"),
+        ({"decode_tokens_per_s": -5}, "decode_tokens_per_s"),
+        ({"prefill_tokens_per_s": float("nan")}, "prefill_tokens_per_s"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_numbers_that_nobody_can_have_measured(
+    change: dict[str, object], key: str, a: Path, here: Path, quick: QuickCommand
+) -> None:
+    content = json.loads(a.read_text())
+    content["results"][0] |= change
+    (here / "b.json").write_text(json.dumps(content))
+    quick("compare", "a.json", "b.json").fails(2, "not a file of results", key)
+
+
+def test_a_name_that_is_no_text(a: Path, here: Path, quick: QuickCommand) -> None:
+    content = json.loads(a.read_text())
+    content["results"][0]["subject"]["model"] = "\ud800"
+    (here / "b.json").write_text(json.dumps(content))
+    quick("compare", "a.json", "b.json").fails(2, "b.json", "not valid JSON")

@@ -79,6 +79,16 @@ def test_figures_follow_from_the_samples(told: Told) -> None:
     assert first.interrupted is None
 
 
+def test_energy_a_token_is_of_the_processes_that_told_theirs(told: Told) -> None:
+    whole = rows.make(told, PROTOCOL, FAST)[0]
+    assert whole.joules_per_token == pytest.approx(6 / (2 * 3))
+    told.facts[0].pop()  # the second process died after its sample
+    cut = rows.make(told, PROTOCOL, FAST)[0]
+    assert cut.joules_per_token == pytest.approx(3 / 3)
+    told.facts[0][0]["energy_joules"] = None
+    assert rows.make(told, PROTOCOL, FAST)[0].joules_per_token is None
+
+
 def test_the_share_of_bandwidth_is_bytes_a_token_times_tokens_a_second(told: Told) -> None:
     row = rows.make(told, PROTOCOL, FAST)[0]
     planned = told.bundle.manifest.plan["bytes_per_token"]
