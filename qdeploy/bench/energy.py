@@ -2,209 +2,100 @@
 
 | targets | meter |
 |---|---|
-| CPUs, Intel GPU and NPU | RAPL through Linux' powercap: the whole processor packages |
+| CPUs, Intel NPU and integrated GPU | RAPL through Linux' powercap: the whole processor packages |
 | cuda | NVML: the GPU's counter (Volta and later) |
 | rocm, dcu | amd-smi: the GPU's counter |
 | ascend | DCMI, the library below npu-smi: power, ten times a second, integrated |
 
-A meter counts all that its hardware does, other programs' work and idling included. The machine
-this was written on has none of them: files and calls are checked against made-up ones.
+A meter counts all that its hardware does, other programs' work and idling included.
 """
 
 from __future__ import annotations
 
-import ctypes
 import re
-import threading
-import time
-from abc import ABC, abstractmethod
-from collections.abc import Callable
-from importlib import import_module
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
+from qdeploy.bench.meters import Meter, NoMeter, amd_smi, dcmi, nvml, rapl
 from qdeploy.interface import Device
 from qdeploy.targets import Evidence, Target
 
-POWERCAP = Path("/sys/class/powercap")
-SAMPLE_SECONDS = 0.1
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+INTEGRATED = "(iGPU)"
+"""What OpenVINO adds to the name of a GPU that is part of the processor; to others, `(dGPU)`."""
 
 
-class NoMeter(Exception):
-    """Why there is no figure, in one phrase."""
+class Energy:
+    """Adds up what a meter counts in each block under `with`.
 
-
-class Meter(ABC):
-    """Measures from `start` to `stop`.
+    A figure beside the measured ones: what a vendor's library raises ends no measurement, but the
+    figure, for good.
 
     Attributes:
-        source: what is counted, and by what.
+        source: what is counted, and by what; or `none: ` and why there is no figure.
     """
 
-    source: str
+    def __init__(self, make: Callable[[], Meter]) -> None:
+        self._meter: Meter | None = None
+        self._joules = 0.0
+        with self._failing():
+            self._meter = make()
+            self.source = self._meter.source
 
-    @abstractmethod
-    def start(self) -> None:
-        """Begin."""
+    @property
+    def joules(self) -> float | None:
+        """Joules since `clear`, or None."""
+        return self._joules if self._meter else None
 
-    @abstractmethod
-    def stop(self) -> float:
-        """Return joules since `start`."""
+    def clear(self) -> None:
+        self._joules = 0.0
 
+    def __enter__(self) -> Self:
+        if self._meter:
+            with self._failing():
+                self._meter.start()
+        return self
 
-class Counters(Meter):
-    """Counters that only grow.
+    def __exit__(self, *_: object) -> None:
+        if self._meter:
+            with self._failing():
+                self._joules += self._meter.stop()
 
-    Args:
-        read: each counter's joules, and the joules at which it begins at 0 again, or None.
-    """
-
-    def __init__(self, source: str, read: Callable[[], list[tuple[float, float | None]]]) -> None:
-        self.source, self._read = source, read
-        self._begin: list[tuple[float, float | None]] = []
-        self.start()
-
-    def start(self) -> None:
-        self._begin = self._read()
-
-    def stop(self) -> float:
-        used = 0.0
-        for (before, _), (after, wraps_at) in zip(self._begin, self._read(), strict=True):
-            used += after - before
-            if after < before and wraps_at:
-                used += wraps_at
-        return used
-
-
-class Integral(Meter):
-    """Power, read by a thread of its own and integrated by the trapezoidal rule.
-
-    Args:
-        watts: reads the power.
-    """
-
-    def __init__(self, source: str, watts: Callable[[], float]) -> None:
-        self.source, self._watts = source, watts
-        self._watts()
-        self._ended = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._joules, self._last = 0.0, (0.0, 0.0)
-
-    def start(self) -> None:
-        self._ended.clear()
-        self._joules, self._last = 0.0, (time.perf_counter(), self._watts())
-        self._thread = threading.Thread(target=self._sample, name="power", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> float:
-        self._ended.set()
-        if self._thread is not None:
-            self._thread.join()
-        self._add()
-        return self._joules
-
-    def _sample(self) -> None:
-        while not self._ended.wait(SAMPLE_SECONDS):
-            self._add()
-
-    def _add(self) -> None:
-        now, before = (time.perf_counter(), self._watts()), self._last
-        self._joules += (now[0] - before[0]) * (now[1] + before[1]) / 2
-        self._last = now
-
-
-def find(target: Target, device: Device) -> tuple[Meter | None, str]:
-    """The meter for a device, and its source; or None, and why there is none."""
-    if device.evidence is not Evidence.DEVICE:
-        return None, "none: a stand-in's energy says nothing about the device"
-    index = int(found[0]) if (found := re.search(r"\d+$", device.id)) else 0
-    known: dict[str, Callable[[], Meter]] = {
-        "intel-gpu": rapl,
-        "intel-npu": rapl,
-        "cuda": lambda: nvml(index),
-        "rocm": lambda: amd_smi(index),
-        "dcu": lambda: amd_smi(index),
-        "ascend": lambda: dcmi(index),
-    }
-    make = rapl if target.kind == "cpu" else known.get(target.name)
-    if make is None:
-        return None, f"none: no meter is known for {target.name}"
-    try:
-        meter = make()
-    except NoMeter as error:
-        return None, f"none: {error}"
-    except Exception as error:  # a vendor's library has errors of its own kind
-        return None, f"none: {type(error).__name__}: {error}"
-    return meter, meter.source
-
-
-def rapl(powercap: Path = POWERCAP) -> Meter:
-    """The processor packages' counters (Linux: Documentation/power/powercap/powercap.rst)."""
-    zones = [z for z in sorted(powercap.glob("intel-rapl:*")) if _name(z).startswith("package")]
-    if not zones:
-        raise NoMeter("this system has no RAPL counters in /sys/class/powercap")
-    files = [(zone / "energy_uj", zone / "max_energy_range_uj") for zone in zones]
-
-    def read() -> list[tuple[float, float | None]]:
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
         try:
-            return [(int(e.read_text()) / 1e6, int(most.read_text()) / 1e6) for e, most in files]
-        except PermissionError:
-            # since CVE-2020-8694 the kernel shows it to root alone
-            raise NoMeter(f"{files[0][0]} may be read by root only") from None
-
-    return Counters("RAPL, processor packages", read)
-
-
-def nvml(index: int) -> Meter:
-    """An NVIDIA GPU's counter, in millijoules."""
-    library = _library("pynvml", "nvidia-ml-py")
-    library.nvmlInit()
-    handle = library.nvmlDeviceGetHandleByIndex(index)
-    read = library.nvmlDeviceGetTotalEnergyConsumption
-    return Counters("NVML, the GPU", lambda: [(read(handle) / 1e3, None)])
+            yield
+        except NoMeter as error:
+            self._meter, self.source = None, f"none: {error}"
+        except Exception as error:  # a vendor's library has errors of its own kind
+            self._meter, self.source = None, f"none: {type(error).__name__}: {error}"
 
 
-def amd_smi(index: int) -> Meter:
-    """An AMD GPU's counter, in steps of `counter_resolution` microjoules."""
-    library = _library("amdsmi", "amdsmi")
-    library.amdsmi_init()
-    handle = library.amdsmi_get_processor_handles()[index]
-
-    def read() -> list[tuple[float, float | None]]:
-        said = library.amdsmi_get_energy_count(handle)
-        steps = said.get("energy_accumulator", said.get("power"))  # its name before ROCm 6.2
-        return [(steps * said["counter_resolution"] / 1e6, None)]
-
-    return Counters("amd-smi, the GPU", read)
+def find(target: Target, device: Device) -> Energy:
+    """The energy of a device, or why it is not told."""
+    return Energy(lambda: _meter(target, device))
 
 
-def dcmi(index: int, load: Callable[[str], Any] = ctypes.CDLL) -> Meter:
-    """An Ascend card's power, in tenths of a watt (DCMI API: dcmi_get_device_power_info)."""
-    try:
-        library = load("libdcmi.so")
-    except OSError:
-        raise NoMeter("libdcmi.so, which comes with the Ascend driver, is not there") from None
-    if code := library.dcmi_init():
-        raise NoMeter(f"dcmi_init answers {code}")
-    power = ctypes.c_int()
-
-    def watts() -> float:
-        if code := library.dcmi_get_device_power_info(index, 0, ctypes.byref(power)):
-            raise NoMeter(f"dcmi_get_device_power_info answers {code}")
-        return power.value / 10
-
-    return Integral("DCMI, the card, power integrated", watts)
-
-
-def _library(module: str, distribution: str) -> Any:
-    try:
-        return import_module(module)
-    except ImportError:
-        raise NoMeter(f"{distribution} is not installed") from None
-
-
-def _name(zone: Path) -> str:
-    try:
-        return (zone / "name").read_text(encoding="ascii").strip()
-    except OSError:
-        return ""
+def _meter(target: Target, device: Device) -> Meter:
+    if device.evidence is not Evidence.DEVICE:
+        raise NoMeter("a stand-in's energy says nothing about the device")
+    number = int(found[0]) if (found := re.search(r"\d+$", device.id)) else 0
+    match target.name:
+        case "intel-gpu":
+            if INTEGRATED not in device.name:
+                raise NoMeter("RAPL does not count a GPU that is not known to be integrated")
+            return rapl()
+        case "intel-npu":
+            return rapl()
+        case "cuda":
+            return nvml(number)
+        case "rocm" | "dcu":
+            return amd_smi(number)
+        case "ascend":
+            return dcmi(number)
+    if target.kind == "cpu":
+        return rapl()
+    raise NoMeter(f"no meter is known for {target.name}")

@@ -145,17 +145,16 @@ def _measure(
 ) -> None:
     """Warm up and measure at every point. A sample is told as soon as it is made."""
     vocab = opened.manifest.model.vocab_size
-    meter, source = energy.find(choice.target, choice.device)
+    used = energy.find(choice.target, choice.device)
     for index, (length, new) in enumerate(job.points):
         _checked(generate(prompt(length, vocab, -1), new), new)
         channel.tell("warm", point=index)
-        begin, joules = conditions.now(), 0.0
+        begin = conditions.now()
+        used.clear()
         for number in range(job.runs):
             ids = prompt(length, vocab, number)
-            if meter:
-                meter.start()
-            timing = _checked(generate(ids, new), new)
-            joules += meter.stop() if meter else 0.0
+            with used:
+                timing = _checked(generate(ids, new), new)
             channel.tell("sample", point=index, ttft_ms=timing.ttft_ms, gaps_ms=timing.gaps_ms())
         end = conditions.now()
         channel.tell(
@@ -163,8 +162,8 @@ def _measure(
             point=index,
             peak_memory_bytes=memory.peak_resident_bytes(),
             device_peak_memory_bytes=session.device_peak_memory_bytes() if session else None,
-            energy_joules=joules if meter else None,
-            energy_source=source,
+            energy_joules=used.joules,
+            energy_source=used.source,
             threads=memory.threads(),
             load_average=conditions.load(begin, end),
             steal=conditions.steal(begin, end),

@@ -27,7 +27,10 @@ if TYPE_CHECKING:
     help="Where the files of results go; new or empty.",
 )  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Print the combinations and run nothing.")
-@click.option("--github", is_flag=True, help="Print the workflow's job matrix and run nothing.")
+@click.option(
+    "--github", is_flag=True,
+    help="Print the workflow's jobs, for each --target or else for CPUs, and run nothing.",
+)  # fmt: skip
 @options.as_json
 def command(
     config: Path | None,
@@ -45,6 +48,8 @@ def command(
     from qdeploy.matrix import config as configuration
 
     if github:
+        if config or destination:
+            raise click.UsageError("--github takes no --config and no -o DIR")
         from qdeploy.matrix.github import job_matrix
 
         click.echo(json.dumps(job_matrix(targets)))
@@ -63,9 +68,10 @@ def command(
     def tell(line: str) -> None:
         click.secho(line, dim=True, err=True)
 
+    required = run.required(cells)
     done = run.Matrix(loaded, destination, machine.describe, commands.run, tell).run(cells)
     _show_results(done, destination, as_json=as_json)
-    run.judge(done)
+    run.judge(done, required)
 
 
 def _show_cells(cells: Sequence[Cell], *, as_json: bool) -> None:

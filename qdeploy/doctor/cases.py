@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 
 from qdeploy import models, profile, registry
+from qdeploy.errors import ProfileError
+from qdeploy.export import prepare
 from qdeploy.interface import Backend
 from qdeploy.targets import Target
 
@@ -45,34 +49,54 @@ def cases(
     """Every case, or those of one target; with *simulate*, stand-ins after the real ones.
 
     Raises:
-        InputError: an unknown target or profile.
+        InputError: an unknown target or profile, or a profile that does not go with the target.
     """
-    if profile_name:
-        profile_name = str(Path(profile_name).resolve()) if "." in profile_name else profile_name
-        profile.load(profile_name)
     chosen = [registry.target(target)] if target else list(registry.targets().values())
-    found = [case for t in chosen for case in _on(t, profile_name)]
+    given = _given(profile_name, chosen) if profile_name else None
+    found = [case for t in chosen for case in _on(t, given)]
     if simulate:
-        stand_ins = [(t, b) for t in chosen for b in _backends(t) if t.name in b.simulates]
-        found += [c for t, b in stand_ins for c in _of(t, b, profile_name, simulate=True)]
+        stand_ins = [(t, b) for t in chosen for b in _backends(t, given) if t.name in b.simulates]
+        found += [c for t, b in stand_ins for c in _of(t, b, given, simulate=True)]
     return found
 
 
-def _on(target: Target, profile_name: str | None) -> list[Case]:
-    serving = _backends(target)
+@dataclass(frozen=True)
+class _Given:
+    """A profile that was asked for: its path or name, and the format of its bundles."""
+
+    name: str
+    format: str
+
+
+def _given(name: str, targets: Sequence[Target]) -> _Given:
+    """Check that the profile can be exported for all of the targets; raises as `cases`."""
+    name = str(Path(name).resolve()) if "." in name else name
+    read = profile.load(name)
+    for target, model in product(targets, models.EMBEDDED):
+        if read.target != target.name:
+            raise ProfileError(
+                f"profile {read.name!r} is for target {read.target!r}, not {target.name!r}",
+                fix=f"qdeploy doctor {read.target}, or a profile of {target.name!r}",
+            )
+        prepare(model, target.name, profile_name=name)
+    return _Given(name, read.format)
+
+
+def _on(target: Target, given: _Given | None) -> list[Case]:
+    serving = _backends(target, given)
     if not serving:
         return [Case(target.name, None, None, None)]
-    return [case for backend in serving for case in _of(target, backend, profile_name)]
+    return [case for backend in serving for case in _of(target, backend, given)]
 
 
-def _backends(target: Target) -> list[Backend]:
-    return registry.backends_for(target)
+def _backends(target: Target, given: _Given | None) -> list[Backend]:
+    return registry.backends_for(target, format=given.format if given else None)
 
 
 def _of(
-    target: Target, backend: Backend, profile_name: str | None, *, simulate: bool = False
+    target: Target, backend: Backend, given: _Given | None, *, simulate: bool = False
 ) -> list[Case]:
-    chosen = profile_name or profile_for(target, backend)
+    chosen = given.name if given else profile_for(target, backend)
     if chosen is None:
         return [Case(target.name, backend.name, None, None, simulate)]
     return [Case(target.name, backend.name, m, chosen, simulate) for m in models.EMBEDDED]

@@ -68,7 +68,7 @@ def attempt(case: Case, report: Report) -> None:
     choice = run.find_device(
         plan.target, plan.format, backend=backend, device=0, simulate=case.simulate
     )
-    report(device=choice.device.name, evidence=str(choice.device.evidence))
+    report(device=choice.device.name)
     if reason := choice.backend.why_not(plan):
         raise TargetUnavailable(reason, "choose another --profile", where=backend)
     report(stage="exporting")
@@ -76,7 +76,7 @@ def attempt(case: Case, report: Report) -> None:
     opened = _open(place) or export(plan, exporter, place, Progress(), force=True)
     report(stage="loading")
     with run.load(opened, choice) as session:
-        report(stage="scoring")
+        report(evidence=str(session.placement().evidence), stage="scoring")
         _check_logits(session, plan, model)
         report(stage="generating")
         _check_generation(session, model)

@@ -92,15 +92,14 @@ def _crashed(known: dict[str, Any], code: int, errors: Path) -> dict[str, Any]:
 
 
 def _diagnosis(case: Case, known: dict[str, Any]) -> Diagnosis:
-    """What is known as a result. Evidence is of what ran to a verdict, not of what was asked."""
-    ran = known["status"] != "absent" and "evidence" in known
+    """What is known as a result. There is evidence once the runtime told where the work is."""
     return Diagnosis(
         target=case.target,
         backend=case.backend,
         model=case.model,
         profile=Path(case.profile).stem if case.profile else None,
         device=known.get("device"),
-        evidence=Evidence(known["evidence"]) if ran else Evidence.NONE,
+        evidence=Evidence(known.get("evidence", Evidence.NONE)),
         status=known["status"],
         failure=known.get("failure"),
         message=known.get("message"),

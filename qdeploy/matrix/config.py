@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from qdeploy import hub, profile, registry, strict
 from qdeploy.errors import CheckpointError, InputError, ProfileError, did_you_mean
@@ -47,6 +47,14 @@ class Config(Strict):
     simulate: tuple[str, ...] = ()
     timeout: float = Field(default=3600, gt=0)
     arguments: Arguments = Arguments()
+
+    @field_validator("models", "targets", "profiles", "simulate")
+    @classmethod
+    def _once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"{name!r} is there twice")
+        return names
 
 
 @dataclass(frozen=True)
@@ -144,6 +152,12 @@ def _targets(config: Config, where: object) -> list[Target]:
     for target in stand_ins:
         if not any(target.name in b.simulates for b in registry.backends_for(target)):
             raise InputError(f"simulate: no backend has a stand-in for {target.name}", where=where)
+        if target not in targets:
+            raise InputError(
+                f"simulate: the matrix has no target {target.name!r}",
+                where=where,
+                fix=f"add {target.name!r} to targets",
+            )
     return targets
 
 

@@ -6,7 +6,7 @@ The workflow asks for it in its first job, so that a new target has its job with
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import requires
 from typing import Any
 
@@ -27,18 +27,26 @@ _REQUIREMENT = re.compile(
 )
 
 
-def job_matrix(only: tuple[str, ...] = ()) -> dict[str, list[dict[str, Any]]]:
-    """Return `{"include": [...]}` with a job for every target, or for those in *only*.
+def job_matrix(named: Sequence[str] = ()) -> dict[str, list[dict[str, Any]]]:
+    """Return `{"include": [...]}` with a job for each target that is named, once.
+
+    Where none is, for those of hosted runners: a job that no runner takes waits for a day, and the
+    next run waits for it.
 
     Raises:
         InputError: there is no such target.
     """
-    targets = [registry.target(name) for name in only] or list(registry.targets().values())
+    chosen = [registry.target(name) for name in dict.fromkeys(named)]
+    targets = chosen or [target for target in registry.targets().values() if _hosted(target)]
     return {"include": [_job(target) for target in targets]}
 
 
+def _hosted(target: Target) -> bool:
+    return target.kind == "cpu"
+
+
 def _job(target: Target) -> dict[str, Any]:
-    hosted = target.kind == "cpu"
+    hosted = _hosted(target)
     provided = provided_extras()
     extras = {extra_of(b, target, provided) for b in registry.backends_for(target)}
     return {
@@ -53,14 +61,15 @@ def extra_of(backend: Backend, target: Target, provided: Mapping[str, set[str]])
     """Which of qdeploy's extras brings a backend for a target; None if none does.
 
     Of those that name a distribution of the backend's: the one that is called like the target, or
-    is special to it, or else the smallest.
+    is special to it, or else the smallest that is not called like another target.
     """
     wanted = {_normal(name) for name in backend.requires}
     bringing = [name for name, brought in provided.items() if wanted & brought]
     for name in (target.name, SPECIAL.get((backend.name, target.name))):
         if name in bringing:
             return name
-    return min(bringing, key=lambda name: (len(provided[name]), name), default=None)
+    general = set(bringing) - registry.targets().keys()
+    return min(general, key=lambda name: (len(provided[name]), name), default=None)
 
 
 def provided_extras() -> dict[str, set[str]]:

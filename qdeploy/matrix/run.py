@@ -10,14 +10,14 @@ import itertools
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from qdeploy import registry, results
-from qdeploy.errors import CheckFailed, OutputError, QdeployError, TargetUnavailable
+from qdeploy.errors import CheckFailed, InputError, OutputError, QdeployError, TargetUnavailable
 from qdeploy.matrix import commands
 from qdeploy.matrix.commands import ABSENT, CHECK_FAILED, Outcome, Runner
 from qdeploy.matrix.config import Cell, Config
@@ -69,14 +69,13 @@ class Matrix:
         Raises:
             OutputError: the folder is not empty, or cannot be written.
         """
-        _empty(self._folder)
         done: list[Ran] = []
-        with tempfile.TemporaryDirectory(prefix=".matrix-", dir=self._folder.parent) as work:
+        with _bundles(self._folder) as bundles:
             for _, group in itertools.groupby(cells, lambda cell: cell.target):
-                done += self._target(list(group), Path(work))
+                done += self._target(list(group), Path(bundles))
         return done
 
-    def _target(self, cells: Sequence[Cell], work: Path) -> list[Ran]:
+    def _target(self, cells: Sequence[Cell], bundles: Path) -> list[Ran]:
         probed = next((cell for cell in cells if cell.absent is None), None)
         if probed is None:
             return [self._left_out(cell, cell.absent or "") for cell in cells]
@@ -86,7 +85,7 @@ class Matrix:
             told = file.is_file()  # doctor's own row is there, in its own words
             why = checked.message or "absent"
             return [self._left_out(c, c.absent or why, checked.fix, known=told) for c in cells]
-        ran = self._run_cells(cells, work)
+        ran = self._run_cells(cells, bundles)
         if checked.code == 0:
             return list(ran)
         if not file.is_file():
@@ -94,7 +93,7 @@ class Matrix:
         message = f"doctor: {checked.message}"
         return [_worse(one, Ran(one.cell, "failed", message)) for one in ran]
 
-    def _run_cells(self, cells: Sequence[Cell], work: Path) -> Iterator[Ran]:
+    def _run_cells(self, cells: Sequence[Cell], bundles: Path) -> Iterator[Ran]:
         exported: dict[tuple[str, str | None], tuple[Path, Outcome]] = {}
         for cell in cells:
             if cell.absent is not None:
@@ -102,7 +101,7 @@ class Matrix:
                 continue
             key = (cell.model, cell.profile)
             if key not in exported:
-                folder = work / f"{len(list(work.iterdir()))}"
+                folder = bundles / f"{len(list(bundles.iterdir()))}"
                 exported[key] = folder, self._step("export", cell, commands.export(cell, folder))
             bundle, outcome = exported[key]
             yield (
@@ -194,17 +193,35 @@ def _worse(one: Ran, other: Ran) -> Ran:
     return max(one, other, key=lambda ran: _BAD.index(ran.status))
 
 
-def judge(done: Sequence[Ran]) -> None:
+def required(cells: Sequence[Cell]) -> frozenset[str]:
+    """Names of the targets that the environment requires.
+
+    Raises:
+        InputError: there is no such target, or none of *cells* is of it.
+    """
+    names = frozenset(filter(None, map(str.strip, os.environ.get(REQUIRE, "").split(","))))
+    for name in sorted(names):
+        try:
+            registry.target(name)
+        except InputError as error:
+            raise InputError(error.what, where=REQUIRE, fix=error.fix) from None
+        if all(cell.target.name != name for cell in cells):
+            raise InputError(
+                f"the matrix does not run {name!r}, which is required",
+                where=REQUIRE,
+                fix="run it too, or take it out of the variable",
+            )
+    return names
+
+
+def judge(done: Sequence[Ran], required: Collection[str] = ()) -> None:
     """Raise what the command ends with; nothing if all that is here ran.
 
     Raises:
-        TargetUnavailable: a target that the environment requires is absent.
+        TargetUnavailable: a target that is *required* is absent.
         QdeployError: a step failed.
         CheckFailed: a quality gate said no.
     """
-    required = [name.strip() for name in os.environ.get(REQUIRE, "").split(",") if name.strip()]
-    for name in required:
-        registry.target(name)
     for ran in done:
         if ran.status == "absent" and ran.cell.target.name in required:
             raise TargetUnavailable(
@@ -232,16 +249,22 @@ def _in_its_rows(checked: Outcome, file: Path) -> Outcome:
     return checked
 
 
-def _empty(folder: Path) -> None:
+def _bundles(folder: Path) -> tempfile.TemporaryDirectory[str]:
+    """A place for bundles while the matrix runs, in the new or empty folder of the results.
+
+    There, since nothing else is known to be writable, nor to have room for them.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        occupied = any(folder.iterdir())
+        if any(folder.iterdir()):
+            raise OutputError("the folder is not empty", where=folder, fix="give a new -o DIR")
+        return tempfile.TemporaryDirectory(prefix=".bundles-", dir=folder)
     except OSError as error:
         raise OutputError(
-            f"the folder cannot be written ({error.strerror})", where=folder
+            f"the folder cannot be written ({error.strerror})",
+            where=folder,
+            fix="give a new -o DIR",
         ) from None
-    if occupied:
-        raise OutputError("the folder is not empty", where=folder, fix="give a new -o DIR")
 
 
 def found_machine(folder: Path, otherwise: Callable[[], Machine]) -> Machine:

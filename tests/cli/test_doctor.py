@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from qdeploy import results
+from qdeploy import profile, results
+from qdeploy.doctor import cases
 from qdeploy.results import Diagnosis
 from qdeploy.targets import Evidence
 from tests.support.bundles import profile_text
@@ -17,7 +18,7 @@ from tests.support.plugins import write_distribution
 from tests.support.real import NEEDS_RUNTIME
 from tests.support.sick import SICK
 
-ABSENT_HERE = ("cuda", "rocm", "dcu", "ascend", "webgpu")
+INT8 = profile.source("intel-npu-int4").replace('dtype = "int4"', 'dtype = "int8"')
 
 
 @pytest.fixture
@@ -39,26 +40,27 @@ def rows(result: Result) -> list[dict[str, Any]]:
 
 
 ILLS = {
-    "abort": (1, "crash", "SIGABRT while loading (driver: assertion failed)", "driver"),
-    "raise": (1, "error", "the device ran away", "catch it"),
-    "bug": (1, "error", "ZeroDivisionError: nobody thought of that", None),
-    "wrong": (4, "wrong", "mean KL nan nats", "report it with qwen3-nano"),
-    "shape": (4, "wrong", "logits of shape", "report it"),
-    "stray": (4, "wrong", "token 1 of the answer is not the one", "report it"),
+    "abort": (1, "crash", "none", "SIGABRT while loading (driver: assertion failed)", "driver"),
+    "raise": (1, "error", "none", "the device ran away", "catch it"),
+    "bug": (1, "error", "none", "ZeroDivisionError: nobody thought of that", None),
+    "wrong": (4, "wrong", "device", "mean KL nan nats", "report it with qwen3-nano"),
+    "shape": (4, "wrong", "device", "logits of shape", "report it"),
+    "stray": (4, "wrong", "device", "token 1 of the answer is not the one", "report it"),
 }
+"""Exit code, failure and evidence, which there is after the load; words of message and fix."""
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals have names on POSIX")
 @pytest.mark.parametrize("ill", ILLS)
 def test_every_illness_is_a_row_with_its_class_and_fix(ill: str, doctor: QuickCommand) -> None:
-    code, failure, message, fix = ILLS[ill]
+    code, failure, evidence, message, fix = ILLS[ill]
     result = examine(doctor, ill)
     assert result.code == code
     assert [row["model"] for row in rows(result)] == ["qwen3-nano", "qwen3-nano-moe"]
     for row in rows(result):
         assert (row["status"], row["failure"]) == ("failed", failure)
         assert (row["backend"], row["device"]) == ("sick", "a sick device")
-        assert (row["evidence"], row["profile"]) == ("device", "ill")
+        assert (row["evidence"], row["profile"]) == (evidence, "ill")
         assert message in row["message"]
         assert fix is None or fix in row["fix"]
 
@@ -69,7 +71,20 @@ def test_a_hang_ends_at_the_time_limit(doctor: QuickCommand) -> None:
     for row in rows(result):
         assert row["failure"] == "hang"
         assert "no end after 3 s, while" in row["message"]
+        assert row["evidence"] == "none"
         assert "--timeout" in row["fix"]
+
+
+def test_what_breaks_before_the_runtime_is_asked_is_no_evidence(doctor: QuickCommand) -> None:
+    file = doctor.folder / "file"
+    file.touch()
+    (doctor.folder / "well.toml").write_text(profile_text(), encoding="utf-8")
+    arguments = ("doctor", "scripted", "--profile", "well.toml", "--json")
+    result = doctor(*arguments, QDEPLOY_CACHE_DIR=str(file))
+    assert result.code == 1
+    for row in rows(result):
+        assert "the folder cannot be written" in row["message"]
+        assert (row["device"], row["evidence"]) == ("a sick device", "none")
 
 
 @pytest.mark.parametrize("well", ["", "chatter"])
@@ -129,10 +144,17 @@ def test_a_target_without_a_profile_is_absent(quick: QuickCommand) -> None:
         (["nvidia"], ["unknown target 'nvidia'"]),
         (["dcu", "--profile", "none.toml"], ["none.toml", "cannot read the profile"]),
         (["--profile", "intel-cpu-int4"], ["--profile needs a TARGET"]),
+        (["cpu", "--profile", "intel-cpu-int4"],
+         ["profile 'intel-cpu-int4' is for target 'intel-cpu', not 'cpu'",
+          "qdeploy doctor intel-cpu"]),
+        (["intel-npu", "--profile", "int8.toml"], ["profile 'int8' cannot run on intel-npu"]),
         (["dcu", "--timeout", "0"], ["timeout"]),
     ],
-)
-def test_bad_input_is_refused(arguments: list[str], says: list[str], quick: QuickCommand) -> None:
+)  # fmt: skip
+def test_bad_input_is_refused(
+    arguments: list[str], says: list[str], here: Path, quick: QuickCommand
+) -> None:
+    (here / "int8.toml").write_text(INT8, encoding="utf-8")
     quick("doctor", *arguments).fails(2, *says)
 
 
@@ -160,6 +182,12 @@ class TestExitCode:
         assert self.code("ok", "wrong", named=False) == 4
         assert self.code("wrong", "hang", named=False) == 1
         assert self.code("absent", "crash", named=True) == 1
+
+
+def test_only_backends_that_load_the_profiles_format_are_tried() -> None:
+    both = {case.backend for case in cases.cases("intel-cpu")}
+    one = {case.backend for case in cases.cases("intel-cpu", profile_name="intel-cpu-int4")}
+    assert (both, one) == ({"openvino", "onnxruntime"}, {"openvino"})
 
 
 @NEEDS_RUNTIME

@@ -70,6 +70,21 @@ def test_a_required_target_that_is_absent_is_exit_code_3(
 
 
 @pytest.mark.parametrize(
+    ("required", "says"),
+    [
+        ("scriptet", ["unknown target 'scriptet'", "did you mean 'scripted'?"]),
+        ("scripted, cuda", ["the matrix does not run 'cuda', which is required", "run it too"]),
+    ],
+)
+def test_what_cannot_be_required_is_told_before_anything_runs(
+    required: str, says: list[str], absent: Path, quick: QuickCommand, here: Path
+) -> None:
+    arguments = ("matrix", "--config", absent, "-o", "out")
+    quick(*arguments, QDEPLOY_REQUIRE=required).fails(2, "error: QDEPLOY_REQUIRE: ", *says)
+    assert not (here / "out").exists()
+
+
+@pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (["--config", "nowhere.toml", "-o", "out"], ["nowhere.toml", "cannot read the matrix"]),
@@ -84,6 +99,13 @@ def test_what_is_refused(
     arguments: list[str], says: list[str], absent: Path, quick: QuickCommand
 ) -> None:
     quick("matrix", *arguments).fails(2, "error: ", *says)
+
+
+@pytest.mark.parametrize("more", [("--config", "absent.toml"), ("-o", "out")])
+def test_jobs_are_of_the_registry_and_take_no_file(
+    more: tuple[str, str], absent: Path, quick: QuickCommand
+) -> None:
+    quick("matrix", "--github", *more).fails(2, "--github takes no --config and no -o DIR")
 
 
 def test_a_run_needs_a_place_for_its_results(quick: QuickCommand) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +13,7 @@ from typing import Any
 import pytest
 
 from qdeploy import targets
-from qdeploy.bench import conditions, energy, memory
+from qdeploy.bench import conditions, energy, memory, meters
 from qdeploy.bench.conditions import Moment
 from qdeploy.interface import Device
 from qdeploy.targets import Evidence, Target
@@ -31,7 +33,7 @@ def test_rapl_adds_up_the_packages_and_nothing_else(tmp_path: Path) -> None:
     zone(tmp_path, 0, "package-0", 1_000_000)
     zone(tmp_path, 1, "package-1", 5_000_000)
     zone(tmp_path, 2, "psys", 7_000_000)
-    meter = energy.rapl(tmp_path)
+    meter = meters.rapl(tmp_path)
     meter.start()
     zone(tmp_path, 0, "package-0", 3_000_000)
     zone(tmp_path, 1, "package-1", 5_500_000)
@@ -41,7 +43,7 @@ def test_rapl_adds_up_the_packages_and_nothing_else(tmp_path: Path) -> None:
 
 def test_a_counter_that_began_again_is_still_counted(tmp_path: Path) -> None:
     zone(tmp_path, 0, "package-0", 9_000_000, 10_000_000)
-    meter = energy.rapl(tmp_path)
+    meter = meters.rapl(tmp_path)
     meter.start()
     zone(tmp_path, 0, "package-0", 500_000, 10_000_000)
     assert meter.stop() == pytest.approx(1.5)
@@ -56,44 +58,90 @@ def test_counters_that_only_root_may_read(tmp_path: Path, monkeypatch: pytest.Mo
         return "package-0"
 
     monkeypatch.setattr(Path, "read_text", lambda self, **_: refuse(self))
-    with pytest.raises(energy.NoMeter, match="by root only"):
-        energy.rapl(tmp_path)
+    with pytest.raises(meters.NoMeter, match="by root only"):
+        meters.rapl(tmp_path)
 
 
 def test_no_counters_at_all(tmp_path: Path) -> None:
-    with pytest.raises(energy.NoMeter, match="no RAPL"):
-        energy.rapl(tmp_path)
+    with pytest.raises(meters.NoMeter, match="no RAPL"):
+        meters.rapl(tmp_path)
 
 
-def test_nvml_counts_millijoules(monkeypatch: pytest.MonkeyPatch) -> None:
-    counter = iter([1000, 2000, 4500])
-    stub = SimpleNamespace(
-        nvmlInit=lambda: None,
-        nvmlDeviceGetHandleByIndex=lambda index: f"gpu {index}",
-        nvmlDeviceGetTotalEnergyConsumption=lambda handle: next(counter) * (handle == "gpu 3"),
-    )
-    monkeypatch.setitem(sys.modules, "pynvml", stub)
-    meter, source = energy.find(targets.CUDA, Device("cuda:3", "a GPU", "cuda"))
-    assert source == "NVML, the GPU"
-    assert meter is not None
-    meter.start()
-    assert meter.stop() == pytest.approx(2.5)
+@pytest.fixture(autouse=True)
+def unmasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No variable of the environment hides or renumbers a device."""
+    for name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "HIP_VISIBLE_DEVICES",
+                 "ROCR_VISIBLE_DEVICES", "ASCEND_RT_VISIBLE_DEVICES"):  # fmt: skip
+        monkeypatch.delenv(name, raising=False)
+
+
+class Nvml:
+    """NVIDIA's library with made-up GPUs: each run takes as many joules as its index, and half."""
+
+    def __init__(self, gpus: int) -> None:
+        self._gpus, self._counts = gpus, itertools.count()
+
+    def nvmlInit(self) -> None:  # noqa: N802
+        pass
+
+    def nvmlDeviceGetCount(self) -> int:  # noqa: N802
+        return self._gpus
+
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> int:  # noqa: N802
+        return index
+
+    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> int:  # noqa: N802
+        return int(uuid.removeprefix("GPU-"))
+
+    def nvmlDeviceGetTotalEnergyConsumption(self, handle: int) -> int:  # noqa: N802
+        return next(self._counts) * (1000 * handle + 500)
+
+
+def used(found: energy.Energy) -> float | None:
+    """The joules of one run."""
+    with found:
+        pass
+    return found.joules
+
+
+@pytest.mark.parametrize(
+    ("gpus", "environment", "number", "joules", "says"),
+    [
+        (1, {}, 0, 0.5, "NVML, the GPU"),
+        (2, {}, 0, None, "none: which GPU it was is not known; set CUDA_DEVICE_ORDER=PCI_BUS_ID"),
+        (4, {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}, 3, 3.5, "NVML, the GPU"),
+        (4, {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": "2, 1"}, 0, 2.5, "NVML"),
+        (4, {"CUDA_VISIBLE_DEVICES": "1,GPU-3"}, 1, 3.5, "NVML, the GPU"),
+        (1, {"CUDA_VISIBLE_DEVICES": "MIG-5"}, 0, None, "none: the device is chosen as 'MIG-5'"),
+        (1, {"CUDA_VISIBLE_DEVICES": "0"}, 1, None, "none: CUDA_VISIBLE_DEVICES=0 has no device 1"),
+    ],
+)
+def test_nvml_counts_millijoules_of_the_gpu_that_worked(
+    gpus: int, environment: dict[str, str], number: int, joules: float | None, says: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setitem(sys.modules, "pynvml", Nvml(gpus))
+    found = energy.find(targets.CUDA, Device(f"cuda:{number}", "a GPU", "cuda"))
+    assert used(found) == joules
+    assert found.source.startswith(says)
 
 
 def test_amd_smi_counts_steps_of_its_resolution(monkeypatch: pytest.MonkeyPatch) -> None:
     counter = iter([0, 1_000_000, 3_000_000])
     stub = SimpleNamespace(
         amdsmi_init=lambda: None,
-        amdsmi_get_processor_handles=lambda: ["gpu 0"],
+        amdsmi_get_processor_handles=lambda: [0, 0, 1],
         amdsmi_get_energy_count=lambda handle: {
-            "energy_accumulator": next(counter), "counter_resolution": 15.3,
+            "energy_accumulator": next(counter) * handle, "counter_resolution": 15.3,
         },
     )  # fmt: skip
     monkeypatch.setitem(sys.modules, "amdsmi", stub)
-    meter, _ = energy.find(targets.ROCM, Device("cuda:0", "a GPU", "rocm"))
-    assert meter is not None
-    meter.start()
-    assert meter.stop() == pytest.approx(30.6)
+    monkeypatch.setenv("ROCR_VISIBLE_DEVICES", "1,2")
+    monkeypatch.setenv("HIP_VISIBLE_DEVICES", "1")
+    found = energy.find(targets.ROCM, Device("cuda:0", "a GPU", "rocm"))
+    assert used(found) == pytest.approx(30.6)
 
 
 def test_dcmi_integrates_tenths_of_a_watt(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,9 +151,9 @@ def test_dcmi_integrates_tenths_of_a_watt(monkeypatch: pytest.MonkeyPatch) -> No
 
     library = SimpleNamespace(dcmi_init=lambda: 0, dcmi_get_device_power_info=power)
     clock = iter([10.0, 14.0])
-    monkeypatch.setattr(energy, "SAMPLE_SECONDS", 60)
+    monkeypatch.setattr(meters, "SAMPLE_SECONDS", 60)
     monkeypatch.setattr("time.perf_counter", lambda: next(clock))
-    meter = energy.dcmi(1, load=lambda name: library)
+    meter = meters.dcmi(1, load=lambda name: library)
     meter.start()
     assert meter.stop() == pytest.approx(4 * 250)
 
@@ -118,6 +166,7 @@ def test_dcmi_integrates_tenths_of_a_watt(monkeypatch: pytest.MonkeyPatch) -> No
         (targets.ASCEND, Evidence.DEVICE, "none: libdcmi.so"),
         (targets.WEBGPU, Evidence.DEVICE, "none: no meter is known for webgpu"),
         (targets.INTEL_NPU, Evidence.SIMULATED, "none: a stand-in's energy"),
+        (targets.INTEL_GPU, Evidence.DEVICE, "none: RAPL does not count a GPU that is not known"),
     ],
 )
 def test_without_a_meter_the_reason_is_told(
@@ -125,10 +174,20 @@ def test_without_a_meter_the_reason_is_told(
 ) -> None:
     for name in ("pynvml", "amdsmi"):
         monkeypatch.setitem(sys.modules, name, None)
-    device = Device("0", "a device", target.name, evidence=evidence)
-    meter, reason = energy.find(target, device)
-    assert meter is None
-    assert reason.startswith(says)
+    found = energy.find(target, Device("0", "a device", target.name, evidence=evidence))
+    assert used(found) is None
+    assert found.source.startswith(says)
+
+
+def test_an_integrated_gpu_is_in_the_processors_counter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zone(tmp_path, 0, "package-0", 1)
+    monkeypatch.setattr(energy, "rapl", lambda: meters.rapl(tmp_path))
+    part = Device("GPU.0", "Intel(R) Iris(R) Xe Graphics (iGPU)", "intel-gpu")
+    card = Device("GPU.1", "Intel(R) Arc(TM) B580 Graphics (dGPU)", "intel-gpu")
+    assert energy.find(targets.INTEL_GPU, part).source == "RAPL, processor packages"
+    assert energy.find(targets.INTEL_GPU, card).source.startswith("none: RAPL does not count")
 
 
 def test_a_library_that_breaks_is_a_reason_and_no_crash(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,9 +195,54 @@ def test_a_library_that_breaks_is_a_reason_and_no_crash(monkeypatch: pytest.Monk
         raise RuntimeError("driver not loaded")
 
     monkeypatch.setitem(sys.modules, "pynvml", SimpleNamespace(nvmlInit=broken))
-    meter, reason = energy.find(targets.CUDA, Device("cuda:0", "a GPU", "cuda"))
-    assert meter is None
-    assert reason == "none: RuntimeError: driver not loaded"
+    found = energy.find(targets.CUDA, Device("cuda:0", "a GPU", "cuda"))
+    assert used(found) is None
+    assert found.source == "none: RuntimeError: driver not loaded"
+
+
+@pytest.mark.parametrize("good", [1, 2, 3, 4], ids=["start", "stop", "next start", "next stop"])
+def test_a_counter_that_breaks_in_mid_run_ends_the_figure_and_no_more(good: int) -> None:
+    reads = itertools.count(1)
+
+    def read() -> list[tuple[float, float | None]]:
+        if (number := next(reads)) > good:
+            raise OSError("the driver is gone")
+        return [(float(number), None)]
+
+    found = energy.Energy(lambda: meters.Counters("a counter", read))
+    assert found.source == "a counter"
+    for _ in range(2):
+        used(found)
+    assert found.joules is None
+    found.clear()
+    assert found.joules is None
+    assert found.source == "none: OSError: the driver is gone"
+
+
+def test_power_that_cannot_be_read_between_start_and_stop_is_no_figure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(meters, "SAMPLE_SECONDS", 0)
+    broken = threading.Event()
+    reads = itertools.count()
+
+    def watts() -> float:
+        if next(reads) == 2:  # the first of the thread
+            broken.set()
+            raise OSError("the bus is stuck")
+        return 1.0
+
+    found = energy.Energy(lambda: meters.Integral("a card", watts))
+    with found:
+        assert broken.wait(10)
+    assert found.joules is None
+    assert found.source == "none: OSError: the bus is stuck"
+
+
+def test_what_ends_a_run_is_not_swallowed_with_the_meters_failures() -> None:
+    found = energy.Energy(lambda: meters.Counters("a counter", lambda: [(1.0, None)]))
+    with pytest.raises(ZeroDivisionError), found:
+        raise ZeroDivisionError
 
 
 def test_numbers_of_a_process(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import pytest
 from qdeploy import registry
 from qdeploy.errors import InputError
 from qdeploy.matrix.github import SPECIAL, extra_of, job_matrix, provided_extras
-from qdeploy.targets import Target
+from qdeploy.targets import BUILT_IN, Target
 from tests.support.scripted import ScriptedBackend
 
 FILE = Path(__file__).parents[2] / ".github" / "workflows" / "hardware-matrix.yml"
@@ -24,12 +26,16 @@ def workflow() -> dict[str, Any]:
     return found
 
 
-def jobs() -> dict[str, dict[str, Any]]:
-    return {job["target"]: job for job in job_matrix()["include"]}
+def jobs(*named: str) -> dict[str, dict[str, Any]]:
+    """The jobs by target: of the targets named, or of all that there are."""
+    found = job_matrix(named or tuple(registry.targets()))["include"]
+    return {job["target"]: job for job in found}
 
 
-def test_every_target_of_the_registry_has_a_job() -> None:
-    assert list(jobs()) == list(registry.targets())
+def test_without_names_only_targets_of_hosted_runners_have_a_job() -> None:
+    hosted = [job["target"] for job in job_matrix()["include"]]
+    assert hosted == [name for name, t in registry.targets().items() if t.kind == "cpu"]
+    assert {"cpu", "intel-cpu"} <= set(hosted)
 
 
 def test_what_needs_hardware_runs_on_a_runner_of_its_own() -> None:
@@ -39,10 +45,24 @@ def test_what_needs_hardware_runs_on_a_runner_of_its_own() -> None:
         assert job["runner"] == (["self-hosted", name] if job["self_hosted"] else ["ubuntu-latest"])
 
 
-def test_a_job_installs_what_the_targets_backend_needs() -> None:
-    assert "openvino" in jobs()["intel-gpu"]["extras"].split(",")
-    for job in jobs().values():
-        assert set(filter(None, job["extras"].split(","))) <= provided_extras().keys()
+INSTALLED = {
+    "cpu": "onnx",
+    "intel-cpu": "onnx-openvino,openvino",
+    "intel-gpu": "onnx-openvino,openvino",
+    "intel-npu": "onnx-openvino,openvino",
+    "cuda": "cuda",
+    "rocm": "rocm",
+    "dcu": "",
+    "ascend": "ascend",
+    "webgpu": "webgpu",
+}
+
+
+def test_a_job_installs_what_the_targets_backends_need_and_no_other_vendors() -> None:
+    found = jobs(*(target.name for target in BUILT_IN))
+    assert {name: job["extras"] for name, job in found.items()} == INSTALLED
+    for extras in INSTALLED.values():
+        assert set(filter(None, extras.split(","))) <= provided_extras().keys()
 
 
 def test_every_backend_of_qdeploys_own_has_an_extra_for_each_of_its_targets() -> None:
@@ -52,13 +72,14 @@ def test_every_backend_of_qdeploys_own_has_an_extra_for_each_of_its_targets() ->
                 assert extra_of(backend, target, provided_extras()), (backend.name, target.name)
 
 
-def test_the_extra_is_the_targets_own_or_else_the_smallest() -> None:
+def test_the_extra_is_the_targets_own_or_else_the_smallest_of_no_other_target() -> None:
     backend, target = ScriptedBackend(), Target("abacus", "beads", "cpu")
     backend.requires = ("beads", "frame-gpu")  # type: ignore[misc]
     provided = {"frame": {"frame-gpu", "wood"}, "all": {"beads", "frame-gpu", "x"}, "dev": {"x"}}
     assert extra_of(backend, target, provided) == "frame"
     assert extra_of(backend, target, provided | {"abacus": {"beads", "x", "y", "z"}}) == "abacus"
     assert extra_of(backend, target, provided | {"abacus": {"ruff"}}) == "frame"
+    assert extra_of(backend, target, provided | {"cuda": {"beads"}}) == "frame"
     assert extra_of(backend, target, {"dev": {"x"}}) is None
 
 
@@ -67,8 +88,9 @@ def test_special_extras_are_there_and_an_extra_brings_what_its_parts_bring() -> 
     assert provided_extras()["onnx"] < provided_extras()["onnx-openvino"]
 
 
-def test_only_some_targets() -> None:
-    assert [job["target"] for job in job_matrix(("intel-npu",))["include"]] == ["intel-npu"]
+def test_a_job_for_each_target_that_is_named_and_one_alone() -> None:
+    named = ("intel-npu", "cpu", "intel-npu")
+    assert [job["target"] for job in job_matrix(named)["include"]] == ["intel-npu", "cpu"]
     with pytest.raises(InputError, match="unknown target 'intel-nqu'"):
         job_matrix(("intel-nqu",))
 
@@ -82,6 +104,27 @@ def test_the_workflow_takes_its_jobs_from_the_command(workflow: dict[str, Any]) 
     keys = {key for job in jobs().values() for key in job}
     assert set(re.findall(r"\$\{\{ matrix\.(\w+) \}\}", FILE.read_text())) <= keys
     assert not [name for name in registry.targets() if re.search(rf"\b{name}\b", FILE.read_text())]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the step is a shell script")
+@pytest.mark.parametrize(
+    ("asked", "code", "planned"),
+    [("", 0, "matrix=<--github>\n"),
+     ("a b", 0, "matrix=<--github --target a --target b>\n"),
+     ("bad", 2, "")],
+)  # fmt: skip
+def test_the_step_that_plans_fails_with_its_command(
+    asked: str, code: int, planned: str, workflow: dict[str, Any], tmp_path: Path
+) -> None:
+    script = workflow["jobs"]["plan"]["steps"][-1]["run"]
+    stub = 'qdeploy() { shift; echo "<$*>"; case "$*" in *bad) return 2;; esac; }\n'
+    output = tmp_path / "output"
+    output.touch()
+    done = subprocess.run(
+        ["bash", "-e", "-c", stub + script],
+        env=os.environ | {"TARGETS": asked, "GITHUB_OUTPUT": str(output)}, check=False,
+    )  # fmt: skip
+    assert (done.returncode, output.read_text()) == (code, planned)
 
 
 def test_a_job_proves_its_device_first_and_then_measures(workflow: dict[str, Any]) -> None:
