@@ -66,7 +66,7 @@ def predicted(rows: Iterable[Row[Bench]]) -> Markup:
 
 
 def quality(rows: Iterable[Row[Eval]]) -> Markup:
-    """Divergence from the float model over the bundle's size: lower left is better."""
+    """Divergence from the reference over the bundle's size: lower left is better."""
     dots = [
         Dot(
             row.result.subject.bundle_bytes / 1e6,
@@ -75,7 +75,7 @@ def quality(rows: Iterable[Row[Eval]]) -> Markup:
             (
                 f"{row.result.subject.profile} · {row.result.subject.precision}",
                 str(row.result.where.evidence),
-                f"{headline(row)} · {row.result.where.backend} · {row.machine.name}",
+                f"{headline(row)} · {row.result.where.backend} · {row.called}",
             ),
         )
         for row in rows
@@ -84,7 +84,7 @@ def quality(rows: Iterable[Row[Eval]]) -> Markup:
         return Markup()
     x = svg.from_zero([dot.x for dot in dots], LEFT, RIGHT)
     y = svg.over_decades([dot.y for dot in dots], BOTTOM, TOP)
-    label = "Mean KL divergence from the float model against bundle size"
+    label = "Mean KL divergence from the reference against bundle size"
     return _draw(dots, x, y, ("bundle, MB", "mean KL, nats a token"), label)
 
 

@@ -117,7 +117,7 @@ def evaluation(kl: float = 0.02, *, of: Subject | None = None, **changes: Any) -
     return _made(
         Eval, changes, {
             "subject": of or subject(), "where": where(),
-            "reference": {"name": "qwen3-made-up", "digest": "ab" * 32, "dtype": "bfloat16"},
+            "reference": {"kind": "checkpoint", "name": "qwen3-made-up", "digest": "ab" * 32},
             "text": {"name": "shipped", "sha256": "ef" * 32, "tokens": 4096},
             "kl": Divergence(mean=kl, p99=9 * kl, max=40 * kl), "top1_agreement": 0.962,
             "perplexity": 12.31, "reference_perplexity": 12.02, "first_divergence": 41.5,
