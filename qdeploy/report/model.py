@@ -112,8 +112,7 @@ SPEED = (
     *WHICH, "prompt + new", Column("decode", "tok/s"), Column("prefill", "tok/s"),
     Column("TTFT p50", "ms"), Column("TPOT p50", "ms"), Column("gap p50", "ms"),
     Column("gap p95", "ms"), Column("gap p99", "ms"), Column("predicted decode", "tok/s"),
-    Column("predicted prefill", "tok/s"), "peer", "ratio to peer", "runs",
-    "interrupted", *WHERE,
+    "peer", "ratio to peer", "runs", "interrupted", *WHERE,
 )  # fmt: skip
 COSTS = (
     *WHICH, "prompt + new", Column("bundle", "MB"), Column("cold load", "s"),
@@ -145,11 +144,10 @@ def _speed(group: Group[Bench]) -> Speed:
 
 def _speed_cells(row: Row[Bench]) -> tuple[Cell, ...]:
     r = row.result
-    predicted = r.predicted or {}
     return (
         *_which(row), point(r), r.decode_tokens_per_s, r.prefill_tokens_per_s,
         r.ttft_ms.p50, r.tpot_ms.p50, r.gap_ms.p50, r.gap_ms.p95, r.gap_ms.p99,
-        predicted.get("decode_tokens_per_s"), predicted.get("prefill_tokens_per_s"), r.peer,
+        (r.predicted or {}).get("decode_tokens_per_s"), r.peer,
         _ratio(r.ratio or {}), len(r.samples),
         r.interrupted, *_where(row),
     )  # fmt: skip
