@@ -75,16 +75,20 @@ def table() -> tuple[DeviceSpec, ...]:
 @cache
 def this_cpu() -> DeviceSpec:
     """The processor of this machine, measured at the first call: that takes a second or two."""
-    x86 = platform.machine().lower() in X86
     return DeviceSpec(
         name=THIS_CPU,
-        targets=(INTEL_CPU.name, CPU.name) if x86 else (CPU.name,),
+        targets=_targets_here(),
         shared=True,
         memory_bytes=host.usable_memory_bytes(),
         bytes_per_s=bandwidth.read_bytes_per_s(passes=3),
         float_per_s=bandwidth.float32_flops_per_s(passes=3),
         sources={"all": MEASURED},
     )
+
+
+def _targets_here() -> tuple[str, ...]:
+    x86 = platform.machine().lower() in X86
+    return (INTEL_CPU.name, CPU.name) if x86 else (CPU.name,)
 
 
 def for_target(target: str) -> list[DeviceSpec]:
@@ -104,3 +108,16 @@ def named(names: Sequence[str]) -> list[str]:
         if name.lower() not in known:
             raise InputError(f"unknown device {name!r}", fix=did_you_mean(name, known.values()))
     return [known[name.lower()] for name in names]
+
+
+def check_target(names: Sequence[str], target: str) -> None:
+    """Check that devices, by the names that `named` returns, belong to a target.
+
+    Raises:
+        InputError: one does not.
+    """
+    targets = {THIS_CPU: _targets_here()} | {d.name: d.targets for d in table()}
+    for name in names:
+        if target not in targets[name]:
+            of_it = " or ".join(targets[name])
+            raise InputError(f"{name!r} is no device of {target}", fix=f"--target {of_it}")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from qdeploy import devices, plan, profile, registry, roofline, yarn
 from qdeploy.checkpoint import Checkpoint
@@ -45,13 +45,13 @@ class Share:
 
 ROOF = Share(1.0, 1.0, "the hardware's own limit: not measured, and not reached")
 MEASURED = {
-    (INTEL_CPU.name, devices.THIS_CPU): Share(
+    ("openvino", INTEL_CPU.name, devices.THIS_CPU): Share(
         memory=0.40,
         compute=3.2,
         source="openvino on 2 shared Xeon cores with AMX; see docs/planning.md",
     )
 }
-"""By target and device. Nothing is measured yet for any other."""
+"""By backend, target and device. Nothing is measured yet for any other."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,8 @@ class Forecast:
         devices: the smallest number that holds the model.
         prefill_tokens_per_s, decode_tokens_per_s: at *prompt* tokens, and after them.
         bound: what decode waits for.
+        speeds: `expected` where it was measured what part of the device's numbers runs reach, else
+            the hardware's `limit`; *share* says where. The two do not compare.
     """
 
     target: str
@@ -86,6 +88,7 @@ class Forecast:
     prefill_tokens_per_s: float | None = None
     decode_tokens_per_s: float | None = None
     bound: Bound | None = None
+    speeds: Literal["limit", "expected"] | None = None
     share: str | None = None
     reason: str | None = None
     evidence: str = EVIDENCE
@@ -210,23 +213,25 @@ def _on(made: Plan, spec: DeviceSpec, row: dict[str, Any]) -> dict[str, Any]:
     split = row["weight_bytes"] + row["kv_bytes"]
     count = _smallest_number(made, spec, split, row["activation_bytes"])
     if count is None:
-        most = made.checkpoint.config.num_key_value_heads if spec.several else 1
-        return known | {"fits": False, "reason": f"more than {most} of them can hold"}
+        return known | {"fits": False, "reason": _too_large(made, spec, row["needed_bytes"])}
     known |= {"fits": True, "devices": count}
     if spec.bytes_per_s is None:
         return known | {"reason": "its bandwidth is not published"}
-    share = MEASURED.get((made.target.name, spec.name), ROOF)
+    share = MEASURED.get((_backend(made), made.target.name, spec.name), ROOF)
     rate = spec.operations_per_s
     roof = Roof(
         count * spec.bytes_per_s * share.memory,
         count * rate * share.compute if rate else None,
     )
     seconds, bound = roof.seconds(roofline.decode(made, row["prompt"]))
-    known |= {"decode_tokens_per_s": 1 / seconds, "bound": bound, "share": share.source}
+    known |= {"decode_tokens_per_s": 1 / seconds, "bound": bound}
+    known |= {"speeds": "limit" if share is ROOF else "expected", "share": share.source}
     if rate is None:
         return known | {"reason": "its rate of operations is not published"}
     if not (spec.half_per_s or spec.float_per_s):
         known |= {"reason": "prefill by the rate of int8: that of 16-bit floats is not published"}
+    elif share is ROOF and not spec.half_per_s:
+        known |= {"reason": "prefill by the rate of float32, which narrower types may pass"}
     seconds, _ = roof.seconds(roofline.prefill(made, row["prompt"]))
     return known | {"prefill_tokens_per_s": row["prompt"] / seconds}
 
@@ -237,6 +242,19 @@ def _smallest_number(made: Plan, spec: DeviceSpec, split: int, each: int) -> int
     counts = [n for n in range(1, heads + 1) if heads % n == 0] if spec.several else [1]
     memory = spec.memory_bytes or 0
     return next((n for n in counts if split / n + each <= memory), None)
+
+
+def _too_large(made: Plan, spec: DeviceSpec, needed: int) -> str:
+    most = made.checkpoint.config.num_key_value_heads if spec.several else 1
+    if most > 1:
+        return f"needs more than {most} of them"
+    return f"needs {needed / 1e9:.4g} GB; one holds {(spec.memory_bytes or 0) / 1e9:.4g} GB"
+
+
+def _backend(made: Plan) -> str:
+    """What would run it by default; empty where nothing does."""
+    serving = registry.backends_for(made.target, format=made.format)
+    return serving[0].name if serving else ""
 
 
 def _export_peak(made: Plan) -> int | None:
@@ -256,17 +274,18 @@ def _cannot(
 
 
 def decode_here(
-    planned: Mapping[str, Any], target: str, cached: int, bytes_per_s: float | None
+    planned: Mapping[str, Any], backend: str, target: str, cached: int, bytes_per_s: float | None
 ) -> float | None:
     """Tokens a second that this machine's own processor is expected to decode, or None.
 
     Args:
         planned: the plan's summary, as a bundle's manifest has it.
-        target: what the bundle runs on.
+        backend: what runs the bundle.
+        target: what it runs on.
         cached: tokens in the cache.
         bytes_per_s: how fast memory was read, for the same results.
     """
-    share = MEASURED.get((target, devices.THIS_CPU))
+    share = MEASURED.get((backend, target, devices.THIS_CPU))
     weights = planned.get("bytes_per_token")
     if share is None or weights is None or bytes_per_s is None:
         return None

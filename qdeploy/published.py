@@ -17,7 +17,7 @@ from typing import Any
 
 from qdeploy import hub, models, strict
 from qdeploy.checkpoint import Architecture, Checkpoint
-from qdeploy.errors import CheckpointError, HubError
+from qdeploy.errors import CheckpointError, HubError, did_you_mean
 from qdeploy.tensors import TensorInfo
 from qdeploy.weights.layout import FP8, Layout, expected
 
@@ -68,6 +68,10 @@ def _facts() -> dict[str, Any]:
 def sizes() -> list[str]:
     """The published sizes, smallest first: `0.6B` to `235B-A22B`."""
     return list(_facts()["sizes"])
+
+
+def _ids() -> list[str]:
+    return [f"Qwen/Qwen3-{size}" for size in sizes()]
 
 
 def find(name: str) -> Published | None:
@@ -121,9 +125,20 @@ def _is_linear(tensor: str) -> bool:
 
 
 def find_here(model: str) -> Published | None:
-    """Like `find`, but a folder or an embedded model of that name comes first."""
-    here = model in models.EMBEDDED or os.path.exists(os.path.expanduser(model))
-    return None if here else find(model)
+    """Like `find`, but a folder or an embedded model of that name comes first.
+
+    Raises:
+        CheckpointError: there is neither, and no hub id is written so.
+    """
+    if model in models.EMBEDDED or os.path.exists(os.path.expanduser(model)):
+        return None
+    described = find(model)
+    if described is None and not hub.HUB_ID.fullmatch(model):
+        raise CheckpointError(
+            f"no directory, embedded or published model, or hub id is called {model!r}",
+            fix=did_you_mean(model, [*models.EMBEDDED, *_ids()]),
+        )
+    return described
 
 
 @contextmanager
@@ -136,7 +151,7 @@ def naming_them(model: str) -> Iterator[None]:
             error.what,
             where=model,
             fix="check the network or proxy, give the folder of a checkpoint on disk, or plan for "
-            "one of these: " + ", ".join(f"Qwen/Qwen3-{size}" for size in sizes()),
+            "one of these: " + ", ".join(_ids()),
         ) from error
 
 

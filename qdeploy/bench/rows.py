@@ -118,8 +118,8 @@ def _predicted(told: Told, point: Point, machine: Machine) -> dict[str, float] |
     if told.where["evidence"] != str(Evidence.DEVICE):
         return None
     planned, cached = told.bundle.manifest.plan, point.prompt + point.new // 2
-    bandwidth = machine.bandwidth_bytes_per_s
-    speed = forecast.decode_here(planned, told.where["target"], cached, bandwidth)
+    bandwidth, where = machine.bandwidth_bytes_per_s, told.where
+    speed = forecast.decode_here(planned, where["backend"], where["target"], cached, bandwidth)
     return None if speed is None else {"decode_tokens_per_s": speed}
 
 

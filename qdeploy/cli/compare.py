@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @click.command("compare")
 @click.argument("a", type=click.Path(path_type=Path))
 @click.argument("b", type=click.Path(path_type=Path))
-@click.option("--threshold", type=click.FloatRange(0, 100, max_open=True), default=5.0,
+@click.option("--threshold", type=options.Finite(0, 100, max_open=True), default=5.0,
               show_default=True, metavar="P", help="Percent by which B may be worse.")  # fmt: skip
 @click.option("--across", is_flag=True,
               help="Compare other protocols, models or targets all the same.")  # fmt: skip

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.argument("target", required=False)
 @click.option("--simulate", is_flag=True, help="Try the stand-ins as well, and say so.")
 @click.option("--profile", metavar="P", help="A profile's name or TOML file; needs TARGET.")
-@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="S",
+@click.option("--timeout", type=options.Finite(min=0, min_open=True), metavar="S",
               help="Seconds that one case may take; default: 300.")  # fmt: skip
 @options.results_file
 @options.as_json

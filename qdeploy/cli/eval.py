@@ -35,9 +35,9 @@ HELDOUT = 48
               help="Most passages, spread over the text.")  # fmt: skip
 @click.option("--heldout", type=click.IntRange(min=0), metavar="N",
               help="Held-out questions; default: 48 for embedded models, else none.")  # fmt: skip
-@click.option("--max-kl", type=click.FloatRange(min=0, min_open=True), metavar="X",
+@click.option("--max-kl", type=options.Finite(min=0, min_open=True), metavar="X",
               help="Most nats a token, instead of the profile's.")  # fmt: skip
-@click.option("--min-top1", type=click.FloatRange(0, 1, min_open=True), metavar="X",
+@click.option("--min-top1", type=options.Finite(0, 1, min_open=True), metavar="X",
               help="Least agreement, instead of the profile's.")  # fmt: skip
 @options.target
 @options.device

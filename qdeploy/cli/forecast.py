@@ -8,13 +8,18 @@ from typing import TYPE_CHECKING
 from qdeploy.cli import output
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Console
 
     from qdeploy.checkpoint import Checkpoint
     from qdeploy.forecast import Forecast
 
 NO_PROFILE = "none yet"
 UNKNOWN = "?"
+SPEEDS = {
+    "limit": "what the hardware allows, which no runtime reaches",
+    "expected": "what runs were measured to reach of that",
+}
+"""What a forecast's speeds are; see docs/planning.md."""
 
 
 def show(checkpoint: Checkpoint, rows: Sequence[Forecast], *, as_json: bool) -> None:
@@ -38,14 +43,15 @@ def show(checkpoint: Checkpoint, rows: Sequence[Forecast], *, as_json: bool) -> 
     console.print(
         f"context of {rows[0].context} tokens; speeds of one request, prompt of {rows[0].prompt}"
     )
-    console.print(table(rows))
+    show_table(rows, console)
 
 
-def table(rows: Sequence[Forecast]) -> Table:
-    """Forecasts as a table: tokens a second, and memory of all devices together."""
-    numbers = ("needed", "each has", "devices", "prefill tok/s", "decode tok/s", "export peak")
-    columns = ("target", "device", "profile", "weights as", *numbers, "evidence", "remarks")
-    made = output.table(*columns, right=numbers)
+def show_table(rows: Sequence[Forecast], console: Console) -> None:
+    """Print forecasts, tokens a second and memory of all devices together, and what speeds are."""
+    numbers = ("needed", "each has", "devices", "prefill tok/s", "decode tok/s")
+    columns = ("target", "device", "profile", "weights as", *numbers, "speeds are", "export peak")
+    right = (*numbers, "export peak")
+    made = output.table(*columns, "evidence", "remarks", right=right)
     for row in rows:
         made.add_row(
             row.target,
@@ -57,11 +63,15 @@ def table(rows: Sequence[Forecast]) -> Table:
             _devices(row),
             _speed(row.prefill_tokens_per_s),
             _speed(row.decode_tokens_per_s),
+            row.speeds or UNKNOWN,
             _size(row.export_peak_bytes),
             row.evidence,
             row.reason or "",
         )
-    return made
+    console.print(made)
+    for word, what in SPEEDS.items():
+        if any(row.speeds == word for row in rows):
+            console.print(f"{word}: {what}")
 
 
 def _devices(row: Forecast) -> str:

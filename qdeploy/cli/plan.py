@@ -40,8 +40,8 @@ def command(
     """Show whether and how fast MODEL would run on each target, or what one export would make.
 
     Nothing but config and headers is read. The published Qwen3 models need no network: a hub id
-    (Qwen/Qwen3-8B) or its short form (8B) will do. Forecasts say what hardware allows at best; see
-    docs/planning.md.
+    (Qwen/Qwen3-8B) or its short form (8B) will do. Forecasts say what hardware allows at best, or
+    what is expected where runs were measured; see docs/planning.md.
     """
     if target is None and (profile or exporter):
         raise click.UsageError("--profile and --exporter need a --target")
@@ -59,6 +59,7 @@ def command(
         picture.show(found, rows, as_json=as_json)
         return
     registry.target(target)
+    devices.check_target(names, target)
     with published.naming_them(model):
         plan, chosen = prepare(
             published.find_here(model) or model,
@@ -116,7 +117,7 @@ def show(
     if forecasts:
         from qdeploy.cli import forecast
 
-        console.print(forecast.table(forecasts))
+        forecast.show_table(forecasts, console)
 
 
 def _lines(

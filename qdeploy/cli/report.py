@@ -15,7 +15,7 @@ from qdeploy.cli import options, output
     "-o", "--output", "destination", required=True, type=click.Path(path_type=Path),
     metavar="DIR", help="The report's folder.",
 )  # fmt: skip
-@click.option("--force", is_flag=True, help="Replace an existing report.")
+@click.option("--force", is_flag=True, help="Replace an existing report's three files.")
 @options.as_json
 def command(results: tuple[Path, ...], destination: Path, force: bool, as_json: bool) -> None:
     """Show RESULTS, files or folders of bench, eval, doctor and matrix, from any machines.
@@ -24,7 +24,7 @@ def command(results: tuple[Path, ...], destination: Path, force: bool, as_json: 
     request; and report.json, everything merged, which is RESULTS again for another report.
     """
     from qdeploy import report
-    from qdeploy.report import merged
+    from qdeploy.report import machines, merged
 
     written = report.write(merged.read(results), destination, force=force)
     made = {
@@ -33,10 +33,10 @@ def command(results: tuple[Path, ...], destination: Path, force: bool, as_json: 
         "json": str(destination / report.JSON),
     }
     count = sum(len(file.results) for file in written.files)
-    machines = len({file.machine.name for file in written.files})
+    hosts = len(machines.distinct(written.files))
     if as_json:
-        output.write_json(made | {"results": count, "machines": machines})
+        output.write_json(made | {"results": count, "machines": hosts})
         return
-    where = f"{machines} machine{'' if machines == 1 else 's'}"
+    where = f"{hosts} machine{'' if hosts == 1 else 's'}"
     click.echo(f"{count} results of {where}", err=True)
     click.echo(made["html"])

@@ -36,8 +36,8 @@ NAMED = 3
               help="Stop thinking after N tokens and answer.")  # fmt: skip
 @click.option("--max-new-tokens", type=click.IntRange(min=1), metavar="N",
               help="Most tokens to make, thinking included.")  # fmt: skip
-@click.option("--temperature", type=click.FloatRange(min=0), metavar="X", help="0 is greedy.")
-@click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), metavar="X")
+@click.option("--temperature", type=options.Finite(min=0), metavar="X", help="0 is greedy.")
+@click.option("--top-p", type=options.Finite(0, 1, min_open=True), metavar="X")
 @click.option("--top-k", type=click.IntRange(min=0), metavar="N", help="0 keeps all tokens.")
 @click.option("--seed", type=click.IntRange(min=0, max=2**32 - 1), metavar="N",
               help="The same seed gives the same answer.")  # fmt: skip

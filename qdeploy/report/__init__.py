@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from qdeploy import atomic
+from qdeploy.errors import OutputError
 from qdeploy.report import html, markdown
 from qdeploy.report.merged import NAME, Merged, merge
 from qdeploy.report.model import page
@@ -15,7 +16,10 @@ HTML, MARKDOWN, JSON = "index.html", "report.md", NAME
 
 
 def write(files: Iterable[Results], destination: Path, *, force: bool = False) -> Merged:
-    """Write the folder of a report, whole or not at all, and return what it was made of.
+    """Write the folder of a report, and return what it was made of.
+
+    A new folder appears whole or not at all. With *force*, in the folder of a report, each file
+    is replaced so, and what else lies there stays.
 
     Raises:
         OutputError: the folder exists, or cannot be written.
@@ -23,8 +27,24 @@ def write(files: Iterable[Results], destination: Path, *, force: bool = False) -
     atomic.check_output(destination, force=force, marker=JSON)
     merged = merge(files)
     shown = page(merged)
+    made = {
+        HTML: html.render(shown),
+        MARKDOWN: markdown.render(shown),
+        JSON: merged.model_dump_json(indent=1) + "\n",
+    }
+    if (destination / JSON).is_file():
+        _replace(destination, made)
+        return merged
     with atomic.appearing(destination) as folder:
-        (folder / HTML).write_text(html.render(shown), encoding="utf-8")
-        (folder / MARKDOWN).write_text(markdown.render(shown), encoding="utf-8")
-        (folder / JSON).write_text(merged.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        for name, text in made.items():
+            (folder / name).write_bytes(text.encode())
     return merged
+
+
+def _replace(folder: Path, made: Mapping[str, str]) -> None:
+    for name, text in made.items():
+        try:
+            atomic.write(folder / name, text.encode())
+        except OSError as error:
+            what = f"the file cannot be written ({error.strerror})"
+            raise OutputError(what, where=folder / name) from None

@@ -43,7 +43,7 @@ SPEED: tuple[tuple[str, Callable[[Sequence[Row[Bench]]], Markup], str], ...] = (
         "Every gap of every run, at the longest prompt + new; marks at p50, p95 and p99.",
     ),
     (
-        "Predicted against measured",
+        "Decode speed, predicted against measured",
         scatter.predicted,
         "On the line, the forecast was right; in the band, within a factor of 2.",
     ),

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from qdeploy.report import rows
+from qdeploy.report import machines, rows
 from qdeploy.report.coverage import coverage
 from qdeploy.report.merged import Merged
 from qdeploy.report.rows import SHORT, Group, Row, point
@@ -67,7 +67,7 @@ def page(merged: Merged) -> Page:
     files = merged.files
     speeds, qualities = rows.speed(files), rows.quality(files)
     benches, evals = rows.of_kind(files, Bench), rows.of_kind(files, Eval)
-    diagnoses, machines = rows.of_kind(files, Diagnosis), rows.machines(files)
+    diagnoses, hosts = rows.of_kind(files, Diagnosis), machines.distinct(files)
     measured: list[Row[Bench] | Row[Eval]] = [*benches, *evals]
     subjects = [row.result.subject for row in measured]
     ran = [row.result.where for row in measured]
@@ -75,7 +75,7 @@ def page(merged: Merged) -> Page:
         created=merged.created,
         qdeploy=", ".join(sorted({file.qdeploy for file in files})),
         facts=_counts(
-            machine=len({m.name for m in machines}),
+            machine=len(hosts),
             device=len({w.device for w in ran}),
             model=len({s.digest for s in subjects}),
             bundle=len({s.bundle_digest for s in subjects}),
@@ -86,7 +86,7 @@ def page(merged: Merged) -> Page:
         speeds=tuple(_speed(group) for group in speeds),
         qualities=tuple(_quality(group) for group in qualities),
         diagnoses=_diagnoses(diagnoses),
-        machines=_machines(machines),
+        machines=_machines(hosts),
     )
 
 
@@ -102,7 +102,7 @@ def _which(row: Row[Bench] | Row[Eval]) -> tuple[Cell, ...]:
 
 def _where(row: Row[Bench] | Row[Eval]) -> tuple[Cell, ...]:
     where = row.result.where
-    return row.result.subject.precision, where.target, where.backend, row.machine.name
+    return row.result.subject.precision, where.target, where.backend, row.called
 
 
 WHICH = ("device", "evidence", "profile")
@@ -112,8 +112,7 @@ SPEED = (
     *WHICH, "prompt + new", Column("decode", "tok/s"), Column("prefill", "tok/s"),
     Column("TTFT p50", "ms"), Column("TPOT p50", "ms"), Column("gap p50", "ms"),
     Column("gap p95", "ms"), Column("gap p99", "ms"), Column("predicted decode", "tok/s"),
-    Column("predicted prefill", "tok/s"), "peer", "ratio to peer", "runs",
-    "interrupted", *WHERE,
+    "peer", "ratio to peer", "runs", "interrupted", *WHERE,
 )  # fmt: skip
 COSTS = (
     *WHICH, "prompt + new", Column("bundle", "MB"), Column("cold load", "s"),
@@ -145,11 +144,10 @@ def _speed(group: Group[Bench]) -> Speed:
 
 def _speed_cells(row: Row[Bench]) -> tuple[Cell, ...]:
     r = row.result
-    predicted = r.predicted or {}
     return (
         *_which(row), point(r), r.decode_tokens_per_s, r.prefill_tokens_per_s,
         r.ttft_ms.p50, r.tpot_ms.p50, r.gap_ms.p50, r.gap_ms.p95, r.gap_ms.p99,
-        predicted.get("decode_tokens_per_s"), predicted.get("prefill_tokens_per_s"), r.peer,
+        (r.predicted or {}).get("decode_tokens_per_s"), r.peer,
         _ratio(r.ratio or {}), len(r.samples),
         r.interrupted, *_where(row),
     )  # fmt: skip
@@ -204,7 +202,7 @@ def _diagnoses(found: Sequence[Row[Diagnosis]]) -> Table:
     cells = [
         (
             d.target, d.backend, Badge(d.status), Badge(str(d.evidence)), d.model, d.profile,
-            d.device, row.machine.name, d.failure, d.message, d.fix, d.seconds,
+            d.device, row.called, d.failure, d.message, d.fix, d.seconds,
         )
         for row in found
         for d in [row.result]

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from math import isfinite
-from statistics import median
 from typing import Generic, TypeVar
 
+from qdeploy.report.machines import called, identity
 from qdeploy.results import Bench, Diagnosis, Eval, Machine, Results
 
 R = TypeVar("R", Bench, Eval, Diagnosis)
@@ -20,9 +20,14 @@ SHORT = 8
 
 @dataclass(frozen=True)
 class Row(Generic[R]):
-    """One result and the machine that it comes from."""
+    """One result and the machine that it comes from.
+
+    Attributes:
+        called: what the machine is called beside the others of these results.
+    """
 
     machine: Machine
+    called: str
     result: R
 
 
@@ -39,7 +44,14 @@ class Group(Generic[R]):
 
 def of_kind(files: Iterable[Results], kind: type[R]) -> list[Row[R]]:
     """Every result of a kind, in the order of the files."""
-    return [Row(f.machine, r) for f in files for r in f.results if isinstance(r, kind)]
+    files = list(files)
+    names = called(files)
+    return [
+        Row(f.machine, names[identity(f.machine)], r)
+        for f in files
+        for r in f.results
+        if isinstance(r, kind)
+    ]
 
 
 def speed(files: Iterable[Results]) -> list[Group[Bench]]:
@@ -59,20 +71,9 @@ def quality(files: Iterable[Results]) -> list[Group[Eval]]:
     )  # fmt: skip
 
 
-def machines(files: Iterable[Results]) -> list[Machine]:
-    """Every machine once, with the median of the bandwidths that its files measured.
-
-    One whose facts changed in between is told twice.
-    """
-    found: dict[Machine, list[float]] = {}
-    for file in files:
-        measured = file.machine.bandwidth_bytes_per_s
-        same = file.machine.model_copy(update={"bandwidth_bytes_per_s": None})
-        found.setdefault(same, []).extend([] if measured is None else [measured])
-    return [
-        machine.model_copy(update={"bandwidth_bytes_per_s": median(each)}) if each else machine
-        for machine, each in found.items()
-    ]
+def from_float(result: Eval) -> bool:
+    """Whether the reference is the float checkpoint, and not another bundle."""
+    return result.reference.get("kind") == "checkpoint"
 
 
 def achieved_bandwidth(row: Row[Bench]) -> float | None:
@@ -102,7 +103,7 @@ def headline(row: Row[Bench] | Row[Eval]) -> str:
 def subline(row: Row[Bench] | Row[Eval]) -> str:
     """How it ran there, and on which machine."""
     result = row.result
-    return f"{result.subject.profile} · {result.where.backend} · {row.machine.name}"
+    return f"{result.subject.profile} · {result.where.backend} · {row.called}"
 
 
 def point(result: Bench) -> str:

@@ -5,7 +5,7 @@ Points carry numbers and a key below names them, which stays readable where name
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -20,38 +20,27 @@ UNDER, LINE = 46, 30
 """Room below the axis for its marks and unit, and for each line of the key."""
 LEAST_KL = 1e-7
 """A divergence below this, which is that of rounding, is drawn here."""
-SHAPES: dict[str, Callable[[float, float], Markup]] = {
-    "decode": lambda x, y: svg.tag("circle", cx=x, cy=y, r=5, class_="dot first"),
-    "prefill": lambda x, y: svg.tag(
-        "path", d=f"M{x:.1f} {y - 6:.1f}l6 10h-12Z", class_="dot second"
-    ),
-}
 
 
 @dataclass(frozen=True)
 class Dot:
-    """A point: where, which shape, the configuration that it is numbered after, what else it is."""
+    """A point: where, the configuration that it is numbered after, and what else it is."""
 
     x: float
     y: float
-    shape: str
     owner: tuple[str, str, str]
     note: str = ""
 
 
 def predicted(rows: Iterable[Row[Bench]]) -> Markup:
-    """Speed as the roofline predicted it, and as measured; within the band, a factor of 2."""
+    """Decode speed as the roofline predicted it, and as measured; in the band, a factor of 2."""
     dots = []
     for row in rows:
-        result = row.result
+        result, measured = row.result, row.result.decode_tokens_per_s
         owner = (headline(row), str(result.where.evidence), subline(row))
-        for shape, measured in (
-            ("decode", result.decode_tokens_per_s),
-            ("prefill", result.prefill_tokens_per_s),
-        ):
-            forecast = (result.predicted or {}).get(f"{shape}_tokens_per_s", 0)
-            if forecast > svg.LEAST and measured > svg.LEAST:
-                dots.append(Dot(forecast, measured, shape, owner, f"{shape} {point(result)}"))
+        forecast = (result.predicted or {}).get("decode_tokens_per_s", 0)
+        if forecast > svg.LEAST and measured > svg.LEAST:
+            dots.append(Dot(forecast, measured, owner, point(result)))
     if not dots:
         return Markup()
     values = [v for dot in dots for v in (dot.x, dot.y)]
@@ -61,21 +50,20 @@ def predicted(rows: Iterable[Row[Bench]]) -> Markup:
         svg.tag("path", d=_band(x, y), class_="band"),
         svg.line(x(x.low), y(x.low), x(x.high), y(x.high), "mark"),
     ]
-    label = "Measured against predicted tokens a second"
-    return _draw(dots, x, y, ("predicted tok/s", "measured tok/s"), label, behind, legend=True)
+    label = "Measured against predicted tokens a second of decoding"
+    return _draw(dots, x, y, ("predicted tok/s", "measured tok/s"), label, behind)
 
 
 def quality(rows: Iterable[Row[Eval]]) -> Markup:
-    """Divergence from the float model over the bundle's size: lower left is better."""
+    """Divergence from the reference over the bundle's size: lower left is better."""
     dots = [
         Dot(
             row.result.subject.bundle_bytes / 1e6,
             max(row.result.kl.mean, LEAST_KL),
-            "decode",
             (
                 f"{row.result.subject.profile} · {row.result.subject.precision}",
                 str(row.result.where.evidence),
-                f"{headline(row)} · {row.result.where.backend} · {row.machine.name}",
+                f"{headline(row)} · {row.result.where.backend} · {row.called}",
             ),
         )
         for row in rows
@@ -84,7 +72,7 @@ def quality(rows: Iterable[Row[Eval]]) -> Markup:
         return Markup()
     x = svg.from_zero([dot.x for dot in dots], LEFT, RIGHT)
     y = svg.over_decades([dot.y for dot in dots], BOTTOM, TOP)
-    label = "Mean KL divergence from the float model against bundle size"
+    label = "Mean KL divergence from the reference against bundle size"
     return _draw(dots, x, y, ("bundle, MB", "mean KL, nats a token"), label)
 
 
@@ -95,8 +83,6 @@ def _draw(
     units: tuple[str, str],
     label: str,
     behind: Sequence[Markup] = (),
-    *,
-    legend: bool = False,
 ) -> Markup:
     owners = list(dict.fromkeys(dot.owner for dot in dots))
     parts = [*_axes(x, y, units), *behind]
@@ -105,16 +91,12 @@ def _draw(
         at = (x(dot.x), y(dot.y))
         name = " · ".join(filter(None, (*dot.owner, dot.note)))
         words = f"{name}: {number(dot.x)} {units[0]}, {number(dot.y)} {units[1]}"
-        parts.append(svg.tag("g", svg.tag("title", words), SHAPES[dot.shape](*at)))
+        circle = svg.tag("circle", cx=at[0], cy=at[1], r=5, class_="dot")
+        parts.append(svg.tag("g", svg.tag("title", words), circle))
         if place := _free(at, taken):
             taken.append(place)
             parts.append(svg.text(*place, str(owners.index(dot.owner) + 1), "value", "middle"))
     foot = BOTTOM + UNDER
-    if legend:
-        for i, shape in enumerate(SHAPES):
-            left = LEFT + 12 + 90 * i
-            parts += [SHAPES[shape](left, foot + 2), svg.text(left + 11, foot + 6, shape, "value")]
-        foot += 22
     for i, (name, evidence, detail) in enumerate(owners):
         parts.append(svg.heading(foot + LINE * i, f"{i + 1}  {name}", evidence, detail))
     return svg.picture(foot + LINE * len(owners), *parts, label=label)

@@ -16,6 +16,8 @@ from unicodedata import east_asian_width
 
 from markupsafe import Markup, escape
 
+from qdeploy.report.table import LEAST_PLAIN, exponential
+
 WIDTH = 360
 CHARACTER, WIDE = 6.1, 7.9
 """Units that a character takes at most in a common sans-serif: of plain text, and of a heading."""
@@ -123,9 +125,8 @@ def over_decades(values: Sequence[float], start: float, end: float) -> Scale:
 
 def tick(value: float) -> str:
     """A mark's number, as short as it goes: 0.0005 is 5e-4, and 20000 is 20k."""
-    if value and abs(value) < 1e-3:
-        mantissa, _, exponent = f"{value:.0e}".partition("e")
-        return f"{mantissa}e{int(exponent)}"
+    if value and abs(value) < LEAST_PLAIN:
+        return exponential(value, 0)
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= 10 * size:
             return f"{value / size:,.4g}{letter}"

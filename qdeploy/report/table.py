@@ -1,7 +1,8 @@
 """A table as plain data: the page, the Markdown and the README cannot tell different things.
 
 Numbers are kept as numbers until they are shown. Within a column all have the same number of
-decimals, as many as the smallest needs for three significant digits, so that they line up.
+decimals, as many as the smallest needs for three significant digits, so that they line up. One
+below `LEAST_PLAIN` has an exponent instead, since rows of zeros tell nothing.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-MOST_DECIMALS = 5
+LEAST_PLAIN = 1e-3
 
 
 @dataclass(frozen=True)
@@ -72,17 +73,25 @@ def table(columns: Sequence[Column | str], rows: Iterable[Sequence[Cell]]) -> Ta
 def decimals(values: Iterable[float]) -> int:
     """Decimals that show the smallest of *values* with three significant digits; none for wholes.
 
-    At most `MOST_DECIMALS`.
+    Of those that are shown without an exponent.
     """
-    found = [abs(v) for v in values if v and math.isfinite(v)]
+    found = [abs(v) for v in values if math.isfinite(v) and abs(v) >= LEAST_PLAIN]
     if all(v == int(v) for v in found):
         return 0
-    return max(0, min(MOST_DECIMALS, 2 - math.floor(math.log10(min(found)))))
+    return max(0, 2 - math.floor(math.log10(min(found))))
 
 
 def number(value: float, digits: int | None = None) -> str:
     """A number with thousands apart; alone, with three significant digits."""
+    if 0 < abs(value) < LEAST_PLAIN:
+        return exponential(value, 2)
     return f"{value:,.{decimals([value]) if digits is None else digits}f}"
+
+
+def exponential(value: float, digits: int) -> str:
+    """A number as short as 4.9e-5, with *digits* after the point."""
+    mantissa, _, exponent = f"{value:.{digits}e}".partition("e")
+    return f"{mantissa}e{int(exponent)}"
 
 
 def megabytes(nbytes: float | None) -> float | None:

@@ -157,7 +157,8 @@ class Bench(Strict):
             platform tells none, that says why.
         bandwidth_share: bytes a token times tokens a second, over the machine's bandwidth. Above 1
             where the weights stay in the processor's cache.
-        predicted: the roofline's `decode_tokens_per_s` and `prefill_tokens_per_s`, made before.
+        predicted: `decode_tokens_per_s` as a roofline of the bandwidth measured in the same run has
+            it; None where it was never measured what part of that this backend reaches there.
         peer: library and version that took turns with this one, and *peer_samples* its runs;
             *peer_failure* says why they are fewer.
         ratio: speed over the peer's: the median, lowest and highest of the rounds as `prefill`,

@@ -94,6 +94,12 @@ def test_a_checkpoint_that_does_not_hold(
         (["verify", "model"], ["no qdeploy.json in it"]),
         (["profiles", "show", "intel-npu-int5"], ["did you mean 'intel-npu-int4'?"]),
         (["cache", "clear", "nothing"], ["no cache entry 'nothing'"]),
+        (["eval", "bundle", "--reference", "model", "--max-kl", "nan"], ["'--max-kl': nan is not"]),
+        (["eval", "bundle", "--reference", "model", "--max-kl", "inf"], ["not a finite number"]),
+        (["eval", "bundle", "--reference", "model", "--min-top1", "nan"], ["finite number"]),
+        (["compare", "a.json", "b.json", "--threshold", "nan"], ["not a finite number"]),
+        (["doctor", "cpu", "--timeout", "inf"], ["not a finite number"]),
+        (["run", "bundle", "hi", "--temperature", "nan"], ["not a finite number"]),
     ],
     ids=lambda value: " ".join(value)[:50] if len(value) > 1 else "",
 )

@@ -40,6 +40,22 @@ def test_the_table(quick: QuickCommand) -> None:
         assert words in result.stdout
 
 
+@pytest.mark.usefixtures("cpu")
+def test_a_limit_is_told_from_what_is_expected(quick: QuickCommand) -> None:
+    result = quick("plan", "0.6B", "--device", "this CPU")
+    heading, _, by_cpu, by_intel, *_ = result.stdout.splitlines()[3:]
+    assert "speeds are" in heading
+    assert by_cpu.split()[0] == "cpu"
+    assert (" limit " in by_cpu, " expected " in by_cpu) == (True, False)
+    assert by_intel.split()[0] == "intel-cpu"
+    assert (" limit " in by_intel, " expected " in by_intel) == (False, True)
+    assert "limit: what the hardware allows, which no runtime reaches\n" in result.stdout
+    assert "expected: what runs were measured to reach of that\n" in result.stdout
+    detail = quick("plan", "0.6B", "--target", "intel-cpu").stdout
+    assert "expected: what runs" in detail
+    assert "limit: what" not in detail
+
+
 def test_a_published_model_and_its_checkpoint_have_the_same_forecast(
     here: Path, quick: QuickCommand
 ) -> None:
@@ -87,7 +103,15 @@ def test_more_memory_is_needed_for_more_context(quick: QuickCommand) -> None:
             ["hub could not be reached", "someone/Qwen3-9B", "Qwen/Qwen3-0.6B, Qwen/Qwen3-1.7B"],
         ),
         (["a/b", "--target", "intel-cpu"], 1, ["could not be reached", "Qwen/Qwen3-235B-A22B"]),
-        (["Qwen3-9B"], 2, ["no directory, embedded model or hub id is called 'Qwen3-9B'"]),
+        (["Qwen3-9B"], 2, ["or hub id is called 'Qwen3-9B'", "did you mean 'Qwen/Qwen3-8B'"]),
+        (["9B"], 2, ["choose one of", *(f"Qwen/Qwen3-{size}" for size in published.sizes())]),
+        (["9B", "--target", "cpu"], 2, ["is called '9B'", "Qwen/Qwen3-235B-A22B, ", "qwen3-nano"]),
+        (["qwen3-nanoo"], 2, ["is called 'qwen3-nanoo'", "did you mean 'qwen3-nano'?"]),
+        (
+            ["8B", "--target", "cuda", "--device", "H20", "--device", "arc b580"],
+            2,
+            ["'Arc B580' is no device of cuda", "--target intel-gpu or webgpu"],
+        ),
         (["8B", "--device", "H21"], 2, ["unknown device 'H21'", "did you mean 'H20'?"]),
         (["8B", "--device", ""], 2, ["unknown device ''", "choose one of", "Arc B580"]),
         (["8B", "--context", "131073"], 2, ["takes 1 to 131072", "--context 131072 or less"]),

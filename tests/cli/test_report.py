@@ -94,3 +94,39 @@ def test_an_output_that_exists(measurements: Path, quick: QuickCommand) -> None:
     assert quick("report", "results", "-o", "out").code == 0
     quick("report", "results", "-o", "out").fails(2, "output exists", "--force replaces it")
     assert quick("report", "results", "-o", "out", "--force").code == 0
+
+
+def test_force_replaces_the_three_files_and_nothing_else(
+    measurements: Path, quick: QuickCommand, here: Path
+) -> None:
+    assert quick("report", measurements / "0.json", "-o", "out").code == 0
+    kept = {"CNAME": "example.org", ".git/HEAD": "ref", "0.json": "mine"}
+    for name, text in kept.items():
+        (here / "out" / name).parent.mkdir(exist_ok=True)
+        (here / "out" / name).write_text(text, encoding="utf-8")
+    (here / "out" / "index.html").unlink()
+    assert quick("report", "results", "-o", "out", "--force").code == 0
+    for name, text in kept.items():
+        assert (here / "out" / name).read_text(encoding="utf-8") == text
+    assert "laptop" in (here / "out" / "index.html").read_text(encoding="utf-8")
+    assert "laptop" in (here / "out" / "report.md").read_text(encoding="utf-8")
+    again = quick("report", "out/report.json", "-o", "again", "--json").json
+    assert (again["results"], again["machines"]) == (16, 2)
+
+
+def test_a_file_of_a_report_that_cannot_be_replaced(
+    measurements: Path, quick: QuickCommand, here: Path
+) -> None:
+    assert quick("report", "results", "-o", "out").code == 0
+    (here / "out" / "report.md").unlink()
+    (here / "out" / "report.md").mkdir()
+    quick("report", "results", "-o", "out", "--force").fails(2, "report.md", "cannot be written")
+    assert (here / "out" / "report.json").is_file()
+
+
+def test_machines_of_one_name_are_counted_apart(quick: QuickCommand, here: Path) -> None:
+    twin = shown.SERVER.model_copy(update={"cpu": "another"})
+    for i, machine in enumerate((shown.SERVER, twin)):
+        results.write(shown.file(shown.bench(), machine=machine), here / "results" / f"{i}.json")
+    done = quick("report", "results", "-o", "out")
+    assert done.stderr == "2 results of 2 machines\n"

@@ -117,7 +117,7 @@ def evaluation(kl: float = 0.02, *, of: Subject | None = None, **changes: Any) -
     return _made(
         Eval, changes, {
             "subject": of or subject(), "where": where(),
-            "reference": {"name": "qwen3-made-up", "digest": "ab" * 32, "dtype": "bfloat16"},
+            "reference": {"kind": "checkpoint", "name": "qwen3-made-up", "digest": "ab" * 32},
             "text": {"name": "shipped", "sha256": "ef" * 32, "tokens": 4096},
             "kl": Divergence(mean=kl, p99=9 * kl, max=40 * kl), "top1_agreement": 0.962,
             "perplexity": 12.31, "reference_perplexity": 12.02, "first_divergence": 41.5,
@@ -149,7 +149,7 @@ def file(*results: Result, machine: Machine = SERVER) -> Results:
 
 def two_machines() -> list[Results]:
     """Results as a server and a laptop would write them: two models, three devices, a stand-in."""
-    forecast = {"decode_tokens_per_s": 61.0, "prefill_tokens_per_s": 900.0}
+    forecast = {"decode_tokens_per_s": 61.0}
     eight = subject("intel-cpu-int8")
     igpu = where("intel-gpu", "Made-up Graphics 140 with a very long product name (iGPU)")
     npu = where("intel-npu", "simulated NPU on Made-up 9000", evidence=Evidence.SIMULATED)
@@ -160,8 +160,8 @@ def two_machines() -> list[Results]:
         bench(36.2, of=eight, bandwidth_share=0.108, seed=3, peer="openvino-genai 2026.4.1",
               ratio={"decode": 1.02, "decode_low": 0.98, "decode_high": 1.05, "prefill": 0.99}),
         bench(9.1, of=subject("intel-npu-int4"), on=npu, seed=4, interrupted="the device vanished"),
-        bench(212.0, of=other, seed=5, protocol_hash="34" * 32, predicted={
-            "decode_tokens_per_s": 180.0, "prefill_tokens_per_s": 4000.0}),
+        bench(212.0, of=other, seed=5, protocol_hash="34" * 32,
+              predicted={"decode_tokens_per_s": 180.0}),
         evaluation(0.021), evaluation(0.0011, of=eight, failures=("kl_mean 0.0011 > 0.001",)),
         diagnosis(), diagnosis("intel-npu", evidence=Evidence.SIMULATED, profile="intel-npu-int4"),
         absent("intel-gpu", "no such device", "install the driver"),
@@ -171,7 +171,7 @@ def two_machines() -> list[Results]:
     ]  # fmt: skip
     laptop: list[Result] = [
         bench(88.4, of=subject("intel-gpu-int4"), on=igpu, bandwidth_share=0.383, seed=6,
-              predicted={"decode_tokens_per_s": 150.0, "prefill_tokens_per_s": 700.0},
+              predicted={"decode_tokens_per_s": 150.0},
               energy_joules=143.0, energy_source="RAPL"),
         bench(31.0, on=where(device="Made-up Mobile 7"), bandwidth_share=0.134, seed=7),
         evaluation(0.0204, of=subject("intel-gpu-int4"), where=igpu),

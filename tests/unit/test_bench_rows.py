@@ -104,6 +104,15 @@ def test_no_share_where_it_would_mean_nothing(machine: Machine, told: Told) -> N
     assert rows.make(told, PROTOCOL, machine)[0].bandwidth_share is None
 
 
+@pytest.mark.parametrize(("backend", "predicted"), [("openvino", True), ("onnxruntime", False)])
+def test_a_prediction_is_of_the_backend_whose_share_was_measured(
+    backend: str, predicted: bool, told: Told
+) -> None:
+    told.where |= {"target": "intel-cpu", "backend": backend}
+    row = rows.make(told, PROTOCOL, FAST)[0]
+    assert (row.predicted is not None) == predicted
+
+
 def test_rows_that_lack_samples_say_why(told: Told) -> None:
     told.samples[1].pop()
     told.facts[1].pop()

@@ -58,6 +58,20 @@ def test_an_unknown_name_is_refused_with_the_nearest() -> None:
     assert caught.value.fix == "did you mean 'A100 80GB'?"
 
 
+@pytest.mark.parametrize(
+    ("name", "target", "fix"),
+    [("Arc B580", "cuda", "--target intel-gpu or webgpu"), ("this CPU", "webgpu", "cpu")],
+)
+def test_a_device_of_another_target_is_refused_unmeasured(
+    name: str, target: str, fix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "this_cpu", lambda: pytest.fail("measured"))
+    devices.check_target([name], "intel-gpu" if name == "Arc B580" else "cpu")
+    with pytest.raises(InputError, match=f"'{name}' is no device of {target}") as caught:
+        devices.check_target(["RTX 4090", name] if target == "webgpu" else [name], target)
+    assert fix in str(caught.value.fix)
+
+
 def test_a_rate_that_is_not_known_is_stood_in_for_by_int8s() -> None:
     common = {"name": "x", "targets": ("cuda",), "sources": {"all": "https://x"}}
     assert DeviceSpec.model_validate(common).operations_per_s is None

@@ -60,6 +60,15 @@ def test_one_byte_too_few_does_not_fit_on_a_device_that_stands_alone() -> None:
     assert of_plan(made(), spec(memory_bytes=needed)).devices == 1
     row = of_plan(made(), spec(memory_bytes=needed - 1))
     assert (row.fits, row.devices, row.decode_tokens_per_s) == (False, None, None)
+    assert row.speeds is None
+
+
+def test_what_does_not_fit_says_what_is_needed_and_what_there_is() -> None:
+    row = of_plan(made("8B", 40960), spec(memory_bytes=2.5e9))
+    needed = (row.needed_bytes or 0) / 1e9
+    assert row.reason == f"needs {needed:.4g} GB; one holds 2.5 GB"
+    several = of_plan(made("8B", 40960), spec(memory_bytes=1e9, several=True))
+    assert several.reason == "needs more than 8 of them"
 
 
 @given(st.integers(1, 64))
@@ -102,10 +111,26 @@ def test_a_prefill_by_the_rate_of_int8_says_so() -> None:
 
 def test_the_measured_share_is_used_and_named(cpu: DeviceSpec) -> None:
     row = of_plan(made(), cpu)
-    share = forecast.MEASURED[INTEL_CPU.name, devices.THIS_CPU]
+    share = forecast.MEASURED["openvino", INTEL_CPU.name, devices.THIS_CPU]
     ideal = 1 / roofline.Roof(20e9, None).seconds(roofline.decode(made(), 512))[0]
     assert row.decode_tokens_per_s == pytest.approx(ideal * share.memory)
-    assert row.share == share.source
+    assert (row.share, row.speeds, row.reason) == (share.source, "expected", None)
+
+
+def test_a_share_measured_of_one_backend_is_not_taken_for_another(cpu: DeviceSpec) -> None:
+    by_onnx = plan.make(model("0.6B"), profile.load("intel-cpu-int4-onnx"), INTEL_CPU, context=4096)
+    row = of_plan(by_onnx, cpu)
+    limit = 1 / roofline.Roof(20e9, 200e9).seconds(roofline.decode(by_onnx, 512))[0]
+    assert row.decode_tokens_per_s == pytest.approx(limit)
+    assert row.speeds == "limit"
+    assert "float32, which narrower types may pass" in (row.reason or "")
+
+
+@pytest.mark.parametrize(("backend", "expected"), [("openvino", True), ("onnxruntime", False)])
+def test_a_run_here_is_predicted_only_for_what_was_measured(backend: str, expected: bool) -> None:
+    planned = made().summary()
+    speed = forecast.decode_here(planned, backend, INTEL_CPU.name, cached=512, bytes_per_s=20e9)
+    assert (speed is not None) == expected
 
 
 @pytest.mark.usefixtures("cpu")

@@ -77,7 +77,7 @@ def test_every_kind_of_result_is_shown_with_its_machine() -> None:
             assert words in text
     assert captions(Reader(html.render(page))) == [
         "Decode speed by device", "Prefill speed by device", "Time between tokens",
-        "Predicted against measured", "Roofline", "Quality against size",
+        "Decode speed, predicted against measured", "Roofline", "Quality against size",
     ]  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qdeploy.report import svg
-from qdeploy.report.table import Badge, Column, decimals, number, table
+from qdeploy.report.table import LEAST_PLAIN, Badge, Column, decimals, number, table
 
 POSITIVE = st.floats(min_value=1e-6, max_value=1e9)
 VALUES = st.lists(POSITIVE, min_size=1, max_size=20)
@@ -68,7 +68,10 @@ def test_marks_are_short(value: float, shown: str) -> None:
     assert svg.tick(value) == shown
 
 
-@given(st.lists(st.floats(-1e6, 1e6), min_size=1))
+SHOWN_PLAIN = st.floats(-1e6, 1e6).filter(lambda v: v == 0 or abs(v) >= LEAST_PLAIN)
+
+
+@given(st.lists(SHOWN_PLAIN, min_size=1))
 def test_a_columns_numbers_have_the_same_decimals(values: list[float]) -> None:
     rows = table(("n",), [(value,) for value in values]).shown()
     assert len({str(cell).partition(".")[2].__len__() for [cell] in rows}) == 1
@@ -76,10 +79,15 @@ def test_a_columns_numbers_have_the_same_decimals(values: list[float]) -> None:
 
 @pytest.mark.parametrize(
     ("values", "digits"), [([], 0), ([0], 0), ([12, 3], 0), ([51.3], 1), ([51.3, 9.1], 2),
-                           ([0.02, 700.5], 4), ([1e-9], 5)],
+                           ([0.02, 700.5], 4), ([0.001], 5), ([1e-9], 0)],
 )  # fmt: skip
 def test_the_smallest_number_has_three_digits(values: list[float], digits: int) -> None:
     assert decimals(values) == digits
+
+
+def test_a_number_that_decimals_would_show_as_zeros_has_an_exponent() -> None:
+    rows = table(("n",), [(4.9e-05,), (1.8e-12,), (-2.5e-4,), (0.0213,), (0.0,)]).shown()
+    assert [cell for [cell] in rows] == ["4.90e-5", "1.80e-12", "-2.50e-4", "0.0213", "0.0000"]
 
 
 def test_numbers_have_their_thousands_apart() -> None:
