@@ -117,7 +117,7 @@ SPEED = (
 COSTS = (
     *WHICH, "prompt + new", Column("bundle", "MB"), Column("cold load", "s"),
     Column("warm load", "s"), Column("peak memory", "MB"), Column("peak device memory", "MB"),
-    Column("weights read a token", "MB"), Column("share of bandwidth", "%"), Column("energy", "J"),
+    Column("weights read a token", "MB"), Column("share of bandwidth", "%"), Column("energy a token", "J"),
     "energy from", "load before, after", Column("steal", "%"), "ran on", "proof", "fallback",
     "driver", "versions", "settings",
     "threads", *WHERE,
@@ -161,7 +161,7 @@ def _cost_cells(row: Row[Bench]) -> tuple[Cell, ...]:
         *_which(row), point(r), megabytes(r.subject.bundle_bytes), r.load_cold_s, r.load_warm_s,
         megabytes(r.peak_memory_bytes), megabytes(r.device_peak_memory_bytes),
         megabytes(r.subject.bytes_per_token), None if share is None else 100 * share,
-        r.energy_joules, r.energy_source,
+        r.joules_per_token, r.energy_source,
         None if load is None else f"{load[0]:.1f}, {load[1]:.1f}",
         None if steal is None else 100 * steal,
         _plain(placement.get("devices", "")), _plain(placement.get("proof", "")),
