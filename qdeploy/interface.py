@@ -188,6 +188,11 @@ class Session(ABC):
     def context(self) -> int:
         """Most tokens, prompt and answer together, that this session can hold."""
 
+    @property
+    def prompt_limit(self) -> int:
+        """Most tokens of a prompt: less than this where lengths were fixed beforehand."""
+        return self.context - 1
+
     @abstractmethod
     def close(self) -> None:
         """Free the device. Calling it twice is harmless."""

@@ -14,8 +14,10 @@ from qdeploy.plan import Plan
 from qdeploy.profile import Profile
 
 FLOAT_PROFILES = Path(__file__).parent / "profiles"
-CONTEXT = 1024
-"""Tokens exported for: where shapes are fixed, every step costs as much as this many."""
+CONTEXT = 1056
+"""Tokens exported for: where shapes are fixed, every step costs as much as this many. A few more
+than the NPU profiles' MAX_PROMPT_LEN, so that a session whose longest prompt is less than its
+context allows is among those tested."""
 REQUIRED = tuple(filter(None, os.environ.get("QDEPLOY_REQUIRE", "").split(",")))
 """Targets whose absence is a failure, for runners that have the hardware."""
 
