@@ -23,7 +23,8 @@ class Settings:
 
     Attributes:
         max_new_tokens: thinking included; None is what the context leaves.
-        thinking_budget: most tokens of thinking, after which the model is made to answer.
+        thinking_budget: most tokens of thinking, after which the model is made to answer; fewer
+            where they and the sentence that ends them would not fit into the session's prompts.
     """
 
     think: bool | None = None
@@ -62,7 +63,8 @@ class Generation:
                 fix="leave out --think and --no-think",
             )
         self._prompt = tuple(tokenizer.encode(tokenizer.render(messages, think=settings.think)))
-        self._limit = self._room(len(self._prompt))
+        self._ending = tuple(tokenizer.encode(EARLY_STOP))
+        self._check_prompt()
         sampling = settings.sampling or default_sampling(tokenizer, settings.think)
         self.sampling = replace(sampling, seed=settings.seed)
         self._pieces: dict[Channel, list[str]] = {"thinking": [], "answer": []}
@@ -72,18 +74,36 @@ class Generation:
         self._newlines = ""
         self._start = 0.0
 
-    def _room(self, prompt_tokens: int) -> int:
-        """Tokens that may be generated after a prompt of this length."""
-        context = self._session.context
-        if prompt_tokens >= context:
+    def _check_prompt(self) -> None:
+        """Raise PromptError for a prompt too long to answer, or to end its thinking early."""
+        tokens, limit = self.prompt_tokens, self._session.prompt_limit
+        if tokens > limit:
             raise PromptError(
-                f"the prompt has {prompt_tokens} tokens; the session holds {context}, "
-                "answer included",
-                fix="shorten the prompt, or export with a longer --context",
+                f"the prompt has {tokens} tokens; the session holds {self._session.context}, "
+                f"answer included, and takes a prompt of {limit}",
+                fix="shorten the prompt, or run or export with a larger --context",
             )
-        left = context - prompt_tokens
+        if self._settings.thinking_budget is not None and self._most_before_ending < 1:
+            raise PromptError(
+                f"the prompt has {tokens} tokens, which leaves nothing for a thinking budget: "
+                f"ending the thinking takes {len(self._ending)} more, and the session takes a "
+                f"prompt of {limit}",
+                fix="shorten the prompt, leave out the thinking budget, or run or export with a "
+                "larger --context",
+            )
+
+    @property
+    def _most_before_ending(self) -> int:
+        """Tokens after which the ending still fits: with it they are part of a new prompt."""
+        return self._session.prompt_limit - self.prompt_tokens - len(self._ending)
+
+    def _room(self, prompt_tokens: int) -> int:
+        """Tokens that may still be generated after a prompt of this length."""
+        if prompt_tokens > self._session.prompt_limit:
+            return 0
+        left = self._session.context - prompt_tokens
         most = self._settings.max_new_tokens
-        return left if most is None else min(left, most)
+        return left if most is None else min(left, most - len(self.tokens))
 
     @property
     def prompt_tokens(self) -> int:
@@ -111,12 +131,14 @@ class Generation:
         if budget != 0 or not splitter.thinking:  # else not even the first token may be thinking
             yield from self._stream(self._prompt, splitter, budget)
         if budget is not None and splitter.thinking and self.finish_reason == "cancelled":
+            prompt = (*self._prompt, *(t.id for t in self.tokens), *self._ending)
+            if self._room(len(prompt)) < 1:
+                self.finish_reason = "length"
+                return
             yield from self._emit(EARLY_STOP.removesuffix(f"{END_THINK}\n\n"), "thinking")
-            ending = self._tokenizer.encode(EARLY_STOP)
-            for token in ending:
+            for token in self._ending:
                 splitter.push(token)
             self._resumed.add(len(self.tokens))
-            prompt = (*self._prompt, *(t.id for t in self.tokens), *ending)
             yield from self._stream(prompt, splitter, None)
 
     def _stream(
@@ -126,14 +148,10 @@ class Generation:
 
         Sets `finish_reason`, unless it ends because the thinking budget ran out.
         """
-        room = min(self._limit - len(self.tokens), self._session.context - len(prompt))
-        if room <= 0:
-            self.finish_reason = "length"
-            return
         stops = self._tokenizer.stop_ids
         channel: Channel = "thinking" if splitter.thinking else "answer"
         detokenizer = Detokenizer(self._tokenizer)
-        request = Request(prompt, room, self.sampling, stops)
+        request = Request(prompt, self._room(len(prompt)), self.sampling, stops)
         with closing(self._session.generate(request)) as stream:
             for token in stream:
                 belongs = None if token.id in stops else splitter.push(token.id)
@@ -146,8 +164,10 @@ class Generation:
                 if token.id in stops:
                     self.finish_reason = "stop"
                     return
-                if budget is not None and splitter.thinking and splitter.thinking_tokens >= budget:
-                    break
+                if budget is not None and splitter.thinking:
+                    most = len(self.tokens) >= self._most_before_ending
+                    if most or splitter.thinking_tokens >= budget:
+                        break
             else:
                 self.finish_reason = "length"
         yield from self._emit(detokenizer.flush(), channel)

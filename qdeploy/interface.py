@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from qdeploy.sampling import Sampling as Sampling  # part of a request, so of the contract
 from qdeploy.targets import Evidence, Target
 
 if TYPE_CHECKING:
@@ -54,25 +55,6 @@ class Device:
 
 
 @dataclass(frozen=True)
-class Sampling:
-    """How the next token is drawn. A temperature of 0 is greedy decoding.
-
-    Attributes:
-        top_k: keep the k most probable tokens; 0 keeps all.
-        seed: the same seed, bundle, device and request give the same tokens.
-    """
-
-    temperature: float = 0.0
-    top_p: float = 1.0
-    top_k: int = 0
-    seed: int = 0
-
-    @property
-    def greedy(self) -> bool:
-        return self.temperature == 0.0
-
-
-@dataclass(frozen=True)
 class Request:
     """One prompt to continue.
 
@@ -84,7 +66,7 @@ class Request:
 
     prompt_ids: tuple[int, ...]
     max_new_tokens: int
-    sampling: Sampling = Sampling()
+    sampling: Sampling = field(default_factory=Sampling)
     stop_ids: frozenset[int] = frozenset()
 
 
@@ -187,6 +169,11 @@ class Session(ABC):
     @abstractmethod
     def context(self) -> int:
         """Most tokens, prompt and answer together, that this session can hold."""
+
+    @property
+    def prompt_limit(self) -> int:
+        """Most tokens of a prompt: less than this where lengths were fixed beforehand."""
+        return self.context - 1
 
     @abstractmethod
     def close(self) -> None:

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 from jinja2 import TemplateError
 from jinja2.ext import loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from tokenizers import Tokenizer as _Tokenizer
 
 from qdeploy.errors import CheckpointError, PromptError
@@ -38,8 +38,8 @@ class GenerationConfig(BaseModel):
 
     eos_token_id: int | list[int] | None = None
     do_sample: bool | None = None
-    temperature: float | None = None
-    top_p: float | None = None
+    temperature: float | None = Field(None, ge=0, allow_inf_nan=False)
+    top_p: float | None = Field(None, gt=0, le=1, allow_inf_nan=False)
     top_k: int | None = None
 
 

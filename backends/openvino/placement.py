@@ -22,6 +22,12 @@ from qdeploy.targets import Evidence
 VARIABLE, LEVEL = "OPENVINO_LOG_LEVEL", "2"
 STDOUT = 1
 BLOCK = re.compile(r"^Model: ", re.MULTILINE)
+OWN = re.compile(
+    r"^(?:Model: .*|  \w+: .*|EXECUTION_DEVICES:| [A-Z][\w.]*: .*"
+    r"|SchedulerConfig \{ ?| \}|\[ ?[A-Z]+ ?\] .*)\r?\n",
+    re.MULTILINE,
+)
+"""The lines that openvino-genai prints at this level: each comes whole, others' between them."""
 PROPERTY = re.compile(r"^  EXECUTION_DEVICES: (.+)$", re.MULTILINE)
 
 
@@ -29,13 +35,13 @@ PROPERTY = re.compile(r"^  EXECUTION_DEVICES: (.+)$", re.MULTILINE)
 def loading_log() -> Iterator[list[str]]:
     """Catch what the process writes to stdout; it is in the list once the context is left.
 
-    Descriptor 1 is the whole process's, so other threads' output is caught along with it.
+    Descriptor 1 is the whole process's, so other threads' output is caught along with it, and
+    then written to the real stdout.
     """
     text: list[str] = []
     before = os.environ.get(VARIABLE)
+    stdout = _duplicate_stdout()
     with tempfile.TemporaryFile() as file:
-        sys.stdout.flush()
-        stdout = os.dup(STDOUT)
         os.dup2(file.fileno(), STDOUT)
         os.environ[VARIABLE] = LEVEL
         try:
@@ -48,7 +54,20 @@ def loading_log() -> Iterator[list[str]]:
             os.dup2(stdout, STDOUT)
             os.close(stdout)
             file.seek(0)
-            text.append(file.read().decode(errors="replace"))
+            log = file.read().decode(errors="surrogateescape")
+            text.append(log)
+            with open(STDOUT, "wb", closefd=False) as real:
+                real.write(OWN.sub("", log).encode(errors="surrogateescape"))
+
+
+def _duplicate_stdout() -> int:
+    if sys.stdout is not None:
+        sys.stdout.flush()
+    try:
+        return os.dup(STDOUT)
+    except OSError:  # closed: the next file to be opened would get its number, and what is printed
+        os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
+        return os.dup(STDOUT)
 
 
 def prove(log: str, settings: Settings, device_name: str) -> Placement:

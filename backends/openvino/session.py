@@ -54,6 +54,10 @@ class OpenVINOSession(Session):
     def context(self) -> int:
         return self._settings.context
 
+    @property
+    def prompt_limit(self) -> int:
+        return self._settings.prompt_limit
+
     def placement(self) -> Placement:
         return self._placement
 

@@ -94,7 +94,9 @@ def make_streamer(runtime: Runtime, queue: SimpleQueue[_Item], stopped: threadin
             now = time.perf_counter()
             for number in token if isinstance(token, list) else [token]:
                 queue.put(Token(number, now))
-            return status.CANCEL if stopped.is_set() else status.RUNNING
+            # The interpreter ends only after this thread, and an answer may take minutes.
+            ending = not threading.main_thread().is_alive()
+            return status.CANCEL if stopped.is_set() or ending else status.RUNNING
 
         def end(self) -> None:
             pass

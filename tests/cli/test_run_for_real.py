@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.support.real import NEEDS_RUNTIME, qdeploy
+from tests.support.real import NEEDS_RUNTIME, QDEPLOY, qdeploy
 
 pytestmark = [pytest.mark.slow, NEEDS_RUNTIME]
 SUM, ANSWER = "What is 4826 + 735?", "5561"
@@ -51,6 +53,15 @@ def test_a_prompt_longer_than_the_context_is_refused(nano_bundle: Path) -> None:
     done = qdeploy("run", str(nano_bundle), "apple " * 4000)
     assert done.returncode == 2
     assert "2048" in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="closes stdout by a shell")
+def test_nobody_need_read_the_answer(nano_bundle: Path) -> None:
+    command = [*QDEPLOY, "run", str(nano_bundle), SUM, "--think", "--seed", "1"]
+    close = ["sh", "-c", 'exec "$@" >&-', "sh", *command]
+    done = subprocess.run(close, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "ran on CPU" in done.stderr
 
 
 def test_a_simulated_npu_says_so_everywhere(tmp_path: Path) -> None:

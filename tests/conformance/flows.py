@@ -14,9 +14,22 @@ from qdeploy.plan import Plan
 from qdeploy.profile import Profile
 
 FLOAT_PROFILES = Path(__file__).parent / "profiles"
-CONTEXT = 1024
-"""Tokens exported for: where shapes are fixed, every step costs as much as this many."""
-REQUIRED = tuple(filter(None, os.environ.get("QDEPLOY_REQUIRE", "").split(",")))
+CONTEXT = 1056
+"""Tokens exported for: where shapes are fixed, every step costs as much as this many. A few more
+than the NPU profiles' MAX_PROMPT_LEN, so that a session whose longest prompt is less than its
+context allows is among those tested."""
+
+
+def required(names: str) -> frozenset[str]:
+    """The targets of a list with commas.
+
+    Raises:
+        InputError: there is no such target, so that nothing would be required.
+    """
+    return frozenset(registry.target(n.strip()).name for n in names.split(",") if n.strip())
+
+
+REQUIRED = required(os.environ.get("QDEPLOY_REQUIRE", ""))
 """Targets whose absence is a failure, for runners that have the hardware."""
 
 

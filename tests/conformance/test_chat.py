@@ -66,6 +66,27 @@ def test_the_budget_ends_thinking_and_still_gets_an_answer(loaded: Loaded) -> No
     assert len(generation.tokens) < len(free.tokens)
 
 
+def test_thinking_ends_in_time_for_the_longest_prompt(loaded: Loaded) -> None:
+    """What comes after it continues a prompt of all before: here that may hold a few more."""
+    question, reply = {"role": "user", "content": SUM}, {"role": "assistant", "content": ANSWER}
+    tokenizer, few = loaded.tokenizer, 5
+
+    def tokens(turns: int) -> int:
+        return len(tokenizer.encode(tokenizer.render([*[question, reply] * turns, question])))
+
+    most = loaded.session.prompt_limit - len(tokenizer.encode(EARLY_STOP)) - few
+    turns, rest = divmod(most - tokens(0), tokens(1) - tokens(0))
+    history = [question, reply] * turns
+    history[-1] = {"role": "assistant", "content": ANSWER + "1" * rest}
+    generation = loaded.ask(SUM, history=history, think=True, thinking_budget=390)
+    assert generation.prompt_tokens == most
+    sentence = EARLY_STOP.split("\n</think>")[0].strip("\n")
+    own_words, _, after = generation.thinking.partition(sentence)
+    assert len(tokenizer.encode(own_words)) <= few
+    assert after == ""
+    assert generation.text
+
+
 def test_a_budget_that_is_not_reached_changes_nothing(loaded: Loaded) -> None:
     free = loaded.ask(SUM, think=True)
     generous = loaded.ask(SUM, think=True, thinking_budget=390)

@@ -75,10 +75,13 @@ def test_an_unstarted_stream_can_be_closed(loaded: Loaded) -> None:
     assert len(ids(loaded, 2)) == 2
 
 
-def test_a_prompt_that_leaves_no_room_is_refused_before_any_work(loaded: Loaded) -> None:
-    too_long = tuple([loaded.tokenizer.encode("a")[0]] * loaded.session.context)
-    with pytest.raises(PromptError, match=str(len(too_long))):
-        next(loaded.session.generate(Request(too_long, 5)))
+def test_the_longest_prompt_is_taken_and_a_longer_one_refused_before_any_work(
+    loaded: Loaded,
+) -> None:
+    longest = tuple([loaded.tokenizer.encode("a")[0]] * loaded.session.prompt_limit)
+    assert len(list(loaded.session.generate(Request(longest, 1)))) == 1
+    with pytest.raises(PromptError, match=str(len(longest) + 1)):
+        next(loaded.session.generate(Request((*longest, longest[0]), 1)))
 
 
 def test_a_shared_prefix_does_not_change_the_answer(loaded: Loaded) -> None:

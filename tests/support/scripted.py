@@ -55,12 +55,14 @@ class ScriptedSession(Session):
         self,
         *answers: Sequence[int],
         context: int = 4096,
+        prompt_limit: int | None = None,
         delay: float = 0.0,
         evidence: Evidence = Evidence.DEVICE,
         vanish: int | None = None,
         die: int | None = None,
     ) -> None:
         self._answers, self._context, self._delay = answers, context, delay
+        self._prompt_limit = context - 1 if prompt_limit is None else prompt_limit
         self._evidence, self._vanish, self._die = evidence, vanish, die
         self.requests: list[Request] = []
         self.closed_early = 0
@@ -69,6 +71,10 @@ class ScriptedSession(Session):
     @property
     def context(self) -> int:
         return self._context
+
+    @property
+    def prompt_limit(self) -> int:
+        return self._prompt_limit
 
     def generate(self, request: Request) -> Generator[Token, None, None]:
         if len(self.requests) == self._vanish:

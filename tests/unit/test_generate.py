@@ -20,6 +20,7 @@ from tests.support.scripted import ScriptedSession
 NANO = Tokenizer(models.path("qwen3-nano"))
 STOP = NANO.encode("<|im_end|>")
 QUESTION = [{"role": "user", "content": "2 + 2?"}]
+PROMPT = len(NANO.encode(NANO.render(QUESTION)))
 THOUGHT = "<think>\nTwo and two.\n</think>\n\n4"
 EARLY_STOP_SHOWN = EARLY_STOP.removesuffix("</think>\n\n").strip("\n")
 
@@ -192,25 +193,55 @@ class TestLength:
         assert (generation.finish_reason, generation.text) == ("length", "4444")
 
     def test_an_answer_never_outgrows_the_context(self) -> None:
-        prompt = len(NANO.encode(NANO.render(QUESTION)))
-        session = ScriptedSession(script("1" * 100), context=prompt + 7)
+        session = ScriptedSession(script("1" * 100), context=PROMPT + 7)
         generation, _ = answer(session, max_new_tokens=50)
         assert len(generation.tokens) == 7
         assert session.requests[0].max_new_tokens == 7
         assert generation.finish_reason == "length"
 
-    def test_an_early_stop_that_does_not_fit_the_context_ends_the_answer(self) -> None:
-        prompt = len(NANO.encode(NANO.render(QUESTION)))
-        session = ScriptedSession(thoughts(50), script("4"), context=prompt + 10)
-        generation, _ = answer(session, thinking_budget=5)
-        assert generation.finish_reason == "length"
+    @pytest.mark.parametrize(("budget", "most"), [(0, 1), (5, 6)])
+    def test_without_a_token_left_for_the_answer_thinking_is_cut_and_not_ended(
+        self, budget: int, most: int
+    ) -> None:
+        session = ScriptedSession(thoughts(50), script("4"))
+        generation, _ = answer(session, thinking_budget=budget, max_new_tokens=most)
+        assert (generation.finish_reason, generation.text) == ("length", "")
+        assert generation.thinking == "1" * budget
         assert len(session.requests) == 1
 
-    @pytest.mark.parametrize("spare", [0, -5])
-    def test_a_prompt_that_fills_the_context_is_refused_before_any_work(self, spare: int) -> None:
-        prompt = len(NANO.encode(NANO.render(QUESTION)))
-        session = ScriptedSession(script("4"), context=prompt + spare)
-        with pytest.raises(PromptError, match=f"the prompt has {prompt} tokens") as caught:
+    @pytest.mark.parametrize("spare", [1, 4])
+    def test_thinking_ends_where_its_continuation_is_the_longest_prompt(self, spare: int) -> None:
+        limit = PROMPT + spare + len(NANO.encode(EARLY_STOP))
+        session = ScriptedSession(thoughts(50), script("4"), prompt_limit=limit)
+        generation, _ = answer(session, thinking_budget=20)
+        assert generation.thinking.partition(EARLY_STOP_SHOWN)[0].strip() == "1" * (spare - 1)
+        assert (generation.finish_reason, generation.text) == ("stop", "4")
+        assert [len(r.prompt_ids) for r in session.requests] == [PROMPT, limit]
+
+    def test_thinking_that_begins_too_late_to_be_ended_is_cut(self) -> None:
+        limit = PROMPT + 1 + len(NANO.encode(EARLY_STOP))
+        session = ScriptedSession([*NANO.encode("222"), *thoughts(50)], prompt_limit=limit)
+        generation, _ = answer(session, thinking_budget=20)
+        assert (generation.finish_reason, generation.text) == ("length", "222")
+
+    def test_a_budget_that_could_not_be_kept_is_refused_before_any_work(self) -> None:
+        session = ScriptedSession(thoughts(50), prompt_limit=PROMPT + 5)
+        with pytest.raises(PromptError, match="thinking budget") as caught:
+            Generation(session, NANO, QUESTION, Settings(thinking_budget=20))
+        assert "--context" in (caught.value.fix or "")
+        assert session.requests == []
+        answer(session)
+
+    @pytest.mark.parametrize(
+        "room",
+        [{"context": PROMPT}, {"context": PROMPT - 5}, {"prompt_limit": PROMPT - 1}],
+        ids=str,
+    )
+    def test_a_prompt_that_is_too_long_is_refused_before_any_work(
+        self, room: dict[str, int]
+    ) -> None:
+        session = ScriptedSession(script("4"), **room)  # type: ignore[arg-type]
+        with pytest.raises(PromptError, match=f"the prompt has {PROMPT} tokens") as caught:
             Generation(session, NANO, QUESTION, Settings())
         assert "--context" in (caught.value.fix or "")
         assert session.requests == []

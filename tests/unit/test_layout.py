@@ -35,6 +35,7 @@ CONTRACTS = frozenset(
         "processes",
         "profile",
         "rope",
+        "sampling",
         "sizes",
         "stored",
         "strict",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from typing import Any
 
 import pytest
 
-from qdeploy.backends.openvino.placement import VARIABLE, loading_log, prove
+from qdeploy.backends.openvino.placement import VARIABLE, execution_devices, loading_log, prove
 from qdeploy.backends.openvino.settings import Settings
 from qdeploy.errors import PlacementError
 from qdeploy.targets import Evidence
@@ -20,6 +21,7 @@ EXECUTION_DEVICES:
  CPU: a CPU
 SchedulerConfig {
   cache_size: 0
+  cache_interval_multiplier: unset
  }
 Model: {title}
   NETWORK_NAME: Model0
@@ -72,15 +74,35 @@ def test_the_stand_in_is_named_whatever_the_runtime_calls_it() -> None:
     assert "NPUW_DEVICES=CPU" in found.proof
 
 
-def test_stdout_is_caught_below_python_and_given_back(capfd: Any) -> None:
+def test_what_the_runtime_prints_is_caught_and_what_others_print_arrives(capfd: Any) -> None:
+    runtimes = f"{log('CPU')}[INFO] of this level\n"
+    others = ["a word: of another thread\n", "42%\r100%\n", "no end"]
     print("before")
     with loading_log() as caught:
         assert os.environ[VARIABLE] == "2"
-        os.write(1, b"printed by a library\n")
+        os.write(1, others[0].encode())
+        for line in runtimes.splitlines(keepends=True):
+            os.write(1, line.encode())
+        os.write(1, others[1].encode() + b"\xff\n" + others[2].encode())
     print("after")
     sys.stdout.flush()
-    assert caught == ["printed by a library\n"]
-    assert capfd.readouterr().out == "before\nafter\n"
+    assert execution_devices(caught[0]) == ("LLM with Paged Attention", ("CPU",))
+    printed = capfd.readouterr().out
+    assert printed == f"before\n{others[0]}{others[1]}\ufffd\n{others[2]}after\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="closes stdout by a shell")
+def test_a_closed_stdout_is_no_obstacle() -> None:
+    program = (
+        "import os, sys\n"
+        "from qdeploy.backends.openvino.placement import loading_log\n"
+        "with loading_log() as caught: os.write(1, b'EXECUTION_DEVICES:\\n')\n"
+        "os.write(1, b'to nobody')\n"
+        "sys.stderr.write(repr(caught))"
+    )
+    close = ["sh", "-c", 'exec "$@" >&-', "sh", sys.executable, "-c", program]
+    done = subprocess.run(close, check=True, capture_output=True, text=True)
+    assert done.stderr == repr(["EXECUTION_DEVICES:\n"])
 
 
 @pytest.mark.parametrize("before", [None, "4"])

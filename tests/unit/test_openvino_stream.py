@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +17,7 @@ from qdeploy.backends.openvino.runtime import Runtime
 from qdeploy.backends.openvino.stream import Stream
 from qdeploy.errors import GenerationFailed
 
+ROOT = Path(__file__).parents[2]
 RUNNING, CANCEL = "running", "cancel"
 RUNTIME = Runtime(
     ov=SimpleNamespace(Tensor=lambda array: array),
@@ -102,3 +106,16 @@ def test_a_closed_session_does_not_look_like_an_ended_answer(
 
 def test_a_stream_that_never_started_can_be_stopped() -> None:
     Stream(RUNTIME, Pipeline(3), (1, 2), None, "CPU").stop()
+
+
+def test_an_answer_that_nobody_waits_for_does_not_delay_the_interpreters_end() -> None:
+    """The program ends with its stream unfinished, and its generator still held."""
+    program = (
+        "from tests.unit.test_openvino_stream import RUNTIME, Pipeline, Stream\n"
+        "stream = Stream(RUNTIME, Pipeline(3, endless=True), (1, 2), None, 'CPU')\n"
+        "stream.start()\n"
+        "print(next(iter(stream)).id)"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "3\n", "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -92,8 +93,17 @@ def test_a_model_that_asks_for_greedy_decoding_gets_it(tmp_path: Path) -> None:
     assert default_sampling(with_config(tmp_path, do_sample=False, temperature=0.6), None).greedy
 
 
-@pytest.mark.parametrize("values", [{"temperature": "hot"}, {"top_k": [1]}, {"top_p": {}}], ids=str)
-def test_values_that_are_no_numbers_are_refused(values: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"temperature": "hot"}, {"top_k": [1]}, {"top_p": {}}, {"temperature": math.nan},
+        {"temperature": -1.0}, {"top_p": math.nan}, {"top_p": 0.0}, {"top_p": 1.5},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_values_that_are_no_numbers_or_out_of_range_are_refused(
+    values: dict[str, Any], tmp_path: Path
+) -> None:
     with pytest.raises(QdeployError, match=next(iter(values))) as caught:
         default_sampling(with_config(tmp_path, **values), None)
     assert "generation_config.json" in str(caught.value)

@@ -1,0 +1,34 @@
+"""Which targets the conformance suite may not skip."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conformance.flows import required
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("names", ["intel-cpu,cuda", " intel-cpu, cuda ", "cuda,,intel-cpu,"])
+def test_required_targets_are_listed_with_commas(names: str) -> None:
+    assert required(names) == {"intel-cpu", "cuda"}
+
+
+@pytest.mark.parametrize("names", ["", " "])
+def test_nothing_is_required_unless_named(names: str) -> None:
+    assert required(names) == frozenset()
+
+
+def test_a_required_target_that_does_not_exist_fails_the_suite() -> None:
+    command = [sys.executable, "-m", "pytest", "-q", "tests/conformance/test_placement.py"]
+    environment = os.environ | {"QDEPLOY_REQUIRE": "intel-cpu, cudda"}
+    done = subprocess.run(
+        [*command, "--collect-only"], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode != 0
+    assert "did you mean 'cuda'?" in done.stdout + done.stderr
