@@ -117,10 +117,9 @@ SPEED = (
 COSTS = (
     *WHICH, "prompt + new", Column("bundle", "MB"), Column("cold load", "s"),
     Column("warm load", "s"), Column("peak memory", "MB"), Column("peak device memory", "MB"),
-    Column("weights read a token", "MB"), Column("share of bandwidth", "%"), Column("energy a token", "J"),
-    "energy from", "load before, after", Column("steal", "%"), "ran on", "proof", "fallback",
-    "driver", "versions", "settings",
-    "threads", *WHERE,
+    Column("weights read a token", "MB"), Column("share of bandwidth", "%"),
+    Column("energy a token", "J"), "energy from", "load before, after", Column("steal", "%"),
+    "ran on", "proof", "fallback", "driver", "versions", "settings", "threads", *WHERE,
 )  # fmt: skip
 QUALITY = (
     *WHICH, Column("bundle", "MB"), Column("KL mean", "nats"), Column("KL p99", "nats"),
