@@ -12,7 +12,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from qdeploy.backends.openvino.settings import Settings
 from qdeploy.errors import PlacementError
@@ -20,7 +20,7 @@ from qdeploy.interface import Placement
 from qdeploy.targets import Evidence
 
 VARIABLE, LEVEL = "OPENVINO_LOG_LEVEL", "2"
-STDOUT = 1
+STDOUT, STDERR = 1, 2
 BLOCK = re.compile(r"^Model: ", re.MULTILINE)
 OWN = re.compile(
     r"^(?:Model: .*|  \w+: .*|EXECUTION_DEVICES:| [A-Z][\w.]*: .*"
@@ -35,8 +35,9 @@ PROPERTY = re.compile(r"^  EXECUTION_DEVICES: (.+)$", re.MULTILINE)
 def loading_log() -> Iterator[list[str]]:
     """Catch what the process writes to stdout; it is in the list once the context is left.
 
-    Descriptor 1 is the whole process's, so other threads' output is caught along with it, and
-    then written to the real stdout.
+    Descriptor 1 is the whole process's, so other threads' output is caught along with it. What is
+    not known to be the runtime's is written to stderr: it may be a line of another version's, and
+    stdout is for answers alone.
     """
     text: list[str] = []
     before = os.environ.get(VARIABLE)
@@ -56,8 +57,8 @@ def loading_log() -> Iterator[list[str]]:
             file.seek(0)
             log = file.read().decode(errors="surrogateescape")
             text.append(log)
-            with open(STDOUT, "wb", closefd=False) as real:
-                real.write(OWN.sub("", log).encode(errors="surrogateescape"))
+            with suppress(OSError):  # closed
+                os.write(STDERR, OWN.sub("", log).encode(errors="surrogateescape"))
 
 
 def _duplicate_stdout() -> int:
