@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,32 @@ def test_nobody_need_read_the_answer(nano_bundle: Path) -> None:
     done = subprocess.run(close, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "ran on CPU" in done.stderr
+
+
+UNFINISHED = """\
+import sys, time
+from pathlib import Path
+from qdeploy import bundle, run
+from qdeploy.interface import Request
+opened = bundle.open_bundle(Path(sys.argv[1]))
+session = run.load(opened, run.choose(opened))
+answer = Request((5, 6, 7), 2040)
+began = time.monotonic()
+for _ in session.generate(answer): pass
+whole = time.monotonic() - began
+stream = session.generate(answer)
+next(stream)
+print(whole, time.monotonic())
+"""
+"""Prints how long a whole answer takes, and when the program ends in the midst of another."""
+
+
+def test_a_program_ends_without_the_rest_of_an_answer(nano_bundle: Path) -> None:
+    command = [sys.executable, "-c", UNFINISHED, str(nano_bundle)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stderr) == (0, "")
+    whole, ended = map(float, done.stdout.split())
+    assert time.monotonic() - ended < whole / 2
 
 
 def test_a_simulated_npu_says_so_everywhere(tmp_path: Path) -> None:
