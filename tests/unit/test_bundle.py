@@ -136,7 +136,9 @@ def test_a_manifest_that_does_not_hold_is_refused_with_its_key(
     assert caught.value.where == str(made / MANIFEST)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\x00", b"null", b"{}"])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b"\xff\x00", b"null", b"{}", b'{"\\ud800": 1}']
+)
 def test_garbage_for_a_manifest_is_refused(content: bytes, made: Path) -> None:
     (made / MANIFEST).write_bytes(content)
     with pytest.raises(BundleError) as caught:
@@ -159,7 +161,6 @@ def test_garbage_for_a_manifest_is_refused(content: bytes, made: Path) -> None:
         "\\\\host\\share",
         "file:stream",
         "a\0b",
-        "\ud800",
     ],
     ids=lambda name: repr(name)[:20],
 )
