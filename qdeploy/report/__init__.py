@@ -12,6 +12,7 @@ from qdeploy.report.model import page
 from qdeploy.results import Results
 
 HTML, MARKDOWN, JSON = "index.html", "report.md", NAME
+REPORT = atomic.Kind(JSON, lambda _: (HTML, MARKDOWN, JSON))
 
 
 def write(files: Iterable[Results], destination: Path, *, force: bool = False) -> Merged:
@@ -20,10 +21,9 @@ def write(files: Iterable[Results], destination: Path, *, force: bool = False) -
     Raises:
         OutputError: the folder exists, or cannot be written.
     """
-    atomic.check_output(destination, force=force, marker=JSON)
-    merged = merge(files)
-    shown = page(merged)
-    with atomic.appearing(destination) as folder:
+    with atomic.appearing(destination, REPORT, force=force) as folder:
+        merged = merge(files)
+        shown = page(merged)
         (folder / HTML).write_text(html.render(shown), encoding="utf-8")
         (folder / MARKDOWN).write_text(markdown.render(shown), encoding="utf-8")
         (folder / JSON).write_text(merged.model_dump_json(indent=1) + "\n", encoding="utf-8")

@@ -7,23 +7,24 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from qdeploy import atomic
-from qdeploy.atomic import appearing, check_output
+from qdeploy import atomic, moves
+from qdeploy.atomic import Kind, appearing, check_output
 from qdeploy.errors import ExportFailed, OutputError
 from tests.support import killing
 
 MARKER = "marker"
+KIND = Kind(MARKER, lambda _: [MARKER])
 
 
 def write(destination: Path, content: str) -> None:
-    with appearing(destination) as folder:
+    with appearing(destination, KIND, force=True) as folder:
         (folder / MARKER).write_text(content)
 
 
@@ -107,7 +108,7 @@ def test_the_folder_is_replaced(old: Path) -> None:
 @pytest.mark.parametrize("error", [ValueError("oops"), KeyboardInterrupt(), OSError("oops")])
 def test_an_error_leaves_what_was_there(error: BaseException, old: Path) -> None:
     def fail_half_way() -> None:
-        with appearing(old) as folder:
+        with appearing(old, KIND, force=True) as folder:
             (folder / MARKER).write_text("half")
             raise error
 
@@ -117,15 +118,19 @@ def test_an_error_leaves_what_was_there(error: BaseException, old: Path) -> None
 
 
 def test_nothing_is_seen_before_the_end(destination: Path) -> None:
-    with appearing(destination) as folder:
+    with appearing(destination, KIND, force=False) as folder:
         (folder / MARKER).write_text("half")
         assert not destination.exists()
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
 def test_a_full_disk_is_called_one(code: int, old: Path) -> None:
-    with pytest.raises(ExportFailed, match="the disk is full") as caught, appearing(old):
-        raise OSError(code, os.strerror(code))
+    def fill() -> None:
+        with appearing(old, KIND, force=True):
+            raise OSError(code, os.strerror(code))
+
+    with pytest.raises(ExportFailed, match="the disk is full") as caught:
+        fill()
     assert caught.value.where == str(old.parent)
     assert "free space" in (caught.value.fix or "")
     assert holds(old) == "old"
@@ -133,7 +138,9 @@ def test_a_full_disk_is_called_one(code: int, old: Path) -> None:
 
 def test_a_file_where_a_folder_must_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(OutputError, match="the folder cannot be written") as caught:
+    with pytest.raises(
+        OutputError, match="the folder cannot be written, as it is a file"
+    ) as caught:
         write(tmp_path / "file" / "out", "new")
     assert caught.value.where == str(tmp_path / "file")
 
@@ -160,32 +167,121 @@ def test_the_folder_gets_the_modes_that_any_new_folder_gets(destination: Path) -
 
 
 def test_the_partial_folder_of_a_live_run_is_left_alone(destination: Path) -> None:
-    with appearing(destination) as first:
+    with appearing(destination, KIND, force=True) as first:
         write(destination, "second")
         assert first.exists()
+
+
+def come(destination: Path, name: str) -> None:
+    destination.mkdir(parents=True, exist_ok=True)
+    (destination / name).write_text("other")
+
+
+class TestWhatComesToTheDestinationMeanwhile:
+    @pytest.mark.parametrize(
+        ("name", "force", "says"),
+        [
+            (MARKER, False, "output exists"),
+            ("photo.jpg", False, "qdeploy did not write it"),
+            ("photo.jpg", True, "qdeploy did not write it"),
+        ],
+    )
+    def test_is_not_lost(self, name: str, force: bool, says: str, destination: Path) -> None:
+        def run() -> None:
+            with appearing(destination, KIND, force=force) as folder:
+                (folder / MARKER).write_text("mine")
+                come(destination, name)
+
+        with pytest.raises(OutputError, match=says):
+            run()
+        assert [(p.name, p.read_text()) for p in destination.iterdir()] == [(name, "other")]
+        assert [p.name for p in destination.parent.iterdir()] == [destination.name]
+
+    def test_is_not_lost_even_at_the_last_moment(
+        self, destination: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def late(folder: Path, destination: Path) -> None:
+            come(destination, MARKER)
+            place(folder, destination)
+
+        place = moves.place
+        monkeypatch.setattr(moves, "place", late)
+
+        def run() -> None:
+            with appearing(destination, KIND, force=False) as folder:
+                (folder / MARKER).write_text("mine")
+
+        with pytest.raises(OutputError, match="output exists"):
+            run()
+        assert holds(destination) == "other"
+
+    def test_may_be_an_empty_folder(self, destination: Path) -> None:
+        with appearing(destination, KIND, force=False) as folder:
+            (folder / MARKER).write_text("mine")
+            destination.mkdir()
+        assert holds(destination) == "mine"
+
+    def test_is_replaced_on_request(self, destination: Path) -> None:
+        with appearing(destination, KIND, force=True) as folder:
+            (folder / MARKER).write_text("mine")
+            come(destination, MARKER)
+        assert holds(destination) == "mine"
+
+
+LIVING = """
+import os, sys
+from pathlib import Path
+from qdeploy.atomic import Kind, appearing
+os.getpid = lambda: 2**22 + 1
+with appearing(Path(sys.argv[1]), Kind("marker", lambda _: []), force=False) as folder:
+    print(folder, flush=True)
+    sys.stdin.read()
+"""
+"""A run whose process id says nothing here, as that of one in another container."""
+
+
+def test_the_folder_of_a_run_in_another_container_is_left_alone(destination: Path) -> None:
+    command = [sys.executable, "-c", LIVING, str(destination)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        folder = Path(other.stdout.readline().strip())
+        assert folder.is_dir()
+        write(destination, "new")
+        assert folder.is_dir()
+        other.communicate()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="whether a run still lives is not known there")
+def test_the_folder_of_a_dead_run_is_swept_whoever_has_its_process_id_now(
+    destination: Path,
+) -> None:
+    destination.parent.mkdir()
+    destination.with_name(f".out.partial-{os.getppid()}-abc").mkdir()
+    write(destination, "new")
+    assert holds(destination) == "new"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="whether a run still lives is not known there")
 @pytest.mark.parametrize("name", ["out[1]", "o*t", "汉字", "with space", "-o"])
 def test_any_name_is_swept_of_leftovers(name: str, tmp_path: Path) -> None:
-    child = subprocess.run(
-        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
-    )
-    (tmp_path / f".{name}.partial-{int(child.stdout)}-abc").mkdir()
+    (tmp_path / f".{name}.partial-0123abcd").mkdir()
     write(tmp_path / name, "new")
     assert holds(tmp_path / name) == "new"
 
 
 def test_leftovers_of_another_destination_are_left_alone(tmp_path: Path) -> None:
-    other = tmp_path / ".outer.partial-1-abc"
-    other.mkdir()
+    others = [tmp_path / f".{name}.partial-0123abcd" for name in ("outer", "out.partial-x", "o")]
+    for other in others:
+        other.mkdir()
     write(tmp_path / "out", "new")
-    assert other.exists()
+    assert all(other.exists() for other in others)
 
 
 class TestCheckOutput:
     def check(self, destination: Path, *, force: bool = False) -> None:
-        check_output(destination, force=force, marker=MARKER)
+        check_output(destination, KIND, force=force)
 
     def refusal(self, destination: Path, *, force: bool = False) -> OutputError:
         with pytest.raises(OutputError) as caught:
@@ -209,6 +305,18 @@ class TestCheckOutput:
         (tmp_path / "photo.jpg").write_bytes(b"")
         assert "qdeploy did not write it" in self.refusal(tmp_path, force=force).what
 
+    @pytest.mark.parametrize("name", ["photo.jpg", "sub/photo.jpg"])
+    def test_what_others_put_into_an_output_is_never_removed(self, name: str, old: Path) -> None:
+        (old / name).parent.mkdir(exist_ok=True)
+        (old / name).write_bytes(b"")
+        error = self.refusal(old, force=True)
+        assert error.what == f"output exists and has {name!r}, which qdeploy did not write"
+        assert name in (error.fix or "")
+
+    def test_what_the_system_hides_in_an_output_is(self, old: Path) -> None:
+        (old / ".DS_Store").write_bytes(b"")
+        self.check(old, force=True)
+
     @pytest.mark.parametrize("force", [False, True])
     def test_a_file_is_never_replaced(self, force: bool, tmp_path: Path) -> None:
         file = tmp_path / "file"
@@ -220,7 +328,35 @@ class TestCheckOutput:
     def test_a_link_is_never_replaced(self, aim: str, old: Path) -> None:
         link = old.with_name("link")
         link.symlink_to(old.with_name(aim))
-        assert "not a directory" in self.refusal(link, force=True).what
+        error = self.refusal(link, force=True)
+        assert error.what == "output exists and is a link, not a directory"
+        assert str(old.with_name(aim)) in (error.fix or "")
+
+    def test_a_folder_below_a_file_is_refused_with_the_file(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_bytes(b"")
+        with pytest.raises(OutputError, match="cannot be written, as it is a file") as caught:
+            self.check(tmp_path / "file" / "sub" / "out")
+        assert caught.value.where == str(tmp_path / "file")
+
+    @pytest.mark.skipif(os.name != "posix", reason="names are text there")
+    def test_a_name_that_is_not_text_is_refused(self, tmp_path: Path) -> None:
+        assert "not UTF-8" in self.refusal(tmp_path / os.fsdecode(b"q\xff")).what
+
+    def test_a_mount_point_is_refused(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(os.path, "ismount", lambda path: path == tmp_path)
+        assert "mounted" in self.refusal(tmp_path).what
+
+    @pytest.mark.parametrize("force", [False, True])
+    def test_one_that_may_not_be_read_is_refused(
+        self, force: bool, old: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def denied(_: Path) -> Iterator[Path]:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+        monkeypatch.setattr(Path, "iterdir", denied)
+        assert "cannot be read (Permission denied)" in self.refusal(old, force=force).what
 
 
 def test_a_file_is_written_with_its_folders_and_replaced(tmp_path: Path) -> None:
