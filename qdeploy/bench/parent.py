@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -131,10 +130,8 @@ class _Turns:
         self._done = 0
 
     def take(self, number: int, told: Told) -> None:
-        root = cache.root()
-        root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="bench-", dir=root) as empty:
-            environment = {cache.ENVIRONMENT: empty}
+        with cache.scratch("bench") as empty:
+            environment = {cache.ENVIRONMENT: str(empty)}
             drop_cached_pages(told.bundle)
             self._run("load", number, told, environment)
             self._run("measure", number, told, environment)
