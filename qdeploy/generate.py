@@ -79,7 +79,7 @@ class Generation:
             raise PromptError(
                 f"the prompt has {prompt_tokens} tokens; the session holds {context}, "
                 "answer included",
-                fix="shorten the prompt, or export with a longer --context",
+                fix="shorten the prompt, or give a longer --context, here or to export",
             )
         left = context - prompt_tokens
         most = self._settings.max_new_tokens
