@@ -69,7 +69,7 @@ def check_output(destination: Path, kind: Kind, *, force: bool) -> None:
             _check_contents(destination, kind, force=force)
     except OSError as error:
         raise OutputError(
-            f"the folder cannot be read ({error.strerror})", where=destination, fix=ELSEWHERE
+            f"the folder cannot be written ({error.strerror})", where=destination, fix=ELSEWHERE
         ) from None
 
 

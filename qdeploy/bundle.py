@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -98,7 +99,13 @@ def open_bundle(path: Path, *, full: bool = False) -> Bundle:
         BundleError: not a bundle, of a newer schema, or with names that leave the folder.
         CheckFailed: a file is missing, cut short, altered or not listed.
     """
-    if not path.is_dir():
+    try:
+        found = stat.S_ISDIR(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        found = False
+    except OSError as error:
+        raise BundleError(f"cannot be read ({error.strerror})", where=path) from None
+    if not found:
         raise BundleError("no such bundle directory", where=path)
     if not is_bundle(path):
         raise BundleError(

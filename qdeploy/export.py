@@ -37,8 +37,8 @@ def prepare(
     if isinstance(model, str):
         hub.locate(model)
     wanted = registry.target(target)
-    chosen = profile.load(profile_name) if profile_name else profile.default_for(target)
-    named = registry.exporter(exporter_name) if exporter_name else None
+    chosen = profile.load(profile_name) if profile_name is not None else profile.default_for(target)
+    named = registry.exporter(exporter_name) if exporter_name is not None else None
     checkpoint = hub.resolve(model) if isinstance(model, str) else model
     if named is None and not plan.is_qwen3(checkpoint):
         raise CheckpointError(
@@ -47,10 +47,19 @@ def prepare(
             fix="--exporter optimum can take many other architectures",
         )
     resolved = plan.make(checkpoint, chosen, wanted, context=context, adapter=adapter)
+    _check_readable(resolved)
     exporter = named or registry.exporter_for(resolved.format)
     if reason := exporter.why_not(resolved):
         raise PlanError(f"exporter {exporter.name!r} cannot do this: {reason}")
     return resolved, exporter
+
+
+def _check_readable(resolved: Plan) -> None:
+    for file in resolved.files().values():
+        try:
+            file.open("rb").close()
+        except OSError as error:
+            raise CheckpointError(f"cannot be read ({error.strerror})", where=file) from None
 
 
 def export(

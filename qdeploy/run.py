@@ -61,7 +61,7 @@ def find_bundle(
     plan, exporter = prepare(model, target)
     find_device(plan.target, plan.format, backend=backend, device=device, simulate=simulate)
     cached = cache.bundle_path(plan, exporter.name)
-    if not cached.exists():
+    if not os.path.lexists(cached):
         return export(plan, exporter, cached, progress, force=True), True
     try:
         return bundle.open_bundle(cached), False

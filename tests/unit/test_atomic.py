@@ -349,14 +349,14 @@ class TestCheckOutput:
         assert "mounted" in self.refusal(tmp_path).what
 
     @pytest.mark.parametrize("force", [False, True])
-    def test_one_that_may_not_be_read_is_refused(
+    def test_one_that_may_not_be_looked_at_is_refused(
         self, force: bool, old: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def denied(_: Path) -> Iterator[Path]:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
         monkeypatch.setattr(Path, "iterdir", denied)
-        assert "cannot be read (Permission denied)" in self.refusal(old, force=force).what
+        assert "cannot be written (Permission denied)" in self.refusal(old, force=force).what
 
 
 def test_a_file_is_written_with_its_folders_and_replaced(tmp_path: Path) -> None:

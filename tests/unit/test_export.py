@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -181,6 +184,8 @@ class TestPrepare:
             ("intel-cpu", {"profile_name": "intel-cpu-int5"}, ProfileError, "did you mean"),
             ("dcu", {}, ProfileError, "no profile ships for target 'dcu'"),
             ("intel-gpu", {"profile_name": "intel-cpu-int4"}, PlanError, "--target intel-cpu"),
+            ("intel-cpu", {"profile_name": ""}, ProfileError, "unknown profile ''"),
+            ("intel-cpu", {"exporter_name": ""}, InputError, "unknown exporter ''"),
             ("intel-cpu", {"exporter_name": "script"}, InputError, "did you mean 'scripted'?"),
             ("intel-cpu", {}, PlanError, "no installed exporter writes the format 'openvino'"),
         ],
@@ -196,6 +201,22 @@ class TestPrepare:
         with pytest.raises(kind) as caught:
             prepare(small, target, **options)  # type: ignore[arg-type]
         assert says in str(caught.value)
+
+    @pytest.mark.parametrize("name", ["generation_config.json", "model.safetensors"])
+    def test_a_file_that_may_not_be_read_is_refused_at_once(
+        self, name: str, small: checkpoint.Checkpoint, scripted_profile: str,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:  # fmt: skip
+        def denied(file: Path, *arguments: Any, **options: Any) -> Any:
+            if file.name == name:
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            return usual(file, *arguments, **options)
+
+        usual = Path.open
+        monkeypatch.setattr(Path, "open", denied)
+        with pytest.raises(CheckpointError, match=r"cannot be read \(Permission denied") as caught:
+            prepare(small, "scripted", profile_name=scripted_profile)
+        assert caught.value.where == str(small.folder / name)
 
     def test_an_exporters_own_reason_is_told(
         self, small: checkpoint.Checkpoint, tmp_path: Path
