@@ -91,7 +91,7 @@ def _check_place(destination: Path) -> None:
         raise OutputError(
             "output exists and is a link, not a directory",
             where=destination,
-            fix=f"-o {destination.resolve()}, or remove the link",
+            fix=f"-o {os.path.realpath(destination)}, or remove the link",
         )
     if os.path.ismount(destination):
         raise OutputError(

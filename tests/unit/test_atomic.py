@@ -324,7 +324,7 @@ class TestCheckOutput:
         assert "not a directory" in self.refusal(file, force=force).what
 
     @pytest.mark.skipif(sys.platform == "win32", reason="symlinks need a privilege")
-    @pytest.mark.parametrize("aim", ["nowhere", "out"])
+    @pytest.mark.parametrize("aim", ["nowhere", "out", "link"])
     def test_a_link_is_never_replaced(self, aim: str, old: Path) -> None:
         link = old.with_name("link")
         link.symlink_to(old.with_name(aim))

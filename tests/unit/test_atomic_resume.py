@@ -155,6 +155,7 @@ with appearing(Path({str(destination)!r}), kind, force=True, key={KEY!r}) as fol
         assert (folder / "content").read_text() == "half"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="whether a run still lives is not known there")
 def test_an_earlier_process_of_the_same_id_is_followed(destination: Path) -> None:
     """In a container every run may have the same process id."""
     left = destination.with_name(f".{destination.name}.partial-{os.getpid()}-{KEY}")
