@@ -19,6 +19,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from qdeploy.interface import SCRATCH
+
 PARTIAL, LEFT, OLD = "partial", "left", "old"
 """In work, or of a run that was killed; left by its run to the next; replaced (see `moves`)."""
 _NAME = re.compile(rf"\.(.+)\.({PARTIAL}|{LEFT}|{OLD})-\w+?(?:-(\w+))?")
@@ -80,11 +82,14 @@ def begin(destination: Path, key: str | None = None) -> Claim:
 
 
 def take_over(destination: Path, key: str) -> Claim | None:
-    """Claim what a dead run of this key left, if there is any."""
+    """Claim what a dead run of this key left with `SCRATCH` in it, if there is any."""
     for one in beside(destination, PARTIAL, LEFT):
         if one.key == key:
             with contextlib.suppress(OSError):  # it lives, or another was first
-                return _take(one.path, new_name(destination, PARTIAL, key), one.kind)
+                claim = _take(one.path, new_name(destination, PARTIAL, key), one.kind)
+                if (claim.folder / SCRATCH).is_dir():
+                    return claim
+                claim.remove()  # an old output, for one, that a run has just replaced
     return None
 
 

@@ -84,6 +84,17 @@ def test_work_without_a_key_starts_anew_and_removes_it(destination: Path) -> Non
         assert left_beside(destination) == [folder.name]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="whether a run still lives is not known there")
+def test_without_the_folder_for_later_runs_nothing_is_followed(destination: Path) -> None:
+    """It may be an old output that another run has just replaced, and is removing."""
+    left = destination.with_name(f".{destination.name}.partial-0123abcd-{KEY}")
+    left.mkdir()
+    (left / "content").write_text("old")
+    with appearing(destination, key=KEY) as folder:
+        assert list(folder.iterdir()) == []
+        assert left_beside(destination) == [folder.name]
+
+
 def test_without_a_key_nothing_is_left(destination: Path) -> None:
     interrupt(destination, key=None)
     assert left_beside(destination) == []
