@@ -82,8 +82,9 @@ def _check_place(destination: Path) -> None:
             where=destination,
             fix=ELSEWHERE,
         ) from None
-    above = next(folder for folder in destination.absolute().parents if os.path.lexists(folder))
-    if not above.is_dir():
+    parents = destination.absolute().parents
+    above = next((folder for folder in parents if os.path.lexists(folder)), None)
+    if above and not above.is_dir():
         raise OutputError(
             "the folder cannot be written, as it is a file", where=above, fix=ELSEWHERE
         )

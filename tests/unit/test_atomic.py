@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from qdeploy import atomic, moves
-from qdeploy.atomic import Kind, appearing, check_output
+from qdeploy.atomic import Kind, appearing
 from qdeploy.errors import ExportFailed, OutputError
 from tests.support import killing
 
@@ -166,12 +166,6 @@ def test_the_folder_gets_the_modes_that_any_new_folder_gets(destination: Path) -
     assert destination.stat().st_mode == plain.stat().st_mode
 
 
-def test_the_partial_folder_of_a_live_run_is_left_alone(destination: Path) -> None:
-    with appearing(destination, KIND, force=True) as first:
-        write(destination, "second")
-        assert first.exists()
-
-
 def come(destination: Path, name: str) -> None:
     destination.mkdir(parents=True, exist_ok=True)
     (destination / name).write_text("other")
@@ -226,137 +220,6 @@ class TestWhatComesToTheDestinationMeanwhile:
             (folder / MARKER).write_text("mine")
             come(destination, MARKER)
         assert holds(destination) == "mine"
-
-
-LIVING = """
-import os, sys
-from pathlib import Path
-from qdeploy.atomic import Kind, appearing
-os.getpid = lambda: 2**22 + 1
-with appearing(Path(sys.argv[1]), Kind("marker", lambda _: []), force=False) as folder:
-    print(folder, flush=True)
-    sys.stdin.read()
-"""
-"""A run whose process id says nothing here, as that of one in another container."""
-
-
-def test_the_folder_of_a_run_in_another_container_is_left_alone(destination: Path) -> None:
-    command = [sys.executable, "-c", LIVING, str(destination)]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as other:
-        assert other.stdout is not None
-        folder = Path(other.stdout.readline().strip())
-        assert folder.is_dir()
-        write(destination, "new")
-        assert folder.is_dir()
-        other.communicate()
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="whether a run still lives is not known there")
-def test_the_folder_of_a_dead_run_is_swept_whoever_has_its_process_id_now(
-    destination: Path,
-) -> None:
-    destination.parent.mkdir()
-    destination.with_name(f".out.partial-{os.getppid()}-abc").mkdir()
-    write(destination, "new")
-    assert holds(destination) == "new"
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="whether a run still lives is not known there")
-@pytest.mark.parametrize("name", ["out[1]", "o*t", "汉字", "with space", "-o"])
-def test_any_name_is_swept_of_leftovers(name: str, tmp_path: Path) -> None:
-    (tmp_path / f".{name}.partial-0123abcd").mkdir()
-    write(tmp_path / name, "new")
-    assert holds(tmp_path / name) == "new"
-
-
-def test_leftovers_of_another_destination_are_left_alone(tmp_path: Path) -> None:
-    others = [tmp_path / f".{name}.partial-0123abcd" for name in ("outer", "out.partial-x", "o")]
-    for other in others:
-        other.mkdir()
-    write(tmp_path / "out", "new")
-    assert all(other.exists() for other in others)
-
-
-class TestCheckOutput:
-    def check(self, destination: Path, *, force: bool = False) -> None:
-        check_output(destination, KIND, force=force)
-
-    def refusal(self, destination: Path, *, force: bool = False) -> OutputError:
-        with pytest.raises(OutputError) as caught:
-            self.check(destination, force=force)
-        assert caught.value.where == str(destination)
-        return caught.value
-
-    def test_nothing_there_is_fine(self, destination: Path) -> None:
-        self.check(destination)
-
-    def test_an_empty_folder_is_fine(self, tmp_path: Path) -> None:
-        self.check(tmp_path)
-
-    def test_an_output_needs_force(self, old: Path) -> None:
-        error = self.refusal(old)
-        assert (error.what, error.fix) == ("output exists", "--force replaces it")
-        self.check(old, force=True)
-
-    @pytest.mark.parametrize("force", [False, True])
-    def test_a_folder_of_someone_elses_is_never_replaced(self, force: bool, tmp_path: Path) -> None:
-        (tmp_path / "photo.jpg").write_bytes(b"")
-        assert "qdeploy did not write it" in self.refusal(tmp_path, force=force).what
-
-    @pytest.mark.parametrize("name", ["photo.jpg", "sub/photo.jpg"])
-    def test_what_others_put_into_an_output_is_never_removed(self, name: str, old: Path) -> None:
-        (old / name).parent.mkdir(exist_ok=True)
-        (old / name).write_bytes(b"")
-        error = self.refusal(old, force=True)
-        assert error.what == f"output exists and has {name!r}, which qdeploy did not write"
-        assert name in (error.fix or "")
-
-    def test_what_the_system_hides_in_an_output_is(self, old: Path) -> None:
-        (old / ".DS_Store").write_bytes(b"")
-        self.check(old, force=True)
-
-    @pytest.mark.parametrize("force", [False, True])
-    def test_a_file_is_never_replaced(self, force: bool, tmp_path: Path) -> None:
-        file = tmp_path / "file"
-        file.write_bytes(b"")
-        assert "not a directory" in self.refusal(file, force=force).what
-
-    @pytest.mark.skipif(sys.platform == "win32", reason="symlinks need a privilege")
-    @pytest.mark.parametrize("aim", ["nowhere", "out", "link"])
-    def test_a_link_is_never_replaced(self, aim: str, old: Path) -> None:
-        link = old.with_name("link")
-        link.symlink_to(old.with_name(aim))
-        error = self.refusal(link, force=True)
-        assert error.what == "output exists and is a link, not a directory"
-        assert str(old.with_name(aim)) in (error.fix or "")
-
-    def test_a_folder_below_a_file_is_refused_with_the_file(self, tmp_path: Path) -> None:
-        (tmp_path / "file").write_bytes(b"")
-        with pytest.raises(OutputError, match="cannot be written, as it is a file") as caught:
-            self.check(tmp_path / "file" / "sub" / "out")
-        assert caught.value.where == str(tmp_path / "file")
-
-    @pytest.mark.skipif(os.name != "posix", reason="names are text there")
-    def test_a_name_that_is_not_text_is_refused(self, tmp_path: Path) -> None:
-        assert "not UTF-8" in self.refusal(tmp_path / os.fsdecode(b"q\xff")).what
-
-    def test_a_mount_point_is_refused(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(os.path, "ismount", lambda path: path == tmp_path)
-        assert "mounted" in self.refusal(tmp_path).what
-
-    @pytest.mark.parametrize("force", [False, True])
-    def test_one_that_may_not_be_looked_at_is_refused(
-        self, force: bool, old: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        def denied(_: Path) -> Iterator[Path]:
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-
-        monkeypatch.setattr(Path, "iterdir", denied)
-        assert "cannot be written (Permission denied)" in self.refusal(old, force=force).what
 
 
 def test_a_file_is_written_with_its_folders_and_replaced(tmp_path: Path) -> None:
