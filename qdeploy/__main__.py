@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 
 
@@ -10,6 +11,9 @@ def main() -> None:
     """Run the command line and exit with its code."""
     from qdeploy.cli import run_cli
 
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed, as some services start their children
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):  # a pipe on Windows takes no Chinese
         sys.stdout.reconfigure(errors="replace")
     sys.exit(run_cli(sys.argv[1:]))

@@ -1,35 +1,43 @@
 """A file or a folder that appears whole or not at all.
 
 The work happens in a hidden sibling of the destination, on the same file system, and moves there
-by one rename. Where a folder is replaced, Linux swaps the two in one step; elsewhere the old
-folder steps aside first, and is put back by the next run should this one die between the steps.
+by one rename. What stands at the destination by then is replaced only if that was asked for, and
+only if nothing in it is somebody else's.
 
 Long work may name itself by a key. What a run of the same key left behind when it was killed or ran
-out of disk is then not removed but taken over: renaming it to one's own process id is the claim,
-and of two that try, one succeeds.
+out of disk is then not removed but gone on with.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
-import glob
 import os
 import shutil
-import sys
-import tempfile
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+from qdeploy import claims, listing, moves
 from qdeploy.errors import ExportFailed, OutputError
 from qdeploy.interface import SCRATCH
 
-_PARTIAL, _OLD = "partial", "old"
-_NOBODY = 0
-"""Stands for the process id of a run that ended by itself and left its folder to the next."""
-_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+ELSEWHERE = "choose another -o DIR"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of output, by which one that qdeploy wrote is known again.
+
+    Attributes:
+        marker: the file that every one has.
+        contents: reads from an output what qdeploy wrote there: POSIX paths. OutputError: it does
+            not tell.
+    """
+
+    marker: str
+    contents: Callable[[Path], Collection[str]]
 
 
 def write(path: Path, content: bytes) -> None:
@@ -48,31 +56,75 @@ def write(path: Path, content: bytes) -> None:
             fresh.unlink()
 
 
-def check_output(destination: Path, *, force: bool, marker: str) -> None:
-    """Refuse a destination that exists, unless *force* is given and it holds *marker*.
+def check_output(destination: Path, kind: Kind, *, force: bool) -> None:
+    """Refuse a destination that exists, unless *force* is given and all in it is qdeploy's.
 
     Raises:
         OutputError: with what stands there and how to go on.
     """
-    _put_back(destination)
-    if not os.path.lexists(destination):
-        return
-    if not destination.is_dir() or destination.is_symlink():
-        raise OutputError("output exists and is not a directory", where=destination)
-    if not any(destination.iterdir()):
-        return
-    if not (destination / marker).is_file():
+    try:
+        moves.settle(destination.absolute())
+        _check_place(destination)
+        if os.path.lexists(destination) and any(destination.iterdir()):
+            _check_contents(destination, kind, force=force)
+    except OSError as error:
         raise OutputError(
-            f"output exists and has no {marker}, so qdeploy did not write it",
+            f"the folder cannot be written ({error.strerror})", where=destination, fix=ELSEWHERE
+        ) from None
+
+
+def _check_place(destination: Path) -> None:
+    try:
+        os.fspath(destination).encode()
+    except UnicodeEncodeError:
+        raise OutputError(
+            "the name is not UTF-8 text, and runtimes take no other",
+            where=destination,
+            fix=ELSEWHERE,
+        ) from None
+    parents = destination.absolute().parents
+    above = next((folder for folder in parents if os.path.lexists(folder)), None)
+    if above and not above.is_dir():
+        raise OutputError(
+            "the folder cannot be written, as it is a file", where=above, fix=ELSEWHERE
+        )
+    if destination.is_symlink():
+        raise OutputError(
+            "output exists and is a link, not a directory",
+            where=destination,
+            fix=f"-o {os.path.realpath(destination)}, or remove the link",
+        )
+    if os.path.ismount(destination):
+        raise OutputError(
+            "output is where a file system is mounted, and cannot be moved there",
+            where=destination,
+            fix="choose a folder below it, with -o DIR",
+        )
+    if os.path.lexists(destination) and not destination.is_dir():
+        raise OutputError("output exists and is not a directory", where=destination, fix=ELSEWHERE)
+
+
+def _check_contents(destination: Path, kind: Kind, *, force: bool) -> None:
+    if not (destination / kind.marker).is_file():
+        raise OutputError(
+            f"output exists and has no {kind.marker}, so qdeploy did not write it",
             where=destination,
             fix="choose another -o DIR, or empty this one yourself",
         )
     if not force:
         raise OutputError("output exists", where=destination, fix="--force replaces it")
+    if others := sorted(listing.visible(destination) - {kind.marker, *kind.contents(destination)}):
+        raise OutputError(
+            f"output exists and has {others[0]!r}, which qdeploy did not write",
+            where=destination,
+            fix=f"choose another -o DIR, or move {others[0]!r} elsewhere",
+        )
 
 
 @contextlib.contextmanager
-def appearing(destination: Path, *, key: str | None = None) -> Iterator[Path]:
+def appearing(
+    destination: Path, kind: Kind, *, force: bool, key: str | None = None
+) -> Iterator[Path]:
     """Yield a folder that becomes *destination* when the block ends without an error.
 
     The folder is empty, or what an earlier run of the same *key* left. On any error whatever stood
@@ -81,134 +133,51 @@ def appearing(destination: Path, *, key: str | None = None) -> Iterator[Path]:
     A key is of letters and digits; equal keys promise equal results.
 
     Raises:
-        OutputError: the parent folder cannot be written.
+        OutputError: *destination* exists, at the start or at the end, and `check_output` refuses
+            it; or it cannot be written.
         ExportFailed: the disk is full.
     """
+    check_output(destination, kind, force=force)
     destination = destination.absolute()
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
-        with _claiming:
-            partial = (key and _take_over(destination, key)) or _begin(destination, key)
-            _ours.add(partial)
-            _sweep(destination)
+        claim = (key and claims.take_over(destination, key)) or claims.begin(destination, key)
+        claims.sweep(destination)
     except OSError as error:
         raise OutputError(
             f"the folder cannot be written ({error.strerror})", where=destination.parent
         ) from None
     try:
-        yield partial
-        partial.chmod(0o777 & ~_umask())
-        _sync(partial)
-        shutil.rmtree(partial / SCRATCH, ignore_errors=True)
-        _move(partial, destination)
+        yield claim.folder
+        _finish(claim.folder, destination, kind, force=force)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno in _FULL:
             raise ExportFailed(
-                "the disk is full", where=destination.parent, fix="free space, or another -o DIR"
+                "the disk is full", where=destination.parent, fix=f"free space, or {ELSEWHERE}"
             ) from None
         raise
     finally:
-        _ours.discard(partial)
-        if key and (partial / SCRATCH).is_dir():
-            _leave(destination, partial, key)
+        if key and (claim.folder / SCRATCH).is_dir():
+            claims.leave(claim, destination, key)
         else:
-            shutil.rmtree(partial, ignore_errors=True)
+            claim.remove()
 
 
-_ours: set[Path] = set()
-"""Folders that this very process works in."""
-_claiming = threading.Lock()
-"""Held from the making of a folder until it is in `_ours`, lest another thread sweep it away."""
-
-
-def _begin(destination: Path, key: str | None) -> Path:
-    prefix = f"{_prefix(destination, _PARTIAL)}{os.getpid()}-"
-    suffix = f"-{key}" if key else None
-    return Path(tempfile.mkdtemp(prefix=prefix, suffix=suffix, dir=destination.parent))
-
-
-def _take_over(destination: Path, key: str) -> Path | None:
-    """Claim what a dead run of this key left, if there is any."""
-    for left in _beside(destination, _PARTIAL):
-        if left.name.endswith(f"-{key}") and not _in_use(left, _PARTIAL, destination):
-            claimed = left.with_name(f"{_prefix(destination, _PARTIAL)}{os.getpid()}-{key}")
-            with contextlib.suppress(OSError):  # another run was first
-                left.rename(claimed)
-                return claimed
-    return None
-
-
-def _leave(destination: Path, partial: Path, key: str) -> None:
-    with contextlib.suppress(OSError):  # one of this key lies there already
-        partial.rename(partial.with_name(f"{_prefix(destination, _PARTIAL)}{_NOBODY}-{key}"))
-
-
-def _prefix(destination: Path, kind: str) -> str:
-    return f".{destination.name}.{kind}-"
-
-
-def _beside(destination: Path, kind: str) -> list[Path]:
-    return sorted(destination.parent.glob(f"{glob.escape(_prefix(destination, kind))}*"))
-
-
-def _move(partial: Path, destination: Path) -> None:
-    if not destination.exists():
-        partial.rename(destination)
-    elif not _exchange(partial, destination):
-        old = destination.with_name(f"{_prefix(destination, _OLD)}{os.getpid()}")
-        destination.rename(old)
-        partial.rename(destination)
-        shutil.rmtree(old, ignore_errors=True)
-
-
-def _exchange(one: Path, other: Path) -> bool:
-    """Swap two paths in one step; False where the system cannot."""
-    if not sys.platform.startswith("linux"):
-        return False
-    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-    if renameat2 is None:
-        return False
-    failed = renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE)
-    return not failed
-
-
-def _put_back(destination: Path) -> None:
-    """Finish what a run that died between its two renames began."""
-    if not os.path.exists(destination):
-        for old in _beside(destination, _OLD):
-            old.rename(destination)
-            return
-
-
-def _sweep(destination: Path) -> None:
-    """Remove the folders of runs that are no longer alive."""
-    _put_back(destination)
-    for kind in (_PARTIAL, _OLD):
-        for left in _beside(destination, kind):
-            if not _in_use(left, kind, destination):
-                shutil.rmtree(left, ignore_errors=True)
-
-
-def _in_use(folder: Path, kind: str, destination: Path) -> bool:
-    """Whether the run that a folder is named after is alive. A name of another form is not ours."""
-    pid = folder.name.removeprefix(_prefix(destination, kind)).split("-")[0]
-    if not pid.isdigit():
-        return True
-    if int(pid) == os.getpid():  # or of one that had this id before, as in a restarted container
-        return folder in _ours
-    return int(pid) != _NOBODY and _alive(int(pid))
-
-
-def _alive(pid: int) -> bool:
-    if os.name == "nt":  # there, signal 0 would end the process
-        return True
+def _finish(folder: Path, destination: Path, kind: Kind, *, force: bool) -> None:
+    folder.chmod(0o777 & ~_umask())
+    _sync(folder)
+    check_output(destination, kind, force=force)  # again: something may have come there meanwhile
+    shutil.rmtree(folder / SCRATCH, ignore_errors=True)
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        if force and os.path.lexists(destination):
+            moves.replace(folder, destination)
+        else:
+            moves.place(folder, destination)
+    except OSError as error:
+        check_output(destination, kind, force=force)
+        if error.errno in _FULL:
+            raise
+        raise OutputError(f"it cannot be written ({error.strerror})", where=destination) from None
 
 
 def _sync(folder: Path) -> None:

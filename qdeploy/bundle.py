@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -16,8 +17,9 @@ from typing import Any, Final, Literal
 from pydantic import Field
 
 from qdeploy import stored
-from qdeploy.errors import BundleError, CheckFailed
+from qdeploy.errors import BundleError, CheckFailed, OutputError
 from qdeploy.hashing import file_sha256
+from qdeploy.listing import visible
 from qdeploy.profile import Profile
 from qdeploy.strict import Strict
 
@@ -97,7 +99,13 @@ def open_bundle(path: Path, *, full: bool = False) -> Bundle:
         BundleError: not a bundle, of a newer schema, or with names that leave the folder.
         CheckFailed: a file is missing, cut short, altered or not listed.
     """
-    if not path.is_dir():
+    try:
+        found = stat.S_ISDIR(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        found = False
+    except OSError as error:
+        raise BundleError(f"cannot be read ({error.strerror})", where=path) from None
+    if not found:
         raise BundleError("no such bundle directory", where=path)
     if not is_bundle(path):
         raise BundleError(
@@ -106,14 +114,26 @@ def open_bundle(path: Path, *, full: bool = False) -> Bundle:
     manifest = _read_manifest(path / MANIFEST)
     for name, entry in manifest.files.items():
         _check(path, name, entry, full=full)
-    for name in sorted(_names(path) - manifest.files.keys()):
-        if not any(part.startswith(".") for part in name.split("/")):  # the system's own litter
-            raise CheckFailed(
-                f"tampered bundle: {name} is not in the manifest",
-                where=path,
-                fix=f"remove {name}, unless you know where it came from",
-            )
+    for name in sorted(visible(path) - {MANIFEST} - manifest.files.keys()):
+        raise CheckFailed(
+            f"tampered bundle: {name} is not in the manifest",
+            where=path,
+            fix=f"remove {name}, unless you know where it came from",
+        )
     return Bundle(path, manifest)
+
+
+def contents(path: Path) -> set[str]:
+    """Names of the files that the manifest at *path* lists, whatever version wrote it.
+
+    Raises:
+        OutputError: it does not tell.
+    """
+    fix = "choose another -o DIR, or remove this one yourself"
+    files = stored.read(path / MANIFEST, error=OutputError, fix=fix).get("files")
+    if not isinstance(files, dict):
+        raise OutputError("not a manifest: it lists no files", where=path / MANIFEST, fix=fix)
+    return set(files)
 
 
 def _read_manifest(file: Path) -> Manifest:
@@ -176,15 +196,5 @@ def describe_files(folder: Path) -> dict[str, FileEntry]:
     """Hash every file below *folder* but the manifest and what is hidden, by its POSIX path."""
     return {
         name: FileEntry(sha256=file_sha256(folder / name), size=(folder / name).stat().st_size)
-        for name in sorted(_names(folder))
-        if not name.startswith(".")
+        for name in sorted(visible(folder) - {MANIFEST})
     }
-
-
-def _names(folder: Path) -> set[str]:
-    """POSIX paths of every file below *folder* but the manifest."""
-    return {
-        (Path(root) / name).relative_to(folder).as_posix()
-        for root, _, names in os.walk(folder)
-        for name in names
-    } - {MANIFEST}

@@ -3,6 +3,9 @@
 <cache>/bundles/<model>-<profile>-<16 hex digits>/   a bundle, keyed by content
 <cache>/references/<model>-<16 hex digits>/           what `eval` computed of a float checkpoint
 <cache>/runtime/                                      what runtimes compiled
+
+What killed runs left of their work lies there hidden, and counts as an entry; what live ones work
+in does not.
 """
 
 from __future__ import annotations
@@ -11,7 +14,8 @@ import hashlib
 import json
 import os
 import re
-import shutil
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -19,7 +23,8 @@ from typing import Any
 
 import platformdirs
 
-from qdeploy.bundle import MANIFEST
+from qdeploy import claims
+from qdeploy.errors import QdeployError
 from qdeploy.plan import Plan
 
 ENVIRONMENT = "QDEPLOY_CACHE_DIR"
@@ -53,7 +58,7 @@ def bundle_path(plan: Plan, exporter: str) -> Path:
     bundle.
     """
     digest = _digest(plan.digest, plan.profile.model_dump_json(), exporter, plan.context)
-    return root() / "bundles" / f"{_plain(plan.checkpoint.name)}-{plan.profile.name}-{digest}"
+    return _bundles() / f"{_plain(plan.checkpoint.name)}-{plan.profile.name}-{digest}"
 
 
 @dataclass(frozen=True)
@@ -65,22 +70,50 @@ class Entry:
 
 
 def entries() -> list[Entry]:
-    """Every bundle of the cache, by name, then every reference, then what runtimes compiled."""
-    bundles = sorted(p.parent for p in (root() / "bundles").glob(f"[!.]*/{MANIFEST}"))
-    references = sorted(p for p in _references().glob("[!.]*") if p.is_dir())
+    """Every bundle of the cache, by name, then references, what runtimes compiled, and leftovers.
+
+    A bundle that is damaged counts, too.
+    """
     runtimes = [runtime_dir()] if runtime_dir().is_dir() else []
-    return [Entry(p, _size(p)) for p in [*bundles, *references, *runtimes]]
+    found = [*_inside(_bundles()), *_inside(_references()), *runtimes]
+    left = [path for place in (_bundles(), _references(), root()) for path in claims.dead(place)]
+    return [Entry(p, _size(p)) for p in [*found, *left]]
 
 
 def clear(names: tuple[str, ...] = ()) -> list[Entry]:
-    """Remove the named entries, or everything, and return what was removed."""
-    removed = [e for e in entries() if not names or e.path.name in names]
-    for entry in removed:
-        shutil.rmtree(entry.path)
-    if not names:
-        for leftover in (root() / "bundles").glob(".*"):  # of exports that were killed
-            shutil.rmtree(leftover, ignore_errors=True)
-    return removed
+    """Remove the named entries, or everything, and return what was removed.
+
+    Raises:
+        QdeployError: an entry cannot be removed.
+    """
+    return [e for e in entries() if (not names or e.path.name in names) and _remove(e.path)]
+
+
+def scratch(name: str) -> AbstractContextManager[Path]:
+    """An empty folder in the cache, there as long as the context. OSError: it cannot be made."""
+    return claims.scratch(root() / name)
+
+
+def _remove(path: Path) -> bool:
+    try:
+        claims.remove(path)
+    except BlockingIOError:  # a run has taken it up since it was listed
+        return False
+    except OSError as error:
+        raise QdeployError(
+            f"it cannot be removed ({error.strerror})",
+            where=path,
+            fix="end the programs that use it, or remove the folder yourself",
+        ) from None
+    return True
+
+
+def _inside(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.glob("[!.]*")) if path.is_dir())
+
+
+def _bundles() -> Path:
+    return root() / "bundles"
 
 
 def _references() -> Path:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from pathlib import Path
 
 from qdeploy import atomic, bundle, hub, installed, plan, profile, registry
 from qdeploy.bundle import Bundle, Manifest, ModelIdentity
 from qdeploy.checkpoint import Checkpoint
-from qdeploy.errors import CheckpointError, PlanError
+from qdeploy.errors import CheckpointError, OutputError, PlanError
 from qdeploy.interface import Exporter, Progress
 from qdeploy.plan import Plan
+
+BUNDLE = atomic.Kind(bundle.MANIFEST, bundle.contents)
 
 
 def prepare(
@@ -34,8 +37,8 @@ def prepare(
     if isinstance(model, str):
         hub.locate(model)
     wanted = registry.target(target)
-    chosen = profile.load(profile_name) if profile_name else profile.default_for(target)
-    named = registry.exporter(exporter_name) if exporter_name else None
+    chosen = profile.load(profile_name) if profile_name is not None else profile.default_for(target)
+    named = registry.exporter(exporter_name) if exporter_name is not None else None
     checkpoint = hub.resolve(model) if isinstance(model, str) else model
     if named is None and not plan.is_qwen3(checkpoint):
         raise CheckpointError(
@@ -44,10 +47,19 @@ def prepare(
             fix="--exporter optimum can take many other architectures",
         )
     resolved = plan.make(checkpoint, chosen, wanted, context=context, adapter=adapter)
+    _check_readable(resolved)
     exporter = named or registry.exporter_for(resolved.format)
     if reason := exporter.why_not(resolved):
         raise PlanError(f"exporter {exporter.name!r} cannot do this: {reason}")
     return resolved, exporter
+
+
+def _check_readable(resolved: Plan) -> None:
+    for file in resolved.files().values():
+        try:
+            file.open("rb").close()
+        except OSError as error:
+            raise CheckpointError(f"cannot be read ({error.strerror})", where=file) from None
 
 
 def export(
@@ -56,13 +68,15 @@ def export(
     """Carry out a plan. *destination* afterwards holds the whole bundle, or what it held before.
 
     Raises:
-        OutputError: *destination* exists and *force* is not given, or cannot be written.
+        OutputError: *destination* exists and *force* is not given; it holds what the export reads,
+            or what qdeploy did not write; or it cannot be written.
         TargetUnavailable: a library that the exporter needs is not installed.
         ExportFailed: the exporter could not finish.
     """
-    atomic.check_output(destination, force=force, marker=bundle.MANIFEST)
+    _check_apart(resolved, destination)
     key = work_key(resolved, exporter) if exporter.resumes else None
-    with atomic.appearing(destination, key=key) as folder, resolved.identity:
+    appearing = atomic.appearing(destination, BUNDLE, force=force, key=key)
+    with appearing as folder, resolved.identity:
         progress.begin(resolved.bundle_bytes)
         exporter.export(resolved, folder, progress)
         progress.stage("checksums")
@@ -71,6 +85,22 @@ def export(
         manifest = _manifest(resolved, exporter, folder)
         (folder / bundle.MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
     return Bundle(destination, manifest)
+
+
+def _check_apart(resolved: Plan, destination: Path) -> None:
+    """Refuse a destination that the export would read from and then replace.
+
+    Raises:
+        OutputError: with a file of the model that lies in it.
+    """
+    real = Path(os.path.realpath(destination))
+    for file in resolved.files().values():
+        if Path(os.path.realpath(file)).is_relative_to(real):
+            raise OutputError(
+                f"the output would replace {file}, which is exported",
+                where=destination,
+                fix=atomic.ELSEWHERE,
+            )
 
 
 def work_key(resolved: Plan, exporter: Exporter) -> str:

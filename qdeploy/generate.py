@@ -81,15 +81,15 @@ class Generation:
             raise PromptError(
                 f"the prompt has {tokens} tokens; the session holds {self._session.context}, "
                 f"answer included, and takes a prompt of {limit}",
-                fix="shorten the prompt, or run or export with a larger --context",
+                fix="shorten the prompt, or give a longer --context, here or to export",
             )
         if self._settings.thinking_budget is not None and self._most_before_ending < 1:
             raise PromptError(
                 f"the prompt has {tokens} tokens, which leaves nothing for a thinking budget: "
                 f"ending the thinking takes {len(self._ending)} more, and the session takes a "
                 f"prompt of {limit}",
-                fix="shorten the prompt, leave out the thinking budget, or run or export with a "
-                "larger --context",
+                fix="shorten the prompt, leave out the thinking budget, or give a longer "
+                "--context, here or to export",
             )
 
     @property

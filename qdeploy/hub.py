@@ -38,17 +38,41 @@ def locate(model: str) -> Path | None:
         return models.path(model)
     folder = os.path.expanduser(model)  # of os.path: what cannot be a path is no error there
     if os.path.isdir(folder):
-        return Path(folder)
+        return _named(Path(folder))
     if os.path.exists(folder):
         raise CheckpointError(
             "a file, not a checkpoint directory", where=model, fix="give the folder that holds it"
         )
+    if _is_out_of_reach(folder):
+        raise CheckpointError("cannot be read (Permission denied)", where=model)
     if HUB_ID.fullmatch(model):
         return None
     raise CheckpointError(
         f"no directory, embedded model or hub id is called {model!r}",
         fix=did_you_mean(model, models.EMBEDDED),
     )
+
+
+def _named(folder: Path) -> Path:
+    """*folder*, whose name becomes the model's. CheckpointError: it is not text."""
+    try:
+        folder.resolve().name.encode()
+    except UnicodeEncodeError:
+        raise CheckpointError(
+            "the folder's name is not UTF-8 text", where=folder, fix="rename it"
+        ) from None
+    return folder
+
+
+def _is_out_of_reach(path: str) -> bool:
+    """Whether a folder above does not let anybody see what is there."""
+    try:
+        os.stat(path)
+    except PermissionError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return False
 
 
 def download(hub_id: str) -> Path:

@@ -9,7 +9,14 @@ from typing import Any
 
 from qdeploy import bundle, cache, hub, limits, registry
 from qdeploy.bundle import Bundle
-from qdeploy.errors import CheckFailed, InputError, PlanError, QdeployError, TargetUnavailable
+from qdeploy.errors import (
+    BundleError,
+    CheckFailed,
+    InputError,
+    PlanError,
+    QdeployError,
+    TargetUnavailable,
+)
 from qdeploy.export import export, prepare
 from qdeploy.generate import Generation
 from qdeploy.interface import Backend, Device, LoadOptions, Progress, Session
@@ -54,14 +61,13 @@ def find_bundle(
     plan, exporter = prepare(model, target)
     find_device(plan.target, plan.format, backend=backend, device=device, simulate=simulate)
     cached = cache.bundle_path(plan, exporter.name)
-    if not bundle.is_bundle(cached):
+    if not os.path.lexists(cached):
         return export(plan, exporter, cached, progress, force=True), True
     try:
         return bundle.open_bundle(cached), False
-    except CheckFailed as error:
-        raise CheckFailed(
-            error.what, where=cached, fix=f"qdeploy cache clear {cached.name}"
-        ) from None
+    except (BundleError, CheckFailed) as error:
+        fix = f"qdeploy cache clear {cached.name}"
+        raise type(error)(error.what, where=error.where, fix=fix) from None
 
 
 def choose(

@@ -7,6 +7,7 @@ word of it; what is added here is which file, which tensor, and the index of a s
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -133,7 +134,11 @@ def _read_header(path: Path) -> list[TensorInfo]:
                 TensorInfo(name, tuple(s.get_shape()), s.get_dtype(), path.name)
                 for name, s in slices.items()
             ]
-    except FileNotFoundError:
+    except FileNotFoundError:  # which the library says of any file that it cannot open
+        if os.path.exists(path):
+            raise CheckpointError(
+                "weight file cannot be read", where=path, fix="permit yourself to read it"
+            ) from None
         raise CheckpointError(
             "weight file is missing", where=path, fix="download the checkpoint again"
         ) from None

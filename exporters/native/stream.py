@@ -8,6 +8,7 @@ goes on after the last block that its journal knows to be on the disk.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -111,16 +112,18 @@ def write(
             out.seek(offset)
             out.write(content)
         unsafe = 0
-        made = in_order(partial(_pieces, blob.encoding, source), every[done:], threads=threads())
-        for count, pieces in enumerate(made, start=done + 1):
-            for offset, data in pieces:
-                out.seek(offset)
-                out.write(data.data)
-                unsafe += data.nbytes
-            if unsafe >= SAFE_AFTER_BYTES:
-                flusher.begin(count)
-                unsafe = 0
-            report(pieces[0][0])
+        work = partial(_pieces, blob.encoding, source)
+        # closed here and now, so that no thread reads the source any more when this has failed
+        with closing(in_order(work, every[done:], threads=threads())) as made:
+            for count, pieces in enumerate(made, start=done + 1):
+                for offset, data in pieces:
+                    out.seek(offset)
+                    out.write(data.data)
+                    unsafe += data.nbytes
+                if unsafe >= SAFE_AFTER_BYTES:
+                    flusher.begin(count)
+                    unsafe = 0
+                report(pieces[0][0])
         flusher.begin(len(every))
     report(blob.size)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -140,9 +139,8 @@ class _Turns:
         self._done = 0
 
     def take(self, number: int, told: Told) -> None:
-        root = _cache_root()
-        with tempfile.TemporaryDirectory(prefix="bench-", dir=root) as empty:
-            environment = {cache.ENVIRONMENT: empty}
+        with cache.scratch("bench") as empty:
+            environment = {cache.ENVIRONMENT: str(empty)}
             drop_cached_pages(told.bundle)
             self._run("load", number, told, environment)
             self._run("measure", number, told, environment)
@@ -175,19 +173,6 @@ class _Turns:
             runs=self._protocol.runs,
             context=max(point.total for point in points),
         )
-
-
-def _cache_root() -> Path:
-    root = cache.root()
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"the cache cannot be written ({error.strerror})",
-            where=root,
-            fix=f"set {cache.ENVIRONMENT} to a folder",
-        ) from None
-    return root
 
 
 def listen(event: child.Event, task: Task, number: int, told: Told) -> None:

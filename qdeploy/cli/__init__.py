@@ -6,6 +6,7 @@ exit code here, and nowhere else.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -78,6 +79,7 @@ def run_cli(arguments: Sequence[str]) -> int:
     debug = "--debug" in arguments
     try:
         code = app.main(args=list(arguments), prog_name="qdeploy", standalone_mode=False)
+        sys.stdout.flush()
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -96,6 +98,9 @@ def run_cli(arguments: Sequence[str]) -> int:
     except Exception as error:
         if debug:
             traceback.print_exc()
+        elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            fix = "free space, or send stdout elsewhere"
+            click.echo(f"error: the output has no room ({error.strerror})\n  fix: {fix}", err=True)
         else:
             hint = "qdeploy --debug ... shows where"
             click.echo(f"internal error: {type(error).__name__}: {error}\n  {hint}", err=True)

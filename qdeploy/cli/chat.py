@@ -28,6 +28,10 @@ def loop(session: Session, tokenizer: Tokenizer, settings: Settings, choice: Cho
     while True:
         try:
             text = input("> ").strip()
+            text.encode()  # in some locales Python takes any byte, as half of a character
+        except UnicodeError:
+            click.echo("error: that line is not UTF-8 text", err=True)
+            continue
         except EOFError:
             click.echo(err=True)
             return

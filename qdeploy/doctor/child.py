@@ -73,7 +73,10 @@ def attempt(case: Case, report: Report) -> None:
         raise TargetUnavailable(reason, "choose another --profile", where=backend)
     report(stage="exporting")
     place = cache.bundle_path(plan, exporter.name)
-    opened = _open(place) or export(plan, exporter, place, Progress(), force=True)
+    opened = _open(place)
+    if opened is None:
+        cache.clear((place.name,))  # damaged, if it is there at all
+        opened = export(plan, exporter, place, Progress(), force=True)
     report(stage="loading")
     with run.load(opened, choice) as session:
         report(evidence=str(session.placement().evidence), stage="scoring")

@@ -13,6 +13,7 @@ from qdeploy.report.model import page
 from qdeploy.results import Results
 
 HTML, MARKDOWN, JSON = "index.html", "report.md", NAME
+REPORT = atomic.Kind(JSON, lambda _: (HTML, MARKDOWN, JSON))
 
 
 def write(files: Iterable[Results], destination: Path, *, force: bool = False) -> Merged:
@@ -24,7 +25,6 @@ def write(files: Iterable[Results], destination: Path, *, force: bool = False) -
     Raises:
         OutputError: the folder exists, or cannot be written.
     """
-    atomic.check_output(destination, force=force, marker=JSON)
     merged = merge(files)
     shown = page(merged)
     made = {
@@ -32,10 +32,10 @@ def write(files: Iterable[Results], destination: Path, *, force: bool = False) -
         MARKDOWN: markdown.render(shown),
         JSON: merged.model_dump_json(indent=1) + "\n",
     }
-    if (destination / JSON).is_file():
+    if force and (destination / JSON).is_file():
         _replace(destination, made)
         return merged
-    with atomic.appearing(destination) as folder:
+    with atomic.appearing(destination, REPORT, force=False) as folder:
         for name, text in made.items():
             (folder / name).write_bytes(text.encode())
     return merged

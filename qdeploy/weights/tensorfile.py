@@ -7,6 +7,7 @@ https://huggingface.co/docs/safetensors, "Format".
 
 from __future__ import annotations
 
+import contextlib
 import json
 import mmap
 from dataclasses import dataclass
@@ -89,7 +90,8 @@ class TensorFile:
 
     def close(self) -> None:
         """Unmap the file. Nothing can be read from it afterwards."""
-        self._map.close()
+        with contextlib.suppress(BufferError):  # an error's traceback still holds an array of it
+            self._map.close()
 
 
 def _read_header(content: mmap.mmap) -> dict[str, Place]:

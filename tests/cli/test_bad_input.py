@@ -86,7 +86,10 @@ def test_a_checkpoint_that_does_not_hold(
         (["run", "bundle", "hi", "--backend", "scriptd"], ["did you mean 'scripted'?"]),
         (["run", "bundle", "hi", "--target", "cuda"], ["no installed backend runs the format"]),
         (["run", "bundle", "hi", "--device", "7"], ["there is no device 7", "0: script 0"]),
-        (["run", "bundle", "hi " * 100, "--context", "50"], ["the session holds 50"]),
+        (
+            ["run", "bundle", "hi " * 100, "--context", "50"],
+            ["the session holds 50", "a longer --context"],
+        ),
         (["run", "bundle", "hi", "--context", "0"], ["takes 1 to 2048"]),
         (["run", "bundle", "hi", "--top-p", "nan"], ["not a finite number"]),
         (["run", "bundle", "  "], ["the prompt is empty"]),

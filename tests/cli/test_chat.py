@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import time
@@ -61,6 +62,11 @@ class TestChat:
         shown = chat.until("> ")
         assert "/exit leaves" in shown
         assert "prompt +" not in shown
+
+    def test_a_line_that_is_not_text_is_refused_and_the_chat_goes_on(self, chat: Terminal) -> None:
+        chat.type(os.fsdecode(b"\xff\xfe\n"))
+        assert "error: that line is not UTF-8 text" in chat.until("text\r\n> ")
+        self.ask(chat, "2 + 2?")
 
     def test_a_turn_that_does_not_fit_is_refused_and_forgotten(self, chat: Terminal) -> None:
         first = self.ask(chat, "2 + 2?")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from qdeploy import profile, results
+from qdeploy.bundle import open_bundle
 from qdeploy.doctor import cases
 from qdeploy.results import Diagnosis
 from qdeploy.targets import Evidence
@@ -93,6 +94,18 @@ def test_a_sound_runtime_is_well_whatever_it_prints(well: str, doctor: QuickComm
     assert result.code == 0
     assert {row["status"] for row in rows(result)} == {"ok"}
     assert all(row["seconds"] > 0 for row in rows(result))
+
+
+def test_a_damaged_bundle_in_the_cache_is_made_anew(doctor: QuickCommand) -> None:
+    first = examine(doctor, "")
+    kept = list(
+        (Path(doctor.environment()["QDEPLOY_CACHE_DIR"]) / "bundles").glob("*/qdeploy.json")
+    )
+    assert len(kept) == len(rows(first)) == 2
+    kept[0].unlink()
+    kept[1].write_text("{", encoding="utf-8")
+    assert examine(doctor, "").code == 0
+    assert all(open_bundle(file.parent, full=True) for file in kept)
 
 
 def test_the_table_and_the_progress(doctor: QuickCommand) -> None:

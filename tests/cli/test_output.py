@@ -229,3 +229,42 @@ def test_a_reader_that_leaves_early_is_no_error_to_speak_of(qdeploy: Command) ->
     process.stdout.close()
     _, error = process.communicate(timeout=60)
     assert error == b""
+
+
+COMMANDS = [
+    ["run", "bundle", "hi"],
+    ["run", "bundle", "hi", "--json"],
+    [*EXPORT, "--dry-run", "--json"],
+    ["targets", "--json"],
+    ["profiles"],
+    ["--version"],
+]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a POSIX shell")
+@pytest.mark.usefixtures("bundle", "model", "scripted_toml")
+@pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
+class TestStdout:
+    def redirected(self, where: str, arguments: list[str], qdeploy: Command) -> tuple[int, str]:
+        done = subprocess.run(
+            ["sh", "-c", f'exec "$@" {where}', "sh", *qdeploy.line(*arguments)],
+            cwd=qdeploy.folder, env=qdeploy.environment(), capture_output=True, text=True,
+            encoding="utf-8", check=False,
+        )  # fmt: skip
+        assert done.stdout == ""
+        return done.returncode, done.stderr
+
+    def test_may_be_closed(self, arguments: list[str], qdeploy: Command) -> None:
+        """As some services start their children."""
+        code, error = self.redirected(">&-", arguments, qdeploy)
+        assert (code, "error" in error) == (0, False), error
+        assert self.redirected(">&- 2>&-", arguments, qdeploy) == (0, "")
+
+    @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="the system has no /dev/full")
+    def test_may_be_full(self, arguments: list[str], qdeploy: Command) -> None:
+        code, error = self.redirected("> /dev/full", arguments, qdeploy)
+        assert code == 1
+        says = "error: the output has no room (No space left on device)\n  fix: free space"
+        assert says in error
+        assert "internal" not in error
+        assert "Exception" not in error

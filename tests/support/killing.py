@@ -16,14 +16,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from qdeploy import atomic
+from qdeploy import atomic, moves
 
 NAMES = ("weights", "marker")
+KIND = atomic.Kind("marker", lambda _: NAMES)
 
 
 def replace(destination: Path, content: str) -> None:
-    atomic.check_output(destination, force=True, marker="marker")
-    with atomic.appearing(destination) as folder:
+    with atomic.appearing(destination, KIND, force=True) as folder:
         for name in NAMES:
             (folder / name).write_text(content)
 
@@ -55,7 +55,7 @@ def state(folder: Path) -> str:
 
 def main(root: Path, mode: str) -> None:
     if mode == "aside":
-        atomic._exchange = lambda one, other: False
+        moves._exchange = lambda one, other: False
     for step in itertools.count(1):
         destination = root / str(step) / "out"
         destination.parent.mkdir()
@@ -63,7 +63,7 @@ def main(root: Path, mode: str) -> None:
             replace(destination, "old")
         killed = killed_at(step, destination)
         at_once = state(destination)
-        atomic.check_output(destination, force=True, marker="marker")
+        atomic.check_output(destination, KIND, force=True)
         afterwards = state(destination)
         replace(destination, "new")
         left = sorted(p.name for p in destination.parent.iterdir())

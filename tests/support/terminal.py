@@ -32,7 +32,7 @@ class Terminal:
         self._unread = ""
 
     def type(self, keys: str) -> None:
-        os.write(self._descriptor, keys.encode())
+        os.write(self._descriptor, os.fsencode(keys))
 
     def until(self, words: str) -> str:
         """What appears up to and with *words*."""

@@ -14,16 +14,17 @@ from typing import Any
 
 import pytest
 
-from qdeploy import atomic
-from qdeploy.atomic import appearing, check_output
+from qdeploy import atomic, moves
+from qdeploy.atomic import Kind, appearing
 from qdeploy.errors import ExportFailed, OutputError
 from tests.support import killing
 
 MARKER = "marker"
+KIND = Kind(MARKER, lambda _: [MARKER])
 
 
 def write(destination: Path, content: str) -> None:
-    with appearing(destination) as folder:
+    with appearing(destination, KIND, force=True) as folder:
         (folder / MARKER).write_text(content)
 
 
@@ -107,7 +108,7 @@ def test_the_folder_is_replaced(old: Path) -> None:
 @pytest.mark.parametrize("error", [ValueError("oops"), KeyboardInterrupt(), OSError("oops")])
 def test_an_error_leaves_what_was_there(error: BaseException, old: Path) -> None:
     def fail_half_way() -> None:
-        with appearing(old) as folder:
+        with appearing(old, KIND, force=True) as folder:
             (folder / MARKER).write_text("half")
             raise error
 
@@ -117,15 +118,19 @@ def test_an_error_leaves_what_was_there(error: BaseException, old: Path) -> None
 
 
 def test_nothing_is_seen_before_the_end(destination: Path) -> None:
-    with appearing(destination) as folder:
+    with appearing(destination, KIND, force=False) as folder:
         (folder / MARKER).write_text("half")
         assert not destination.exists()
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
 def test_a_full_disk_is_called_one(code: int, old: Path) -> None:
-    with pytest.raises(ExportFailed, match="the disk is full") as caught, appearing(old):
-        raise OSError(code, os.strerror(code))
+    def fill() -> None:
+        with appearing(old, KIND, force=True):
+            raise OSError(code, os.strerror(code))
+
+    with pytest.raises(ExportFailed, match="the disk is full") as caught:
+        fill()
     assert caught.value.where == str(old.parent)
     assert "free space" in (caught.value.fix or "")
     assert holds(old) == "old"
@@ -133,7 +138,9 @@ def test_a_full_disk_is_called_one(code: int, old: Path) -> None:
 
 def test_a_file_where_a_folder_must_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(OutputError, match="the folder cannot be written") as caught:
+    with pytest.raises(
+        OutputError, match="the folder cannot be written, as it is a file"
+    ) as caught:
         write(tmp_path / "file" / "out", "new")
     assert caught.value.where == str(tmp_path / "file")
 
@@ -159,68 +166,60 @@ def test_the_folder_gets_the_modes_that_any_new_folder_gets(destination: Path) -
     assert destination.stat().st_mode == plain.stat().st_mode
 
 
-def test_the_partial_folder_of_a_live_run_is_left_alone(destination: Path) -> None:
-    with appearing(destination) as first:
-        write(destination, "second")
-        assert first.exists()
+def come(destination: Path, name: str) -> None:
+    destination.mkdir(parents=True, exist_ok=True)
+    (destination / name).write_text("other")
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="whether a run still lives is not known there")
-@pytest.mark.parametrize("name", ["out[1]", "o*t", "汉字", "with space", "-o"])
-def test_any_name_is_swept_of_leftovers(name: str, tmp_path: Path) -> None:
-    child = subprocess.run(
-        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
+class TestWhatComesToTheDestinationMeanwhile:
+    @pytest.mark.parametrize(
+        ("name", "force", "says"),
+        [
+            (MARKER, False, "output exists"),
+            ("photo.jpg", False, "qdeploy did not write it"),
+            ("photo.jpg", True, "qdeploy did not write it"),
+        ],
     )
-    (tmp_path / f".{name}.partial-{int(child.stdout)}-abc").mkdir()
-    write(tmp_path / name, "new")
-    assert holds(tmp_path / name) == "new"
+    def test_is_not_lost(self, name: str, force: bool, says: str, destination: Path) -> None:
+        def run() -> None:
+            with appearing(destination, KIND, force=force) as folder:
+                (folder / MARKER).write_text("mine")
+                come(destination, name)
 
+        with pytest.raises(OutputError, match=says):
+            run()
+        assert [(p.name, p.read_text()) for p in destination.iterdir()] == [(name, "other")]
+        assert [p.name for p in destination.parent.iterdir()] == [destination.name]
 
-def test_leftovers_of_another_destination_are_left_alone(tmp_path: Path) -> None:
-    other = tmp_path / ".outer.partial-1-abc"
-    other.mkdir()
-    write(tmp_path / "out", "new")
-    assert other.exists()
+    def test_is_not_lost_even_at_the_last_moment(
+        self, destination: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def late(folder: Path, destination: Path) -> None:
+            come(destination, MARKER)
+            place(folder, destination)
 
+        place = moves.place
+        monkeypatch.setattr(moves, "place", late)
 
-class TestCheckOutput:
-    def check(self, destination: Path, *, force: bool = False) -> None:
-        check_output(destination, force=force, marker=MARKER)
+        def run() -> None:
+            with appearing(destination, KIND, force=False) as folder:
+                (folder / MARKER).write_text("mine")
 
-    def refusal(self, destination: Path, *, force: bool = False) -> OutputError:
-        with pytest.raises(OutputError) as caught:
-            self.check(destination, force=force)
-        assert caught.value.where == str(destination)
-        return caught.value
+        with pytest.raises(OutputError, match="output exists"):
+            run()
+        assert holds(destination) == "other"
 
-    def test_nothing_there_is_fine(self, destination: Path) -> None:
-        self.check(destination)
+    def test_may_be_an_empty_folder(self, destination: Path) -> None:
+        with appearing(destination, KIND, force=False) as folder:
+            (folder / MARKER).write_text("mine")
+            destination.mkdir()
+        assert holds(destination) == "mine"
 
-    def test_an_empty_folder_is_fine(self, tmp_path: Path) -> None:
-        self.check(tmp_path)
-
-    def test_an_output_needs_force(self, old: Path) -> None:
-        error = self.refusal(old)
-        assert (error.what, error.fix) == ("output exists", "--force replaces it")
-        self.check(old, force=True)
-
-    @pytest.mark.parametrize("force", [False, True])
-    def test_a_folder_of_someone_elses_is_never_replaced(self, force: bool, tmp_path: Path) -> None:
-        (tmp_path / "photo.jpg").write_bytes(b"")
-        assert "qdeploy did not write it" in self.refusal(tmp_path, force=force).what
-
-    @pytest.mark.parametrize("force", [False, True])
-    def test_a_file_is_never_replaced(self, force: bool, tmp_path: Path) -> None:
-        file = tmp_path / "file"
-        file.write_bytes(b"")
-        assert "not a directory" in self.refusal(file, force=force).what
-
-    @pytest.mark.skipif(sys.platform == "win32", reason="symlinks need a privilege")
-    @pytest.mark.parametrize("aim", ["nowhere", "out"])
-    def test_a_link_is_never_replaced(self, aim: str, old: Path) -> None:
-        link = old.with_name("link")
-        link.symlink_to(old.with_name(aim))
-        assert "not a directory" in self.refusal(link, force=True).what
+    def test_is_replaced_on_request(self, destination: Path) -> None:
+        with appearing(destination, KIND, force=True) as folder:
+            (folder / MARKER).write_text("mine")
+            come(destination, MARKER)
+        assert holds(destination) == "mine"
 
 
 def test_a_file_is_written_with_its_folders_and_replaced(tmp_path: Path) -> None:

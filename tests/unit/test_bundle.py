@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sys
@@ -80,6 +81,13 @@ def test_a_file_that_the_manifest_does_not_list_is_found(made: Path) -> None:
     """A chat template slipped in would change every answer."""
     (made / "chat_template.jinja").write_text("{{ messages }}")
     with pytest.raises(CheckFailed, match=r"chat_template.jinja is not in the manifest"):
+        open_bundle(made)
+
+
+@needs_symlinks
+def test_a_linked_folder_that_the_manifest_does_not_list_is_found(made: Path) -> None:
+    (made / "evil").symlink_to(made.parent)
+    with pytest.raises(CheckFailed, match="evil is not in the manifest"):
         open_bundle(made)
 
 
@@ -216,6 +224,18 @@ def test_a_folder_without_a_manifest_is_no_bundle(made: Path) -> None:
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="no such bundle directory"):
         open_bundle(tmp_path / "nowhere")
+
+
+def test_a_folder_that_may_not_be_looked_at_is_named(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(_: Path) -> os.stat_result:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "stat", denied)
+    with pytest.raises(BundleError, match=r"cannot be read \(Permission denied") as caught:
+        open_bundle(made)
+    assert caught.value.where == str(made)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,6 +28,7 @@ from qdeploy.errors import (
 from qdeploy.export import export, prepare
 from qdeploy.hashing import Identity
 from qdeploy.interface import Progress
+from qdeploy.plan import Plan
 from tests.support.bundles import profile_text, scripted_bundle, scripted_plan
 from tests.support.checkpoints import SMALL, write_checkpoint
 from tests.support.plugins import SCRIPTED, only
@@ -94,6 +99,61 @@ class TestExport:
         assert open_bundle(old.path, full=True) == new != old
 
 
+class Slow(ScriptedExporter):
+    """While it works, another exports to the same place."""
+
+    def __init__(self, place: Path, model: Path) -> None:
+        self._place, self._model = place, model
+
+    def export(self, plan: Plan, folder: Path, progress: Progress) -> None:
+        super().export(plan, folder, progress)
+        scripted_bundle(self._place, self._model, answer="the quick one's")
+
+
+class TestWhatIsNeverReplaced:
+    def test_the_model_that_is_exported(self, tmp_path: Path) -> None:
+        old = scripted_bundle(tmp_path / "out", tmp_path / "model")
+        shutil.move(tmp_path / "model", old.path / ".model")
+        self.refused(old.path / ".model", old.path, "the output would replace")
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="symlinks need a privilege")
+    def test_the_model_behind_links(self, tmp_path: Path) -> None:
+        """As in the hub's cache, where each file is a link to another folder."""
+        old = scripted_bundle(tmp_path / "out", tmp_path / "model")
+        shutil.move(tmp_path / "model", old.path / ".model")
+        (tmp_path / "model").mkdir()
+        for file in (old.path / ".model").iterdir():
+            (tmp_path / "model" / file.name).symlink_to(file)
+        (tmp_path / "link").symlink_to(tmp_path)
+        self.refused(tmp_path / "model", tmp_path / "link" / "out", "the output would replace")
+
+    def test_a_file_that_somebody_put_into_a_bundle(self, tmp_path: Path) -> None:
+        old = scripted_bundle(tmp_path / "out", tmp_path / "model")
+        (old.path / "notes.txt").write_text("mine")
+        self.refused(tmp_path / "model", old.path, "'notes.txt', which qdeploy did not write")
+
+    @pytest.mark.parametrize("manifest", ["{", '{"files": []}'])
+    def test_a_bundle_whose_manifest_does_not_tell(self, manifest: str, tmp_path: Path) -> None:
+        old = scripted_bundle(tmp_path / "out", tmp_path / "model")
+        (old.path / MANIFEST).write_text(manifest)
+        self.refused(tmp_path / "model", old.path, "not ")
+
+    def refused(self, model: Path, destination: Path, says: str) -> None:
+        before = {p: p.read_bytes() for p in destination.parent.rglob("*") if p.is_file()}
+        with pytest.raises(OutputError, match=says) as caught:
+            export(scripted_plan(model), ScriptedExporter(), destination, Progress(), force=True)
+        assert "choose another -o DIR" in (caught.value.fix or "")
+        after = {p: p.read_bytes() for p in destination.parent.rglob("*") if p.is_file()}
+        assert after == before
+
+    def test_a_bundle_that_another_export_made_meanwhile(self, tmp_path: Path) -> None:
+        plan, place = scripted_plan(tmp_path / "model", answer="the slow one's"), tmp_path / "out"
+        with pytest.raises(OutputError, match="output exists"):
+            export(plan, Slow(place, tmp_path / "model"), place, Progress(), force=False)
+        properties = open_bundle(place, full=True).manifest.profile.runtime.properties
+        assert properties["answer"] == "the quick one's"
+
+
 @pytest.fixture(scope="module")
 def scripted_profile(tmp_path_factory: pytest.TempPathFactory) -> str:
     file = tmp_path_factory.mktemp("profile") / "scripted.toml"
@@ -124,6 +184,8 @@ class TestPrepare:
             ("intel-cpu", {"profile_name": "intel-cpu-int5"}, ProfileError, "did you mean"),
             ("dcu", {}, ProfileError, "no profile ships for target 'dcu'"),
             ("intel-gpu", {"profile_name": "intel-cpu-int4"}, PlanError, "--target intel-cpu"),
+            ("intel-cpu", {"profile_name": ""}, ProfileError, "unknown profile ''"),
+            ("intel-cpu", {"exporter_name": ""}, InputError, "unknown exporter ''"),
             ("intel-cpu", {"exporter_name": "script"}, InputError, "did you mean 'scripted'?"),
             ("intel-cpu", {}, PlanError, "no installed exporter writes the format 'openvino'"),
         ],
@@ -139,6 +201,22 @@ class TestPrepare:
         with pytest.raises(kind) as caught:
             prepare(small, target, **options)  # type: ignore[arg-type]
         assert says in str(caught.value)
+
+    @pytest.mark.parametrize("name", ["generation_config.json", "model.safetensors"])
+    def test_a_file_that_may_not_be_read_is_refused_at_once(
+        self, name: str, small: checkpoint.Checkpoint, scripted_profile: str,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:  # fmt: skip
+        def denied(file: Path, *arguments: Any, **options: Any) -> Any:
+            if file.name == name:
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            return usual(file, *arguments, **options)
+
+        usual = Path.open
+        monkeypatch.setattr(Path, "open", denied)
+        with pytest.raises(CheckpointError, match=r"cannot be read \(Permission denied") as caught:
+            prepare(small, "scripted", profile_name=scripted_profile)
+        assert caught.value.where == str(small.folder / name)
 
     def test_an_exporters_own_reason_is_told(
         self, small: checkpoint.Checkpoint, tmp_path: Path

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -52,6 +54,23 @@ def test_embedded_models_need_no_network(name: str) -> None:
 def test_a_folder_is_called_by_its_own_name(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path / "my-model")
     assert hub.resolve(str(folder)).name == "my-model"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are text there")
+def test_a_folder_whose_name_is_not_text_is_refused(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / os.fsdecode(b"nu\xff"))
+    with pytest.raises(CheckpointError, match="not UTF-8 text") as caught:
+        hub.resolve(str(folder))
+    assert (caught.value.where, caught.value.fix) == (str(folder), "rename it")
+
+
+def test_a_folder_out_of_reach_is_not_taken_for_a_hub_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(path: str) -> os.stat_result:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+
+    monkeypatch.setattr(os, "stat", denied)
+    with pytest.raises(CheckpointError, match=r"cannot be read \(Permission denied"):
+        hub.locate("locked/model")
 
 
 def test_a_file_is_answered_with_the_folder(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ CONTRACTS = frozenset(
         "host",
         "interface",
         "limits",
+        "listing",
         "plan",
         "probing",
         "processes",

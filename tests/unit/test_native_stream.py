@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import threading
+import time
 from itertools import pairwise
 from math import prod
 from pathlib import Path
@@ -201,6 +205,29 @@ def test_a_weight_that_cannot_be_stored_is_named(precision: Precision, tmp_path:
     with pytest.raises(QdeployError) as caught:
         write(blob, Given(weights), tmp_path)
     assert caught.value.where == "bad"
+
+
+def test_after_a_full_disk_nobody_reads_the_source_any_more(tmp_path: Path) -> None:
+    """Its files can be closed at once, whoever still looks at the error."""
+
+    class Slow(Given):
+        def rows(self, *arguments: Any, **out: Any) -> None:
+            time.sleep(0.01)
+            super().rows(*arguments, **out)
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    weights = {"it": draw(400, 16)}
+    blob = lay_out(weights, FLOAT)
+    blob.weight("it")
+    source: Any = Slow(weights)
+    before = threading.active_count()
+    journal = Journal(tmp_path / "journal.json", "test")
+    with pytest.raises(OSError, match="space") as caught:
+        stream.write(blob, source, tmp_path / "weights.bin", journal, full)
+    assert threading.active_count() == before
+    assert caught.value.errno == errno.ENOSPC
 
 
 class TestLayout:

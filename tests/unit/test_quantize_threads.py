@@ -40,7 +40,7 @@ def test_a_slow_consumer_holds_the_threads_back() -> None:
     for taken in range(10):
         assert next(results) == taken
         assert len(begun) <= taken + 4
-    results.close()  # type: ignore[attr-defined]
+    results.close()
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -64,5 +64,5 @@ def test_no_thread_outlives_the_iteration() -> None:
     before = threading.active_count()
     results = in_order(lambda n: n, range(100), threads=3)
     next(results)
-    results.close()  # type: ignore[attr-defined]
+    results.close()
     assert threading.active_count() == before

@@ -211,10 +211,26 @@ class TestFindBundle:
         assert second.path != first.path
 
     @pytest.mark.usefixtures("a_default_profile")
-    def test_a_damaged_cache_entry_says_how_to_be_rid_of_it(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize(
+        ("file", "content", "kind"),
+        [
+            ("tokenizer.json", None, CheckFailed),
+            ("qdeploy.json", None, BundleError),
+            ("qdeploy.json", "{", BundleError),
+            ("notes.txt", "mine", CheckFailed),
+        ],
+    )
+    def test_a_damaged_cache_entry_says_how_to_be_rid_of_it(
+        self, file: str, content: str | None, kind: type[QdeployError], tmp_path: Path
+    ) -> None:
         folder = str(write_checkpoint(tmp_path / "model"))
         first, _ = find_bundle(folder, "scripted", Progress())
-        (first.path / "tokenizer.json").unlink()
-        with pytest.raises(CheckFailed) as caught:
+        if content is None:
+            (first.path / file).unlink()
+        else:
+            (first.path / file).write_text(content)
+        with pytest.raises(kind) as caught:
             find_bundle(folder, "scripted", Progress())
         assert caught.value.fix == f"qdeploy cache clear {first.path.name}"
+        cache.clear((first.path.name,))
+        assert find_bundle(folder, "scripted", Progress()) == (first, True)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from qdeploy import tensors
 from qdeploy.errors import CheckpointError
 from qdeploy.tensors import INDEX, read_json, read_tensors
 from tests.support.checkpoints import (
@@ -113,6 +114,19 @@ def test_a_file_with_more_than_its_header_promises_is_refused(tmp_path: Path) ->
     entries, size = header(ONE)
     write_header(tmp_path / "model.safetensors", entries, size + 1)
     assert "not a whole safetensors file" in refusal(tmp_path).what
+
+
+def test_a_file_that_may_not_be_read_is_not_called_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(path: Path, **_: str) -> None:
+        raise FileNotFoundError(path)  # what the library makes of it
+
+    file = tmp_path / "model.safetensors"
+    write_weights(file, ONE)
+    monkeypatch.setattr(tensors, "safe_open", denied)
+    error = refusal(tmp_path)
+    assert (error.what, error.where) == ("weight file cannot be read", str(file))
 
 
 def test_a_missing_shard_is_named(tmp_path: Path) -> None:

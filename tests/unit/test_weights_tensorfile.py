@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qdeploy.errors import CheckpointError
-from qdeploy.weights import open_source
+from qdeploy.weights import open_source, tensorfile
 from qdeploy.weights.tensorfile import TensorFile
 from tests.support.weights import bf16, save_checkpoint
 
@@ -33,6 +33,21 @@ def test_a_file_that_is_gone_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").unlink()
     with pytest.raises(CheckpointError, match="cannot be read"):
         open_source(made)
+
+
+def test_a_file_can_be_closed_while_an_error_in_reading_it_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    save_checkpoint(tmp_path, {"w": bf16(np.ones((4, 8)))})
+    file = TensorFile(tmp_path / "model.safetensors")
+    monkeypatch.setattr(tensorfile, "widen", fail)
+    try:
+        file.read("w", 0, 4, np.empty((4, 8), np.float32))
+    except MemoryError:
+        file.close()
 
 
 ENTRY = {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}
