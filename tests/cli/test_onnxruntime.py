@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import secrets
 import subprocess
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from qdeploy.cli import run_cli
 from tests.support.real import qdeploy
 
 pytestmark = [
@@ -67,6 +69,15 @@ def test_a_sum_on_any_cpu(bundle: str) -> None:
         ANSWER, "onnxruntime", "device"
     )  # fmt: skip
     assert result["placement"]["nodes"].keys() == {"CPUExecutionProvider"}
+
+
+def test_without_a_seed_any_that_is_drawn_will_do(
+    bundle: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The largest of those that chance may draw."""
+    monkeypatch.setattr(secrets, "randbelow", lambda limit: limit - 1)
+    code = run_cli(["run", bundle, SUM, "--max-new-tokens", "3"])
+    assert code == 0, capsys.readouterr().err
 
 
 def test_a_stand_in_says_so(static: str) -> None:
