@@ -80,8 +80,9 @@ class OnnxRuntimeBackend(Backend):
                 proof = placement.prove(nodes, chosen)
                 loop = GenaiLoop(bundle.path, chosen)
                 session = OnnxRuntimeSession(chosen, proof, open_model, loop)
-            for _ in session.generate(WARM_UP):
-                pass
+            if session.context > len(WARM_UP.prompt_ids):
+                for _ in session.generate(WARM_UP):
+                    pass
         return session
 
 

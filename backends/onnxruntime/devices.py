@@ -85,7 +85,7 @@ def builtin_devices(provider: Provider, hardware: Sequence[Hardware]) -> list[di
     if not runtime.provider_library(provider).is_file():
         raise TargetUnavailable(
             f"the onnxruntime that is installed has no {provider.name}",
-            f"pip uninstall onnxruntime; pip install {provider.package}",
+            provider.install,
         )
     _ask(provider)
     return [{"id": f"{provider.name}:{i}", **device._asdict()} for i, device in enumerate(hardware)]

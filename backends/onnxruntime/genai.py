@@ -12,10 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from qdeploy.backends.onnxruntime import runtime
+from qdeploy.backends.onnxruntime.failures import essence
+from qdeploy.backends.onnxruntime.providers import Provider
 from qdeploy.backends.onnxruntime.settings import SESSION, Settings, text_of
+from qdeploy.errors import TargetUnavailable
 from qdeploy.interface import Request, Sampling
 
 CPU = "cpu"
+NOT_IN_THIS_BUILD = "interface not available"
 ROOM = 1024
 """Tokens that the cache has room for behind a prompt at first: it is written to the end when it is
 made, and the context of a model may be gigabytes."""
@@ -49,7 +53,20 @@ class GenaiLoop:
             config.append_provider(name)
             for option, value in settings.provider_options.items():
                 config.set_provider_option(name, option, value)
-        self._model = self._genai.Model(config)
+        self._model = self._load(config, provider)
+
+    def _load(self, config: Any, provider: Provider) -> Any:
+        """The model; raises TargetUnavailable where this build lacks the provider."""
+        try:
+            return self._genai.Model(config)
+        except RuntimeError as error:
+            if NOT_IN_THIS_BUILD not in str(error):
+                raise
+            raise TargetUnavailable(
+                f"the onnxruntime-genai that is installed is not for {provider.name}: "
+                f"{essence(error)}",
+                provider.install,
+            ) from error
 
     def generate(self, request: Request) -> Generator[int, None, None]:
         """Token ids as they are made; nothing is left running when this is closed.

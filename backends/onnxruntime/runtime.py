@@ -1,4 +1,6 @@
-"""Importing ONNX Runtime, its plugins and onnxruntime-genai: only when they are needed."""
+"""Importing ONNX Runtime, its plugins and onnxruntime-genai: only when they are needed, and without
+their telemetry.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +18,8 @@ from qdeploy.backends.onnxruntime.providers import Plugin, Provider
 from qdeploy.errors import GenerationFailed, TargetUnavailable
 
 INSTALL = "pip install 'qdeploy[onnx]'"
+TELEMETRY_OFF = "ORT_DISABLE_TELEMETRY"
+"""An environment variable of both runtimes; the call for it comes after their first report."""
 FATAL_ONLY = 4
 """ONNX Runtime's severity. What it has to say comes as an exception; its log would be stderr's."""
 
@@ -161,6 +165,7 @@ def register_with_genai(name: str, library: str) -> None:
 def _import(module: str, fix: str) -> Any:
     if find_spec(module) is None:
         raise TargetUnavailable(f"{module.replace('_', '-')} is not installed", fix)
+    os.environ.setdefault(TELEMETRY_OFF, "1")
     try:
         return import_module(module)
     except ImportError as error:

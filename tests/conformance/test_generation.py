@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 
 import pytest
 
-from qdeploy.errors import PromptError
+from qdeploy.errors import GenerationFailed, PromptError
 from qdeploy.interface import Request, Sampling
 from tests.conformance.conftest import Loaded
 
@@ -76,6 +76,18 @@ def test_closing_early_stops_the_runtime_and_leaves_the_session_usable(loaded: L
         first = [next(stream).id for _ in range(3)]
     assert first == expected[:3]
     assert ids(loaded, 8) == expected
+
+
+def test_scoring_while_an_answer_is_made_does_not_change_it(loaded: Loaded) -> None:
+    expected = ids(loaded, 8)
+    prompt = tuple(loaded.tokenizer.encode(PROMPT))
+    with closing(loaded.session.generate(Request(prompt, 8))) as stream:
+        made = [next(stream).id for _ in range(3)]
+        with suppress(GenerationFailed):  # a session may refuse
+            loaded.session.score(prompt[:4])
+        made += [token.id for token in stream]
+    assert made == expected
+    assert len(loaded.session.score(prompt)) == len(prompt)
 
 
 def test_an_unstarted_stream_can_be_closed(loaded: Loaded) -> None:

@@ -93,7 +93,8 @@ def test_the_cpus_onnxruntime_lacks_the_provider(
     absent = absence(target)
     assert absent.reason == f"the onnxruntime that is installed has no {provider.name}"
     fix, *others = (absent.fix or "").split("; or ")
-    assert fix == f"pip uninstall onnxruntime; pip install {provider.package}"
+    extra = {CUDA: "cuda", ROCM: "rocm", ASCEND: "ascend"}[target]
+    assert fix == f"pip uninstall onnxruntime onnxruntime-genai; pip install 'qdeploy[{extra}]'"
     assert len(others) == (target is CUDA)
 
 
@@ -167,7 +168,7 @@ def test_without_any_provider_the_preferred_ones_lack_is_told(
     absent = absence(CUDA)
     assert absent.reason == "the onnxruntime that is installed has no CUDAExecutionProvider"
     other = f"; or for {RTX_PROVIDER}: pip install onnxruntime-ep-nv-tensorrt-rtx"
-    assert (absent.fix or "").endswith(f"pip install onnxruntime-gpu{other}")
+    assert (absent.fix or "").endswith(f"pip install 'qdeploy[cuda]'{other}")
 
 
 def test_a_driver_that_crashes_is_absence(monkeypatch: pytest.MonkeyPatch) -> None:
