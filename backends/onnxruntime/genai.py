@@ -32,7 +32,7 @@ class GenaiLoop:
 
     The core decides what ends an answer. The runtime must be told of a token that does: it then
     leaves that token out of its cache, and goes on once it is given it. The last of the vocabulary
-    is drawn least: in Qwen3 there is none of that number.
+    costs least: in Qwen3 there is none of that number.
     """
 
     def __init__(self, folder: Path, settings: Settings) -> None:

@@ -125,10 +125,10 @@ class Provider:
 
 
 OPENVINO_OPTIONS: Options = {
-    "device_type": str, "device_id": str, "cache_dir": str, "load_config": str, "precision": str,
-    "num_of_threads": int, "num_streams": int, "model_priority": str, "reshape_input": str,
-    "enable_qdq_optimizer": bool, "enable_causallm": bool, "enable_opencl_throttling": bool,
+    "load_config": str, "reshape_input": str, "enable_causallm": bool,
 }  # fmt: skip
+"""The plugin (1.8.1) ignores the others of the page. What they were for, `load_config` sets by
+OpenVINO's own names: `{"CPU": {"INFERENCE_NUM_THREADS": "2"}}`, or a file of the like."""
 CUDA_OPTIONS: Options = {
     "device_id": int, "gpu_mem_limit": int, "arena_extend_strategy": str,
     "cudnn_conv_algo_search": str, "do_copy_in_default_stream": bool, "enable_cuda_graph": bool,

@@ -7,8 +7,9 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from contextlib import suppress
 from functools import cache
-from importlib import import_module
+from importlib import import_module, metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,14 @@ def load() -> Any:
 def load_genai() -> Any:
     """The module `onnxruntime_genai`; raises as `load`."""
     return _import("onnxruntime_genai", INSTALL)
+
+
+def versions(provider: Provider) -> list[str]:
+    """Of ONNX Runtime, and of the provider's package where that is installed by its own name."""
+    found = [str(load().__version__)]
+    with suppress(metadata.PackageNotFoundError):
+        found.append(metadata.version(provider.package))
+    return found
 
 
 def require() -> None:

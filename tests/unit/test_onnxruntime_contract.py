@@ -83,12 +83,9 @@ DOCUMENTED: Mapping[str, Mapping[str, type]] = {
         "uniformBufferCacheMode": str, "queryResolveBufferCacheMode": str,
         "defaultBufferCacheMode": str, "forceCpuNodeNames": str, "preserveDevice": bool,
     },
-    # the page OpenVINO-ExecutionProvider, and the strings in the library of the plugin 1.8.1
+    # the page OpenVINO-ExecutionProvider, without what the plugin 1.8.1 says that it ignores
     "OpenVINOExecutionProvider": {
-        "device_type": str, "device_id": str, "cache_dir": str, "load_config": str,
-        "precision": str, "num_of_threads": int, "num_streams": int, "model_priority": str,
-        "reshape_input": str, "enable_qdq_optimizer": bool, "enable_causallm": bool,
-        "enable_opencl_throttling": bool,
+        "load_config": str, "reshape_input": str, "enable_causallm": bool,
     },
     "CPUExecutionProvider": {},
 }  # fmt: skip
