@@ -19,8 +19,9 @@ from qdeploy.backends.onnxruntime.providers import Plugin, Provider
 from qdeploy.errors import GenerationFailed, TargetUnavailable
 
 INSTALL = "pip install 'qdeploy[onnx]'"
-TELEMETRY_OFF = "ORT_DISABLE_TELEMETRY"
-"""An environment variable of both runtimes; the call for it comes after their first report."""
+BEFORE = {"ORT_DISABLE_TELEMETRY": "1", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+"""Environment variables that are read once. The call that ends telemetry comes after its first
+report; and CUDA, left to itself, numbers by speed and not as `nvidia-smi` lists."""
 FATAL_ONLY = 4
 """ONNX Runtime's severity. What it has to say comes as an exception; its log would be stderr's."""
 
@@ -174,7 +175,8 @@ def register_with_genai(name: str, library: str) -> None:
 def _import(module: str, fix: str) -> Any:
     if find_spec(module) is None:
         raise TargetUnavailable(f"{module.replace('_', '-')} is not installed", fix)
-    os.environ.setdefault(TELEMETRY_OFF, "1")
+    for name, value in BEFORE.items():
+        os.environ.setdefault(name, value)
     try:
         return import_module(module)
     except ImportError as error:
