@@ -86,7 +86,7 @@ def test_a_cache_that_is_full_is_followed_by_a_larger(
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ru_maxrss is in KiB there")
 def test_memory_follows_the_answer_and_not_the_context(nano: Path, tmp_path: Path) -> None:
-    """The cache of 40960 tokens of this model would take 320 MB."""
+    """The cache of 40960 tokens of this model would take 320 MiB."""
     longer = tmp_path / "longer"
     shutil.copytree(models.path("qwen3-nano"), longer)
     config = json.loads((longer / "config.json").read_text())
