@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qdeploy.backends.onnxruntime import devices, placement, settings, standins
+from qdeploy.backends.onnxruntime import caching, devices, placement, runtime, settings, standins
 from qdeploy.backends.onnxruntime.failures import translated
 from qdeploy.backends.onnxruntime.genai import GenaiLoop
 from qdeploy.backends.onnxruntime.growing import GENERATE, GrowingModel
@@ -65,7 +65,10 @@ class OnnxRuntimeBackend(Backend):
         simulated = device.evidence is Evidence.SIMULATED
         target = next(t for t in self.targets if t.name == device.target)
         provider = standins.provider(target) if simulated else of(device)
-        chosen = settings.resolve(bundle.manifest, provider, device, options)
+        chosen = caching.with_cache(
+            settings.resolve(bundle.manifest, provider, device, options), options.cache_dir,
+            bundle=bundle.digest, versions=runtime.versions(provider),
+        )  # fmt: skip
         open_model = partial(_open_model, bundle.path, chosen)
         fix = f"qdeploy verify {bundle.path}"
         with translated(f"loading on {provider.name}", where=bundle.path, fix=fix):
@@ -80,8 +83,9 @@ class OnnxRuntimeBackend(Backend):
                 proof = placement.prove(nodes, chosen)
                 loop = GenaiLoop(bundle.path, chosen)
                 session = OnnxRuntimeSession(chosen, proof, open_model, loop)
-            for _ in session.generate(WARM_UP):
-                pass
+            if session.context > len(WARM_UP.prompt_ids):
+                for _ in session.generate(WARM_UP):
+                    pass
         return session
 
 

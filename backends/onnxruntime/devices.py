@@ -8,7 +8,7 @@ from glob import glob
 from typing import Any
 
 from qdeploy import host, probing
-from qdeploy.backends.onnxruntime import runtime, standins
+from qdeploy.backends.onnxruntime import masks, runtime, standins
 from qdeploy.backends.onnxruntime.drivers import Hardware
 from qdeploy.backends.onnxruntime.providers import FOR_TARGET, Driver, Provider
 from qdeploy.errors import InputError, TargetUnavailable
@@ -85,7 +85,7 @@ def builtin_devices(provider: Provider, hardware: Sequence[Hardware]) -> list[di
     if not runtime.provider_library(provider).is_file():
         raise TargetUnavailable(
             f"the onnxruntime that is installed has no {provider.name}",
-            f"pip uninstall onnxruntime; pip install {provider.package}",
+            provider.install,
         )
     _ask(provider)
     return [{"id": f"{provider.name}:{i}", **device._asdict()} for i, device in enumerate(hardware)]
@@ -94,7 +94,8 @@ def builtin_devices(provider: Provider, hardware: Sequence[Hardware]) -> list[di
 def plugin_devices(provider: Provider, hardware: Sequence[Hardware]) -> list[dict[str, Any]]:
     """Devices of a provider that is a library of its own.
 
-    Where it takes all that the driver lists, the driver's words are added: both go by the bus.
+    Where it takes all that the driver lists, the driver's words are added: both go by the bus,
+    unless a mask orders one of them.
 
     Raises:
         TargetUnavailable: the library is not there, does not load, or lists nothing.
@@ -104,7 +105,7 @@ def plugin_devices(provider: Provider, hardware: Sequence[Hardware]) -> list[dic
     if not found:
         fix = provider.driver.fix if provider.driver else "run on a machine that has one"
         raise TargetUnavailable(f"{provider.name} finds no device", fix)
-    if len(found) == len(hardware):
+    if len(found) == len(hardware) and not masks.are_set():
         return [{**f, **h._asdict()} for f, h in zip(found, hardware, strict=True)]
     return found
 

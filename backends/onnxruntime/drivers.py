@@ -6,11 +6,13 @@ those that the driver gives; what it does not give is left out.
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
+from qdeploy.backends.onnxruntime import masks
 from qdeploy.errors import TargetUnavailable
 
 
@@ -24,16 +26,16 @@ class Hardware(NamedTuple):
 
 ROOT = Path("/")
 SECONDS = 20
-QUERY = ("--query-gpu=index,name,memory.total,driver_version", "--format=csv,noheader,nounits")
+QUERY = ("--query-gpu=uuid,name,memory.total,driver_version", "--format=csv,noheader,nounits")
 AMD_VENDOR = "4098"
 """PCI id of AMD in decimal, as the kernel's topology writes it."""
 
 
 def nvidia(command: str = "nvidia-smi") -> list[Hardware]:
-    """The GPUs by `nvidia-smi`, memory in MiB there.
+    """The GPUs by `nvidia-smi`, memory in MiB there, as CUDA numbers them by the bus.
 
     Raises:
-        TargetUnavailable: no driver, one that does not answer, or no GPU.
+        TargetUnavailable: no driver, one that does not answer, no GPU, or all are hidden.
     """
     fix = "install NVIDIA's driver (Debian: apt install nvidia-driver); `nvidia-smi` must list it"
     try:
@@ -45,18 +47,21 @@ def nvidia(command: str = "nvidia-smi") -> list[Hardware]:
     except subprocess.TimeoutExpired:
         raise TargetUnavailable(f"nvidia-smi did not answer within {SECONDS} s", fix) from None
     rows = [[part.strip() for part in line.split(",")] for line in done.stdout.splitlines()]
-    rows = [row for row in rows if len(row) == 4 and row[0].isdigit()]
+    rows = [row for row in rows if len(row) == 4 and row[0].startswith("GPU-")]
     if done.returncode != 0 or not rows:
         said = " ".join((done.stdout + done.stderr).split()) or "nothing"
         raise TargetUnavailable(f"no NVIDIA GPU found: nvidia-smi says {said[:200]!r}", fix)
-    return [Hardware(name, _mebibytes(total), driver) for _, name, total, driver in rows]
+    if (mask := os.environ.get(masks.NVIDIA[0], "")).startswith("MIG-"):
+        return [Hardware(f"NVIDIA {mask}", None, rows[0][3])]  # a part of a GPU, not listed here
+    gpus = {uuid: Hardware(name, _mebibytes(total), driver) for uuid, name, total, driver in rows}
+    return masks.visible(gpus, masks.NVIDIA, f"{command} -L")
 
 
 def amd(root: Path = ROOT) -> list[Hardware]:
     """The GPUs in the kernel driver's topology; its CPUs have no compute units there.
 
     Raises:
-        TargetUnavailable: no kernel driver, or no GPU.
+        TargetUnavailable: no kernel driver, no GPU, or all are hidden.
     """
     if not (root / "dev/kfd").exists():
         raise TargetUnavailable(
@@ -66,19 +71,21 @@ def amd(root: Path = ROOT) -> list[Hardware]:
         )
     version = root / "opt/rocm/.info/version"
     driver = f"ROCm {version.read_text().strip()}" if version.is_file() else None
-    found: list[Hardware] = []
+    found: dict[str, Hardware] = {}
     for node in sorted((root / "sys/class/kfd/kfd/topology/nodes").glob("*"), key=_number):
         properties = _pairs(node / "properties")
         if properties.get("simd_count", "0") != "0" and properties.get("vendor_id") == AMD_VENDOR:
             version_id = properties.get("gfx_target_version", "")
             name = f"AMD GPU {_gfx(version_id)}".rstrip()
-            found.append(Hardware(name, _largest_bank(node), driver))
+            unique = int(properties.get("unique_id", "0"))
+            identity = f"GPU-{unique:016x}" if unique else node.name  # as `rocminfo` writes it
+            found[identity] = Hardware(name, _largest_bank(node), driver)
     if not found:
         raise TargetUnavailable(
             "no AMD GPU found: the kernel's topology lists none",
             "see `rocminfo`; the user must be in the groups render and video",
         )
-    return found
+    return masks.visible(found, masks.AMD, "rocminfo")
 
 
 def ascend(root: Path = ROOT) -> list[Hardware]:

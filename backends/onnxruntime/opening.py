@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from qdeploy.backends.onnxruntime import runtime
-from qdeploy.backends.onnxruntime.settings import SESSION, Settings
+from qdeploy.backends.onnxruntime.settings import SESSION, Settings, text_of
 from qdeploy.errors import PlacementError
 from qdeploy.interface import Property
 
@@ -47,5 +47,4 @@ def _apply(options: Any, session: Mapping[str, Property]) -> None:
         if name in SESSION:
             setattr(options, name, value)
         else:
-            text = str(int(value)) if isinstance(value, bool) else str(value)
-            options.add_session_config_entry(name, text)
+            options.add_session_config_entry(name, text_of(value))

@@ -11,11 +11,12 @@ from qdeploy.errors import PlacementError
 from qdeploy.interface import Placement
 
 PROOF = "the session's graph assignment, node by node"
-HEAVY = frozenset({
-    "MatMulNBits", "MatMul", "Gemm", "FusedMatMul", "GroupQueryAttention", "Attention",
-    "MultiHeadAttention", "QMoE", "MoE",
+LIGHT = frozenset({
+    "Shape", "Gather", "Cast", "ReduceSum", "Sub", "Range", "Squeeze", "Unsqueeze", "Constant",
+    "Identity",
 })  # fmt: skip
-"""Operators that take the time. Providers leave arithmetic on shapes to the CPU on purpose."""
+"""Operators of arithmetic on shapes, which providers leave to the CPU on purpose: the lengths of
+sequences come from the mask. All others are heavy."""
 NAMED = 4
 """Nodes that an error names of those that are too many to list."""
 
@@ -41,16 +42,24 @@ def prove(nodes: Iterable[Node], settings: Settings) -> Placement:
     """Where the work runs, if that is where it was asked to.
 
     Raises:
-        PlacementError: a heavy operator went to another provider, and that is not allowed.
+        PlacementError: a heavy operator went to another provider, and that is not allowed; or
+            none is where it was asked to.
     """
     nodes = list(nodes)
     wanted = settings.provider.name
-    strays = [n for n in nodes if n.kind in HEAVY and n.provider != wanted]
+    heavy = [n for n in nodes if n.kind not in LIGHT]
+    strays = [n for n in heavy if n.provider != wanted]
     if strays and not settings.allow_fallback:
         raise PlacementError(
             f"{len(strays)} heavy operators are not on {wanted}: {_list(strays)}",
             where=settings.device.name,
             fix="a bundle made for this target, or --allow-fallback to run it all the same",
+        )
+    if len(strays) == len(heavy):
+        raise PlacementError(
+            f"nothing of the model is on {wanted}",
+            where=settings.device.name,
+            fix=f"a bundle made for this target: --target {settings.provider.target.name}",
         )
     counts = Counter(n.provider for n in nodes)
     elsewhere = dict.fromkeys(n.provider for n in strays)

@@ -84,6 +84,7 @@ class Provider:
     Attributes:
         name: ONNX Runtime's own.
         package: what brings it, for pip.
+        extra: qdeploy's own that brings it with all that runs on it.
         formats: bundle formats that it takes.
         attention: the form that it takes whole, as profiles name it; None where all do.
         genai: onnxruntime-genai's name of it; None where that does not run on it.
@@ -102,6 +103,7 @@ class Provider:
     target: Target
     name: str
     package: str
+    extra: str
     formats: tuple[str, ...]
     options: Options
     source: str
@@ -116,12 +118,17 @@ class Provider:
     plugin: Plugin | None = None
     driver: Driver | None = None
 
+    @property
+    def install(self) -> str:
+        """Commands that bring it where packages for the CPU, of the same modules, may be."""
+        return f"pip uninstall onnxruntime onnxruntime-genai; pip install 'qdeploy[{self.extra}]'"
+
 
 OPENVINO_OPTIONS: Options = {
-    "device_type": str, "device_id": str, "cache_dir": str, "load_config": str, "precision": str,
-    "num_of_threads": int, "num_streams": int, "model_priority": str, "reshape_input": str,
-    "enable_qdq_optimizer": bool, "enable_causallm": bool, "enable_opencl_throttling": bool,
+    "load_config": str, "reshape_input": str, "enable_causallm": bool,
 }  # fmt: skip
+"""The plugin (1.8.1) ignores the others of the page. What they were for, `load_config` sets by
+OpenVINO's own names: `{"CPU": {"INFERENCE_NUM_THREADS": "2"}}`, or a file of the like."""
 CUDA_OPTIONS: Options = {
     "device_id": int, "gpu_mem_limit": int, "arena_extend_strategy": str,
     "cudnn_conv_algo_search": str, "do_copy_in_default_stream": bool, "enable_cuda_graph": bool,
@@ -164,7 +171,8 @@ INTEL_DRIVER = {
 def _openvino(target: Target, device: str) -> Provider:
     return Provider(
         target=target, name="OpenVINOExecutionProvider", package="onnxruntime-ep-openvino",
-        formats=(CONTRIB,), attention="plain", experts="unrolled", options=OPENVINO_OPTIONS,
+        extra="onnx-openvino", formats=(CONTRIB,), attention="plain", experts="unrolled",
+        options=OPENVINO_OPTIONS,
         plugin=Plugin("onnxruntime_ep_openvino", {"ov_device": device}),
         driver=INTEL_DRIVER.get(device),
         source="https://onnxruntime.ai/docs/execution-providers/OpenVINO-ExecutionProvider.html",
@@ -173,12 +181,12 @@ def _openvino(target: Target, device: str) -> Provider:
 
 PROVIDERS: tuple[Provider, ...] = (
     Provider(
-        target=CPU, name="CPUExecutionProvider", package="onnxruntime",
+        target=CPU, name="CPUExecutionProvider", package="onnxruntime", extra="onnx",
         formats=(CONTRIB, STATIC), genai="cpu", options={},
         source="https://onnxruntime.ai/docs/execution-providers/",
     ),
     Provider(
-        target=CUDA, name="CUDAExecutionProvider", package="onnxruntime-gpu",
+        target=CUDA, name="CUDAExecutionProvider", package="onnxruntime-gpu", extra="cuda",
         formats=(CONTRIB,), attention="gqa", genai="cuda", memory=Memory("cuda"),
         library="onnxruntime_providers_cuda", options=CUDA_OPTIONS,
         driver=Driver("install CUDA 13 and cuDNN 9: pip install 'onnxruntime-gpu[cuda,cudnn]'",
@@ -187,7 +195,7 @@ PROVIDERS: tuple[Provider, ...] = (
     ),
     Provider(
         target=CUDA, name="NvTensorRTRTXExecutionProvider",
-        package="onnxruntime-ep-nv-tensorrt-rtx",
+        package="onnxruntime-ep-nv-tensorrt-rtx", extra="cuda-rtx",
         formats=(CONTRIB,), attention="gqa", experts="unrolled", genai="NvTensorRtRtx",
         weights=("int4", "fp16"), profile="cuda-int4-rtx", options=RTX_OPTIONS,
         plugin=Plugin("onnxruntime_ep_nv_tensorrt_rtx", opens="libtensorrt_rtx.so"),
@@ -197,21 +205,21 @@ PROVIDERS: tuple[Provider, ...] = (
     ),
     Provider(
         target=WEBGPU, name="WebGpuExecutionProvider", package="onnxruntime-ep-webgpu",
-        formats=(CONTRIB,), attention="gqa", experts="unrolled",
+        extra="webgpu", formats=(CONTRIB,), attention="gqa", experts="unrolled",
         options=WEBGPU_OPTIONS, plugin=Plugin("onnxruntime_ep_webgpu"),
         driver=Driver("install a current driver of the GPU (Linux, with Vulkan: apt install "
                       "libvulkan1 mesa-vulkan-drivers); or try it without: --simulate"),
         source="https://onnxruntime.ai/docs/execution-providers/WebGPU-ExecutionProvider.html",
     ),
     Provider(
-        target=ROCM, name="MIGraphXExecutionProvider", package="onnxruntime-migraphx",
+        target=ROCM, name="MIGraphXExecutionProvider", package="onnxruntime-migraphx", extra="rocm",
         formats=(STATIC,), memory=Memory("gpu", vendor=0x1002),
         library="onnxruntime_providers_migraphx", options=MIGRAPHX_OPTIONS,
         driver=Driver("install ROCm with MIGraphX (apt install migraphx)", drivers.amd),
         source="https://onnxruntime.ai/docs/execution-providers/MIGraphX-ExecutionProvider.html",
     ),
     Provider(
-        target=ASCEND, name="CANNExecutionProvider", package="onnxruntime-cann",
+        target=ASCEND, name="CANNExecutionProvider", package="onnxruntime-cann", extra="ascend",
         formats=(STATIC,), memory=Memory("cann"),
         library="onnxruntime_providers_cann", options=CANN_OPTIONS,
         driver=Driver("install the CANN toolkit, and source its set_env.sh", drivers.ascend),

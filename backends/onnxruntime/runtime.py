@@ -1,12 +1,15 @@
-"""Importing ONNX Runtime, its plugins and onnxruntime-genai: only when they are needed."""
+"""Importing ONNX Runtime, its plugins and onnxruntime-genai: only when they are needed, and without
+their telemetry.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import sys
+from contextlib import suppress
 from functools import cache
-from importlib import import_module
+from importlib import import_module, metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,9 @@ from qdeploy.backends.onnxruntime.providers import Plugin, Provider
 from qdeploy.errors import GenerationFailed, TargetUnavailable
 
 INSTALL = "pip install 'qdeploy[onnx]'"
+BEFORE = {"ORT_DISABLE_TELEMETRY": "1", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+"""Environment variables that are read once. The call that ends telemetry comes after its first
+report; and CUDA, left to itself, numbers by speed and not as `nvidia-smi` lists."""
 FATAL_ONLY = 4
 """ONNX Runtime's severity. What it has to say comes as an exception; its log would be stderr's."""
 
@@ -35,6 +41,14 @@ def load() -> Any:
 def load_genai() -> Any:
     """The module `onnxruntime_genai`; raises as `load`."""
     return _import("onnxruntime_genai", INSTALL)
+
+
+def versions(provider: Provider) -> list[str]:
+    """Of ONNX Runtime, and of the provider's package where that is installed by its own name."""
+    found = [str(load().__version__)]
+    with suppress(metadata.PackageNotFoundError):
+        found.append(metadata.version(provider.package))
+    return found
 
 
 def require() -> None:
@@ -161,6 +175,8 @@ def register_with_genai(name: str, library: str) -> None:
 def _import(module: str, fix: str) -> Any:
     if find_spec(module) is None:
         raise TargetUnavailable(f"{module.replace('_', '-')} is not installed", fix)
+    for name, value in BEFORE.items():
+        os.environ.setdefault(name, value)
     try:
         return import_module(module)
     except ImportError as error:

@@ -64,12 +64,7 @@ class OnnxRuntimeSession(Session):
         if request.max_new_tokens < 1:
             return
         self._require_open()
-        if self._busy:
-            raise GenerationFailed(
-                "the session is still generating for another request",
-                where=self._settings.device.name,
-                fix="close that request's generator first",
-            )
+        self._require_idle()
         room = self.context - len(request.prompt_ids)
         count = min(request.max_new_tokens, room)
         bounded = Request(request.prompt_ids, count, request.sampling, request.stop_ids)
@@ -101,6 +96,7 @@ class OnnxRuntimeSession(Session):
 
     def score(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
         self._require_open()
+        self._require_idle()
         self._check(token_ids)
         if len(token_ids) > self.context:
             raise PromptError(
@@ -134,3 +130,12 @@ class OnnxRuntimeSession(Session):
     def _require_open(self) -> None:
         if self._closed:
             raise GenerationFailed("the session is closed", where=self._settings.device.name)
+
+    def _require_idle(self) -> None:
+        """There is one cache, which a request that goes on still needs."""
+        if self._busy:
+            raise GenerationFailed(
+                "the session is still generating for another request",
+                where=self._settings.device.name,
+                fix="close that request's generator first",
+            )

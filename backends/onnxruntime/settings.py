@@ -1,8 +1,8 @@
 """What a session is loaded with: the bundle's profile, then the user's own settings over it.
 
 Properties go three ways, told apart by their names: to the loop (`loop`), to the session (its own
-options, and entries of its configuration, whose names begin with `session.` or `ep.`), and to the
-execution provider.
+options, and entries of its configuration, whose names begin with `session.`), and to the execution
+provider.
 """
 
 from __future__ import annotations
@@ -26,15 +26,20 @@ SESSION: Mapping[str, type] = {
     "intra_op_num_threads": int, "inter_op_num_threads": int,
     "enable_cpu_mem_arena": bool, "enable_mem_pattern": bool,
 }  # fmt: skip
-ENTRIES = ("session.", "ep.")
+ENTRIES: Mapping[str, type] = {
+    "session.intra_op.allow_spinning": bool, "session.inter_op.allow_spinning": bool,
+    "session.intra_op.spin_duration_us": int, "session.inter_op.spin_duration_us": int,
+    "session.intra_op_thread_affinities": str, "session.force_spinning_stop": bool,
+    "session.dynamic_block_base": int, "session.set_denormal_as_zero": bool,
+    "session.use_deterministic_compute": bool,
+    "session.use_device_allocator_for_initializers": bool,
+}  # fmt: skip
+"""Of its configuration (onnxruntime_session_options_config_keys.h, 1.32), those that threads,
+arithmetic and memory hang on. Any other name would be taken and mean nothing."""
 REFUSED = {
     "session.disable_prepacking": "a token takes fifty times as long with it",
     "session.record_ep_graph_assignment_info": "the proof of placement hangs on it",
 }
-CACHE_OPTIONS = {"OpenVINOExecutionProvider": "cache_dir",
-                 "NvTensorRTRTXExecutionProvider": "nv_runtime_cache_path",
-                 "MIGraphXExecutionProvider": "migraphx_model_cache_dir"}  # fmt: skip
-"""Options that name a folder for what the provider compiles."""
 
 
 @dataclass(frozen=True)
@@ -93,25 +98,18 @@ def resolve(
     _check_form(provider, manifest)
     merged = {**manifest.profile.runtime.properties, **options.properties}
     loop = _loop(merged.pop(LOOP, None), provider, device, format_, graph)
-    session = {n: v for n, v in merged.items() if n in SESSION or n.startswith(ENTRIES)}
-    for name, value in session.items():
+    known = {**SESSION, **ENTRIES, **provider.options}
+    for name, value in merged.items():
         if name in REFUSED:
             raise InputError(f"{name} cannot be set: {REFUSED[name]}", fix="leave it out")
-        if name in SESSION:
-            _check_type(name, value, SESSION[name])
-    rest = {n: v for n, v in merged.items() if n not in session}
-    for name, value in rest.items():
-        if name not in provider.options:
-            known = [LOOP, *SESSION, *provider.options]
+        if name not in known:
             raise InputError(
-                f"{provider.name} has no option {name!r}", fix=did_you_mean(name, known)
+                f"neither the session nor {provider.name} has an option {name!r}",
+                fix=did_you_mean(name, [LOOP, *known]),
             )
-        _check_type(name, value, provider.options[name])
-    folder = CACHE_OPTIONS.get(provider.name)
-    if folder and options.cache_dir:
-        place = options.cache_dir / "onnxruntime"
-        place.mkdir(parents=True, exist_ok=True)
-        rest.setdefault(folder, str(place))
+        _check_type(name, value, known[name])
+    session = {n: v for n, v in merged.items() if n not in provider.options}
+    rest = {n: v for n, v in merged.items() if n in provider.options}
     longest = manifest.model.context_length
     return Settings(
         provider, device, format_, graph, session, {n: text_of(v) for n, v in rest.items()}, loop,

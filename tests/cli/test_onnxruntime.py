@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import secrets
 import subprocess
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from qdeploy import run
+from qdeploy.bundle import open_bundle
+from qdeploy.cli import run_cli
+from qdeploy.errors import GenerationFailed
+from qdeploy.interface import Request
 from tests.support.real import qdeploy
 
 pytestmark = [
@@ -16,6 +22,8 @@ pytestmark = [
     pytest.mark.skipif(not find_spec("onnxruntime"), reason="needs qdeploy[onnx]"),
 ]
 SUM, ANSWER = "What is 4826 + 735?", "5561"
+LENGTH = 21
+"""Tokens of that prompt in its template."""
 FUSED = """\
 schema = 1
 target = "intel-cpu"
@@ -69,6 +77,15 @@ def test_a_sum_on_any_cpu(bundle: str) -> None:
     assert result["placement"]["nodes"].keys() == {"CPUExecutionProvider"}
 
 
+def test_without_a_seed_any_that_is_drawn_will_do(
+    bundle: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The largest of those that chance may draw."""
+    monkeypatch.setattr(secrets, "randbelow", lambda limit: limit - 1)
+    code = run_cli(["run", bundle, SUM, "--max-new-tokens", "3"])
+    assert code == 0, capsys.readouterr().err
+
+
 def test_a_stand_in_says_so(static: str) -> None:
     absent = qdeploy("run", static, SUM)
     if absent.returncode == 0:
@@ -93,6 +110,38 @@ def test_a_context_longer_than_the_static_graph_is_refused(static: str) -> None:
     done = qdeploy("run", static, SUM, "--simulate", "--context", "513")
     fails(done, 2, "takes 1 to 512", "--context")
     fails(qdeploy("run", static, "apple " * 600, "--simulate"), 2, "512")
+
+
+def test_a_context_of_two_holds_a_prompt_of_one(bundle: str, static: str) -> None:
+    """It is loaded as any other, and what is too long is the user's own prompt."""
+    for folder, more in ((bundle, ()), (static, ("--simulate",))):
+        fails(qdeploy("run", folder, SUM, "--context", "2", *more), 2, f"{LENGTH} tokens")
+        opened = open_bundle(Path(folder))
+        choice = run.choose(opened, simulate=bool(more))
+        with run.load(opened, choice, context=2) as session:
+            assert len(list(session.generate(Request((1,), 9)))) == 1
+
+
+def test_scoring_is_refused_while_an_answer_is_made(static: str) -> None:
+    """They share the one cache of a static graph, and the answer would go on from another text."""
+    opened = open_bundle(Path(static))
+    request = Request((5, 6, 7), 12)
+    with run.load(opened, run.choose(opened, simulate=True)) as session:
+        expected = [token.id for token in session.generate(request)]
+        stream = session.generate(request)
+        made = [next(stream).id for _ in range(4)]
+        with pytest.raises(GenerationFailed, match="still generating"):
+            session.score((1, 2))
+        assert [*made, *(token.id for token in stream)] == expected
+        assert len(session.score((1, 2))) == 2
+
+
+def test_nothing_is_left_in_the_home_folder(bundle: str, tmp_path: Path) -> None:
+    """The runtimes' telemetry keeps a database there."""
+    home = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    done = qdeploy("run", bundle, SUM, "--max-new-tokens", "2", QDEPLOY_CACHE_DIR="", **home)
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.rglob("*")) == []
 
 
 @pytest.mark.parametrize("left", [None, 5000])

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 
 import pytest
 
-from qdeploy.errors import PromptError
+from qdeploy.errors import GenerationFailed, PromptError
 from qdeploy.interface import Request, Sampling
 from tests.conformance.conftest import Loaded
 
@@ -23,7 +23,7 @@ def test_greedy_is_deterministic(loaded: Loaded) -> None:
     assert ids(loaded, 24) == ids(loaded, 24)
 
 
-@pytest.mark.parametrize("seed", [0, 7])
+@pytest.mark.parametrize("seed", [0, 7, 2**31, 2**32 - 1])
 def test_sampling_is_deterministic_under_a_seed(loaded: Loaded, seed: int) -> None:
     sampling = Sampling(temperature=1.0, top_p=0.95, top_k=20, seed=seed)
     assert ids(loaded, 24, sampling=sampling) == ids(loaded, 24, sampling=sampling)
@@ -32,6 +32,14 @@ def test_sampling_is_deterministic_under_a_seed(loaded: Loaded, seed: int) -> No
 def test_seeds_matter_where_the_model_is_unsure(loaded: Loaded) -> None:
     hot = [Sampling(temperature=5.0, seed=seed) for seed in range(4)]
     assert len({tuple(ids(loaded, 12, sampling=s)) for s in hot}) > 1
+
+
+def test_only_the_nucleus_is_drawn(loaded: Loaded) -> None:
+    """The best alone reaches top_p here; a top_k of more tokens than there are keeps all."""
+    (best,) = ids(loaded, 1)
+    for top_k in (0, 10**6):
+        hot = [Sampling(5.0, top_p=0.01, top_k=top_k, seed=seed) for seed in range(20)]
+        assert {tuple(ids(loaded, 1, sampling=s)) for s in hot} == {(best,)}
 
 
 def test_makes_as_many_tokens_as_asked(loaded: Loaded) -> None:
@@ -68,6 +76,18 @@ def test_closing_early_stops_the_runtime_and_leaves_the_session_usable(loaded: L
         first = [next(stream).id for _ in range(3)]
     assert first == expected[:3]
     assert ids(loaded, 8) == expected
+
+
+def test_scoring_while_an_answer_is_made_does_not_change_it(loaded: Loaded) -> None:
+    expected = ids(loaded, 8)
+    prompt = tuple(loaded.tokenizer.encode(PROMPT))
+    with closing(loaded.session.generate(Request(prompt, 8))) as stream:
+        made = [next(stream).id for _ in range(3)]
+        with suppress(GenerationFailed):  # a session may refuse
+            loaded.session.score(prompt[:4])
+        made += [token.id for token in stream]
+    assert made == expected
+    assert len(loaded.session.score(prompt)) == len(prompt)
 
 
 def test_an_unstarted_stream_can_be_closed(loaded: Loaded) -> None:

@@ -27,6 +27,16 @@ def operators(file: Path) -> set[tuple[str, str]]:
     return {(node.domain, node.op_type) for node in graph.node}
 
 
+def relu(folder: Path) -> Path:
+    """A model of one operator, from x [1, 4] to y."""
+    onnx = pytest.importorskip("onnx")
+    x, y = (onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, [1, 4]) for n in "xy")
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "relu", [x], [y])
+    opset = [onnx.helper.make_opsetid("", 15)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=8), folder / "m.onnx")
+    return folder / "m.onnx"
+
+
 class Growing:
     """A model of the format `onnx` and its cache."""
 

@@ -6,8 +6,10 @@ The stub records what it is given; the names are held against what each provider
 from __future__ import annotations
 
 import ctypes
+import json
 import sys
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -81,12 +83,9 @@ DOCUMENTED: Mapping[str, Mapping[str, type]] = {
         "uniformBufferCacheMode": str, "queryResolveBufferCacheMode": str,
         "defaultBufferCacheMode": str, "forceCpuNodeNames": str, "preserveDevice": bool,
     },
-    # the page OpenVINO-ExecutionProvider, and the strings in the library of the plugin 1.8.1
+    # the page OpenVINO-ExecutionProvider, without what the plugin 1.8.1 says that it ignores
     "OpenVINOExecutionProvider": {
-        "device_type": str, "device_id": str, "cache_dir": str, "load_config": str,
-        "precision": str, "num_of_threads": int, "num_streams": int, "model_priority": str,
-        "reshape_input": str, "enable_qdq_optimizer": bool, "enable_causallm": bool,
-        "enable_opencl_throttling": bool,
+        "load_config": str, "reshape_input": str, "enable_causallm": bool,
     },
     "CPUExecutionProvider": {},
 }  # fmt: skip
@@ -207,6 +206,23 @@ def test_onnxruntime_genai_gets_the_provider_by_its_word(
     assert said.index("clear") < said.index(("append", word))
     assert said_of_it in said
     assert said.count(("register", RTX, "library")) == (provider == RTX)  # twice is an error
+
+
+def test_an_onnxruntime_genai_for_the_cpu_is_absence_and_not_a_broken_bundle(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its own words, of the package for the CPU, which is the one here."""
+    genai = pytest.importorskip("onnxruntime_genai")
+    if find_spec("onnxruntime_genai_cuda") or list(Path(genai.__file__).parent.glob("*-cuda.*")):
+        pytest.skip("this one is for CUDA")
+    decoder = {"filename": "model.onnx", "head_size": 1, "hidden_size": 1}
+    model = {"type": "qwen3", "context_length": 8, "vocab_size": 8, "decoder": decoder}
+    (tmp_path / "genai_config.json").write_text(json.dumps({"model": model, "search": {}}))
+    stubbed(monkeypatch, {})
+    with pytest.raises(TargetUnavailable, match="is not for CUDAExecutionProvider") as caught:
+        GenaiLoop(tmp_path, chosen(CUDA, "cuda-int4"))
+    fix = "pip uninstall onnxruntime onnxruntime-genai; pip install 'qdeploy[cuda]'"
+    assert caught.value.fix == fix
 
 
 def test_the_provider_comes_from_the_device(monkeypatch: pytest.MonkeyPatch) -> None:

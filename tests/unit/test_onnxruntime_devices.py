@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from qdeploy import probing
-from qdeploy.backends.onnxruntime import OnnxRuntimeBackend, devices, runtime, standins
+from qdeploy.backends.onnxruntime import OnnxRuntimeBackend, devices, masks, runtime, standins
 from qdeploy.backends.onnxruntime.drivers import Hardware
 from qdeploy.backends.onnxruntime.providers import FOR_TARGET, PROVIDERS, Driver, Provider
 from qdeploy.errors import InputError, TargetUnavailable
@@ -94,7 +94,8 @@ def test_the_cpus_onnxruntime_lacks_the_provider(
     absent = absence(target)
     assert absent.reason == f"the onnxruntime that is installed has no {provider.name}"
     fix, *others = (absent.fix or "").split("; or ")
-    assert fix == f"pip uninstall onnxruntime; pip install {provider.package}"
+    extra = {CUDA: "cuda", ROCM: "rocm", ASCEND: "ascend"}[target]
+    assert fix == f"pip uninstall onnxruntime onnxruntime-genai; pip install 'qdeploy[{extra}]'"
     assert len(others) == (target is CUDA)
 
 
@@ -127,9 +128,30 @@ def test_several_gpus_are_numbered(
     assert found[0] == Device(found[0].id, RTX.name, "cuda", RTX.memory_bytes, RTX.driver)
 
 
+@NEEDS_ORT
+def test_cuda_is_made_to_number_as_its_driver_lists(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "FASTEST_FIRST")
+    runtime.load()
+    assert os.environ["CUDA_DEVICE_ORDER"] == "FASTEST_FIRST"  # the user's own stays
+    monkeypatch.delenv("CUDA_DEVICE_ORDER")
+    runtime.load()
+    assert os.environ["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+
+
+@NEEDS_ORT
+def test_a_plugins_names_stay_where_a_mask_may_order_the_drivers(
+    with_rtx: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "provider_library", lambda _: Path("missing"))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,0")
+    assert {d.name for d in OnnxRuntimeBackend().devices(CUDA)} == {"NVIDIA"}
+
+
 @pytest.fixture
 def with_rtx(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine of two GPUs that has the plugin of TensorRT for RTX."""
+    """A machine of two GPUs, none hidden, that has the plugin of TensorRT for RTX."""
+    for name in (*masks.NVIDIA, *masks.AMD):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(devices, "_hardware", lambda _: [RTX, RTX])
     monkeypatch.setattr(runtime, "plugin_library", lambda _: "library")
     ids = [{"id": f"{RTX_PROVIDER}:{i}", "name": "NVIDIA", "memory_bytes": None} for i in (0, 1)]
@@ -168,7 +190,7 @@ def test_without_any_provider_the_preferred_ones_lack_is_told(
     absent = absence(CUDA)
     assert absent.reason == "the onnxruntime that is installed has no CUDAExecutionProvider"
     other = f"; or for {RTX_PROVIDER}: pip install onnxruntime-ep-nv-tensorrt-rtx"
-    assert (absent.fix or "").endswith(f"pip install onnxruntime-gpu{other}")
+    assert (absent.fix or "").endswith(f"pip install 'qdeploy[cuda]'{other}")
 
 
 def test_a_driver_that_crashes_is_absence(monkeypatch: pytest.MonkeyPatch) -> None:

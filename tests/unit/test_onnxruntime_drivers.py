@@ -8,11 +8,24 @@ from pathlib import Path
 
 import pytest
 
-from qdeploy.backends.onnxruntime import drivers
+from qdeploy.backends.onnxruntime import drivers, masks
 from qdeploy.backends.onnxruntime.drivers import Hardware
 from qdeploy.errors import TargetUnavailable
 
+SMI = """\
+GPU-a1f0, NVIDIA GeForce RTX 4090, 24564, 575.57
+GPU-b2c4, NVIDIA GB10, [N/A], 575.57
+GPU-a2d8, NVIDIA L4, 23034, 575.57
+"""
+"""What `nvidia-smi` says: unique ids, names, MiB and the driver's version, by the bus."""
 POSIX = pytest.mark.skipif(os.name != "posix", reason="the stand-in for a tool is a shell script")
+
+
+@pytest.fixture(autouse=True)
+def no_masks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no device be hidden, whatever is hidden from this process."""
+    for name in (*masks.NVIDIA, *masks.AMD):
+        monkeypatch.delenv(name, raising=False)
 
 
 def tool(folder: Path, output: str, code: int = 0) -> str:
@@ -26,11 +39,48 @@ def tool(folder: Path, output: str, code: int = 0) -> str:
 
 @POSIX
 def test_nvidias_tool_lists_gpus(tmp_path: Path) -> None:
-    said = "0, NVIDIA GeForce RTX 4090, 24564, 575.57\n1, NVIDIA GB10, [N/A], 575.57\n"
-    assert drivers.nvidia(tool(tmp_path, said)) == [
+    assert drivers.nvidia(tool(tmp_path, SMI)) == [
         Hardware("NVIDIA GeForce RTX 4090", 24564 * 2**20, "575.57"),
         Hardware("NVIDIA GB10", None, "575.57"),
+        Hardware("NVIDIA L4", 23034 * 2**20, "575.57"),
     ]
+
+
+@POSIX
+@pytest.mark.parametrize(
+    ("mask", "shown"),
+    [
+        ("2,0", ["L4", "4090"]),
+        ("GPU-b", ["GB10"]),
+        (" GPU-a2 , 1", ["L4", "GB10"]),
+        ("0,-1,1", ["4090"]),
+        ("1,GPU-a,0", ["GB10"]),  # of two
+        ("0,3,1", ["4090"]),
+    ],
+)
+def test_cudas_mask_hides_and_orders(
+    mask: str, shown: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the rules of CUDA: a device of another number than CUDA's would run the model."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", mask)
+    assert [d.name.split()[-1] for d in drivers.nvidia(tool(tmp_path, SMI))] == shown
+
+
+@POSIX
+def test_a_part_of_a_gpu_is_one_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-3fa8")
+    assert drivers.nvidia(tool(tmp_path, SMI)) == [Hardware("NVIDIA MIG-3fa8", None, "575.57")]
+
+
+@POSIX
+@pytest.mark.parametrize("mask", ["", "-1", "NoDevFiles", "7"])
+def test_a_mask_that_hides_all_is_absence(
+    mask: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", mask)
+    with pytest.raises(TargetUnavailable, match=f"CUDA_VISIBLE_DEVICES is '{mask}'") as caught:
+        drivers.nvidia(tool(tmp_path, SMI))
+    assert "unset CUDA_VISIBLE_DEVICES" in (caught.value.fix or "")
 
 
 @POSIX
@@ -62,20 +112,28 @@ def topology(root: Path, number: int, **properties: int) -> None:
     (node / "mem_banks/0/properties").write_text(f"heap_type 1\nsize_in_bytes {2**34 + number}\n")
 
 
-def test_amds_gpus_are_those_with_compute_units(tmp_path: Path) -> None:
+def test_amds_gpus_are_those_with_compute_units(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "dev").mkdir()
     (tmp_path / "dev/kfd").touch()
     (tmp_path / "opt/rocm/.info").mkdir(parents=True)
     (tmp_path / "opt/rocm/.info/version").write_text("7.2.0-43\n")
     topology(tmp_path, 0, cpu_cores_count=32, simd_count=0, vendor_id=0)
     topology(tmp_path, 1, simd_count=1216, vendor_id=4098, gfx_target_version=90402)
-    topology(tmp_path, 10, simd_count=192, vendor_id=4098, gfx_target_version=120001)
+    topology(
+        tmp_path, 10, simd_count=192, vendor_id=4098, gfx_target_version=120001, unique_id=0xABC
+    )
     topology(tmp_path, 2, simd_count=120, vendor_id=4098, gfx_target_version=90010)
     assert drivers.amd(tmp_path) == [
         Hardware("AMD GPU gfx942", 2**34 + 1, "ROCm 7.2.0-43"),
         Hardware("AMD GPU gfx90a", 2**34 + 2, "ROCm 7.2.0-43"),
         Hardware("AMD GPU gfx1201", 2**34 + 10, "ROCm 7.2.0-43"),
     ]
+    monkeypatch.setenv("ROCR_VISIBLE_DEVICES", "GPU-0000000000000abc,0")
+    assert [d.name for d in drivers.amd(tmp_path)] == ["AMD GPU gfx1201", "AMD GPU gfx942"]
+    monkeypatch.setenv("HIP_VISIBLE_DEVICES", "1")
+    assert [d.name for d in drivers.amd(tmp_path)] == ["AMD GPU gfx942"]
 
 
 def test_a_kernel_driver_without_a_gpu_is_absence(tmp_path: Path) -> None:

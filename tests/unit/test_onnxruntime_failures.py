@@ -8,7 +8,7 @@ import pytest
 
 from qdeploy.backends.onnxruntime.failures import translated
 from qdeploy.errors import GenerationFailed, PlacementError
-from tests.support.onnx_models import open_session
+from tests.support.onnx_models import open_session, relu
 
 MEMORY = "a shorter --context, a smaller model, or a profile of fewer bits"
 
@@ -91,16 +91,6 @@ def test_onnxruntime_genais_exceptions_are_told(tmp_path: Path) -> None:
     genai = pytest.importorskip("onnxruntime_genai")
     with pytest.raises(GenerationFailed, match="Error opening"), translated("x", where="x"):
         genai.Config(str(tmp_path))
-
-
-def relu(folder: Path) -> Path:
-    """A model of one operator, from x [1, 4] to y."""
-    onnx = pytest.importorskip("onnx")
-    x, y = (onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, [1, 4]) for n in "xy")
-    graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "relu", [x], [y])
-    opset = [onnx.helper.make_opsetid("", 15)]
-    onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=8), folder / "m.onnx")
-    return folder / "m.onnx"
 
 
 def test_onnxruntimes_own_words_when_memory_runs_out(tmp_path: Path) -> None:

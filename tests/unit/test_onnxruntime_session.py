@@ -42,12 +42,13 @@ def resolve(
 
 
 def test_properties_go_where_their_names_say(tmp_path: Path) -> None:
-    made = resolve(
-        tmp_path, "intel-cpu", intra_op_num_threads=2, num_of_threads=4,
-        **{"session.intra_op.allow_spinning": "0"},
-    )  # fmt: skip
-    assert made.session == {"intra_op_num_threads": 2, "session.intra_op.allow_spinning": "0"}
-    assert made.options == {"num_of_threads": "4"}
+    given: dict[str, Any] = {
+        "intra_op_num_threads": 2, "enable_causallm": False,
+        "session.intra_op.allow_spinning": False,
+    }  # fmt: skip
+    made = resolve(tmp_path, "intel-cpu", **given)
+    assert made.session == {"intra_op_num_threads": 2, "session.intra_op.allow_spinning": False}
+    assert made.options == {"enable_causallm": "0"}
 
 
 def test_the_runtimes_own_loop_is_the_default_where_there_is_one(tmp_path: Path) -> None:
@@ -60,8 +61,11 @@ def test_the_runtimes_own_loop_is_the_default_where_there_is_one(tmp_path: Path)
 @pytest.mark.parametrize(
     ("target", "properties", "says"),
     [
-        ("intel-cpu", {"num_of_thread": 2}, "did you mean 'num_of_threads'?"),
-        ("intel-cpu", {"num_of_threads": "two"}, "give it as int"),
+        ("intel-cpu", {"reshape_inputs": "x"}, "did you mean 'reshape_input'?"),
+        ("intel-cpu", {"load_config": 2}, "give it as str"),
+        ("cpu", {"session.intra_op.allow_spin": False}, "'session.intra_op.allow_spinning'?"),
+        ("cpu", {"session.set_denormal_as_zero": "yes"}, "give it as bool"),
+        ("cpu", {"ep.context_enable": "1"}, "neither the session nor CPUExecutionProvider has"),
         ("cpu", {"loop": "theirs"}, "use genai or own"),
         ("intel-cpu", {"loop": "genai"}, "does not run this bundle"),
         ("cpu", {"session.disable_prepacking": "1"}, "fifty times as long"),
@@ -112,8 +116,26 @@ class TestPlacement:
     def test_evidence_is_the_devices(self, tmp_path: Path) -> None:
         made = resolve(tmp_path)
         device = replace(made.device, evidence=Evidence.SIMULATED)
-        proved = placement.prove([], replace(made, device=device))
+        proved = placement.prove([Node(CPU, "MatMul", "q_proj")], replace(made, device=device))
         assert proved.evidence is Evidence.SIMULATED
+
+    @pytest.mark.parametrize("kind", ["MatMulInteger", "QGemm", "Einsum", "Softmax", "Unheard-of"])
+    def test_whatever_is_not_known_as_light_is_heavy(self, kind: str, tmp_path: Path) -> None:
+        nodes = [NODES[0], Node(CPU, kind, "layer.0")]
+        with pytest.raises(PlacementError, match=f"layer.0 \\({kind}, on"):
+            placement.prove(nodes, resolve(tmp_path, "intel-cpu"))
+
+    @pytest.mark.parametrize("nodes", [[], NODES[1:2], [Node(OPENVINO, "Shape", "shape")]])
+    def test_a_device_that_does_nothing_proves_nothing(
+        self, nodes: list[Node], tmp_path: Path
+    ) -> None:
+        with pytest.raises(PlacementError, match=f"nothing of the model is on {OPENVINO}"):
+            placement.prove(nodes, resolve(tmp_path, "intel-cpu"))
+
+    def test_nor_does_one_that_was_allowed_to_leave_all_to_others(self, tmp_path: Path) -> None:
+        allowed = replace(resolve(tmp_path, "intel-cpu"), allow_fallback=True)
+        with pytest.raises(PlacementError, match="nothing of the model"):
+            placement.prove(NODES[1:], allowed)
 
 
 LOGITS = st.lists(st.floats(-20, 20, width=32), min_size=1, max_size=40)
