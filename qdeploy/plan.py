@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from qdeploy import limits, sizes, yarn
-from qdeploy.checkpoint import QWEN3, Checkpoint
+from qdeploy.architecture import Qwen3, RopeScaling
+from qdeploy.checkpoint import Checkpoint
 from qdeploy.errors import CheckpointError, PlanError
 from qdeploy.hashing import Identity
 from qdeploy.profile import PER_CHANNEL, Precision, Profile
@@ -81,7 +82,7 @@ class Plan:
         return self.identity.hexdigest()
 
     @cached_property
-    def rope_scaling(self) -> dict[str, Any] | None:
+    def rope_scaling(self) -> RopeScaling | None:
         """How positions are scaled for this context, by the names of `config.json`; None if not."""
         return yarn.scaling_for(self.checkpoint.config, self.context)
 
@@ -244,7 +245,7 @@ def role_of(tensor: TensorInfo) -> Role:
 
 
 def is_qwen3(checkpoint: Checkpoint) -> bool:
-    return checkpoint.config.name in QWEN3
+    return isinstance(checkpoint.config, Qwen3)
 
 
 def _plan_tensor(tensor: TensorInfo, profile: Profile, linear: Precision) -> TensorPlan:

@@ -36,7 +36,7 @@ class NativeExporter(Exporter):
             return f"it writes {', '.join(self.formats)}, not {plan.format}"
         if not is_qwen3(checkpoint):
             return f"it knows Qwen3 only, not {checkpoint.config.name}; --exporter optimum may"
-        if reason := config.why_not(checkpoint.read_config()):
+        if reason := config.why_not(checkpoint.qwen3):
             return reason
         if any(t.precision.dtype == "nf4" for t in plan.tensors):
             return "it does not write nf4; --exporter optimum does"

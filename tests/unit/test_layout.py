@@ -22,6 +22,7 @@ FOLDERS = {"qdeploy": "qdeploy", "backends": "qdeploy.backends", "exporters": "q
 
 CONTRACTS = frozenset(
     {
+        "architecture",
         "bundle",
         "checkpoint",
         "decoder",

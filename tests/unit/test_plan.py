@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qdeploy import checkpoint, plan, profile
-from qdeploy.checkpoint import Architecture, Checkpoint
+from qdeploy import architecture, checkpoint, plan, profile
+from qdeploy.checkpoint import Checkpoint
 from qdeploy.errors import PlanError
 from qdeploy.plan import Plan
 from qdeploy.profile import BITS, PER_CHANNEL, KVCache, Precision
@@ -36,7 +36,7 @@ def of_tensor(columns: int, group: int, fallback: str = "smaller") -> Precision:
         update={"linear": Precision(dtype="int4", group_size=group), "group_fallback": fallback}
     )
     tensor = TensorInfo("model.layers.0.mlp.up_proj.weight", (8, columns), "BF16", "f")
-    described = Checkpoint("one", Path(), Architecture.model_validate(SMALL), (tensor,))
+    described = Checkpoint("one", Path(), architecture.parse(SMALL), (tensor,))
     made = plan.make(described, INT4.model_copy(update={"weights": weights}), INTEL_CPU)
     return made.tensors[0].precision
 
@@ -107,7 +107,7 @@ head_dim of 128 that all eight have (hidden_size / heads would be 64 for 0.6B)."
 @pytest.mark.parametrize("dtype", ["fp16", "u8"])
 def test_bytes_of_cache_a_token_for_the_published_models(size: str, dtype: str) -> None:
     layers, heads, kv_heads, in_16_bits, in_8_bits = PUBLISHED[size]
-    config = Architecture.model_validate(
+    config = architecture.parse(
         SMALL
         | {
             "num_hidden_layers": layers,
