@@ -45,8 +45,10 @@ def prepare(
         )
     resolved = plan.make(checkpoint, chosen, wanted, context=context, adapter=adapter)
     exporter = named or registry.exporter_for(resolved.format)
-    if reason := exporter.why_not(resolved):
-        raise PlanError(f"exporter {exporter.name!r} cannot do this: {reason}")
+    if refusal := exporter.why_not(resolved):
+        raise PlanError(
+            f"exporter {exporter.name!r} cannot do this: {refusal.reason}", fix=refusal.fix
+        )
     return resolved, exporter
 
 

@@ -40,6 +40,7 @@ CONTRACTS = frozenset(
         "stored",
         "strict",
         "targets",
+        "tensorplan",
         "tensors",
         "weights",
         "yarn",
