@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import ValidationError
 
@@ -31,7 +32,10 @@ class Checkpoint:
         folder: the directory on disk.
         config: the parts of `config.json` that matter.
         tensors: every tensor of the headers.
+        is_here: whether there are files to read besides what is described.
     """
+
+    is_here: ClassVar[bool] = True
 
     name: str
     folder: Path

@@ -7,7 +7,7 @@ import json
 import shutil
 from pathlib import Path
 
-from qdeploy import atomic, bundle, hub, installed, plan, profile, registry
+from qdeploy import atomic, bundle, hub, inputs, installed, plan, profile, registry
 from qdeploy.bundle import Bundle, Manifest, ModelIdentity
 from qdeploy.checkpoint import Checkpoint
 from qdeploy.errors import CheckpointError, PlanError
@@ -29,7 +29,7 @@ def prepare(
     A *model* given by name is read last: for a hub id that is a download.
 
     Raises:
-        InputError: an unknown name, or parts that do not go together.
+        InputError: an unknown name, parts that do not go together, or files that do not hold.
     """
     if isinstance(model, str):
         hub.locate(model)
@@ -49,6 +49,7 @@ def prepare(
         raise PlanError(
             f"exporter {exporter.name!r} cannot do this: {refusal.reason}", fix=refusal.fix
         )
+    inputs.check(checkpoint, adapter=adapter)
     return resolved, exporter
 
 

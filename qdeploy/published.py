@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from qdeploy import hub, models, strict
 from qdeploy.architecture import Qwen3
@@ -39,6 +39,8 @@ class Published(Checkpoint):
     Attributes:
         sidecar_bytes: bytes of its sidecars by name.
     """
+
+    is_here: ClassVar[bool] = False
 
     sidecar_bytes: Mapping[str, int] = field(repr=False, default_factory=dict)
 

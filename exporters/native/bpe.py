@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from qdeploy.errors import ExportFailed
+from qdeploy.errors import CheckpointError, ExportFailed
 from qdeploy.tensors import read_json
 
 NORMALIZERS = ("NFC", "NFD", "NFKC", "NFKD")
@@ -62,14 +62,26 @@ def read(file: Path) -> ByteLevelBPE:
 
     Raises:
         ExportFailed: a tokenizer of another kind, or a part of it that is not known here.
+        CheckpointError: a part that is missing, or is not what it should be.
     """
     content = read_json(file)
-    if unknown := _unknown(content):
-        raise ExportFailed(
-            f"the tokenizer has {unknown}, which this exporter cannot convert",
+    try:
+        if unknown := _unknown(content):
+            raise ExportFailed(
+                f"the tokenizer has {unknown}, which this exporter cannot convert",
+                where=file,
+                fix="--exporter optimum",
+            )
+        return _parse(content)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"not a tokenizer ({type(error).__name__}: {error})",
             where=file,
-            fix="--exporter optimum",
-        )
+            fix="copy tokenizer.json from the original model",
+        ) from None
+
+
+def _parse(content: Mapping[str, Any]) -> ByteLevelBPE:
     model = content["model"]
     added = sorted(map(_added_token, content.get("added_tokens", [])), key=lambda t: t.id)
     normalizer = (content.get("normalizer") or {}).get("type")

@@ -46,7 +46,7 @@ def command(
     if target is None and (profile or exporter):
         raise click.UsageError("--profile and --exporter need a --target")
 
-    from qdeploy import devices, forecast, published, registry
+    from qdeploy import devices, forecast, inputs, published, registry
     from qdeploy.cli import forecast as picture
     from qdeploy.export import prepare
 
@@ -54,6 +54,7 @@ def command(
     tokens = prompt or forecast.PROMPT
     if target is None:
         found = published.resolve(model)
+        inputs.check(found)
         every = list(registry.targets().values())
         rows = forecast.for_model(found, every, context=context, prompt=tokens, only=names)
         picture.show(found, rows, as_json=as_json)
@@ -122,6 +123,8 @@ def show(
 def _lines(
     plan: Plan, peak: int, device: Device | None, fits: int | None, exporter: Exporter
 ) -> list[str]:
+    from qdeploy import inputs
+
     config = plan.checkpoint.config
     cache = output.size(plan.kv_bytes_per_token)
     shape = f"{config.num_hidden_layers} layers, {config.num_key_value_heads} kv heads"
@@ -138,6 +141,8 @@ def _lines(
         where = f"{device.name} with {memory}"
         rows.append(("fits", f"{fits} tokens on {where}" if fits else f"not at all on {where}"))
     rows += [("fallback", f"{t.name}: {t.precision}") for t in plan.fallbacks()]
+    if warning := inputs.chat_warning(plan.checkpoint):
+        rows.append(("warning", warning))
     return [f"{label + ':':17} {text}" for label, text in rows]
 
 

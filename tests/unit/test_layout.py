@@ -24,6 +24,7 @@ CONTRACTS = frozenset(
     {
         "architecture",
         "bundle",
+        "chat_template",
         "checkpoint",
         "decoder",
         "errors",
