@@ -7,7 +7,6 @@ export. So the tables of a BPE are checked here, and the library is shown the re
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,6 +25,7 @@ Id = Annotated[int, Field(strict=True, ge=0, lt=2**31)]
 class _Table(BaseModel):
     vocab: dict[str, Id]
     merges: list[tuple[str, str] | str]
+    continuing_subword_prefix: str | None = None
 
 
 class _Added(BaseModel):
@@ -63,9 +63,7 @@ def check(file: Path, *, size: int | None) -> None:
 
 def _is_bpe(content: dict[str, Any]) -> bool:
     model = content.get("model")
-    if not isinstance(model, dict) or model.get("type") != "BPE":
-        return False
-    return not model.get("continuing_subword_prefix")  # with one, merges are spelt in another way
+    return isinstance(model, dict) and model.get("type") == "BPE"
 
 
 def _any(content: dict[str, Any]) -> list[tuple[str, int]]:
@@ -78,17 +76,27 @@ def _bpe(content: dict[str, Any]) -> list[tuple[str, int]]:
     """Check a byte-pair encoding; all tokens and their ids."""
     known = _BPE.model_validate(content)
     vocab = known.model.vocab
-    if unknown := next(_unknown(known.model), None):
-        raise ValueError(f"its merges are of {unknown!r}, which is no token")
+    _check_merges(known.model)
     rest = content["model"] | {"vocab": {}, "merges": []}
     Tokenizer.from_str(json.dumps(content | {"model": rest}))
     return [*vocab.items(), *((token.content, token.id) for token in known.added_tokens)]
 
 
-def _unknown(table: _Table) -> Iterator[str]:
-    """Parts and results of merges that the vocabulary does not have."""
-    vocab = table.vocab
-    for pair in table.merges:
-        left, _, right = pair.partition(" ") if isinstance(pair, str) else (pair[0], "", pair[1])
-        if not (left in vocab and right in vocab and left + right in vocab):
-            yield next(text for text in (left, right, left + right) if text not in vocab)
+def _check_merges(table: _Table) -> None:
+    """Check that parts and results of merges are tokens.
+
+    Raises:
+        ValueError: one is not, or a merge is no pair.
+    """
+    vocab, merges, prefix = table.vocab, table.merges, table.continuing_subword_prefix or ""
+    if len(set(map(type, merges))) > 1:
+        raise ValueError("some of its merges are pairs, and some are text")
+    for merge in merges:
+        parts = merge.split(" ") if isinstance(merge, str) else merge
+        if len(parts) != 2 or not parts[1].startswith(prefix):
+            raise ValueError(f"its merge {merge!r} is no pair")
+        left, right = parts
+        whole = left + right[len(prefix) :]
+        if not (left in vocab and right in vocab and whole in vocab):
+            unknown = next(token for token in (left, right, whole) if token not in vocab)
+            raise ValueError(f"its merges are of {unknown!r}, which is no token")

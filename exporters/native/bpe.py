@@ -17,6 +17,8 @@ from qdeploy.errors import CheckpointError, ExportFailed
 from qdeploy.tensors import read_json
 
 NORMALIZERS = ("NFC", "NFD", "NFKC", "NFKD")
+MOST_TOKENS = 2**22
+"""No vocabulary comes near. The table of tokens is as long as the highest id."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,8 @@ def _unknown(content: Mapping[str, Any]) -> str | None:
                    "byte_fallback", "ignore_merges"):  # fmt: skip
         if model.get(option):
             return f"the model option {option} = {model[option]!r}"
+    if not model["merges"]:
+        return "no merges"
     normalizer = content.get("normalizer")
     if normalizer and normalizer["type"] not in NORMALIZERS:
         return f"the normalizer {normalizer['type']!r}"
@@ -154,6 +158,8 @@ def _tokens(
     vocab: Mapping[str, int], spelt: Mapping[str, bytes], added: Sequence[AddedToken]
 ) -> list[bytes]:
     ids = [*vocab.values(), *(t.id for t in added)]
+    if wrong := next((i for i in ids if not 0 <= i < MOST_TOKENS), None):
+        raise ValueError(f"a token has the id {wrong}")
     tokens = [b""] * (max(ids) + 1)
     for text, number in vocab.items():
         tokens[number] = spelt[text]
