@@ -7,96 +7,80 @@ export. So the tables of a BPE are checked here, and the library is shown the re
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, Field, ValidationError
 from tokenizers import Tokenizer
 
 from qdeploy.errors import CheckpointError
-from qdeploy.strict import fault
 from qdeploy.tensors import read_json
 
 FIX = "take tokenizer.json and config.json from one and the same model"
-
-Id = Annotated[int, Field(strict=True, ge=0, lt=2**31)]
-
-
-class _Table(BaseModel):
-    vocab: dict[str, Id]
-    merges: list[tuple[str, str] | str]
-    continuing_subword_prefix: str | None = None
-
-
-class _Added(BaseModel):
-    id: Id
-    content: str
-
-
-class _BPE(BaseModel):
-    model: _Table
-    added_tokens: list[_Added] = []
 
 
 def check(file: Path, *, size: int | None) -> None:
     """Check that *file* is a tokenizer whose ids are all below *size*, where that is given.
 
     Raises:
-        CheckpointError: it is not, with the key or the token.
+        CheckpointError: it is not, with the token or what the library says.
     """
     content = read_json(file)
     try:
-        tokens = _bpe(content) if _is_bpe(content) else _any(content)
-    except ValidationError as error:
-        key, complaint = fault(error)
-        raise CheckpointError(f"not a tokenizer: {key}: {complaint}", where=file, fix=FIX) from None
+        ids = _bpe(content) if _is_bpe(content) else _any(content)
     except Exception as error:  # the library raises bare Exception
         raise CheckpointError(f"not a tokenizer ({error})", where=file, fix=FIX) from None
-    token, highest = max(tokens, key=lambda pair: pair[1], default=("", 0))
-    if size is not None and highest >= size:
+    token = max(ids, key=ids.__getitem__, default=None)
+    if token is not None and size is not None and ids[token] >= size:
         raise CheckpointError(
-            f"token {token!r} has the id {highest}; the model knows {size} tokens",
+            f"token {token!r} has the id {ids[token]}; the model knows {size} tokens",
             where=file,
             fix=FIX,
         )
 
 
-def _is_bpe(content: dict[str, Any]) -> bool:
+def _is_bpe(content: Mapping[str, Any]) -> bool:
     model = content.get("model")
     return isinstance(model, dict) and model.get("type") == "BPE"
 
 
-def _any(content: dict[str, Any]) -> list[tuple[str, int]]:
-    """Check a tokenizer of any kind; all tokens and their ids."""
-    vocab: dict[str, int] = Tokenizer.from_str(json.dumps(content)).get_vocab()
-    return list(vocab.items())
+def _any(content: Mapping[str, Any]) -> dict[str, int]:
+    """Check a tokenizer of any kind; the ids of its tokens."""
+    ids: dict[str, int] = Tokenizer.from_str(json.dumps(content)).get_vocab()
+    return ids
 
 
-def _bpe(content: dict[str, Any]) -> list[tuple[str, int]]:
-    """Check a byte-pair encoding; all tokens and their ids."""
-    known = _BPE.model_validate(content)
-    vocab = known.model.vocab
-    _check_merges(known.model)
-    rest = content["model"] | {"vocab": {}, "merges": []}
-    Tokenizer.from_str(json.dumps(content | {"model": rest}))
-    return [*vocab.items(), *((token.content, token.id) for token in known.added_tokens)]
+def _bpe(content: dict[str, Any]) -> dict[str, int]:
+    """Check a byte-pair encoding; the ids of its tokens."""
+    model = content["model"]
+    vocab, merges = model.get("vocab"), model.get("merges")
+    if not isinstance(vocab, dict) or not isinstance(merges, list):
+        raise ValueError("its model has no table 'vocab' or no list 'merges'")
+    rest = content | {"model": model | {"vocab": {}, "merges": []}}
+    Tokenizer.from_str(json.dumps(rest))
+    _check_merges(merges, vocab, model.get("continuing_subword_prefix") or "")
+    ids = vocab | {token["content"]: token["id"] for token in content.get("added_tokens", [])}
+    for token, number in ids.items():
+        if type(number) is not int or not 0 <= number < 2**31:
+            raise ValueError(f"token {token!r} has the id {number!r}")
+    return ids
 
 
-def _check_merges(table: _Table) -> None:
-    """Check that parts and results of merges are tokens.
+def _check_merges(merges: list[Any], vocab: Mapping[str, int], prefix: str) -> None:
+    """Check that parts and results of *merges* are tokens; *prefix* is cut off the second part.
 
     Raises:
         ValueError: one is not, or a merge is no pair.
     """
-    vocab, merges, prefix = table.vocab, table.merges, table.continuing_subword_prefix or ""
-    if len(set(map(type, merges))) > 1:
-        raise ValueError("some of its merges are pairs, and some are text")
+    if set(map(type, merges)) not in ({list}, {str}, set()):
+        raise ValueError("its merges are neither all pairs nor all text")
     for merge in merges:
         parts = merge.split(" ") if isinstance(merge, str) else merge
-        if len(parts) != 2 or not parts[1].startswith(prefix):
+        if len(parts) != 2:
             raise ValueError(f"its merge {merge!r} is no pair")
         left, right = parts
-        whole = left + right[len(prefix) :]
-        if not (left in vocab and right in vocab and whole in vocab):
-            unknown = next(token for token in (left, right, whole) if token not in vocab)
-            raise ValueError(f"its merges are of {unknown!r}, which is no token")
+        if left in vocab and right in vocab and right.startswith(prefix):
+            if (whole := left + right[len(prefix) :]) not in vocab:
+                raise ValueError(f"its merge {merge!r} makes {whole!r}, which is no token")
+        else:
+            raise ValueError(f"its merge {merge!r} is not of two tokens")
