@@ -39,9 +39,8 @@ def command(
 ) -> None:
     """Show whether and how fast MODEL would run on each target, or what one export would make.
 
-    Nothing but config and headers is read. The published Qwen3 models need no network: a hub id
-    (Qwen/Qwen3-8B) or its short form (8B) will do. Forecasts say what hardware allows at best; see
-    docs/planning.md.
+    No weight is read. The published Qwen3 models need no network: a hub id (Qwen/Qwen3-8B) or its
+    short form (8B) will do. Forecasts say what hardware allows at best; see docs/planning.md.
     """
     if target is None and (profile or exporter):
         raise click.UsageError("--profile and --exporter need a --target")
