@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ValidationError
 
+from qdeploy import architecture
+from qdeploy.architecture import QWEN3, Architecture, Qwen3
 from qdeploy.errors import CheckpointError
 from qdeploy.strict import fault
 from qdeploy.tensors import TensorInfo, read_json, read_tensors
-
-QWEN3 = ("Qwen3ForCausalLM", "Qwen3MoeForCausalLM")
-"""Architectures that qdeploy knows by heart. Others go through a general exporter, by name."""
 
 SIDECARS = (
     "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
@@ -22,66 +21,6 @@ SIDECARS = (
 )  # fmt: skip
 """Files that travel from the checkpoint into every bundle as they are, where they exist."""
 REQUIRED_SIDECARS = ("config.json", "tokenizer.json", "tokenizer_config.json")
-
-Positive = Field(gt=0, le=2**31)
-
-
-class Architecture(BaseModel):
-    """The part of `config.json` that qdeploy relies on; names are the file's own.
-
-    `head_dim` defaults to hidden_size / num_attention_heads only where the file leaves it out:
-    in Qwen3 it is independent of both.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    architectures: tuple[str, ...] = Field(min_length=1)
-    model_type: str
-    hidden_size: int = Positive
-    num_hidden_layers: int = Positive
-    num_attention_heads: int = Positive
-    num_key_value_heads: int = Positive
-    head_dim: int = Positive
-    vocab_size: int = Positive
-    max_position_embeddings: int = Positive
-    intermediate_size: int | None = None
-    tie_word_embeddings: bool = False
-    rope_theta: float | None = None
-    rope_scaling: dict[str, Any] | None = None
-    num_experts: int | None = None
-    num_experts_per_tok: int | None = None
-    moe_intermediate_size: int | None = None
-    quantization_config: dict[str, Any] | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _defaults(cls, raw: dict[str, Any]) -> dict[str, Any]:
-        filled = dict(raw)
-        heads = filled.get("num_attention_heads")
-        if filled.get("num_key_value_heads") is None:
-            filled["num_key_value_heads"] = heads
-        hidden = filled.get("hidden_size")
-        if filled.get("head_dim") is None and isinstance(hidden, int) and isinstance(heads, int):
-            filled["head_dim"] = hidden // max(heads, 1)
-        # transformers 5 writes both under one key, 4 and the published checkpoints apart
-        rope = filled.get("rope_parameters")
-        if isinstance(rope, dict):
-            filled.setdefault("rope_theta", rope.get("rope_theta"))
-            if rope.get("rope_type", "default") != "default":
-                filled.setdefault("rope_scaling", rope)
-        return filled
-
-    @property
-    def name(self) -> str:
-        return self.architectures[0]
-
-    @property
-    def is_moe(self) -> bool:
-        return bool(self.num_experts)
-
-    def kv_elements_per_token(self) -> int:
-        """Elements of the key-value cache that one token adds, all layers together."""
-        return 2 * self.num_hidden_layers * self.num_key_value_heads * self.head_dim
 
 
 @dataclass(frozen=True)
@@ -93,7 +32,10 @@ class Checkpoint:
         folder: the directory on disk.
         config: the parts of `config.json` that matter.
         tensors: every tensor of the headers.
+        is_here: whether there are files to read besides what is described.
     """
+
+    is_here: ClassVar[bool] = True
 
     name: str
     folder: Path
@@ -130,9 +72,19 @@ class Checkpoint:
         """Bytes of a sidecar file."""
         return (self.folder / sidecar).stat().st_size
 
-    def read_config(self) -> dict[str, Any]:
-        """The whole `config.json`."""
-        return read_json(self.folder / "config.json")
+    @property
+    def qwen3(self) -> Qwen3:
+        """The config, for what is known of Qwen3 only.
+
+        Raises:
+            CheckpointError: it is a model of another architecture.
+        """
+        if not isinstance(self.config, Qwen3):
+            raise CheckpointError(
+                f"the architecture is {self.config.name}, not a Qwen3",
+                where=self.folder / "config.json",
+            )
+        return self.config
 
     def weight_files(self) -> list[str]:
         return sorted({t.file for t in self.tensors})
@@ -152,7 +104,7 @@ def read(folder: Path, *, name: str | None = None) -> Checkpoint:
         raise CheckpointError("no such directory", where=folder)
     raw = read_json(folder / "config.json")
     try:
-        config = Architecture.model_validate(raw)
+        config = architecture.parse(raw)
     except ValidationError as error:
         key, complaint = fault(error)
         names = raw.get("architectures")

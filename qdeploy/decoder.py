@@ -8,9 +8,9 @@ from functools import cached_property
 from typing import Any
 
 from qdeploy import rope
+from qdeploy.architecture import Qwen3
 from qdeploy.checkpoint import Checkpoint
 from qdeploy.rope import Rope
-from qdeploy.tensors import read_json
 
 ROPE_TYPES = (None, "default", "yarn")
 
@@ -53,16 +53,12 @@ class Config:
 def read(checkpoint: Checkpoint, rope_scaling: Mapping[str, Any] | None) -> Config:
     """Read the config of *checkpoint*, with positions scaled by *rope_scaling*.
 
-    That is `yarn.scaling_for` the context wanted. The defaults are those of `Qwen3MoeConfig`.
+    That is `yarn.scaling_for` the context wanted.
 
     Raises:
-        CheckpointError: the file cannot be read, or holds a value that cannot be.
+        CheckpointError: not a Qwen3.
     """
-    from qdeploy.weights import read_layout
-
-    known = checkpoint.config
-    layout = read_layout(checkpoint)
-    raw = read_json(checkpoint.folder / "config.json")
+    known = checkpoint.qwen3
     return Config(
         layers=known.num_hidden_layers,
         hidden=known.hidden_size,
@@ -71,26 +67,26 @@ def read(checkpoint: Checkpoint, rope_scaling: Mapping[str, Any] | None) -> Conf
         head_dim=known.head_dim,
         vocabulary=known.vocab_size,
         tied=known.tie_word_embeddings,
-        epsilon=raw.get("rms_norm_eps", 1e-6),
-        theta=known.rope_theta or 10000.0,
+        epsilon=known.rms_norm_eps,
+        theta=known.rope_theta,
         rope_scaling=rope_scaling,
         positions=known.max_position_embeddings,
         experts=known.num_experts or 0,
-        chosen=known.num_experts_per_tok or 8,
-        renormalize=raw.get("norm_topk_prob", False),
-        sparse_layers=frozenset(filter(layout.is_sparse, range(known.num_hidden_layers))),
+        chosen=known.num_experts_per_tok,
+        renormalize=known.norm_topk_prob,
+        sparse_layers=frozenset(filter(known.is_sparse, range(known.num_hidden_layers))),
     )
 
 
-def why_not(raw: Mapping[str, Any]) -> str | None:
-    """Why a model of this `config.json` is not the one that is described here, or None."""
-    if raw.get("attention_bias"):
+def why_not(config: Qwen3) -> str | None:
+    """Why a model of this config is not the one that is described here, or None."""
+    if config.attention_bias:
         return "its attention has biases (attention_bias)"
-    if raw.get("use_sliding_window"):
+    if config.use_sliding_window:
         return "its attention has a sliding window (use_sliding_window)"
-    if (activation := raw.get("hidden_act", "silu")) != "silu":
-        return f"its activation is {activation!r}, not 'silu' (hidden_act)"
-    scaling = raw.get("rope_scaling") or raw.get("rope_parameters") or {}
+    if config.hidden_act != "silu":
+        return f"its activation is {config.hidden_act!r}, not 'silu' (hidden_act)"
+    scaling = config.rope_scaling or {}
     kind = scaling.get("rope_type", scaling.get("type"))
     if kind not in ROPE_TYPES:
         return f"its positions are scaled as {kind!r}; known is 'yarn' (rope_scaling)"

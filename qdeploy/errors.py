@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 
 class QdeployError(Exception):
@@ -114,6 +114,13 @@ class CheckFailed(QdeployError):
     """A check said no: a checksum, a quality gate, a regression."""
 
     exit_code = 4
+
+
+class Refusal(NamedTuple):
+    """Why a plan cannot be carried out, and what to do about it, both worded as in an error."""
+
+    reason: str
+    fix: str
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

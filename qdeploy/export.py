@@ -8,7 +8,7 @@ import os
 import shutil
 from pathlib import Path
 
-from qdeploy import atomic, bundle, hub, installed, plan, profile, registry
+from qdeploy import atomic, bundle, hub, inputs, installed, plan, profile, registry
 from qdeploy.bundle import Bundle, Manifest, ModelIdentity
 from qdeploy.checkpoint import Checkpoint
 from qdeploy.errors import CheckpointError, OutputError, PlanError
@@ -32,7 +32,7 @@ def prepare(
     A *model* given by name is read last: for a hub id that is a download.
 
     Raises:
-        InputError: an unknown name, or parts that do not go together.
+        InputError: an unknown name, parts that do not go together, or files that do not hold.
     """
     if isinstance(model, str):
         hub.locate(model)
@@ -49,8 +49,11 @@ def prepare(
     resolved = plan.make(checkpoint, chosen, wanted, context=context, adapter=adapter)
     _check_readable(resolved)
     exporter = named or registry.exporter_for(resolved.format)
-    if reason := exporter.why_not(resolved):
-        raise PlanError(f"exporter {exporter.name!r} cannot do this: {reason}")
+    if refusal := exporter.why_not(resolved):
+        raise PlanError(
+            f"exporter {exporter.name!r} cannot do this: {refusal.reason}", fix=refusal.fix
+        )
+    inputs.check(checkpoint, adapter=adapter)
     return resolved, exporter
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from qdeploy.bundle import Bundle
+    from qdeploy.errors import Refusal
     from qdeploy.plan import Plan
 
 SCRATCH = ".work"
@@ -261,7 +262,7 @@ class Exporter(ABC):
         return ()
 
     @abstractmethod
-    def why_not(self, plan: Plan) -> str | None:
+    def why_not(self, plan: Plan) -> Refusal | None:
         """Return why this exporter cannot carry out *plan*, or None if it can. Loads nothing."""
 
     @abstractmethod

@@ -8,40 +8,19 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from math import prod
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from qdeploy import limits, sizes, yarn
-from qdeploy.checkpoint import QWEN3, Checkpoint
+from qdeploy.architecture import Qwen3, RopeScaling
+from qdeploy.checkpoint import Checkpoint
 from qdeploy.errors import CheckpointError, PlanError
 from qdeploy.hashing import Identity
-from qdeploy.profile import PER_CHANNEL, Precision, Profile
+from qdeploy.profile import Precision, Profile
 from qdeploy.targets import Target
-from qdeploy.tensors import TensorInfo
+from qdeploy.tensorplan import TensorPlan, plan_tensor, precisions
 
-Role = Literal["embedding", "lm_head", "linear", "router", "norm"]
-
-SMALLEST_GROUP = 32
-"""A fallback group below this would spend more on scales than int8 a channel costs."""
-FLOAT = Precision(dtype="fp16")
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
-ROUTER = re.compile(r"\.mlp\.gate\.weight$")
 EXPERT = re.compile(r"\.mlp\.experts\.\d+\.")
-
-
-@dataclass(frozen=True)
-class TensorPlan:
-    """What becomes of one tensor.
-
-    Attributes:
-        precision: how it is stored, after the fallback for rows that the group does not divide.
-        nbytes: predicted bytes in the bundle, scales and zero points included.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    role: Role
-    precision: Precision
-    nbytes: int
 
 
 @dataclass(frozen=True)
@@ -81,7 +60,7 @@ class Plan:
         return self.identity.hexdigest()
 
     @cached_property
-    def rope_scaling(self) -> dict[str, Any] | None:
+    def rope_scaling(self) -> RopeScaling | None:
         """How positions are scaled for this context, by the names of `config.json`; None if not."""
         return yarn.scaling_for(self.checkpoint.config, self.context)
 
@@ -147,8 +126,9 @@ class Plan:
         return {k: dict(v) for k, v in sorted(rows.items(), key=lambda r: -r[1]["bytes"])}
 
     def fallbacks(self) -> list[TensorPlan]:
-        """Linear tensors that could not take the profile's group size."""
-        return [t for t in self.tensors if t.role == "linear" and t.precision != self.linear]
+        """Tensors that could not take the profile's group size."""
+        wanted = precisions(self.profile, self.linear)
+        return [t for t in self.tensors if t.precision != wanted[t.role]]
 
     def summary(self) -> dict[str, Any]:
         """The plan as plain data, for JSON and for the manifest."""
@@ -207,12 +187,13 @@ def make(
             f"a context of {context} tokens; {checkpoint.name} takes 1 to {longest}",
             fix=f"--context {longest} or less",
         )
-    tensors = tuple(_plan_tensor(t, profile, linear) for t in checkpoint.weights)
+    tensors = tuple(plan_tensor(t, profile, linear) for t in checkpoint.weights)
     usual = longest if config.rope_scaling else config.max_position_embeddings
     usual = min(usual, profile.graph.context or usual)
     made = Plan(checkpoint, profile, target, context or usual, tensors, adapter)
     for t in made.fallbacks():
-        if broken := limits.broken_by(profile, target.name, t.precision):
+        broken = limits.broken_by(profile, target.name, t.precision)
+        if broken and t.role == "linear":
             raise PlanError(
                 f"group size {linear.group_size} does not divide the {t.shape[-1]} columns, and "
                 f"stored as {t.precision} it cannot run on {target.name}: {broken.reason}",
@@ -232,50 +213,5 @@ def _check_adapter(folder: Path) -> None:
             )
 
 
-def role_of(tensor: TensorInfo) -> Role:
-    """The part a tensor plays, from its name and rank."""
-    if len(tensor.shape) < 2:
-        return "norm"
-    if "embed_tokens" in tensor.name:
-        return "embedding"
-    if tensor.name.startswith("lm_head"):
-        return "lm_head"
-    return "router" if ROUTER.search(tensor.name) else "linear"
-
-
 def is_qwen3(checkpoint: Checkpoint) -> bool:
-    return checkpoint.config.name in QWEN3
-
-
-def _plan_tensor(tensor: TensorInfo, profile: Profile, linear: Precision) -> TensorPlan:
-    role = role_of(tensor)
-    wanted: Precision = {
-        "linear": linear,
-        "norm": FLOAT,
-        "embedding": profile.weights.embedding,
-        "lm_head": profile.weights.lm_head,
-        "router": profile.weights.router,
-    }[role]
-    precision = _fit(wanted, tensor, profile)
-    layout = sizes.layout_of(profile.format, profile.graph)
-    size = sizes.stored_bytes(tensor.shape, precision, layout)
-    return TensorPlan(tensor.name, tensor.shape, role, precision, size)
-
-
-def _fit(wanted: Precision, tensor: TensorInfo, profile: Profile) -> Precision:
-    """Apply the profile's fallback where the group does not divide the row."""
-    columns = tensor.shape[-1]
-    if wanted.group_size == PER_CHANNEL or columns % wanted.group_size == 0:
-        return wanted
-    if profile.weights.group_fallback == "error":
-        raise PlanError(
-            f"group size {wanted.group_size} does not divide the {columns} columns",
-            where=tensor.name,
-            fix='set weights.group_fallback = "smaller", or another group_size',
-        )
-    group = wanted.group_size
-    while group >= SMALLEST_GROUP:
-        if columns % group == 0:
-            return wanted.model_copy(update={"group_size": group})
-        group //= 2
-    return Precision(dtype="int8")
+    return isinstance(checkpoint.config, Qwen3)

@@ -13,13 +13,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from qdeploy import hub, models, strict
-from qdeploy.checkpoint import Architecture, Checkpoint
+from qdeploy.architecture import Qwen3
+from qdeploy.checkpoint import Checkpoint
 from qdeploy.errors import CheckpointError, HubError, did_you_mean
 from qdeploy.tensors import TensorInfo
-from qdeploy.weights.layout import FP8, Layout, expected
+from qdeploy.weights.layout import FP8, expected
 
 NAME = re.compile(
     r"(?:Qwen/)?(?:Qwen3-)?(?P<size>[\d.]+B(?:-A\d+B)?)"
@@ -36,15 +37,12 @@ class Published(Checkpoint):
     """A checkpoint that is described, and not here.
 
     Attributes:
-        raw: its `config.json`, as far as it is known.
         sidecar_bytes: bytes of its sidecars by name.
     """
 
-    raw: Mapping[str, Any] = field(repr=False, default_factory=dict)
-    sidecar_bytes: Mapping[str, int] = field(repr=False, default_factory=dict)
+    is_here: ClassVar[bool] = False
 
-    def read_config(self) -> dict[str, Any]:
-        return dict(self.raw)
+    sidecar_bytes: Mapping[str, int] = field(repr=False, default_factory=dict)
 
     def sidecars(self) -> list[str]:
         return list(self.sidecar_bytes)
@@ -97,14 +95,13 @@ def find(name: str) -> Published | None:
         if longer is None:
             return None
         facts |= longer
-    raw = _config(facts, fp8=fp8)
+    described = Qwen3.model_validate(_config(facts, fp8=fp8))
     full = f"Qwen/Qwen3-{size}{tuning}{'-FP8' if fp8 else ''}"
     tensors = tuple(
         TensorInfo(tensor, shape, FP8 if fp8 and _is_linear(tensor) else "BF16", "")
-        for tensor, shape in expected(Layout.model_validate(raw)).items()
+        for tensor, shape in expected(described).items()
     )
-    described = Architecture.model_validate(raw)
-    return Published(full, NOWHERE, described, tensors, raw, _facts()["sidecars"])
+    return Published(full, NOWHERE, described, tensors, _facts()["sidecars"])
 
 
 def _config(facts: Mapping[str, Any], *, fp8: bool) -> dict[str, Any]:

@@ -29,7 +29,8 @@ from dataclasses import dataclass
 from math import prod
 from typing import Literal
 
-from qdeploy.plan import Plan, TensorPlan
+from qdeploy.plan import Plan
+from qdeploy.tensorplan import TensorPlan
 
 Bound = Literal["memory", "compute"]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
-from qdeploy.checkpoint import Architecture
+from qdeploy.architecture import Architecture
 from qdeploy.profile import PER_CHANNEL, Graph, Precision
 
 FLOAT_BYTES = {"fp32": 4, "fp16": 2}

@@ -71,7 +71,7 @@ def fault(wrong: ValidationError) -> tuple[str, str]:
     For files that no person wrote, where the first complaint is as good as any.
     """
     first = wrong.errors()[0]
-    return _key(first["loc"]), first["msg"].lower()
+    return _key(first["loc"]), first["msg"].lower().removeprefix("value error, ")
 
 
 def _key(location: tuple[int | str, ...]) -> str:

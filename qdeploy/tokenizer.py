@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 from jinja2 import TemplateError
 from jinja2.ext import loopcontrols
@@ -20,6 +20,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from tokenizers import Tokenizer as _Tokenizer
 
+from qdeploy import chat_template
 from qdeploy.errors import CheckpointError, PromptError
 from qdeploy.strict import fault
 from qdeploy.tensors import read_json
@@ -30,17 +31,30 @@ Message = Mapping[str, str]
 THINK, END_THINK = "<think>", "</think>"
 REPLACEMENT = "\ufffd"
 
+Id = Annotated[int, Field(ge=0)]
+Temperature = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+TopP = Annotated[float, Field(gt=0, le=1)]
+TopK = Annotated[int, Field(ge=0)]
+
 
 class GenerationConfig(BaseModel):
     """The part of `generation_config.json` that matters here; names are the file's own."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
-    eos_token_id: int | list[int] | None = None
+    eos_token_id: Id | list[Id] | None = None
     do_sample: bool | None = None
-    temperature: float | None = Field(None, ge=0, allow_inf_nan=False)
-    top_p: float | None = Field(None, gt=0, le=1, allow_inf_nan=False)
-    top_k: int | None = None
+    temperature: Temperature | None = None
+    top_p: TopP | None = None
+    top_k: TopK | None = None
+
+    @property
+    def stop_ids(self) -> tuple[int, ...]:
+        """The tokens of `eos_token_id`, one or several; none where it does not tell."""
+        ids = self.eos_token_id
+        if isinstance(ids, int):
+            return (ids,)
+        return tuple(ids or ())
 
 
 @dataclass(frozen=True)
@@ -78,18 +92,12 @@ class Tokenizer:
         Raises:
             CheckpointError: the model has none, so is no chat model.
         """
-        file = self.folder / "chat_template.jinja"
-        if file.is_file():
-            try:
-                return file.read_text(encoding="utf-8")
-            except UnicodeDecodeError as error:
-                raise CheckpointError(f"not UTF-8 text ({error})", where=file) from None
-        source = self._config.get("chat_template")
-        if not isinstance(source, str):
+        source = chat_template.find(self.folder)
+        if source is None:
             raise CheckpointError(
                 "no chat template",
                 where=self.folder,
-                fix="add chat_template.jinja, or 'chat_template' in tokenizer_config.json",
+                fix="add chat_template.jinja to the checkpoint, and export it again",
             )
         return source
 
@@ -125,7 +133,7 @@ class Tokenizer:
         source = self.template
         try:
             return (
-                _environment()
+                environment()
                 .from_string(source)
                 .render(messages=list(messages), add_generation_prompt=True, tools=None, **extra)
             )
@@ -135,10 +143,7 @@ class Tokenizer:
     @cached_property
     def stop_ids(self) -> frozenset[int]:
         """Tokens that end an answer: `eos_token_id` of generation_config, else the tokenizer's."""
-        ids = self.generation_config.eos_token_id
-        if isinstance(ids, int):
-            return frozenset({ids})
-        if ids:
+        if ids := self.generation_config.stop_ids:
             return frozenset(ids)
         token = self._config.get("eos_token")
         name = token.get("content") if isinstance(token, dict) else token
@@ -180,7 +185,7 @@ class Detokenizer:
         return self._tokenizer.decode(self._ids[self._context :])[len(before) :]
 
 
-def _environment() -> ImmutableSandboxedEnvironment:
+def environment() -> ImmutableSandboxedEnvironment:
     """The environment that chat templates are written for (as in transformers' chat templates)."""
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols], autoescape=False

@@ -7,9 +7,7 @@ with the factor, short prompts' too, so it is used only where a longer context i
 
 from __future__ import annotations
 
-from typing import Any
-
-from qdeploy.checkpoint import QWEN3, Architecture
+from qdeploy.architecture import Architecture, Qwen3, RopeScaling
 
 TRAINED = 32_768
 """Tokens of Qwen3's training. Its `max_position_embeddings`, 40 960, is that and room to answer."""
@@ -19,14 +17,13 @@ VALIDATED = 131_072
 def longest_context(config: Architecture) -> int:
     """Most tokens that the model can be exported for."""
     positions = config.max_position_embeddings
-    if scaling := config.rope_scaling:
-        original = scaling.get("original_max_position_embeddings") or positions
-        return max(positions, int(original * (scaling.get("factor") or 1)))
-    can_grow = config.name in QWEN3 and TRAINED <= positions < VALIDATED
+    if config.rope_scaling:
+        return config.positions
+    can_grow = isinstance(config, Qwen3) and TRAINED <= positions < VALIDATED
     return VALIDATED if can_grow else positions
 
 
-def scaling_for(config: Architecture, context: int) -> dict[str, Any] | None:
+def scaling_for(config: Architecture, context: int) -> RopeScaling | None:
     """The scaling of positions that *context* tokens need, by the names of `config.json`.
 
     What the checkpoint's own config says holds for every context.

@@ -13,8 +13,8 @@ from itertools import accumulate
 from math import prod
 
 from qdeploy.exporters.native.encoding import Encoding
-from qdeploy.plan import TensorPlan
 from qdeploy.profile import PER_CHANNEL, Precision
+from qdeploy.tensorplan import TensorPlan
 
 FLOAT_BYTES = {"float16": 2, "float32": 4}
 

@@ -13,10 +13,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from qdeploy.errors import ExportFailed
+from qdeploy.errors import CheckpointError, ExportFailed
 from qdeploy.tensors import read_json
 
 NORMALIZERS = ("NFC", "NFD", "NFKC", "NFKD")
+MOST_TOKENS = 2**22
+"""No vocabulary comes near. The table of tokens is as long as the highest id."""
 
 
 @dataclass(frozen=True)
@@ -62,14 +64,26 @@ def read(file: Path) -> ByteLevelBPE:
 
     Raises:
         ExportFailed: a tokenizer of another kind, or a part of it that is not known here.
+        CheckpointError: a part that is missing, or is not what it should be.
     """
     content = read_json(file)
-    if unknown := _unknown(content):
-        raise ExportFailed(
-            f"the tokenizer has {unknown}, which this exporter cannot convert",
+    try:
+        if unknown := _unknown(content):
+            raise ExportFailed(
+                f"the tokenizer has {unknown}, which this exporter cannot convert",
+                where=file,
+                fix="--exporter optimum",
+            )
+        return _parse(content)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"not a tokenizer ({type(error).__name__}: {error})",
             where=file,
-            fix="--exporter optimum",
-        )
+            fix="copy tokenizer.json from the original model",
+        ) from None
+
+
+def _parse(content: Mapping[str, Any]) -> ByteLevelBPE:
     model = content["model"]
     added = sorted(map(_added_token, content.get("added_tokens", [])), key=lambda t: t.id)
     normalizer = (content.get("normalizer") or {}).get("type")
@@ -93,6 +107,8 @@ def _unknown(content: Mapping[str, Any]) -> str | None:
                    "byte_fallback", "ignore_merges"):  # fmt: skip
         if model.get(option):
             return f"the model option {option} = {model[option]!r}"
+    if not model["merges"]:
+        return "no merges"
     normalizer = content.get("normalizer")
     if normalizer and normalizer["type"] not in NORMALIZERS:
         return f"the normalizer {normalizer['type']!r}"
@@ -142,6 +158,8 @@ def _tokens(
     vocab: Mapping[str, int], spelt: Mapping[str, bytes], added: Sequence[AddedToken]
 ) -> list[bytes]:
     ids = [*vocab.values(), *(t.id for t in added)]
+    if wrong := next((i for i in ids if not 0 <= i < MOST_TOKENS), None):
+        raise ValueError(f"a token has the id {wrong}")
     tokens = [b""] * (max(ids) + 1)
     for text, number in vocab.items():
         tokens[number] = spelt[text]

@@ -13,6 +13,6 @@ def read(plan: Plan) -> Config:
     """Read the config of the plan's checkpoint.
 
     Raises:
-        CheckpointError: the file cannot be read, or holds a value that cannot be.
+        CheckpointError: not a Qwen3.
     """
     return decoder.read(plan.checkpoint, plan.rope_scaling)

@@ -9,8 +9,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from qdeploy.plan import TensorPlan
+from qdeploy.errors import Refusal
 from qdeploy.profile import Precision
+from qdeploy.tensorplan import TensorPlan
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,7 +41,7 @@ class Parts(NamedTuple):
 class Encoding(ABC):
     """One format's layout. Rows follow each other, so a weight can be written block by block."""
 
-    def why_not(self, tensor: TensorPlan) -> str | None:
+    def why_not(self, tensor: TensorPlan) -> Refusal | None:
         """Why this weight cannot be laid out as planned, or None if it can."""
         return None
 

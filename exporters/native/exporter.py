@@ -7,7 +7,7 @@ import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
-from qdeploy.errors import ExportFailed, QdeployError, TargetUnavailable
+from qdeploy.errors import ExportFailed, QdeployError, Refusal, TargetUnavailable
 from qdeploy.exporters.native import config, memory, stream
 from qdeploy.exporters.native.format import Described, Format
 from qdeploy.exporters.native.journal import Journal
@@ -18,6 +18,8 @@ from qdeploy.interface import SCRATCH, Exporter, Progress
 from qdeploy.plan import Plan, is_qwen3
 
 FORMATS: dict[str, Format] = {f.name: f for f in (OpenVINOFormat(), OnnxFormat(), StaticFormat())}
+
+OTHERWISE = "--exporter optimum, which takes more, may"
 
 
 class NativeExporter(Exporter):
@@ -30,16 +32,18 @@ class NativeExporter(Exporter):
     def requires(self, format: str) -> tuple[str, ...]:
         return ("numpy", *FORMATS[format].tools)
 
-    def why_not(self, plan: Plan) -> str | None:
+    def why_not(self, plan: Plan) -> Refusal | None:
         checkpoint = plan.checkpoint
         if plan.format not in self.formats:
-            return f"it writes {', '.join(self.formats)}, not {plan.format}"
+            return Refusal(
+                f"it writes {', '.join(self.formats)}, not {plan.format}", "leave out --exporter"
+            )
         if not is_qwen3(checkpoint):
-            return f"it knows Qwen3 only, not {checkpoint.config.name}; --exporter optimum may"
-        if reason := config.why_not(checkpoint.read_config()):
-            return reason
+            return Refusal(f"it knows Qwen3 only, not {checkpoint.config.name}", OTHERWISE)
+        if reason := config.why_not(checkpoint.qwen3):
+            return Refusal(reason, OTHERWISE)
         if any(t.precision.dtype == "nf4" for t in plan.tensors):
-            return "it does not write nf4; --exporter optimum does"
+            return Refusal("it does not write nf4", OTHERWISE)
         return FORMATS[plan.format].why_not(plan)
 
     def peak_memory_bytes(self, plan: Plan) -> int:

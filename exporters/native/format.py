@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from qdeploy.errors import Refusal
 from qdeploy.exporters.native.blob import Blob
 from qdeploy.exporters.native.config import Config
 from qdeploy.exporters.native.encoding import Encoding
@@ -40,7 +41,7 @@ class Format(ABC):
     def encoding(self, plan: Plan) -> Encoding:
         """How this format lays out the plan's weights."""
 
-    def why_not(self, plan: Plan) -> str | None:
+    def why_not(self, plan: Plan) -> Refusal | None:
         """Why this format cannot hold the plan, or None if it can. Loads nothing."""
         encoding = self.encoding(plan)
         return next(filter(None, map(encoding.why_not, plan.tensors)), None)

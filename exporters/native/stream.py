@@ -98,7 +98,7 @@ def write(
     *report* is called with the bytes of it that are written so far.
 
     Raises:
-        CheckpointError, ExportFailed: a weight that its precision cannot hold, by its name.
+        CheckpointError: a weight that its precision cannot hold, by its name.
         OSError: the disk is full, among others.
     """
     from qdeploy.exporters.quantize import in_order

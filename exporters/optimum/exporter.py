@@ -7,7 +7,7 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-from qdeploy.errors import TargetUnavailable
+from qdeploy.errors import Refusal, TargetUnavailable
 from qdeploy.exporters.optimum import child, memory, passes
 from qdeploy.exporters.optimum.job import SCRATCH, jobs
 from qdeploy.interface import Exporter, Progress
@@ -28,21 +28,32 @@ class OptimumExporter(Exporter):
     def requires(self, format: str) -> tuple[str, ...]:
         return LIBRARIES
 
-    def why_not(self, plan: Plan) -> str | None:
+    def why_not(self, plan: Plan) -> Refusal | None:
         config = plan.checkpoint.config
         if plan.format not in self.formats:
-            return f"it writes {', '.join(self.formats)}, not {plan.format}"
+            return Refusal(
+                f"it writes {', '.join(self.formats)}, not {plan.format}", "leave out --exporter"
+            )
         if not config.name.endswith("ForCausalLM"):
-            return f"{config.name} is not a causal language model"
+            return Refusal(f"{config.name} is not a causal language model", "give it one that is")
         if config.quantization_config is not None:
             method = config.quantization_config.get("quant_method", "quantized")
-            return f"the checkpoint's weights are {method} already; give it the bf16 original"
+            reason = f"the checkpoint's weights are {method} already"
+            return Refusal(reason, "give it the bf16 original")
         if plan.adapter is not None:
-            return "it merges no adapters; --exporter native does, for Qwen3"
+            return Refusal("it merges no adapters", "--exporter native does, for Qwen3")
         if plan.rope_scaling != config.rope_scaling:
-            return f"it cannot extend the context to {plan.context}; --exporter native can"
-        reasons = (passes.why_not(t.precision) for t in plan.tensors)
-        return next((reason for reason in reasons if reason), None)
+            reason = f"it cannot extend the context to {plan.context}"
+            return Refusal(reason, "--exporter native can, for Qwen3")
+        refused = ((t, passes.why_not(t.precision)) for t in plan.tensors)
+        return next(
+            (
+                Refusal(reason, f"set {t.key}.group_size = -1 in the profile")
+                for t, reason in refused
+                if reason
+            ),
+            None,
+        )
 
     def peak_memory_bytes(self, plan: Plan) -> int:
         return memory.peak_bytes(plan)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from qdeploy.errors import ExportFailed
+from qdeploy.errors import CheckpointError
 from qdeploy.exporters.quantize import rounding
 from qdeploy.exporters.quantize.quantized import Quantized
 from qdeploy.exporters.quantize.rounding import Ends, Grid
@@ -36,7 +36,7 @@ def quantize(
         where: name of the tensor, for errors.
 
     Raises:
-        ExportFailed: a weight is not finite, or too large for a float16 scale.
+        CheckpointError: a weight is not finite, or too large for a float16 scale.
     """
     if precision.dtype not in ("int4", "int8"):
         raise ValueError(f"{precision} is not made of integers")
@@ -61,8 +61,8 @@ def quantize(
         ends = Ends.of(groups)
         try:
             parameters = rounding.plain(ends, grid)
-        except ExportFailed as error:
-            raise ExportFailed(error.what, where=where) from None
+        except CheckpointError as error:
+            raise CheckpointError(error.what, where=where, fix=error.fix) from None
         if searching:
             parameters = improve(groups, ends, parameters, grid, work)
         rounding.round_to(groups, parameters, grid, work, out=result.codes[here].reshape(-1, size))

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from qdeploy.errors import ExportFailed
+from qdeploy.errors import CheckpointError
 from qdeploy.exporters.quantize.workspace import Workspace
 from qdeploy.profile import Precision
 
@@ -21,6 +21,7 @@ Floats = NDArray[np.float32]
 
 SMALLEST_NORMAL = np.float32(2**-14)
 """Below this, float16 has ever fewer digits."""
+DAMAGED = "download the checkpoint again: training ends before weights are like this"
 
 
 class Grid(NamedTuple):
@@ -75,11 +76,11 @@ def plain(ends: Ends, grid: Grid) -> Parameters:
     where that weight is positive. A group of zeros gets the scale 1.
 
     Raises:
-        ExportFailed: a weight is not finite, or too large for a float16 scale.
+        CheckpointError: a weight is not finite, or too large for a float16 scale.
     """
     lowest, highest = ends
     if not (np.isfinite(lowest).all() and np.isfinite(highest).all()):
-        raise ExportFailed("a weight is infinite or not a number")
+        raise CheckpointError("a weight is infinite or not a number", fix=DAMAGED)
     with np.errstate(over="ignore"):
         if grid.symmetric:
             largest = np.where(-lowest >= highest, lowest, highest)
@@ -90,7 +91,9 @@ def plain(ends: Ends, grid: Grid) -> Parameters:
             scales = _to_half(np.divide(span, grid.high - grid.low, dtype=np.float32))
     if not np.isfinite(scales).all():
         magnitude = np.maximum(highest, -lowest).max()
-        raise ExportFailed(f"a weight of magnitude {magnitude:.3g} is too large for float16 scales")
+        raise CheckpointError(
+            f"a weight of magnitude {magnitude:.3g} is too large for float16 scales", fix=DAMAGED
+        )
     if grid.symmetric:
         return Parameters(scales, None)
     return Parameters(scales, np.clip(np.rint(-lowest / scales), grid.low, grid.high))

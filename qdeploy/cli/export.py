@@ -43,6 +43,7 @@ def command(
 
     MODEL is a checkpoint folder, a hub id (Qwen/Qwen3-0.6B) or an embedded model (qwen3-nano).
     """
+    from qdeploy import inputs
     from qdeploy.cli.plan import show
     from qdeploy.cli.progress import ExportProgress
     from qdeploy.export import export, prepare
@@ -68,10 +69,12 @@ def command(
         "predicted_bundle_bytes": plan.bundle_bytes,
         "digest": bundle.digest,
     }
+    console = output.console(stderr=True)
+    if warning := inputs.chat_warning(plan.checkpoint):
+        console.print(f"warning: {warning}", markup=False)
     if as_json:
         output.write_json(summary)
         return
-    console = output.console(stderr=True)
     console.print(
         f"{plan.checkpoint.name} → {folder}: {output.size(bundle.nbytes)}, "
         f"{plan.linear} linear weights, for {plan.target.name}"

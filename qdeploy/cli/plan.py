@@ -39,14 +39,14 @@ def command(
 ) -> None:
     """Show whether and how fast MODEL would run on each target, or what one export would make.
 
-    Nothing but config and headers is read. The published Qwen3 models need no network: a hub id
-    (Qwen/Qwen3-8B) or its short form (8B) will do. Forecasts say what hardware allows at best, or
-    what is expected where runs were measured; see docs/planning.md.
+    No weight is read. The published Qwen3 models need no network: a hub id (Qwen/Qwen3-8B) or its
+    short form (8B) will do. Forecasts say what hardware allows at best, or what is expected where
+    runs were measured; see docs/planning.md.
     """
     if target is None and (profile or exporter):
         raise click.UsageError("--profile and --exporter need a --target")
 
-    from qdeploy import devices, forecast, published, registry
+    from qdeploy import devices, forecast, inputs, published, registry
     from qdeploy.cli import forecast as picture
     from qdeploy.export import prepare
 
@@ -54,6 +54,7 @@ def command(
     tokens = prompt or forecast.PROMPT
     if target is None:
         found = published.resolve(model)
+        inputs.check(found)
         every = list(registry.targets().values())
         rows = forecast.for_model(found, every, context=context, prompt=tokens, only=names)
         picture.show(found, rows, as_json=as_json)
@@ -123,6 +124,8 @@ def show(
 def _lines(
     plan: Plan, peak: int, device: Device | None, fits: int | None, exporter: Exporter
 ) -> list[str]:
+    from qdeploy import inputs
+
     config = plan.checkpoint.config
     cache = output.size(plan.kv_bytes_per_token)
     shape = f"{config.num_hidden_layers} layers, {config.num_key_value_heads} kv heads"
@@ -139,6 +142,8 @@ def _lines(
         where = f"{device.name} with {memory}"
         rows.append(("fits", f"{fits} tokens on {where}" if fits else f"not at all on {where}"))
     rows += [("fallback", f"{t.name}: {t.precision}") for t in plan.fallbacks()]
+    if warning := inputs.chat_warning(plan.checkpoint):
+        rows.append(("warning", warning))
     return [f"{label + ':':17} {text}" for label, text in rows]
 
 

@@ -8,7 +8,6 @@ from qdeploy import decoder, hub, plan, registry
 from qdeploy.bundle import Bundle, ModelIdentity
 from qdeploy.errors import CheckpointError, InputError
 from qdeploy.evaluate.reference import FloatReference
-from qdeploy.tensors import read_json
 
 ALLOW = "--allow-other-model"
 
@@ -37,7 +36,7 @@ def open_reference(
             f"the reference is computed for Qwen3 only, not {checkpoint.config.name}",
             where=checkpoint.folder / "config.json",
         )
-    if problem := decoder.why_not(read_json(checkpoint.folder / "config.json")):
+    if problem := decoder.why_not(checkpoint.qwen3):
         raise CheckpointError(
             f"the reference cannot be computed: {problem}", where=checkpoint.folder / "config.json"
         )

@@ -7,9 +7,9 @@ lora        an adapter, merged into the rows as they are read
 source      all of it together: `rows`
 """
 
-from qdeploy.weights.layout import Layout, check, expected, read_layout
+from qdeploy.weights.layout import check, expected
 from qdeploy.weights.source import BLOCK_BYTES, Source, open_source
 
 __all__ = [
-    "BLOCK_BYTES", "Layout", "Source", "check", "expected", "open_source", "read_layout",
+    "BLOCK_BYTES", "Source", "check", "expected", "open_source",
 ]  # fmt: skip

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from pydantic import Field, ValidationError, field_validator
-
-from qdeploy.checkpoint import Architecture, Checkpoint
+from qdeploy.architecture import Qwen3
+from qdeploy.checkpoint import Checkpoint
 from qdeploy.errors import CheckpointError
-from qdeploy.strict import fault
-from qdeploy.tensors import TensorInfo, read_json
+from qdeploy.tensors import TensorInfo
 
 Shape = tuple[int, ...]
 
@@ -20,45 +18,6 @@ SCALE_SUFFIX = "_scale_inv"
 """What the scales of an FP8 tensor are called, after its name."""
 SHOWN = 5
 """Tensors named in an error, of each kind of mistake."""
-
-
-class Layout(Architecture):
-    """The parts of `config.json` that decide which tensors there are; defaults as in transformers.
-
-    Attributes:
-        decoder_sparse_step: every so many layers, one has experts.
-        mlp_only_layers: layers without experts besides.
-    """
-
-    decoder_sparse_step: int = Field(default=1, gt=0)
-    mlp_only_layers: tuple[int, ...] = ()
-
-    @field_validator("mlp_only_layers", mode="before")
-    @classmethod
-    def _none_is_no_layer(cls, value: object) -> object:
-        return () if value is None else value
-
-    def is_sparse(self, layer: int) -> bool:
-        """Whether a layer, counted from 0, has experts: the rule of `Qwen3MoeDecoderLayer`."""
-        return (
-            self.is_moe
-            and layer not in self.mlp_only_layers
-            and (layer + 1) % self.decoder_sparse_step == 0
-        )
-
-
-def read_layout(checkpoint: Checkpoint) -> Layout:
-    """Read the layout from the checkpoint's `config.json`.
-
-    Raises:
-        CheckpointError: a value that cannot be, with its key.
-    """
-    file = checkpoint.folder / "config.json"
-    try:
-        return Layout.model_validate(read_json(file))
-    except ValidationError as error:
-        key, complaint = fault(error)
-        raise CheckpointError(f"{key!r}: {complaint}", where=file) from None
 
 
 def fp8_block(checkpoint: Checkpoint) -> tuple[int, int] | None:
@@ -84,9 +43,9 @@ def fp8_block(checkpoint: Checkpoint) -> tuple[int, int] | None:
             )
 
 
-def expected(layout: Layout) -> dict[str, Shape]:
+def expected(config: Qwen3) -> dict[str, Shape]:
     """Name and shape of every tensor, in the order of the layers; a tied lm_head is not there."""
-    return dict(_tensors(layout))
+    return dict(_tensors(config))
 
 
 def check(checkpoint: Checkpoint) -> None:
@@ -99,12 +58,12 @@ def check(checkpoint: Checkpoint) -> None:
         CheckpointError: the first few missing, unexpected, wrongly shaped and wrongly typed
             tensors by name, and how many there are.
     """
-    layout, held = read_layout(checkpoint), {t.name: t for t in checkpoint.tensors}
+    config, held = checkpoint.qwen3, {t.name: t for t in checkpoint.tensors}
     block = fp8_block(checkpoint)
-    _check_counts(layout, len(held), checkpoint.folder / "config.json")
-    wanted = expected(layout)
+    _check_counts(config, len(held), checkpoint.folder / "config.json")
+    wanted = expected(config)
     optional = {}
-    if layout.tie_word_embeddings:
+    if config.tie_word_embeddings:
         optional["lm_head.weight"] = wanted["model.embed_tokens.weight"]
     for name, shape in (wanted | optional).items():
         if block and len(shape) == 2 and name in held and held[name].dtype == FP8:
@@ -128,30 +87,30 @@ def scale_shape(shape: Shape, block: tuple[int, int]) -> Shape:
     return tuple(-(-size // side) for size, side in zip(shape, block, strict=True))
 
 
-def _tensors(layout: Layout) -> Iterator[tuple[str, Shape]]:
-    hidden = layout.hidden_size
-    yield "model.embed_tokens.weight", (layout.vocab_size, hidden)
-    for layer in range(layout.num_hidden_layers):
+def _tensors(config: Qwen3) -> Iterator[tuple[str, Shape]]:
+    hidden = config.hidden_size
+    yield "model.embed_tokens.weight", (config.vocab_size, hidden)
+    for layer in range(config.num_hidden_layers):
         prefix = f"model.layers.{layer}."
         yield f"{prefix}input_layernorm.weight", (hidden,)
-        yield from _attention(f"{prefix}self_attn.", layout)
+        yield from _attention(f"{prefix}self_attn.", config)
         yield f"{prefix}post_attention_layernorm.weight", (hidden,)
-        if not layout.is_sparse(layer):
-            yield from _mlp(f"{prefix}mlp.", hidden, layout.intermediate_size or 0)
+        if not config.is_sparse(layer):
+            yield from _mlp(f"{prefix}mlp.", hidden, config.intermediate_size or 0)
             continue
-        experts = layout.num_experts or 0
+        experts = config.num_experts or 0
         yield f"{prefix}mlp.gate.weight", (experts, hidden)
         for expert in range(experts):
-            wide = layout.moe_intermediate_size or 0
+            wide = config.moe_intermediate_size or 0
             yield from _mlp(f"{prefix}mlp.experts.{expert}.", hidden, wide)
     yield "model.norm.weight", (hidden,)
-    if not layout.tie_word_embeddings:
-        yield "lm_head.weight", (layout.vocab_size, hidden)
+    if not config.tie_word_embeddings:
+        yield "lm_head.weight", (config.vocab_size, hidden)
 
 
-def _attention(prefix: str, layout: Layout) -> Iterator[tuple[str, Shape]]:
-    hidden, head = layout.hidden_size, layout.head_dim
-    query, key = layout.num_attention_heads * head, layout.num_key_value_heads * head
+def _attention(prefix: str, config: Qwen3) -> Iterator[tuple[str, Shape]]:
+    hidden, head = config.hidden_size, config.head_dim
+    query, key = config.num_attention_heads * head, config.num_key_value_heads * head
     yield f"{prefix}q_proj.weight", (query, hidden)
     yield f"{prefix}k_proj.weight", (key, hidden)
     yield f"{prefix}v_proj.weight", (key, hidden)
@@ -166,22 +125,22 @@ def _mlp(prefix: str, hidden: int, wide: int) -> Iterator[tuple[str, Shape]]:
     yield f"{prefix}down_proj.weight", (hidden, wide)
 
 
-def _check_counts(layout: Layout, held: int, where: object) -> None:
+def _check_counts(config: Qwen3, held: int, where: object) -> None:
     """Refuse a config of more layers or experts than tensors, before listing all their names.
 
     Raises:
         CheckpointError: so many, or the width of a layer is left out.
     """
-    layers = layout.num_hidden_layers
-    sparse = sum(map(layout.is_sparse, range(layers))) if layers <= held else 0
-    modules = layers + sparse * (layout.num_experts or 0)
+    layers = config.num_hidden_layers
+    sparse = sum(map(config.is_sparse, range(layers))) if layers <= held else 0
+    modules = layers + sparse * (config.num_experts or 0)
     if modules > held:
         raise CheckpointError(
             f"it asks for {modules} layers and experts; there are {held} tensors", where=where
         )
-    if sparse and not layout.moe_intermediate_size:
+    if sparse and not config.moe_intermediate_size:
         raise CheckpointError("'moe_intermediate_size' is missing", where=where)
-    if sparse < layers and not layout.intermediate_size:
+    if sparse < layers and not config.intermediate_size:
         raise CheckpointError("'intermediate_size' is missing", where=where)
 
 

@@ -198,7 +198,7 @@ def test_static_int4_is_the_same_codes_dequantized(
     [
         ("gqa", "odd sizes", FLOAT, "heads of a multiple of 16"),
         ("gqa", "experts", GROUPS["int4 sym channel"], "blocks of several sizes"),
-        ("static", "tied", GROUPS["int8 sym g32"], "set group_size = -1"),
+        ("static", "tied", GROUPS["int8 sym g32"], "weights.linear.group_size = -1"),
     ],
 )
 def test_what_a_format_cannot_hold_is_told_at_plan_time(

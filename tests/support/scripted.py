@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qdeploy.bundle import Bundle
-from qdeploy.errors import ExportFailed, GenerationFailed, TargetUnavailable
+from qdeploy.errors import ExportFailed, GenerationFailed, Refusal, TargetUnavailable
 from qdeploy.interface import (
     Backend,
     Device,
@@ -137,8 +137,12 @@ class ScriptedBackend(Backend):
 class ScriptedExporter(Exporter):
     name, formats = "scripted", ("safetensors",)
 
-    def why_not(self, plan: Plan) -> str | None:
-        return "the script forbids it" if plan.linear.dtype == "nf4" else None
+    def why_not(self, plan: Plan) -> Refusal | None:
+        return (
+            Refusal("the script forbids it", "write another")
+            if plan.linear.dtype == "nf4"
+            else None
+        )
 
     def peak_memory_bytes(self, plan: Plan) -> int:
         return 2**20

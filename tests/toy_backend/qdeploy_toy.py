@@ -16,7 +16,7 @@ from safetensors import deserialize
 
 from qdeploy import interface as api
 from qdeploy.bundle import Bundle
-from qdeploy.errors import PromptError
+from qdeploy.errors import PromptError, Refusal
 from qdeploy.plan import Plan
 from qdeploy.targets import CPU, Evidence, Target
 
@@ -29,8 +29,9 @@ class ToyExporter(api.Exporter):
 
     name, formats = "toy", ("safetensors",)
 
-    def why_not(self, plan: Plan) -> str | None:
-        return None if plan.linear.dtype == "fp16" else "it does not quantize"
+    def why_not(self, plan: Plan) -> Refusal | None:
+        floats = plan.linear.dtype == "fp16"
+        return None if floats else Refusal("it does not quantize", "a profile of fp16")
 
     def peak_memory_bytes(self, plan: Plan) -> int:
         return 2**20

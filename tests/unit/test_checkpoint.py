@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from qdeploy import checkpoint, models
+from qdeploy.architecture import QWEN3
 from qdeploy.checkpoint import REQUIRED_SIDECARS, Checkpoint
 from qdeploy.errors import CheckpointError
 from qdeploy.hashing import Identity
@@ -193,6 +194,6 @@ class TestFiles:
 @pytest.mark.parametrize("name", models.EMBEDDED)
 def test_embedded_models_are_whole_qwen3_checkpoints(name: str) -> None:
     found = checkpoint.read(models.path(name), name=name)
-    assert found.config.name in checkpoint.QWEN3
+    assert found.config.name in QWEN3
     assert found.config.is_moe == name.endswith("moe")
     assert found.nbytes <= 12_000_000

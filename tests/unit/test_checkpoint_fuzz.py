@@ -9,14 +9,23 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qdeploy import checkpoint, plan, profile
+from qdeploy import architecture, checkpoint, decoder, plan, profile
+from qdeploy.architecture import Qwen3, RopeScaling
 from qdeploy.errors import CheckpointError, PlanError
 from qdeploy.targets import INTEL_CPU
 from qdeploy.tensors import read_tensors
-from tests.support.checkpoints import SMALL, header, write_checkpoint, write_header, write_index
+from tests.support.checkpoints import (
+    MOE,
+    SMALL,
+    header,
+    write_checkpoint,
+    write_header,
+    write_index,
+)
 
 words = st.text(st.characters(), max_size=20)  # lone surrogates too, which no file name can hold
 anything = st.recursive(
@@ -40,7 +49,7 @@ def facts_or_refusal(place: Path) -> None:
         found = read_tensors(place)
     except CheckpointError:
         return
-    config = checkpoint.Architecture.model_validate(SMALL)
+    config = architecture.parse(SMALL)
     described = checkpoint.Checkpoint("fuzzed", place, config, found)
     made = plan.make(described, profile.load("intel-cpu-int4"), INTEL_CPU)
     assert made.weight_bytes >= 0
@@ -80,14 +89,24 @@ def test_anything_for_an_index(weight_map: Any) -> None:
         facts_or_refusal(place)
 
 
-@given(st.dictionaries(st.sampled_from([*SMALL, "rope_parameters", "rope_scaling"]), anything))
-def test_anything_in_a_config(changes: dict[str, Any]) -> None:
+@given(
+    st.dictionaries(st.sampled_from([*Qwen3.model_fields]), anything | st.floats(min_value=0)),
+    st.dictionaries(st.sampled_from([*RopeScaling.__annotations__]), anything | st.floats(0, 1e9)),
+    st.sampled_from([SMALL, SMALL | MOE, SMALL | {"architectures": ["LlamaForCausalLM"]}]),
+)
+def test_anything_in_a_config(
+    changes: dict[str, Any], scaling: dict[str, Any], config: dict[str, Any]
+) -> None:
+    yarn = {"rope_type": "yarn", "factor": 4.0, **scaling}
     with folder() as place:
         write_checkpoint(place)
-        (place / "config.json").write_text(json.dumps(SMALL | changes), encoding="utf-8")
+        changed = config | {"rope_scaling": yarn} | changes
+        (place / "config.json").write_text(json.dumps(changed), encoding="utf-8")
         try:
             found = checkpoint.read(place)
             made = plan.make(found, profile.load("intel-cpu-int4"), INTEL_CPU)
         except (CheckpointError, PlanError):
             return
         assert made.kv_bytes_per_token > 0
+        if isinstance(found.config, Qwen3) and decoder.why_not(found.config) is None:
+            assert np.isfinite(decoder.read(found, made.rope_scaling).rope.frequencies).all()

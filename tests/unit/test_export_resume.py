@@ -25,7 +25,7 @@ class Stepwise(Exporter):
 
     name, formats, resumes = "stepwise", ("openvino",), True
 
-    def why_not(self, plan: Plan) -> str | None:
+    def why_not(self, plan: Plan) -> None:
         return None
 
     def peak_memory_bytes(self, plan: Plan) -> int:

@@ -22,7 +22,9 @@ FOLDERS = {"qdeploy": "qdeploy", "backends": "qdeploy.backends", "exporters": "q
 
 CONTRACTS = frozenset(
     {
+        "architecture",
         "bundle",
+        "chat_template",
         "checkpoint",
         "decoder",
         "errors",
@@ -41,6 +43,7 @@ CONTRACTS = frozenset(
         "stored",
         "strict",
         "targets",
+        "tensorplan",
         "tensors",
         "weights",
         "yarn",

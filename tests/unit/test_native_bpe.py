@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from qdeploy import models
-from qdeploy.errors import ExportFailed
+from qdeploy.errors import CheckpointError, ExportFailed
 from qdeploy.exporters.native import bpe
 
 SPLIT = {"type": "Split", "pattern": {"Regex": r"\s+"}, "behavior": "Isolated", "invert": False}
@@ -76,6 +76,7 @@ def test_normalizer_and_splits_may_be_missing(tmp_path: Path) -> None:
         ({"model": {"type": "Unigram"}}, "'Unigram'"),
         ({"model": {"byte_fallback": True}}, "byte_fallback"),
         ({"model": {"unk_token": "?"}}, "unk_token"),
+        ({"model": {"merges": []}}, "no merges"),
         ({"normalizer": {"type": "Lowercase"}}, "'Lowercase'"),
         ({"pre_tokenizer": None}, "ByteLevel"),
         ({"pre_tokenizer": BYTES | {"use_regex": True}}, "ByteLevel"),
@@ -93,3 +94,39 @@ def test_an_unknown_part_is_named(changes: dict[str, Any], named: str, tmp_path:
         bpe.read(file)
     assert caught.value.where == str(file)
     assert caught.value.fix
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model": {"merges": ["qqqq zzzz"]}},
+        {"model": {"merges": ["a"]}},
+        {"model": {"merges": [5]}},
+        {"model": {"vocab": {"a": "0"}}},
+        {"model": {"vocab": {"a": 4_000_000_000}}},
+        {"model": {"vocab": {"a": -5}}},
+        {"model": {"vocab": {"汉": 0}}},
+        {"model": {"vocab": []}},
+        {"added_tokens": ["x"]},
+        {"added_tokens": [{"id": 6}]},
+        {"normalizer": "NFC"},
+        {"pre_tokenizer": {"type": "Sequence"}},
+        {"pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "Split"}, BYTES]}},
+    ],
+    ids=str,
+)
+def test_a_part_that_does_not_hold_is_an_error_of_the_file(
+    changes: dict[str, Any], tmp_path: Path
+) -> None:
+    file = write(tmp_path, **changes)
+    with pytest.raises(CheckpointError, match="not a tokenizer") as caught:
+        bpe.read(file)
+    assert caught.value.where == str(file)
+    assert caught.value.fix
+
+
+def test_no_model_at_all_is_an_error_of_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "tokenizer.json"
+    file.write_text('{"model": null}', encoding="utf-8")
+    with pytest.raises(CheckpointError, match="not a tokenizer"):
+        bpe.read(file)

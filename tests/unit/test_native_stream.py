@@ -22,8 +22,8 @@ from qdeploy.exporters.native.encoding import CACHE_LINE, packed_bytes
 from qdeploy.exporters.native.journal import Journal
 from qdeploy.exporters.native.openvino.encoding import Dense
 from qdeploy.exporters.quantize import quantize, unpack4
-from qdeploy.plan import FLOAT, TensorPlan
 from qdeploy.profile import Precision
+from qdeploy.tensorplan import FLOAT, TensorPlan
 
 PRECISIONS = [
     FLOAT,

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qdeploy import checkpoint, plan, profile
-from qdeploy.checkpoint import Architecture, Checkpoint
+from qdeploy import architecture, checkpoint, plan, profile
+from qdeploy.checkpoint import Checkpoint
 from qdeploy.errors import PlanError
+from qdeploy.exporters.native import NativeExporter
 from qdeploy.plan import Plan
 from qdeploy.profile import BITS, PER_CHANNEL, KVCache, Precision
 from qdeploy.sizes import stored_bytes
@@ -36,7 +37,7 @@ def of_tensor(columns: int, group: int, fallback: str = "smaller") -> Precision:
         update={"linear": Precision(dtype="int4", group_size=group), "group_fallback": fallback}
     )
     tensor = TensorInfo("model.layers.0.mlp.up_proj.weight", (8, columns), "BF16", "f")
-    described = Checkpoint("one", Path(), Architecture.model_validate(SMALL), (tensor,))
+    described = Checkpoint("one", Path(), architecture.parse(SMALL), (tensor,))
     made = plan.make(described, INT4.model_copy(update={"weights": weights}), INTEL_CPU)
     return made.tensors[0].precision
 
@@ -107,7 +108,7 @@ head_dim of 128 that all eight have (hidden_size / heads would be 64 for 0.6B)."
 @pytest.mark.parametrize("dtype", ["fp16", "u8"])
 def test_bytes_of_cache_a_token_for_the_published_models(size: str, dtype: str) -> None:
     layers, heads, kv_heads, in_16_bits, in_8_bits = PUBLISHED[size]
-    config = Architecture.model_validate(
+    config = architecture.parse(
         SMALL
         | {
             "num_hidden_layers": layers,
@@ -184,6 +185,24 @@ def test_the_summary_survives_json(tmp_path: Path) -> None:
     assert [f["name"] for f in again["fallbacks"]] == [
         f"model.layers.{i}.mlp.down_proj.weight" for i in range(2)
     ]
+
+
+def test_an_embedding_that_falls_back_is_told_too(tmp_path: Path) -> None:
+    groups = Precision(dtype="int4", group_size=128)
+    weights = INT4.weights.model_copy(update={"embedding": groups, "lm_head": groups})
+    odd = SMALL | {"hidden_size": 320, "tie_word_embeddings": False}
+    made = plan_of(tmp_path, odd, with_profile=INT4.model_copy(update={"weights": weights}))
+    fallen = {t.role: str(t.precision) for t in made.fallbacks()}
+    assert fallen == dict.fromkeys(("embedding", "lm_head", "linear"), "int4 asym g64")
+
+
+@pytest.mark.parametrize("name", ["intel-cpu-int4", "intel-cpu-int4-onnx"])
+def test_a_scalar_among_the_tensors_is_planned(name: str, tmp_path: Path) -> None:
+    scalar = {"model.layers.0.self_attn.k_scale": ()}
+    found = checkpoint.read(write_checkpoint(tmp_path, extra=scalar))
+    made = plan.make(found, profile.load(name), INTEL_CPU)
+    assert {t.precision.dtype for t in made.tensors if not t.shape} == {"fp16"}
+    assert NativeExporter().why_not(made) is None
 
 
 @given(st.integers(1, 5000), st.sampled_from(GROUPS))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
-from qdeploy.errors import ExportFailed
+from qdeploy.errors import CheckpointError
 from qdeploy.exporters.quantize import Quantized, quantize
 from qdeploy.exporters.quantize.matrix import CHUNK
 from qdeploy.profile import DType, Precision
@@ -239,7 +239,7 @@ def test_weights_too_small_for_any_scale_become_zero(precision: Precision, size:
 def test_a_weight_that_is_no_number_is_refused(precision: Precision, value: float) -> None:
     weight = gaussian(4, 128)
     weight[2, 77] = value
-    with pytest.raises(ExportFailed, match=r"^layer\.weight: .*infinite or not a number"):
+    with pytest.raises(CheckpointError, match=r"^layer\.weight: .*infinite or not a number"):
         quantize(weight, precision, where="layer.weight")
 
 
@@ -249,7 +249,7 @@ def test_a_weight_too_large_for_a_scale_is_refused(precision: Precision, value: 
     weight = gaussian(4, 128)
     weight[2, 77] = value
     weight[2, 78] = -value
-    with pytest.raises(ExportFailed, match=r"magnitude .* too large"):
+    with pytest.raises(CheckpointError, match=r"magnitude .* too large"):
         quantize(weight, precision)
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from qdeploy import yarn
-from qdeploy.checkpoint import Architecture
+from qdeploy import architecture, yarn
+from qdeploy.architecture import Architecture
 from tests.support.checkpoints import SMALL
 
 PUBLISHED = SMALL | {"max_position_embeddings": 40960}
@@ -15,7 +15,7 @@ OWN = {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 3
 
 
 def config(**changes: Any) -> Architecture:
-    return Architecture.model_validate(PUBLISHED | changes)
+    return architecture.parse(PUBLISHED | changes)
 
 
 @pytest.mark.parametrize("context", [1, 2048, 32768, 40960])

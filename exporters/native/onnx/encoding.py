@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from qdeploy.errors import Refusal
 from qdeploy.exporters.native.encoding import CACHE_LINE, Encoding, Parts, Sizes, packed_bytes
-from qdeploy.plan import TensorPlan
 from qdeploy.profile import PER_CHANNEL, Precision
+from qdeploy.tensorplan import TensorPlan
 
 if TYPE_CHECKING:
     from typing import Any
@@ -42,14 +43,20 @@ class Blocks(Encoding):
     def __init__(self, floats: str) -> None:
         self._floats = floats
 
-    def why_not(self, tensor: TensorPlan) -> str | None:
+    def why_not(self, tensor: TensorPlan) -> Refusal | None:
         """Only the product of a plain linear layer takes rows that end within a block."""
-        precision, columns = tensor.precision, tensor.shape[-1]
-        if precision.dtype == "fp16" or columns % block_size(precision, columns) == 0:
+        precision = tensor.precision
+        if precision.dtype == "fp16":
+            return None
+        columns = tensor.shape[-1]
+        if columns % block_size(precision, columns) == 0:
             return None
         if tensor.role in ("linear", "lm_head") and ".experts." not in tensor.name:
             return None
-        return f"{tensor.name} has rows of {columns}, which no block divides; store it as fp16"
+        return Refusal(
+            f"{tensor.name} has rows of {columns}, which no block divides",
+            f'set {tensor.key} = {{ dtype = "fp16" }} in the profile',
+        )
 
     def alignment(self, size: int) -> int:
         return PAGE if size >= LARGE_BYTES else CACHE_LINE

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from qdeploy.errors import Refusal
 from qdeploy.exporters.native import qwen3
 from qdeploy.exporters.native.blob import Blob
 from qdeploy.exporters.native.config import Config
@@ -33,19 +34,23 @@ class OnnxFormat(Format):
     def encoding(self, plan: Plan) -> Encoding:
         return Blocks(FLOATS[plan.profile.graph.activations])
 
-    def why_not(self, plan: Plan) -> str | None:
+    def why_not(self, plan: Plan) -> Refusal | None:
         forms = {
             (t.precision.dtype, t.precision.symmetric, block_size(t.precision, t.shape[-1]))
             for t in plan.tensors
             if ".experts." in t.name and t.precision.dtype != "fp16"
         }
         if plan.profile.graph.experts == "fused" and len(forms) > 1:
-            return "its experts would have blocks of several sizes, and QMoE takes one"
+            return Refusal(
+                "its experts would have blocks of several sizes, and QMoE takes one",
+                'set graph.experts = "unrolled" in the profile',
+            )
         head = plan.checkpoint.config.head_dim
         if plan.profile.graph.attention == "gqa" and head % HEAD_STEP:
-            return (
+            return Refusal(
                 f"GroupQueryAttention takes heads of a multiple of {HEAD_STEP}, and these have "
-                f'{head}; set graph.attention = "plain"'
+                f"{head}",
+                'set graph.attention = "plain" in the profile',
             )
         return super().why_not(plan)
 

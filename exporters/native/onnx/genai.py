@@ -24,8 +24,11 @@ def genai_config(
         generation: the model's `generation_config.json`.
         special: ids of `bos_token_id`, `eos_token_id` and `pad_token_id`, as far as there are any.
     """
-    ends = generation.get("eos_token_id", special.get("eos_token_id"))
+    generation = {key: value for key, value in generation.items() if value is not None}
+    ends = generation.get("eos_token_id", [])
     ends = ends if isinstance(ends, list) else [ends]
+    if not ends and "eos_token_id" in special:
+        ends = [special["eos_token_id"]]
     first_end = ends[0] if ends else 0
     return {
         "model": {

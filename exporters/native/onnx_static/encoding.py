@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from qdeploy.errors import Refusal
 from qdeploy.exporters.native.encoding import Encoding, Parts, Sizes
 from qdeploy.exporters.native.onnx.encoding import Blocks
-from qdeploy.plan import TensorPlan
 from qdeploy.profile import PER_CHANNEL, Precision
+from qdeploy.tensorplan import TensorPlan
 
 if TYPE_CHECKING:
     from qdeploy.exporters.quantize import Quantized
@@ -24,14 +25,20 @@ class Rows(Encoding):
         self._floats = floats
         self._blocks = Blocks(floats)
 
-    def why_not(self, tensor: TensorPlan) -> str | None:
+    def why_not(self, tensor: TensorPlan) -> Refusal | None:
         precision = tensor.precision
         if precision.dtype == "int4":
             if tensor.role not in ("linear", "lm_head"):
-                return f"there is no plain operator for {tensor.name} in four bits; use fp16"
+                return Refusal(
+                    f"there is no plain operator for {tensor.name} in four bits",
+                    f'set {tensor.key} = {{ dtype = "fp16" }} in the profile',
+                )
             return self._blocks.why_not(tensor)
         if precision.dtype == "int8" and precision.group_size != PER_CHANNEL:
-            return f"{tensor.name} in int8 has one scale a row there; set group_size = -1"
+            return Refusal(
+                f"{tensor.name} in int8 has one scale a row there",
+                f"set {tensor.key}.group_size = -1 in the profile",
+            )
         return None
 
     def float_type(self, rank: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from qdeploy.errors import Refusal
 from qdeploy.exporters.native import qwen3
 from qdeploy.exporters.native.blob import Blob
 from qdeploy.exporters.native.config import Config
@@ -29,11 +30,11 @@ class StaticFormat(Format):
     def encoding(self, plan: Plan) -> Encoding:
         return Rows(FLOATS[plan.profile.graph.activations])
 
-    def why_not(self, plan: Plan) -> str | None:
-        if plan.context < plan.profile.graph.prefill:
-            return (
-                f"a context of {plan.context} is shorter than a pass over a prompt, "
-                f"{plan.profile.graph.prefill} tokens (graph.prefill)"
+    def why_not(self, plan: Plan) -> Refusal | None:
+        if plan.context < (prefill := plan.profile.graph.prefill):
+            return Refusal(
+                f"a context of {plan.context} is shorter than a pass over a prompt, {prefill}",
+                f"--context {prefill} or more, or a smaller graph.prefill in the profile",
             )
         return super().why_not(plan)
 

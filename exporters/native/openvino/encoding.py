@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from qdeploy.errors import Refusal
 from qdeploy.exporters.native.encoding import Encoding, Parts, Sizes, packed_bytes
-from qdeploy.plan import TensorPlan
 from qdeploy.profile import PER_CHANNEL, Precision
+from qdeploy.tensorplan import TensorPlan
 
 if TYPE_CHECKING:
     from qdeploy.exporters.quantize import Quantized
@@ -15,9 +16,12 @@ if TYPE_CHECKING:
 class Dense(Encoding):
     """Codes signed where symmetric, float16 scales, zero points in the codes' own width."""
 
-    def why_not(self, tensor: TensorPlan) -> str | None:
+    def why_not(self, tensor: TensorPlan) -> Refusal | None:
         if _ends_within_a_byte(tensor):
-            return f"the four-bit codes of {tensor.name} end within a byte; use int8"
+            return Refusal(
+                f"the four-bit codes of {tensor.name} end within a byte",
+                f'set {tensor.key} = {{ dtype = "int8" }} in the profile',
+            )
         return None
 
     def sizes(self, precision: Precision, rows: int, columns: int) -> Sizes:

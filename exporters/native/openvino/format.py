@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from qdeploy import chat_template
 from qdeploy.exporters.native import bpe, qwen3
 from qdeploy.exporters.native.blob import Blob
 from qdeploy.exporters.native.config import Config
@@ -15,7 +16,6 @@ from qdeploy.exporters.native.openvino.encoding import Dense
 from qdeploy.exporters.native.openvino.ir import Graph
 from qdeploy.exporters.native.special import special_ids
 from qdeploy.plan import Plan
-from qdeploy.tensors import read_json
 
 MODEL, TOKENIZER, DETOKENIZER = "openvino_model", "openvino_tokenizer", "openvino_detokenizer"
 ACTIVATIONS_SCALE = "8.0"
@@ -48,14 +48,12 @@ class OpenVINOFormat(Format):
 
         Raises:
             ExportFailed: the checkpoint's tokenizer is of a kind that is not known.
+            CheckpointError: it does not hold.
         """
         source = plan.checkpoint.folder
         known = bpe.read(source / "tokenizer.json")
-        settings = read_json(source / "tokenizer_config.json")
         ids = special_ids(source, {t.text: t.id for t in known.added})
-        template = source / "chat_template.jinja"
-        chat = template.read_text("utf-8") if template.is_file() else settings.get("chat_template")
-        info = tokenizer.runtime_info(ids, chat if isinstance(chat, str) else None)
+        info = tokenizer.runtime_info(ids, chat_template.find(source))
         blob = Blob({}, Dense())
         padding = ids.get("pad_token_id", ids.get("eos_token_id", 0))
         graph = tokenizer.tokenizer(known, blob, padding=padding, longest=plan.context)

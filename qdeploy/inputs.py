@@ -1,0 +1,59 @@
+"""What an export reads, checked before any of the work: all but the values of the weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jinja2 import TemplateSyntaxError
+
+from qdeploy import chat_template, decoder, vocabulary, weights
+from qdeploy.architecture import Qwen3
+from qdeploy.checkpoint import Checkpoint
+from qdeploy.errors import CheckpointError
+from qdeploy.tokenizer import Tokenizer, environment
+
+
+def check(checkpoint: Checkpoint, *, adapter: Path | None = None) -> None:
+    """Check the tensors, the adapter, the tokenizer and the settings that go with it.
+
+    Of another architecture than Qwen3 it is not known which tensors and tokens it should have. A
+    checkpoint that is only described has no files to check.
+
+    Raises:
+        CheckpointError: a file does not hold, or not together with the others.
+        InputError: the adapter does not fit.
+    """
+    if not checkpoint.is_here:
+        return
+    config, folder = checkpoint.config, checkpoint.folder
+    if isinstance(config, Qwen3) and decoder.why_not(config) is None:
+        weights.check(checkpoint)
+        weights.open_source(checkpoint, adapter=adapter).close()
+    size = config.vocab_size if isinstance(config, Qwen3) else None
+    _check_stop_tokens(folder, size)
+    chat_template.find(folder)
+    vocabulary.check(folder / "tokenizer.json", size=size)
+
+
+def _check_stop_tokens(folder: Path, size: int | None) -> None:
+    beyond = [i for i in Tokenizer(folder).generation_config.stop_ids if size and i >= size]
+    if beyond:
+        raise CheckpointError(
+            f"eos_token_id: {beyond[0]}; the model knows {size} tokens",
+            where=folder / "generation_config.json",
+            fix="take generation_config.json and config.json from one and the same model",
+        )
+
+
+def chat_warning(checkpoint: Checkpoint) -> str | None:
+    """Why nobody can chat with the model, for a person to be warned, or None."""
+    if not checkpoint.is_here:
+        return None
+    source = chat_template.find(checkpoint.folder)
+    if source is None:
+        return "the checkpoint has no chat template, so qdeploy run will refuse prompts"
+    try:
+        environment().parse(source)
+    except TemplateSyntaxError as error:
+        return f"the chat template cannot be read ({error}), so qdeploy run will refuse prompts"
+    return None

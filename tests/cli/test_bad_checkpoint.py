@@ -1,0 +1,234 @@
+"""A checkpoint that could not be exported, or not be run afterwards, is refused by the plan."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from tests.support import tiny
+from tests.support.checkpoints import SMALL, shapes, write_checkpoint, write_weights
+from tests.support.command import QuickCommand
+from tests.support.tiny import DENSE, SPARSE
+
+TARGETS = ["intel-cpu", "cpu"]
+Spoil = Callable[[Path], None]
+
+
+def changed(name: str, *path: str | int, **changes: Any) -> Spoil:
+    """Change keys of a JSON file, in the object at *path*."""
+
+    def spoil(folder: Path) -> None:
+        content = json.loads((folder / name).read_bytes())
+        inner = content
+        for step in path:
+            inner = inner[step]
+        inner.update(changes)
+        (folder / name).write_text(json.dumps(content), encoding="utf-8")
+
+    return spoil
+
+
+def written(name: str, text: str) -> Spoil:
+    def spoil(folder: Path) -> None:
+        (folder / name).write_text(text, encoding="utf-8")
+
+    return spoil
+
+
+def config(**changes: Any) -> Spoil:
+    return changed("config.json", **changes)
+
+
+def generation(**changes: Any) -> Spoil:
+    return changed("generation_config.json", **changes)
+
+
+def vocab(**ids: Any) -> Spoil:
+    return changed("tokenizer.json", "model", "vocab", **ids)
+
+
+def weights(change: Callable[[dict[str, Any]], object]) -> Spoil:
+    """Change which tensors there are, and of which shapes."""
+
+    def spoil(folder: Path) -> None:
+        tensors: dict[str, Any] = dict(shapes(SMALL))
+        change(tensors)
+        write_weights(folder / "model.safetensors", tensors)
+
+    return spoil
+
+
+def stopping_at(ids: object) -> Spoil:
+    return generation(eos_token_id=ids)
+
+
+def one_merge_more(folder: Path) -> None:
+    content = json.loads((folder / "tokenizer.json").read_bytes())
+    content["model"]["merges"].append(["qqqq", "zzzz"])
+    (folder / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
+
+
+def renamed_norm(tensors: dict[str, Any]) -> None:
+    tensors["norm.weight"] = tensors.pop("model.norm.weight")
+
+
+ADDED = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False,
+         "special": False, "content": "12"}  # fmt: skip
+PATTERN = ("pre_tokenizer", "pretokenizers", 0, "pattern")
+GPTQ = {"quant_method": "gptq", "bits": 4}
+
+SPOILT: list[tuple[Spoil, list[str]]] = [
+    (config(rms_norm_eps=None), ["config.json", "'rms_norm_eps'"]),
+    (config(rope_theta=-1), ["config.json", "'rope_theta'"]),
+    (config(norm_topk_prob="false"), ["config.json", "'norm_topk_prob'"]),
+    (config(num_attention_heads=3), ["3 attention heads cannot share 2 evenly"]),
+    (config(head_dim=127), ["heads of 127 elements"]),
+    (config(rope_scaling={"rope_type": "yarn", "factor": "4"}), ["'rope_scaling.factor'"]),
+    (config(rope_parameters=["a"]), ["'rope_parameters'"]),
+    (config(num_hidden_layers=2**31 - 1), ["it asks for 2147483647 layers"]),
+    (config(quantization_config=GPTQ), ["quantized already, by 'gptq'", "fix: use the original"]),
+    (weights(renamed_norm), ["1 missing: model.norm.weight", "1 unexpected: norm.weight", "fix:"]),
+    (weights(lambda t: t.clear()), ["it asks for 2 layers and experts; there are 0 tensors"]),
+    (weights(lambda t: t.update({"model.norm.weight": (7,)})), ["norm.weight [7], not [256]"]),
+    (weights(lambda t: t.update({"model.layers.0.k_scale": ()})), ["unexpected: model.layers.0.k"]),
+    (written("tokenizer.json", "{}"), ["tokenizer.json: not a tokenizer", "fix: take"]),
+    (written("tokenizer.json", "{"), ["tokenizer.json: not valid JSON"]),
+    (changed("tokenizer.json", model=None), ["tokenizer.json: not a tokenizer"]),
+    (changed("tokenizer.json", added_tokens=["x"]), ["tokenizer.json: not a tokenizer"]),
+    (changed("tokenizer.json", added_tokens=[ADDED | {"id": 5000}]), ["'12' has the id 5000"]),
+    (changed("tokenizer.json", *PATTERN, Regex="("), ["tokenizer.json: not a tokenizer"]),
+    (one_merge_more, ["its merge ['qqqq', 'zzzz'] is not of two"]),
+    (vocab(foo="a"), ["token 'foo' has the id 'a'"]),
+    (vocab(foo=4_000_000_000), ["token 'foo' has the id 4000000000"]),
+    (vocab(foo=-5), ["token 'foo' has the id -5"]),
+    (vocab(foo=2048), ["token 'foo' has the id 2048; the model knows 2048 tokens"]),
+    (written("tokenizer_config.json", "["), ["tokenizer_config.json: not valid JSON"]),
+    (written("generation_config.json", "{"), ["generation_config.json: not valid JSON"]),
+    (stopping_at("2024"), ["generation_config.json: eos_token_id"]),
+    (stopping_at(-1), ["generation_config.json: eos_token_id"]),
+    (stopping_at([5, 999_999_999]), ["eos_token_id: 999999999; the model knows 2048"]),
+    (generation(temperature=-3.0), ["generation_config.json: temperature"]),
+    (changed("tokenizer_config.json", chat_template=[{"name": "rag", "template": "x"}]),
+     ["tokenizer_config.json: 'chat_template' is neither", "fix: add chat_template.jinja"]),
+    (changed("tokenizer_config.json", chat_template=5), ["'chat_template' is neither text"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("spoil", "says"), SPOILT, ids=[says[-1] for _, says in SPOILT])
+def test_what_could_not_be_exported_is_not_planned_either(
+    spoil: Spoil, says: list[str], model: Path, quick: QuickCommand
+) -> None:
+    spoil(model)
+    for target in TARGETS:
+        quick("export", "model", "--target", target, "--dry-run").fails(2, "error: ", *says)
+    quick("plan", "model").fails(2, "error: ", *says)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize(
+    ("settings", "shape", "says"),
+    [
+        ({"r": 0}, (2, 256), ["'r'"]),
+        ({"use_dora": True}, (2, 256), ["trains magnitudes", "fix: merge it with PEFT"]),
+        ({}, (2, 255), ["is [2, 255], not [2, 256]", "fix: use it with the model"]),
+        (None, (2, 256), ["adapter_config.json", "not a JSON object"]),
+    ],
+)
+def test_an_adapter_that_does_not_fit(
+    target: str,
+    settings: dict[str, Any] | None,
+    shape: tuple[int, int],
+    says: list[str],
+    model: Path,
+    quick: QuickCommand,
+) -> None:
+    adapter = model.parent / "adapter"
+    adapter.mkdir()
+    name = "base_model.model.model.layers.0.self_attn.q_proj.lora_{}.weight".format
+    halves = {name("A"): np.ones(shape, np.float32), name("B"): np.ones((512, 2), np.float32)}
+    save_file(halves, adapter / "adapter_model.safetensors")
+    whole = {"peft_type": "LORA", "r": 2, "lora_alpha": 2, **(settings or {})}
+    text = json.dumps([] if settings is None else whole)
+    (adapter / "adapter_config.json").write_text(text, encoding="utf-8")
+    quick("export", "model", "--target", target, "--dry-run", "--adapter", "adapter").fails(
+        2, "error: ", *says
+    )
+
+
+def test_another_architecture_may_have_any_tensors_and_token_ids(
+    here: Path, quick: QuickCommand
+) -> None:
+    folder = write_checkpoint(here / "llama", SMALL | {"architectures": ["LlamaForCausalLM"]})
+    write_weights(folder / "model.safetensors", {"something.else": (4, 4)})
+    vocab(foo=2048)(folder)
+    command = ["export", "llama", "--target", "intel-cpu", "--dry-run"]
+    assert quick(*command, "--exporter", "optimum").code == 0
+    quick(*command).fails(2, "unknown architecture LlamaForCausalLM", "--exporter optimum")
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "says", "section", "line"),
+    [
+        (DENSE | {"hidden_size": 50},
+         ["rows of 50, which no block divides", 'set weights.embedding = { dtype = "fp16" } in'],
+         "weights.embedding", 'dtype = "fp16"'),
+        (SPARSE,
+         ["blocks of several sizes, and QMoE takes one", 'set graph.experts = "unrolled" in'],
+         "graph", 'experts = "unrolled"'),
+    ],
+    ids=["odd", "experts"],
+)  # fmt: skip
+def test_a_shape_that_a_format_does_not_take_is_refused_with_the_profiles_key(
+    checkpoint: dict[str, Any],
+    says: list[str],
+    section: str,
+    line: str,
+    here: Path,
+    quick: QuickCommand,
+) -> None:
+    tiny.write(here / "model", checkpoint)
+    command = ["export", "model", "--target", "cpu", "--dry-run"]
+    quick(*command).fails(2, *says)
+    text = quick("profiles", "show", "cpu-int4").stdout
+    before, _, rest = text.partition(f"[{section}]\n")
+    after = rest[rest.index("\n[") :]
+    mine = f"{before}[{section}]\n{line}\n{after}"
+    (here / "mine.toml").write_text(mine, encoding="utf-8")
+    assert quick(*command, "--profile", "mine.toml").code == 0
+
+
+class TestChatTemplate:
+    def test_that_is_missing_is_warned_of_and_asked_for(
+        self, model: Path, scripted_toml: Path, quick: QuickCommand
+    ) -> None:
+        changed("tokenizer_config.json", chat_template=None)(model)
+        assert "no chat template" in quick("plan", "model", "--target", "cpu").stdout
+        made = quick("export", "model", "--target", "scripted", "--profile", scripted_toml.name,
+                     "-o", "out")  # fmt: skip
+        assert made.code == 0
+        assert "warning: the checkpoint has no chat template" in " ".join(made.stderr.split())
+        quick("run", "out", "hi").fails(
+            2, "no chat template", "add chat_template.jinja to the checkpoint, and export it again"
+        )
+
+    def test_that_cannot_be_read_is_warned_of(self, model: Path, quick: QuickCommand) -> None:
+        (model / "chat_template.jinja").write_text("{% for message in %}", encoding="utf-8")
+        said = " ".join(quick("plan", "model", "--target", "cpu").stdout.split())
+        assert "the chat template cannot be read (Expected an expression" in said
+
+    def test_in_a_list_is_the_one_called_default(
+        self, model: Path, scripted_toml: Path, quick: QuickCommand
+    ) -> None:
+        plain = {"name": "default", "template": "{{ messages[0].content }}"}
+        other = {"name": "rag", "template": "{{ 1 / 0 }}"}
+        changed("tokenizer_config.json", chat_template=[other, plain])(model)
+        made = quick("export", "model", "--target", "scripted", "--profile", scripted_toml.name,
+                     "-o", "out")  # fmt: skip
+        assert "warning" not in made.stderr
+        assert quick("run", "out", "hi").code == 0
