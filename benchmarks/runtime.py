@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -69,6 +70,7 @@ def openvino(folder: Path, prompt: list[int], new: int) -> Run:
 
 def onnxruntime(folder: Path, prompt: list[int], new: int) -> Run:
     """Generate with onnxruntime-genai on the CPU."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import numpy as np
     import onnxruntime_genai as genai
 

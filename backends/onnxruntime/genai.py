@@ -20,7 +20,7 @@ from qdeploy.interface import Request, Sampling
 
 CPU = "cpu"
 NOT_IN_THIS_BUILD = "interface not available"
-ROOM = 1024
+ROOM = 2048
 """Tokens that the cache has room for behind a prompt at first: it is written to the end when it is
 made, and the context of a model may be gigabytes."""
 SEEDS = 2**31

@@ -6,6 +6,7 @@ when it had each token. One row of `PEERS` a bundle format.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -80,6 +81,7 @@ def openvino_genai(folder: Path, device: str) -> Generate:
 
 def onnxruntime_genai(folder: Path, device: str) -> Generate:
     """The loop of its own examples. A least length keeps the end token away."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import numpy as np
     import onnxruntime_genai as genai
 
