@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -20,6 +21,8 @@ from qdeploy.errors import CheckpointError
 INDEX = "model.safetensors.index.json"
 MAX_JSON_BYTES = 100 * 2**20
 """No header, index or config of a real model comes near this; larger is not parsed."""
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_PAIR = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F]")
 
 DTYPE_BITS = {
     "BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F4": 4,
@@ -58,7 +61,8 @@ def read_json(path: Path) -> dict[str, Any]:
         if len(text) > MAX_JSON_BYTES:
             raise CheckpointError(f"larger than {MAX_JSON_BYTES} bytes", where=path)
         value = json.loads(text)
-        if b"\\u" in text:  # escapes can make strings that are no text
+        if len(_SURROGATE.findall(text)) != 2 * len(_PAIR.findall(text)):
+            # half of a pair is no text, unless the backslash is itself an escaped one
             json.dumps(value, ensure_ascii=False).encode()
     except FileNotFoundError:
         raise CheckpointError("file is missing", where=path) from None
