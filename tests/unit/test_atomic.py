@@ -15,24 +15,10 @@ from typing import Any
 import pytest
 
 from qdeploy import atomic, moves
-from qdeploy.atomic import Kind, appearing
+from qdeploy.atomic import appearing
 from qdeploy.errors import ExportFailed, OutputError
 from tests.support import killing
-
-MARKER = "marker"
-KIND = Kind(MARKER, lambda _: [MARKER])
-
-
-def write(destination: Path, content: str) -> None:
-    with appearing(destination, KIND, force=True) as folder:
-        (folder / MARKER).write_text(content)
-
-
-def holds(destination: Path) -> str:
-    """The content of the only file in the only folder beside which nothing was left."""
-    assert [p.name for p in destination.parent.iterdir()] == [destination.name]
-    assert [p.name for p in destination.iterdir()] == [MARKER]
-    return (destination / MARKER).read_text()
+from tests.support.outputs import KIND, MARKER, holds, write
 
 
 @pytest.fixture

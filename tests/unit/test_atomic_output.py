@@ -10,11 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from qdeploy.atomic import Kind, check_output
+from qdeploy.atomic import check_output
 from qdeploy.errors import OutputError
-
-MARKER = "marker"
-KIND = Kind(MARKER, lambda _: [MARKER])
+from tests.support.outputs import KIND, MARKER
 
 
 @pytest.fixture

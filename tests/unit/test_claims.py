@@ -9,21 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from qdeploy.atomic import Kind, appearing
-
-MARKER = "marker"
-KIND = Kind(MARKER, lambda _: [MARKER])
-
-
-def write(destination: Path, content: str) -> None:
-    with appearing(destination, KIND, force=True) as folder:
-        (folder / MARKER).write_text(content)
-
-
-def holds(destination: Path) -> str:
-    """The content of the only file in the only folder beside which nothing was left."""
-    assert [p.name for p in destination.parent.iterdir()] == [destination.name]
-    return (destination / MARKER).read_text()
+from qdeploy.atomic import appearing
+from tests.support.outputs import KIND, holds, write
 
 
 @pytest.fixture
@@ -40,7 +27,8 @@ def test_the_partial_folder_of_a_live_run_is_left_alone(destination: Path) -> No
 LIVING = """
 import os, sys
 from pathlib import Path
-from qdeploy.atomic import Kind, appearing
+from qdeploy.atomic import appearing
+from tests.support.outputs import KIND, MARKER, holds, write
 os.getpid = lambda: 2**22 + 1
 with appearing(Path(sys.argv[1]), Kind("marker", lambda _: []), force=True) as folder:
     print(folder, flush=True)

@@ -1,0 +1,22 @@
+"""An output of one file, for what makes outputs appear."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from qdeploy.atomic import Kind, appearing
+
+MARKER = "marker"
+KIND = Kind(MARKER, lambda _: [MARKER])
+
+
+def write(destination: Path, content: str) -> None:
+    with appearing(destination, KIND, force=True) as folder:
+        (folder / MARKER).write_text(content)
+
+
+def holds(destination: Path) -> str:
+    """The content of the only file in the only folder beside which nothing was left."""
+    assert [p.name for p in destination.parent.iterdir()] == [destination.name]
+    assert [p.name for p in destination.iterdir()] == [MARKER]
+    return (destination / MARKER).read_text()
