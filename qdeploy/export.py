@@ -47,7 +47,8 @@ def prepare(
             fix="--exporter optimum can take many other architectures",
         )
     resolved = plan.make(checkpoint, chosen, wanted, context=context, adapter=adapter)
-    _check_readable(resolved)
+    if checkpoint.is_here:
+        _check_readable(resolved)
     exporter = named or registry.exporter_for(resolved.format)
     if refusal := exporter.why_not(resolved):
         raise PlanError(

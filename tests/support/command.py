@@ -65,7 +65,8 @@ class Command:
         home = str(self.folder.parent / "home")
         return os.environ | {
             "HOME": home, "USERPROFILE": home, "HF_HOME": f"{home}/hf", "HF_ENDPOINT": NO_HUB,
-            "QDEPLOY_CACHE_DIR": f"{home}/cache", "PYTHONIOENCODING": "utf-8", "TERM": "xterm",
+            "QDEPLOY_CACHE_DIR": f"{home}/cache", "QDEPLOY_REQUIRE": "",
+            "PYTHONIOENCODING": "utf-8", "TERM": "xterm",
             "PYTHONPATH": os.pathsep.join([str(self.plugins), str(ROOT)]),
         } | changes  # fmt: skip
 
