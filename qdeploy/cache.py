@@ -10,8 +10,6 @@ in does not.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import re
 from collections.abc import Iterator
@@ -25,6 +23,7 @@ import platformdirs
 
 from qdeploy import claims
 from qdeploy.errors import QdeployError
+from qdeploy.hashing import data_sha256
 from qdeploy.plan import Plan
 
 ENVIRONMENT = "QDEPLOY_CACHE_DIR"
@@ -126,8 +125,7 @@ def _plain(model: str) -> str:
 
 
 def _digest(*deciding: Any) -> str:
-    key = json.dumps([*deciding, metadata.version("qdeploy")])
-    return hashlib.sha256(key.encode()).hexdigest()[:16]
+    return data_sha256(*deciding, metadata.version("qdeploy"))[:16]
 
 
 def _size(folder: Path) -> int:

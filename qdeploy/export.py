@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import shutil
 from pathlib import Path
@@ -12,6 +10,7 @@ from qdeploy import atomic, bundle, hub, inputs, installed, plan, profile, regis
 from qdeploy.bundle import Bundle, Manifest, ModelIdentity
 from qdeploy.checkpoint import Checkpoint
 from qdeploy.errors import CheckpointError, OutputError, PlanError
+from qdeploy.hashing import data_sha256
 from qdeploy.interface import Exporter, Progress
 from qdeploy.plan import Plan
 
@@ -119,8 +118,8 @@ def work_key(resolved: Plan, exporter: Exporter) -> str:
         place = str(file.resolve())
         files.append([place, status.st_size, status.st_mtime_ns, status.st_ctime_ns])
     profile = resolved.profile.model_dump_json()
-    content = [files, profile, resolved.context, exporter.name, _tools(exporter, resolved.format)]
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+    tools = _tools(exporter, resolved.format)
+    return data_sha256(files, profile, resolved.context, exporter.name, tools)[:16]
 
 
 def _tools(exporter: Exporter, format: str) -> dict[str, str]:

@@ -1,12 +1,13 @@
-"""sha256 of files: of one, as `sha256sum` prints it, and of several together on several threads."""
+"""sha256 of plain data, of a file, as `sha256sum` prints it, and of several on several threads."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qdeploy.host import cores
 
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
 PIECE_BYTES = 64 * 2**20
 """What one thread hashes at a time. It is part of what an identity is: another one changes all."""
 BUFFER_BYTES = 2**20
+
+
+def data_sha256(*deciding: Any) -> str:
+    """sha256 (hex) of plain data, for a name that changes whenever any of it does."""
+    return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
 
 
 def file_sha256(path: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from qdeploy.backends.onnxruntime.providers import Provider
 from qdeploy.backends.onnxruntime.settings import Settings
+from qdeploy.hashing import data_sha256
 
 FOLDER_OPTIONS = {
     "NvTensorRTRTXExecutionProvider": "nv_runtime_cache_path",
@@ -46,7 +46,7 @@ def _key(settings: Settings, bundle: str, versions: Sequence[str]) -> str:
     """All that a compilation hangs on, in 32 hex digits."""
     device, made = settings.device, [dict(settings.provider_options), dict(settings.session)]
     deciding = [bundle, settings.provider.name, made, device.name, device.driver, *versions]
-    return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:32]
+    return data_sha256(*deciding)[:32]
 
 
 def _option(provider: Provider, folder: Path) -> dict[str, str]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
 
 from qdeploy.backends.openvino.settings import Settings
+from qdeploy.hashing import data_sha256
 from qdeploy.targets import Evidence
 
 
@@ -27,5 +26,5 @@ def cache_folder(
     on_cpu = settings.device == "CPU" or settings.evidence is Evidence.SIMULATED
     if root is None or on_cpu:
         return None
-    key = json.dumps([bundle, settings.device, driver, runtime, sorted(settings.plugin.items())])
-    return root / "openvino" / hashlib.sha256(key.encode()).hexdigest()[:32]
+    plugin = sorted(settings.plugin.items())
+    return root / "openvino" / data_sha256(bundle, settings.device, driver, runtime, plugin)[:32]

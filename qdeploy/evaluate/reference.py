@@ -7,8 +7,6 @@ Qwen3-0.6B's shape, and the head is one product away (docs/quality.md has the me
 
 from __future__ import annotations
 
-import hashlib
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -24,6 +22,7 @@ from qdeploy import atomic, cache, decoder, weights
 from qdeploy.bundle import Bundle
 from qdeploy.checkpoint import Checkpoint
 from qdeploy.evaluate.forward import Forward
+from qdeploy.hashing import data_sha256
 from qdeploy.interface import Session
 
 if TYPE_CHECKING:
@@ -136,9 +135,7 @@ class FloatReference(Reference):
         self._source.close()
 
     def _file(self, ids: Ids) -> Path:
-        return (
-            self.folder / f"{hashlib.sha256(json.dumps(ids).encode()).hexdigest()[:32]}.safetensors"
-        )
+        return self.folder / f"{data_sha256(*ids)[:32]}.safetensors"
 
     def _read(self, ids: Ids) -> Floats | None:
         """The cached hidden states, or None: a file that is spoilt is computed anew."""
