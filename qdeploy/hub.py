@@ -70,8 +70,8 @@ def _is_out_of_reach(path: str) -> bool:
         os.stat(path)
     except PermissionError:
         return True
-    except (OSError, ValueError):
-        return False
+    except (OSError, ValueError):  # it is not there, or cannot be a path
+        pass
     return False
 
 

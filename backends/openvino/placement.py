@@ -57,8 +57,8 @@ def loading_log() -> Iterator[list[str]]:
             file.seek(0)
             log = file.read().decode(errors="surrogateescape")
             text.append(log)
-            with suppress(OSError):  # closed
-                os.write(STDERR, OWN.sub("", log).encode(errors="surrogateescape"))
+            with suppress(OSError), open(STDERR, "wb", closefd=False) as stderr:  # may be closed
+                stderr.write(OWN.sub("", log).encode(errors="surrogateescape"))
 
 
 def _duplicate_stdout() -> int:
