@@ -2,7 +2,7 @@
 
 The command line is `qdeploy --help`; the same steps from Python:
 
-    from qdeploy import export, hub, run
+    from qdeploy.deploy import export, run
 
 Everything a backend or an exporter needs to know is in `qdeploy.interface`.
 """

@@ -16,12 +16,12 @@ from typing import Any, Final, Literal
 
 from pydantic import Field
 
-from qdeploy import stored
 from qdeploy.errors import BundleError, CheckFailed, OutputError
-from qdeploy.hashing import file_sha256
-from qdeploy.listing import visible
-from qdeploy.profile import Profile
-from qdeploy.strict import Strict
+from qdeploy.planning.profile import Profile
+from qdeploy.storage.hashing import file_sha256
+from qdeploy.storage.json_file import UPGRADE, build_versioned, read_json
+from qdeploy.storage.listing import visible
+from qdeploy.storage.toml_file import Strict
 
 MANIFEST = "qdeploy.json"
 SCHEMA: Final = 1
@@ -130,20 +130,20 @@ def contents(path: Path) -> set[str]:
         OutputError: it does not tell.
     """
     fix = "choose another -o DIR, or remove this one yourself"
-    files = stored.read(path / MANIFEST, error=OutputError, fix=fix).get("files")
+    files = read_json(path / MANIFEST, error=OutputError, fix=fix).get("files")
     if not isinstance(files, dict):
         raise OutputError("not a manifest: it lists no files", where=path / MANIFEST, fix=fix)
     return set(files)
 
 
 def _read_manifest(file: Path) -> Manifest:
-    manifest = stored.build(
+    manifest = build_versioned(
         Manifest,
-        stored.read(file, error=BundleError),
+        read_json(file, error=BundleError),
         noun="manifest",
         where=file,
         error=BundleError,
-        upgrade=f"{stored.UPGRADE}, or export again with this version",
+        upgrade=f"{UPGRADE}, or export again with this version",
     )
     for name in manifest.files:
         if not _stays_inside(name):

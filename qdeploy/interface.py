@@ -5,18 +5,20 @@ exporter through `qdeploy.exporters`; the core never imports either by any other
 a backend's module must be cheap: the runtime itself is imported inside its methods.
 
 Token ids are the language spoken across this seam. Tokenizing, the chat template, thinking and
-detokenizing belong to the core (`qdeploy.generate`), so every backend gets the same ids.
+detokenizing belong to the core (`qdeploy.generation.generate`), so every backend gets the same ids.
 """
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from qdeploy.sampling import Sampling as Sampling  # part of a request, so of the contract
+from qdeploy.errors import InputError
+from qdeploy.storage.workdir import SCRATCH as SCRATCH  # part of the exporters' contract
 from qdeploy.targets import Evidence, Target
 
 if TYPE_CHECKING:
@@ -26,10 +28,8 @@ if TYPE_CHECKING:
 
     from qdeploy.bundle import Bundle
     from qdeploy.errors import Refusal
-    from qdeploy.plan import Plan
+    from qdeploy.planning.plan import Plan
 
-SCRATCH = ".work"
-"""A folder that an exporter may keep inside the bundle's while it works: gone when it appears."""
 Property = str | int | float | bool
 """A runtime setting, as a profile writes it."""
 
@@ -53,6 +53,39 @@ class Device:
     memory_bytes: int | None = None
     driver: str | None = None
     evidence: Evidence = Evidence.DEVICE
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is drawn. A temperature of 0 is greedy decoding.
+
+    Attributes:
+        temperature: finite, 0 or more.
+        top_p: keep the most probable tokens that together have this probability: above 0, 1 keeps
+            all.
+        top_k: keep the k most probable tokens; 0 keeps all.
+        seed: the same seed, bundle, device and request give the same tokens.
+
+    Raises:
+        InputError: a number out of its range, or none at all, which runtimes draw nonsense with.
+    """
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.temperature < math.inf:
+            raise InputError(
+                f"the temperature is {self.temperature}", fix="give a finite number, 0 or more"
+            )
+        if not 0 < self.top_p <= 1:
+            raise InputError(f"top-p is {self.top_p}", fix="give a number above 0 and up to 1")
+
+    @property
+    def greedy(self) -> bool:
+        return self.temperature == 0.0
 
 
 @dataclass(frozen=True)

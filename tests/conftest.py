@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from qdeploy import devices
-from qdeploy.devices import DeviceSpec
+from qdeploy.forecast import hardware
+from qdeploy.forecast.hardware import DeviceSpec
 
 
 @pytest.fixture
 def cpu(monkeypatch: pytest.MonkeyPatch) -> DeviceSpec:
     """Make up what this CPU was measured to do."""
     fixed = DeviceSpec(
-        name=devices.THIS_CPU, targets=("intel-cpu", "cpu"), memory_bytes=16e9,
+        name=hardware.THIS_CPU, targets=("intel-cpu", "cpu"), memory_bytes=16e9,
         bytes_per_s=20e9, float_per_s=200e9, sources={"all": "a test"},
     )  # fmt: skip
-    monkeypatch.setattr(devices, "this_cpu", lambda: fixed)
+    monkeypatch.setattr(hardware, "this_cpu", lambda: fixed)
     return fixed

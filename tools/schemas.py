@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qdeploy import results
 from qdeploy.report import merged
+from qdeploy.results import results_schema
 
 DOCS = Path(__file__).parents[1] / "docs"
 
 
 def main() -> None:
     """Rewrite the schemas of a file of results and of a merged one."""
-    for name, schema in (("results", results.schema), ("report", merged.schema)):
+    for name, schema in (("results", results_schema), ("report", merged.schema)):
         (DOCS / f"{name}.schema.json").write_text(schema(), encoding="utf-8")
 
 

@@ -6,12 +6,19 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qdeploy.backends.onnxruntime import caching, devices, placement, runtime, settings, standins
-from qdeploy.backends.onnxruntime.failures import translated
+from qdeploy.backends.onnxruntime import (
+    compile_cache,
+    devices,
+    placement,
+    runtime,
+    settings,
+    simulated_devices,
+)
+from qdeploy.backends.onnxruntime.decoder import Model
+from qdeploy.backends.onnxruntime.dynamic_decoder import GENERATE, GrowingModel
+from qdeploy.backends.onnxruntime.errors import translated
 from qdeploy.backends.onnxruntime.genai import GenaiLoop
-from qdeploy.backends.onnxruntime.growing import GENERATE, GrowingModel
-from qdeploy.backends.onnxruntime.model import Model
-from qdeploy.backends.onnxruntime.opening import open_session
+from qdeploy.backends.onnxruntime.inference_session import open_session
 from qdeploy.backends.onnxruntime.providers import (
     CONTRIB,
     FOR_TARGET,
@@ -21,13 +28,13 @@ from qdeploy.backends.onnxruntime.providers import (
     of,
 )
 from qdeploy.backends.onnxruntime.session import OnnxRuntimeSession
-from qdeploy.backends.onnxruntime.static import StaticModel
+from qdeploy.backends.onnxruntime.static_decoder import StaticModel
 from qdeploy.interface import Backend, Device, LoadOptions, Request, Session
 from qdeploy.targets import Evidence, Target
 
 if TYPE_CHECKING:
     from qdeploy.bundle import Bundle
-    from qdeploy.plan import Plan
+    from qdeploy.planning.plan import Plan
 
 MODELS: dict[str, type[GrowingModel] | type[StaticModel]] = {
     CONTRIB: GrowingModel,
@@ -43,8 +50,8 @@ class OnnxRuntimeBackend(Backend):
     name = "onnxruntime"
     formats = (CONTRIB, STATIC)
     targets = tuple(dict.fromkeys(p.target for p in PROVIDERS))
-    simulates = standins.TARGETS
-    slow = standins.TARGETS
+    simulates = simulated_devices.TARGETS
+    slow = simulated_devices.TARGETS
     requires = (
         "onnxruntime", "onnxruntime-gpu", "onnxruntime-migraphx", "onnxruntime-cann",
         "onnxruntime-genai", "onnxruntime-ep-openvino", "onnxruntime-ep-webgpu",
@@ -52,7 +59,7 @@ class OnnxRuntimeBackend(Backend):
     )  # fmt: skip
 
     def devices(self, target: Target, *, simulate: bool = False) -> list[Device]:
-        return [standins.device(target)] if simulate else devices.find(target)
+        return [simulated_devices.device(target)] if simulate else devices.find(target)
 
     def why_not(self, plan: Plan) -> str | None:
         providers = FOR_TARGET.get(plan.target.name)
@@ -64,8 +71,8 @@ class OnnxRuntimeBackend(Backend):
     def load(self, bundle: Bundle, device: Device, options: LoadOptions) -> Session:
         simulated = device.evidence is Evidence.SIMULATED
         target = next(t for t in self.targets if t.name == device.target)
-        provider = standins.provider(target) if simulated else of(device)
-        chosen = caching.with_cache(
+        provider = simulated_devices.provider(target) if simulated else of(device)
+        chosen = compile_cache.with_cache(
             settings.resolve(bundle.manifest, provider, device, options), options.cache_dir,
             bundle=bundle.digest, versions=runtime.versions(provider),
         )  # fmt: skip

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from glob import glob
 from typing import Any
 
-from qdeploy import host, probing
-from qdeploy.backends.onnxruntime import masks, runtime, standins
+from qdeploy.backends.onnxruntime import masks, runtime, simulated_devices
 from qdeploy.backends.onnxruntime.drivers import Hardware
 from qdeploy.backends.onnxruntime.providers import FOR_TARGET, Driver, Provider
 from qdeploy.errors import InputError, TargetUnavailable
 from qdeploy.interface import Device
+from qdeploy.system import info, probing
 from qdeploy.targets import Target
 
 PROBE = "qdeploy.backends.onnxruntime.probe"
@@ -60,8 +60,8 @@ def _found(provider: Provider) -> list[dict[str, Any]]:
     if provider.plugin:
         return plugin_devices(provider, hardware)
     if provider.driver is None:
-        memory = host.memory_bytes()
-        return [{"id": provider.name, "name": host.cpu_name(), "memory_bytes": memory}]
+        memory = info.memory_bytes()
+        return [{"id": provider.name, "name": info.cpu_name(), "memory_bytes": memory}]
     return builtin_devices(provider, hardware)
 
 
@@ -117,7 +117,7 @@ def _ask(provider: Provider) -> list[dict[str, Any]]:
         TargetUnavailable: it did, or said why there is nothing.
     """
     fix = provider.driver.fix if provider.driver else ""
-    with standins.hidden():
+    with simulated_devices.hidden():
         try:
             said = probing.ask(PROBE, f"{provider.target.name} {provider.name}")
         except probing.ProbeFailed as error:
@@ -148,8 +148,8 @@ def describe(provider: Provider) -> list[dict[str, Any]]:
     return [
         {
             "id": f"{provider.name}:{i}" if many else provider.name,
-            "name": f"{host.cpu_name() if provider.driver is None else _name(d)} ({d.ep_vendor})",
-            "memory_bytes": host.memory_bytes() if provider.driver is None else None,
+            "name": f"{info.cpu_name() if provider.driver is None else _name(d)} ({d.ep_vendor})",
+            "memory_bytes": info.memory_bytes() if provider.driver is None else None,
         }
         for i, d in enumerate(found)
     ]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from qdeploy.backends.onnxruntime import runtime
-from qdeploy.backends.onnxruntime.failures import essence
+from qdeploy.backends.onnxruntime.errors import essence
 from qdeploy.backends.onnxruntime.providers import Provider
 from qdeploy.backends.onnxruntime.settings import SESSION, Settings, text_of
 from qdeploy.errors import TargetUnavailable

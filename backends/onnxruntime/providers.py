@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from qdeploy.backends.onnxruntime import drivers
 from qdeploy.backends.onnxruntime.drivers import Hardware
-from qdeploy.targets import (
+from qdeploy.targets import (  # fmt: skip
     ASCEND,
     CPU,
     CUDA,
@@ -22,7 +22,7 @@ from qdeploy.targets import (
     ROCM,
     WEBGPU,
     Target,
-)  # fmt: skip
+)
 
 if TYPE_CHECKING:
     from qdeploy.interface import Device

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from qdeploy.backends.onnxruntime.failures import essence, is_the_runtimes
+from qdeploy.backends.onnxruntime.errors import essence, is_the_runtimes
 from qdeploy.backends.onnxruntime.providers import Plugin, Provider
 from qdeploy.errors import GenerationFailed, TargetUnavailable
 
@@ -118,7 +118,7 @@ def plugin_library(provider: Provider) -> str:
     Raises:
         TargetUnavailable: the package is not installed, or the library not in it.
     """
-    assert provider.plugin  # noqa: S101  (the caller has seen that there is one)
+    assert provider.plugin  # noqa: S101
     fix = f"pip install --force-reinstall {provider.package}"
     module = _import(provider.plugin.module, f"pip install {provider.package}")
     try:
@@ -136,7 +136,7 @@ def plugin_devices(provider: Provider) -> list[Any]:
     Raises:
         TargetUnavailable: the library is not there, or is for another version of ONNX Runtime.
     """
-    assert provider.plugin  # noqa: S101  (the caller has seen that there is one)
+    assert provider.plugin  # noqa: S101
     ort = load()
     library = plugin_library(provider)
     try:

@@ -7,9 +7,9 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from qdeploy.backends.onnxruntime.failures import translated
+from qdeploy.backends.onnxruntime.decoder import Model
+from qdeploy.backends.onnxruntime.errors import translated
 from qdeploy.backends.onnxruntime.genai import GenaiLoop
-from qdeploy.backends.onnxruntime.model import Model
 from qdeploy.backends.onnxruntime.sampler import Sampler
 from qdeploy.backends.onnxruntime.settings import Settings
 from qdeploy.errors import GenerationFailed, PromptError

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from qdeploy.backends.onnxruntime.providers import CONTRIB, Provider
 from qdeploy.errors import InputError, did_you_mean
 from qdeploy.interface import Device, LoadOptions, Property
-from qdeploy.profile import Graph
+from qdeploy.planning.profile import Graph
 from qdeploy.targets import Evidence
 
 if TYPE_CHECKING:

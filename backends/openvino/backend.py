@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qdeploy.backends.openvino import blobs, devices, placement, request, runtime, settings
-from qdeploy.backends.openvino.failures import translated
+from qdeploy.backends.openvino import compile_cache, devices, placement, request, runtime, settings
+from qdeploy.backends.openvino.errors import translated
 from qdeploy.backends.openvino.session import OpenVINOSession
 from qdeploy.interface import Backend, Device, LoadOptions, Request, Session
 from qdeploy.targets import INTEL_CPU, INTEL_GPU, INTEL_NPU, Target
 
 if TYPE_CHECKING:
     from qdeploy.bundle import Bundle
-    from qdeploy.plan import Plan
+    from qdeploy.planning.plan import Plan
 
 MODEL = "openvino_model.xml"
 WARM_UP = Request(prompt_ids=(0, 0), max_new_tokens=2)
@@ -45,7 +45,7 @@ class OpenVINOBackend(Backend):
     def load(self, bundle: Bundle, device: Device, options: LoadOptions) -> Session:
         loaded = runtime.load()
         chosen = settings.resolve(bundle.manifest, device, options)
-        cache = blobs.cache_folder(
+        cache = compile_cache.cache_folder(
             options.cache_dir,
             chosen,
             bundle=bundle.digest,

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from qdeploy import probing
 from qdeploy.errors import TargetUnavailable
+from qdeploy.system import probing
 
 PROBE = "qdeploy.backends.openvino.probe"
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import platform
 
-from qdeploy import host
-from qdeploy.backends.openvino import absence, child, runtime
+from qdeploy.backends.openvino import child, diagnosis, runtime
 from qdeploy.errors import InputError, TargetUnavailable
 from qdeploy.interface import Device
+from qdeploy.system import info
 from qdeploy.targets import INTEL_CPU, INTEL_GPU, INTEL_NPU, Evidence, Target
 
 PLUGINS = {INTEL_CPU.name: "CPU", INTEL_GPU.name: "GPU", INTEL_NPU.name: "NPU"}
@@ -28,7 +28,7 @@ def find(target: Target) -> list[Device]:
         return [_cpu(target)]
     answer = child.probe(plugin)
     if not answer.devices:
-        raise absence.explain(plugin, answer.error, absence.device_files(plugin))
+        raise diagnosis.explain(plugin, answer.error, diagnosis.device_files(plugin))
     return [
         Device(found.id, found.name, target.name, found.memory_bytes, found.driver)
         for found in answer.devices
@@ -51,7 +51,7 @@ def stand_in(target: Target) -> Device:
         id="NPU",
         name=f"simulated NPU (NPUW on {_cpu_name()})",
         target=target.name,
-        memory_bytes=host.memory_bytes(),
+        memory_bytes=info.memory_bytes(),
         evidence=Evidence.SIMULATED,
     )
 
@@ -78,7 +78,7 @@ def _cpu(target: Target) -> Device:
         raise TargetUnavailable(
             f"{target.name} is an x86 CPU, and this one is {machine}", "use --target cpu"
         )
-    return Device("CPU", _cpu_name(), target.name, host.memory_bytes())
+    return Device("CPU", _cpu_name(), target.name, info.memory_bytes())
 
 
 def _cpu_name() -> str:

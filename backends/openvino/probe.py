@@ -14,7 +14,7 @@ import sys
 from typing import Any
 
 from qdeploy.backends.openvino import runtime
-from qdeploy.backends.openvino.failures import essence
+from qdeploy.backends.openvino.errors import essence
 
 MEMORY = {"GPU": "GPU_DEVICE_TOTAL_MEM_SIZE", "NPU": "NPU_DEVICE_TOTAL_MEM_SIZE"}
 DRIVER = {"GPU": "GPU_DRIVER_VERSION", "NPU": "NPU_DRIVER_VERSION"}

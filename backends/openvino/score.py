@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qdeploy.backends.openvino import npu, placement
-from qdeploy.backends.openvino.failures import translated
+from qdeploy.backends.openvino.errors import translated
 from qdeploy.backends.openvino.runtime import Runtime
 from qdeploy.backends.openvino.settings import Settings
 from qdeploy.errors import PromptError

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qdeploy.backends.openvino import prompts
-from qdeploy.backends.openvino.failures import translated
+from qdeploy.backends.openvino.errors import translated
 from qdeploy.backends.openvino.request import generation_config
 from qdeploy.backends.openvino.runtime import Runtime
 from qdeploy.backends.openvino.score import Scorer, check_length, compile_scorer

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from qdeploy.backends.openvino.failures import translated
+from qdeploy.backends.openvino.errors import translated
 from qdeploy.backends.openvino.request import token_tensor
 from qdeploy.backends.openvino.runtime import Runtime
 from qdeploy.errors import GenerationFailed

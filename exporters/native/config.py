@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from qdeploy import decoder
-from qdeploy.decoder import Config, why_not
-from qdeploy.plan import Plan
+from qdeploy.architectures import decoder
+from qdeploy.architectures.decoder import Config, why_not
+from qdeploy.planning.plan import Plan
 
 __all__ = ["Config", "read", "why_not"]
 
@@ -15,4 +15,4 @@ def read(plan: Plan) -> Config:
     Raises:
         CheckpointError: not a Qwen3.
     """
-    return decoder.read(plan.checkpoint, plan.rope_scaling)
+    return decoder.read(plan.checkpoint.qwen3, plan.rope_scaling)

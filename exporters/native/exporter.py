@@ -8,14 +8,15 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from qdeploy.errors import ExportFailed, QdeployError, Refusal, TargetUnavailable
-from qdeploy.exporters.native import config, memory, stream
-from qdeploy.exporters.native.format import Described, Format
-from qdeploy.exporters.native.journal import Journal
+from qdeploy.exporters.native import config, memory
+from qdeploy.exporters.native.format import ExportLayout, Format
 from qdeploy.exporters.native.onnx.format import OnnxFormat
 from qdeploy.exporters.native.onnx_static.format import StaticFormat
 from qdeploy.exporters.native.openvino.format import OpenVINOFormat
+from qdeploy.exporters.native.weights_file import writer
+from qdeploy.exporters.native.weights_file.journal import Journal
 from qdeploy.interface import SCRATCH, Exporter, Progress
-from qdeploy.plan import Plan, is_qwen3
+from qdeploy.planning.plan import Plan, is_qwen3
 
 FORMATS: dict[str, Format] = {f.name: f for f in (OpenVINOFormat(), OnnxFormat(), StaticFormat())}
 
@@ -50,11 +51,11 @@ class NativeExporter(Exporter):
         return memory.peak_bytes(plan, tables=FORMATS[plan.format].tables)
 
     def export(self, plan: Plan, folder: Path, progress: Progress) -> None:
-        from qdeploy import weights
+        from qdeploy.checkpoint.weights import check_weights, open_weights
 
         chosen = FORMATS[plan.format]
         _check_installed(chosen)
-        weights.check(plan.checkpoint)
+        check_weights(plan.checkpoint)
         _check_disk(plan, folder)
         scratch = folder / SCRATCH
         try:
@@ -64,15 +65,15 @@ class NativeExporter(Exporter):
             model = chosen.write_graph(plan, config.read(plan), folder)
             progress.stage("quantizing and writing the weights")
             journal = Journal(scratch / "journal.json", _fingerprint(model))
-            with weights.open_source(plan.checkpoint, adapter=plan.adapter) as source:
-                stream.write(model.blob, source, model.weights, journal, progress.written)
+            with open_weights(plan.checkpoint, adapter=plan.adapter) as source:
+                writer.write(model.blob, source, model.weights, journal, progress.written)
         except QdeployError:
             # the same input would fail again, so what there is of it is worth nothing
             shutil.rmtree(scratch, ignore_errors=True)
             raise
 
 
-def _fingerprint(model: Described) -> str:
+def _fingerprint(model: ExportLayout) -> str:
     """Names the layout: the graphs hold every weight's place."""
     total = hashlib.sha256()
     for graph in model.graphs:

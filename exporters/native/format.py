@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import ClassVar
 
 from qdeploy.errors import Refusal
-from qdeploy.exporters.native.blob import Blob
 from qdeploy.exporters.native.config import Config
-from qdeploy.exporters.native.encoding import Encoding
-from qdeploy.plan import Plan
+from qdeploy.exporters.native.weights_file.layout import WeightsLayout
+from qdeploy.exporters.native.weights_file.packing import Encoding
+from qdeploy.planning.plan import Plan
 
 
 @dataclass(frozen=True)
-class Described:
+class ExportLayout:
     """A model whose graph is written and whose weights are laid out.
 
     Attributes:
@@ -23,7 +23,7 @@ class Described:
         weights: the file that the weights go to.
     """
 
-    blob: Blob
+    blob: WeightsLayout
     graphs: tuple[Path, ...]
     weights: Path
 
@@ -51,5 +51,5 @@ class Format(ABC):
         """Write what the format's runtimes need to tokenize, besides the checkpoint's own files."""
 
     @abstractmethod
-    def write_graph(self, plan: Plan, config: Config, folder: Path) -> Described:
+    def write_graph(self, plan: Plan, config: Config, folder: Path) -> ExportLayout:
         """Write the model's graph."""

@@ -6,12 +6,12 @@ Measured with Qwen3-0.6B's shape on Linux (`RssAnon`): 113 MB with one thread, 1
 
 from __future__ import annotations
 
-from qdeploy.exporters.native import stream
-from qdeploy.plan import Plan
+from qdeploy.exporters.native.weights_file import writer
+from qdeploy.planning.plan import Plan
 
 BASE_BYTES = 90_000_000
 """Python, NumPy and qdeploy."""
-BLOCK_BYTES = 3 * 4 * stream.BLOCK_ELEMENTS
+BLOCK_BYTES = 3 * 4 * writer.BLOCK_ELEMENTS
 """A thread's block: as float32, as it was read, and as codes on their way to the file."""
 TENSOR_BYTES = 1_500
 """What is known of one tensor: its plan, its place in the file and its part of the graph."""
@@ -25,7 +25,7 @@ TOKENIZER_COPIES = 8
 def peak_bytes(plan: Plan, *, tables: bool) -> int:
     """Predict the peak of anonymous memory, in bytes; *tables*: see `Format.tables`."""
     tokenizer = plan.checkpoint.size_of("tokenizer.json")
-    weights = TENSOR_BYTES * len(plan.tensors) + BLOCK_BYTES * stream.threads()
+    weights = TENSOR_BYTES * len(plan.tensors) + BLOCK_BYTES * writer.threads()
     if tables:
         weights += TABLE_BYTES * plan.context * plan.checkpoint.config.head_dim
     return BASE_BYTES + max(TOKENIZER_COPIES * tokenizer, weights)

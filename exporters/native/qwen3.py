@@ -11,8 +11,8 @@ and `modeling_qwen3_moe.py`, whose names the checkpoint's tensors carry.
 
 from __future__ import annotations
 
-from qdeploy.exporters.native.builder import Builder, Expert, V
 from qdeploy.exporters.native.config import Config
+from qdeploy.exporters.native.graph import Builder, Expert, V
 
 EMBEDDING = "model.embed_tokens.weight"
 HEAD = "lm_head.weight"

@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any, cast
 
-from qdeploy import processes
 from qdeploy.errors import ExportFailed
 from qdeploy.exporters.optimum.failures import out_of_memory
+from qdeploy.system import processes
 
 POLL_SECONDS = 0.25
 GRACE_SECONDS = 5

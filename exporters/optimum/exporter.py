@@ -11,7 +11,7 @@ from qdeploy.errors import Refusal, TargetUnavailable
 from qdeploy.exporters.optimum import child, memory, passes
 from qdeploy.exporters.optimum.job import SCRATCH, jobs
 from qdeploy.interface import Exporter, Progress
-from qdeploy.plan import Plan
+from qdeploy.planning.plan import Plan
 
 WORKER = (sys.executable, "-m", "qdeploy.exporters.optimum.worker")
 LIBRARIES = (

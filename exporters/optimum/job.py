@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from qdeploy.plan import Plan
-from qdeploy.profile import Precision
-from qdeploy.strict import Strict
+from qdeploy.planning.plan import Plan
+from qdeploy.planning.profile import Precision
+from qdeploy.storage.toml_file import Strict
 
 Step = Literal["trace", "quantize"]
 STEPS: tuple[Step, ...] = ("trace", "quantize")

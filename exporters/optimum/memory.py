@@ -18,7 +18,7 @@ from math import prod
 from qdeploy.exporters.optimum.job import matrices
 from qdeploy.exporters.optimum.passes import FLOAT
 from qdeploy.exporters.optimum.slots import EXPERT, slots
-from qdeploy.plan import Plan
+from qdeploy.planning.plan import Plan
 
 TRACE_BYTES = 1.0e9
 """torch, transformers and optimum-intel, with a tokenizer of 150,000 tokens."""

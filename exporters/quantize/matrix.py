@@ -11,7 +11,7 @@ from qdeploy.exporters.quantize.quantized import Quantized
 from qdeploy.exporters.quantize.rounding import Ends, Grid
 from qdeploy.exporters.quantize.search import improve
 from qdeploy.exporters.quantize.workspace import Workspace
-from qdeploy.profile import PER_CHANNEL, Precision
+from qdeploy.planning.profile import PER_CHANNEL, Precision
 
 CHUNK = 2**21
 """Weights whose scales are found together: their 8 MiB still lie in a cache when they are rounded,

@@ -5,10 +5,10 @@ once, as the regression of the weights on them: it has the least error
 
     sum over the group of (w - scale * p)^2,   p = code - zero point.
 
-What the linear layers of the embedded models say, on what flows through them, is then 2 to 4% less
-wrong (squared error, `tests/unit/test_quantize_layers.py`), and the models as a whole are nearer to
-the float model: Kullback-Leibler divergence on 345 texts of 17 000 tokens, in nats a token, with
-the standard error of the difference to NNCF's plain scales:
+The outputs of the embedded models' linear layers then have 2 to 4% less squared error on real
+activations (`tests/unit/exporters/quantize/test_layers.py`), and the whole models are nearer to the
+float model: Kullback-Leibler divergence on 345 texts of 17 000 tokens, in nats a token, with the
+standard error of the difference to NNCF's plain scales:
 
                                             NNCF      here
     qwen3-nano, asymmetric, groups of 128      0.0101   -0.0012 +- 0.0001

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from qdeploy.host import cores
+from qdeploy.system.info import cores
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

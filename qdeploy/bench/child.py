@@ -10,9 +10,10 @@ import tempfile
 from collections.abc import Callable, Mapping
 from typing import IO, Any
 
-from qdeploy import errors, processes
+from qdeploy import errors
 from qdeploy.bench.worker import Job
 from qdeploy.errors import GenerationFailed, QdeployError, TargetUnavailable
+from qdeploy.system import processes
 
 LAST_WORDS = 4
 """Lines of the worker's stderr that go into the message when it dies."""
@@ -48,7 +49,7 @@ def run(job: Job, environment: Mapping[str, str], hear: Hear) -> None:
 
 def _converse(worker: subprocess.Popen[str], job: Job, hear: Hear) -> QdeployError | None:
     """Talk until the worker closes its line; return the error that it told, if it did."""
-    assert worker.stdin is not None  # noqa: S101 - of Popen's types
+    assert worker.stdin is not None  # noqa: S101
     assert worker.stdout is not None  # noqa: S101
     failure = None
     with contextlib.suppress(BrokenPipeError):  # it died, and its exit code will say so

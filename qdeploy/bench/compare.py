@@ -8,12 +8,11 @@ from pathlib import Path
 from statistics import mean
 from typing import Literal
 
-from qdeploy import results
 from qdeploy.bench import pairing
 from qdeploy.bench.pairing import Pair, Pairing
 from qdeploy.bench.statistics import Groups, pooled_median, ratio_interval, relative_iqr
 from qdeploy.errors import InputError
-from qdeploy.results import Bench, Sample
+from qdeploy.results import Bench, Sample, read_results
 
 Verdict = Literal["regression", "worse", "within noise", "better", "too few processes"]
 
@@ -78,7 +77,7 @@ def compare(a: Path, b: Path, *, threshold: float, across: bool = False) -> Comp
         InputError: a file that is none of results, files with nothing in common, or rows that
             measure different things, unless *across*.
     """
-    one, other = (pairing.rows_of(results.read(path), path) for path in (a, b))
+    one, other = (pairing.rows_of(read_results(path), path) for path in (a, b))
     paired = pairing.pair(one, other, (a, b))
     if paired.differences and not across:
         raise InputError(

@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from qdeploy import cache
-from qdeploy.bench import child, grid, peer, rows
+from qdeploy.bench import child, grid, peer
 from qdeploy.bench.protocol import Protocol
-from qdeploy.bench.rows import Told
+from qdeploy.bench.rows import Told, make_rows
 from qdeploy.bench.worker import Job, Task
 from qdeploy.bundle import Bundle
+from qdeploy.deploy import cache
 from qdeploy.errors import GenerationFailed, InputError, OutputError, QdeployError
 from qdeploy.results import Bench, Machine, Sample
 
@@ -98,7 +98,7 @@ def measure(
     def outcome(interrupted: str | None, failure: QdeployError | None = None) -> Outcome:
         fastest = max((speed for one in told for speed in one.bandwidths), default=None)
         here = machine.model_copy(update={"bandwidth_bytes_per_s": fastest})
-        made = (tuple(rows.make(one, protocol, here, interrupted)) for one in told)
+        made = (tuple(make_rows(one, protocol, here, interrupted)) for one in told)
         return Outcome(here, tuple(made), failure)
 
     turns = _Turns(protocol, options, len(bundles), tell)

@@ -17,7 +17,7 @@ from typing import Any
 
 from qdeploy.bundle import Bundle
 from qdeploy.errors import InputError, TargetUnavailable
-from qdeploy.metrics import Timing
+from qdeploy.generation.latency import Timing
 
 Generate = Callable[[Sequence[int], int], Timing]
 """Continue token ids by so many new tokens, greedily, and tell when each was there."""

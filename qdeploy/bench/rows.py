@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from statistics import mean, median
 from typing import Any
 
-from qdeploy import forecast
 from qdeploy.bench.grid import Point
 from qdeploy.bench.protocol import Protocol
 from qdeploy.bench.statistics import spread
 from qdeploy.bundle import Bundle
 from qdeploy.errors import QdeployError
-from qdeploy.results import Bench, Conditions, Machine, Process, Sample, Where, subject
+from qdeploy.forecast import forecast
+from qdeploy.results import Bench, Conditions, Environment, Machine, Process, Sample, artifact_of
 from qdeploy.targets import Evidence
 
 Event = dict[str, Any]
@@ -46,7 +46,7 @@ class Told:
     peer_failure: QdeployError | None = None
 
 
-def make(
+def make_rows(
     told: Told, protocol: Protocol, machine: Machine, interrupted: str | None = None
 ) -> list[Bench]:
     """One row for each point that has samples.
@@ -72,7 +72,7 @@ def _row(
     machine: Machine,
     interrupted: str | None,
 ) -> Bench:
-    ran = subject(told.bundle)
+    ran = artifact_of(told.bundle)
     facts = told.facts.get(index, [])
     ttft = spread([_ttft(s) for s in samples])
     tpot = spread([_tpot(s) for s in samples])
@@ -84,7 +84,7 @@ def _row(
         share = ran.bytes_per_token * decode / machine.bandwidth_bytes_per_s
     return Bench(
         subject=ran,
-        where=Where.model_validate({k: v for k, v in told.where.items() if k != "kind"}),
+        where=Environment.model_validate({k: v for k, v in told.where.items() if k != "kind"}),
         conditions=_conditions(facts),
         protocol=protocol.as_dict(),
         protocol_hash=protocol.hash,

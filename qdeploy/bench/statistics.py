@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from math import exp, log
 from statistics import NormalDist, median, stdev
 
-from qdeploy.metrics import percentile
+from qdeploy.generation.latency import percentile
 from qdeploy.results import Spread
 
 RESAMPLES = 2000
@@ -54,7 +54,7 @@ def ratio_interval(a: Groups, b: Groups, *, seed: int = SEED) -> tuple[float, fl
     """
     if min(len(a), len(b)) < FEWEST_PROCESSES:
         return None
-    chance = random.Random(seed)  # noqa: S311 - not a secret
+    chance = random.Random(seed)  # noqa: S311
     logs = [
         log(_resampled_median(b, chance) / _resampled_median(a, chance)) for _ in range(RESAMPLES)
     ]

@@ -16,13 +16,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from qdeploy import bandwidth, results, run
 from qdeploy.bench import conditions, energy, memory, peer
 from qdeploy.bench.protocol import prompt
 from qdeploy.bundle import Bundle, open_bundle
+from qdeploy.deploy import run
 from qdeploy.errors import GenerationFailed, QdeployError
+from qdeploy.generation.latency import Timing
 from qdeploy.interface import Request, Session
-from qdeploy.metrics import Timing
+from qdeploy.results import environment_of
+from qdeploy.system import bandwidth
 
 Task = Literal["load", "measure", "peer"]
 STDOUT, STDERR = 1, 2
@@ -182,5 +184,5 @@ def _checked(timing: Timing, new: int) -> Timing:
 
 def _where(opened: Bundle, choice: run.Choice, session: Session) -> Mapping[str, Any]:
     """The fields of `results.Where`, and the target's kind."""
-    found = results.where(opened, choice, session)
+    found = environment_of(opened, choice, session)
     return {"kind": choice.target.kind, **found.model_dump(mode="json")}

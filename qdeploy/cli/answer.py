@@ -7,10 +7,10 @@ from contextlib import closing
 
 import click
 
-from qdeploy.generate import Generation, Settings
+from qdeploy.deploy.run import Choice, describe
+from qdeploy.generation.generate import Generation, Settings
 from qdeploy.interface import Session
-from qdeploy.run import Choice, describe
-from qdeploy.tokenizer import Message, Tokenizer
+from qdeploy.tokenization.tokenizer import Message, Tokenizer
 
 
 def stream(

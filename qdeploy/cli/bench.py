@@ -53,16 +53,17 @@ def command(
     Several bundles take turns, so that a drift of the machine meets all of them. FILE is written
     after every turn.
     """
-    from qdeploy import bundle, results
-    from qdeploy import machine as this_machine
     from qdeploy.bench import parent
+    from qdeploy.bundle import open_bundle
     from qdeploy.cli.bench_table import show
     from qdeploy.cli.progress import BenchProgress
     from qdeploy.errors import GenerationFailed
+    from qdeploy.results import collect_results, make_results
+    from qdeploy.results.machine import describe_machine
 
-    here = this_machine.describe(machine)
-    collection = results.collect(file, here, named=machine is not None) if file else None
-    opened = [bundle.open_bundle(path, full=True) for path in bundles]
+    here = describe_machine(machine)
+    collection = collect_results(file, here, named=machine is not None) if file else None
+    opened = [open_bundle(path, full=True) for path in bundles]
     protocol = _protocol(prompt, new, runs, processes, opened)
     chosen = parent.Options(backend, device, simulate, peer)
     parent.check(opened, protocol, chosen)
@@ -74,7 +75,7 @@ def command(
     with BenchProgress(quiet=as_json) as progress:
         outcome = parent.measure(opened, protocol, here, chosen, save=save, tell=progress.advance)
     if as_json:
-        made = results.make(outcome.machine, outcome.all_rows())
+        made = make_results(outcome.machine, outcome.all_rows())
         output.write_json(made.model_dump(mode="json"))
     else:
         show(bundles, outcome)

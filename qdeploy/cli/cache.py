@@ -14,7 +14,7 @@ def command(ctx: click.Context, as_json: bool) -> None:
     """List what qdeploy keeps, with sizes: bundles of `run`, references of `eval`, kernels."""
     if ctx.invoked_subcommand:
         return
-    from qdeploy import cache
+    from qdeploy.deploy import cache
 
     found = cache.entries()
     total = sum(e.nbytes for e in found)
@@ -35,7 +35,7 @@ def command(ctx: click.Context, as_json: bool) -> None:
 @click.argument("names", nargs=-1)
 def clear(names: tuple[str, ...]) -> None:
     """Remove the entries NAMES, or all of them."""
-    from qdeploy import cache
+    from qdeploy.deploy import cache
     from qdeploy.errors import InputError, did_you_mean
 
     known = {e.path.name for e in cache.entries()}

@@ -7,11 +7,11 @@ import contextlib
 import click
 
 from qdeploy.cli import answer
+from qdeploy.deploy.run import Choice, describe
 from qdeploy.errors import PromptError
-from qdeploy.generate import Settings
+from qdeploy.generation.generate import Settings
 from qdeploy.interface import Session
-from qdeploy.run import Choice, describe
-from qdeploy.tokenizer import Tokenizer
+from qdeploy.tokenization.tokenizer import Tokenizer
 
 HELP = "/exit leaves, /clear forgets the conversation, Ctrl-C stops an answer"
 

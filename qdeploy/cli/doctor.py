@@ -39,12 +39,13 @@ def command(
     if profile and target is None:
         raise click.UsageError("--profile needs a TARGET")
 
-    from qdeploy import machine, results
     from qdeploy.doctor import cases
     from qdeploy.doctor.examine import LIMIT, examine
+    from qdeploy.results import collect_results
+    from qdeploy.results.machine import describe_machine
 
-    here = machine.describe()
-    collection = results.collect(file, here) if file else None
+    here = describe_machine()
+    collection = collect_results(file, here) if file else None
     todo = cases.cases(target, profile_name=profile, simulate=simulate)
     rows = []
     for number, case in enumerate(todo, start=1):

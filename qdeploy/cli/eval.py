@@ -76,24 +76,27 @@ def command(
     if other and adapter:
         raise click.UsageError("--adapter goes with --reference")
 
-    from qdeploy import machine, results, run
     from qdeploy.bundle import open_bundle
     from qdeploy.cli.progress import CountProgress
-    from qdeploy.evaluate import gate, record, text
+    from qdeploy.deploy import run
+    from qdeploy.evaluate import gate, record
     from qdeploy.evaluate.match import check_pair, open_reference
     from qdeploy.evaluate.measure import measure
     from qdeploy.evaluate.reference import BundleReference
+    from qdeploy.evaluate.text import PROSE, TASKS, WINDOW, read_passages
     from qdeploy.models import EMBEDDED
-    from qdeploy.tokenizer import Tokenizer
+    from qdeploy.results import collect_results
+    from qdeploy.results.machine import describe_machine
+    from qdeploy.tokenization.tokenizer import Tokenizer
 
-    here = machine.describe()
-    collection = results.collect(file, here) if file else None
+    here = describe_machine()
+    collection = collect_results(file, here) if file else None
     judged = open_bundle(other or bundle, full=True)
     embedded = judged.manifest.model.name in EMBEDDED
     tokenizer = Tokenizer(judged.path)
-    names = texts or (text.PROSE, *([text.TASKS] if embedded else []))
+    names = texts or (PROSE, *([TASKS] if embedded else []))
     scored = [
-        text.read(name, tokenizer, window=window or text.WINDOW, windows=windows) for name in names
+        read_passages(name, tokenizer, window=window or WINDOW, windows=windows) for name in names
     ]
     questions = _questions(HELDOUT if heldout is None and embedded else heldout or 0)
     choice = run.choose(judged, target=target, backend=backend, device=device, simulate=simulate)

@@ -43,10 +43,10 @@ def command(
 
     MODEL is a checkpoint folder, a hub id (Qwen/Qwen3-0.6B) or an embedded model (qwen3-nano).
     """
-    from qdeploy import inputs
+    from qdeploy.checkpoint import preflight
     from qdeploy.cli.plan import show
     from qdeploy.cli.progress import ExportProgress
-    from qdeploy.export import export, prepare
+    from qdeploy.deploy.export import export, prepare
 
     plan, chosen = prepare(
         model,
@@ -70,7 +70,7 @@ def command(
         "digest": bundle.digest,
     }
     console = output.console(stderr=True)
-    if warning := inputs.chat_warning(plan.checkpoint):
+    if warning := preflight.chat_warning(plan.checkpoint):
         console.print(f"warning: {warning}", markup=False)
     if as_json:
         output.write_json(summary)

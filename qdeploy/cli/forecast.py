@@ -10,8 +10,8 @@ from qdeploy.cli import output
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from qdeploy.checkpoint import Checkpoint
-    from qdeploy.forecast import Forecast
+    from qdeploy.checkpoint.checkpoint import Checkpoint
+    from qdeploy.forecast.forecast import Forecast
 
 NO_PROFILE = "none yet"
 UNKNOWN = "?"

@@ -62,14 +62,14 @@ def command(
         _show_cells(cells, as_json=as_json)
         return
 
-    from qdeploy import machine
     from qdeploy.matrix import commands, run
+    from qdeploy.results.machine import describe_machine
 
     def tell(line: str) -> None:
         click.secho(line, dim=True, err=True)
 
     required = run.required(cells)
-    done = run.Matrix(loaded, destination, machine.describe, commands.run, tell).run(cells)
+    done = run.Matrix(loaded, destination, describe_machine, commands.run, tell).run(cells)
     _show_results(done, destination, as_json=as_json)
     run.judge(done, required)
 

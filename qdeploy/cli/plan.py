@@ -11,9 +11,9 @@ from qdeploy.cli import options, output
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from qdeploy.forecast import Forecast
+    from qdeploy.forecast.forecast import Forecast
     from qdeploy.interface import Device, Exporter
-    from qdeploy.plan import Plan
+    from qdeploy.planning.plan import Plan
 
 
 @click.command("plan")
@@ -46,24 +46,31 @@ def command(
     if target is None and (profile or exporter):
         raise click.UsageError("--profile and --exporter need a --target")
 
-    from qdeploy import devices, forecast, inputs, published, registry
+    from qdeploy import registry
+    from qdeploy.checkpoint import preflight
+    from qdeploy.checkpoint.catalogue import (
+        find_published_here,
+        naming_published,
+        resolve_checkpoint,
+    )
     from qdeploy.cli import forecast as picture
-    from qdeploy.export import prepare
+    from qdeploy.deploy.export import prepare
+    from qdeploy.forecast import forecast, hardware
 
-    names = devices.named(device_names)
+    names = hardware.named(device_names)
     tokens = prompt or forecast.PROMPT
     if target is None:
-        found = published.resolve(model)
-        inputs.check(found)
+        found = resolve_checkpoint(model)
+        preflight.check(found)
         every = list(registry.targets().values())
         rows = forecast.for_model(found, every, context=context, prompt=tokens, only=names)
         picture.show(found, rows, as_json=as_json)
         return
     registry.target(target)
-    devices.check_target(names, target)
-    with published.naming_them(model):
+    hardware.check_target(names, target)
+    with naming_published(model):
         plan, chosen = prepare(
-            published.find_here(model) or model,
+            find_published_here(model) or model,
             target,
             profile_name=profile,
             exporter_name=exporter,
@@ -124,7 +131,7 @@ def show(
 def _lines(
     plan: Plan, peak: int, device: Device | None, fits: int | None, exporter: Exporter
 ) -> list[str]:
-    from qdeploy import inputs
+    from qdeploy.checkpoint import preflight
 
     config = plan.checkpoint.config
     cache = output.size(plan.kv_bytes_per_token)
@@ -142,7 +149,7 @@ def _lines(
         where = f"{device.name} with {memory}"
         rows.append(("fits", f"{fits} tokens on {where}" if fits else f"not at all on {where}"))
     rows += [("fallback", f"{t.name}: {t.precision}") for t in plan.fallbacks()]
-    if warning := inputs.chat_warning(plan.checkpoint):
+    if warning := preflight.chat_warning(plan.checkpoint):
         rows.append(("warning", warning))
     return [f"{label + ':':17} {text}" for label, text in rows]
 

@@ -14,9 +14,9 @@ def command(ctx: click.Context, as_json: bool) -> None:
     """List the profiles that ship with qdeploy; `show` prints one."""
     if ctx.invoked_subcommand:
         return
-    from qdeploy import profile
+    from qdeploy.planning.profile import load_profile, profile_names
 
-    found = [profile.load(name) for name in profile.names()]
+    found = [load_profile(name) for name in profile_names()]
     if as_json:
         output.write_json({"profiles": [p.model_dump(mode="json", by_alias=True) for p in found]})
         return
@@ -31,10 +31,10 @@ def command(ctx: click.Context, as_json: bool) -> None:
 @options.as_json
 def show(name: str, as_json: bool) -> None:
     """Print the profile NAME, ready to be copied and changed."""
-    from qdeploy import profile
+    from qdeploy.planning.profile import load_profile, profile_source
 
-    loaded = profile.load(name)
+    loaded = load_profile(name)
     if as_json:
         output.write_json(loaded.model_dump(mode="json", by_alias=True))
     else:
-        click.echo(profile.source(name), nl=False)
+        click.echo(profile_source(name), nl=False)

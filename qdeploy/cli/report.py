@@ -23,14 +23,13 @@ def command(results: tuple[Path, ...], destination: Path, force: bool, as_json: 
     The folder gets index.html, one page that needs no network; report.md, the same for a pull
     request; and report.json, everything merged, which is RESULTS again for another report.
     """
-    from qdeploy import report
-    from qdeploy.report import machines, merged
+    from qdeploy.report import HTML, JSON, MARKDOWN, machines, merged, write_report
 
-    written = report.write(merged.read(results), destination, force=force)
+    written = write_report(merged.read(results), destination, force=force)
     made = {
-        "html": str(destination / report.HTML),
-        "markdown": str(destination / report.MARKDOWN),
-        "json": str(destination / report.JSON),
+        "html": str(destination / HTML),
+        "markdown": str(destination / MARKDOWN),
+        "json": str(destination / JSON),
     }
     count = sum(len(file.results) for file in written.files)
     hosts = len(machines.distinct(written.files))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from qdeploy.interface import Sampling
-    from qdeploy.tokenizer import Tokenizer
+    from qdeploy.tokenization.tokenizer import Tokenizer
 
 NAMED = 3
 """Operators that a warning names of those that ran elsewhere."""
@@ -73,11 +73,11 @@ def command(
     if not chatting:
         prompt = _read_prompt(prompt)
 
-    from qdeploy import run
     from qdeploy.cli import answer, chat
     from qdeploy.cli.progress import ExportProgress
-    from qdeploy.generate import Settings
-    from qdeploy.tokenizer import Tokenizer
+    from qdeploy.deploy import run
+    from qdeploy.generation.generate import Settings
+    from qdeploy.tokenization.tokenizer import Tokenizer
 
     with ExportProgress(quiet=as_json) as progress:
         opened, exported = run.find_bundle(
@@ -135,7 +135,7 @@ def _sampling(
     top_k: int | None,
 ) -> Sampling:
     """The model's recommended sampling, with what the user set instead."""
-    from qdeploy.thinking import default_sampling
+    from qdeploy.generation.reasoning import default_sampling
 
     recommended = default_sampling(tokenizer, think)
     return replace(

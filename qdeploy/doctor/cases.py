@@ -8,10 +8,11 @@ from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
 
-from qdeploy import models, profile, registry
+from qdeploy import models, registry
+from qdeploy.deploy.export import prepare
 from qdeploy.errors import ProfileError
-from qdeploy.export import prepare
 from qdeploy.interface import Backend
+from qdeploy.planning.profile import load_profile, profile_names
 from qdeploy.targets import Target
 
 
@@ -71,7 +72,7 @@ class _Given:
 def _given(name: str, targets: Sequence[Target]) -> _Given:
     """Check that the profile can be exported for all of the targets; raises as `cases`."""
     name = str(Path(name).resolve()) if "." in name else name
-    read = profile.load(name)
+    read = load_profile(name)
     for target, model in product(targets, models.EMBEDDED):
         if read.target != target.name:
             raise ProfileError(
@@ -106,7 +107,7 @@ def profile_for(target: Target, backend: Backend) -> str | None:
     """The first profile of *target* that *backend* loads: int4 before all others, or None."""
     fitting = [
         p.name
-        for p in map(profile.load, profile.names())
+        for p in map(load_profile, profile_names())
         if p.target == target.name and p.format in backend.formats
     ]
     return min(fitting, key=lambda name: (not name.endswith("int4"), name), default=None)

@@ -12,13 +12,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from qdeploy import bundle, cache, quality, run
-from qdeploy.bundle import Bundle
+from qdeploy.bundle import Bundle, open_bundle
+from qdeploy.deploy import cache, run
+from qdeploy.deploy.export import export, prepare
 from qdeploy.doctor.cases import Case
 from qdeploy.errors import CheckFailed, QdeployError, TargetUnavailable
-from qdeploy.export import export, prepare
+from qdeploy.evaluate import golden
 from qdeploy.interface import Progress, Request, Session
-from qdeploy.plan import Plan
+from qdeploy.planning.plan import Plan
 
 NEW_TOKENS = 8
 CLOSE = 0.5
@@ -89,13 +90,13 @@ def attempt(case: Case, report: Report) -> None:
 def _open(place: Path) -> Bundle | None:
     """The bundle in the cache, if it is there and whole."""
     with contextlib.suppress(QdeployError):
-        return bundle.open_bundle(place, full=True)
+        return open_bundle(place, full=True)
     return None
 
 
 def _check_logits(session: Session, plan: Plan, model: str) -> None:
     try:
-        distance = quality.measure(session, model)
+        distance = golden.measure(session, model)
         broken = distance.broken(plan.linear.dtype, plan.profile.graph.activations)
     except ValueError as error:
         broken = str(error)
@@ -105,7 +106,7 @@ def _check_logits(session: Session, plan: Plan, model: str) -> None:
 
 def _check_generation(session: Session, model: str) -> None:
     """Greedy tokens must be the first choice of the logits that the same session gives them."""
-    prompt = tuple(int(t) for t in quality.golden(model)[0].token_ids)
+    prompt = tuple(int(t) for t in golden.golden(model)[0].token_ids)
     made = [t.id for t in session.generate(Request(prompt, NEW_TOKENS))]
     if len(made) != NEW_TOKENS:
         raise CheckFailed(f"{len(made)} tokens came of {NEW_TOKENS}", fix=_fix(model))

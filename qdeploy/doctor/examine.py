@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from qdeploy import processes
 from qdeploy.doctor.cases import Case
 from qdeploy.results import Diagnosis
+from qdeploy.system import processes
 from qdeploy.targets import Evidence
 
 LIMIT = 300.0

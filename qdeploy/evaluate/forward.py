@@ -15,8 +15,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from qdeploy.decoder import Config
-from qdeploy.weights import Source
+from qdeploy.architectures.decoder import Config
+from qdeploy.checkpoint.weights import WeightReader
 
 Floats = NDArray[np.float32]
 
@@ -29,7 +29,7 @@ EMBEDDING, HEAD, LAST_NORM = "model.embed_tokens.weight", "lm_head.weight", "mod
 class Forward:
     """The model of an opened checkpoint."""
 
-    def __init__(self, source: Source, config: Config) -> None:
+    def __init__(self, source: WeightReader, config: Config) -> None:
         self._source, self._config = source, config
 
     def hidden(

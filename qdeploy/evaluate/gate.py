@@ -7,7 +7,7 @@ from typing import Any
 
 from qdeploy.bundle import Manifest
 from qdeploy.evaluate.divergence import Figures
-from qdeploy.profile import Quality
+from qdeploy.planning.profile import Quality
 
 SAME_CODES = Quality(max_kl_mean=0.002, min_top1=0.965)
 """What two bundles of the same codes may differ by: the arithmetic of kernels, and nothing else.

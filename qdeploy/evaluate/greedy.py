@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from qdeploy.evaluate.reference import Count, Ids, Reference
 from qdeploy.evaluate.text import Passage, Text, spread
 from qdeploy.interface import Request, Session
-from qdeploy.tokenizer import Tokenizer
+from qdeploy.tokenization.tokenizer import Tokenizer
 
 PROMPTS = 8
 NEW_TOKENS = 64

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from qdeploy.evaluate.reference import Count
-from qdeploy.generate import Generation, Settings
+from qdeploy.generation.generate import Generation, Settings
 from qdeploy.interface import Sampling, Session
 from qdeploy.models import HeldOut
-from qdeploy.tokenizer import Tokenizer
+from qdeploy.tokenization.tokenizer import Tokenizer
 
 NEW_TOKENS = 400
 """The longest worked sum takes about 250."""

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qdeploy import decoder, hub, plan, registry
+from qdeploy import registry
+from qdeploy.architectures import decoder
 from qdeploy.bundle import Bundle, ModelIdentity
+from qdeploy.checkpoint import hub
 from qdeploy.errors import CheckpointError, InputError
 from qdeploy.evaluate.reference import FloatReference
+from qdeploy.planning.plan import is_qwen3, make_plan
 
 ALLOW = "--allow-other-model"
 
@@ -31,7 +34,7 @@ def open_reference(
             fix=f"--adapter DIR, the folder of {merged}",
         )
     checkpoint = hub.resolve(model)
-    if not plan.is_qwen3(checkpoint):
+    if not is_qwen3(checkpoint):
         raise CheckpointError(
             f"the reference is computed for Qwen3 only, not {checkpoint.config.name}",
             where=checkpoint.folder / "config.json",
@@ -49,7 +52,7 @@ def open_reference(
             where=model,
             fix=f"give the checkpoint that the bundle was made from, or {ALLOW}",
         )
-    resolved = plan.make(
+    resolved = make_plan(
         checkpoint,
         manifest.profile,
         registry.target(manifest.target),

@@ -15,7 +15,7 @@ from qdeploy.evaluate.reference import Reference
 from qdeploy.evaluate.text import Text
 from qdeploy.interface import Session
 from qdeploy.models import HeldOut
-from qdeploy.tokenizer import Tokenizer
+from qdeploy.tokenization.tokenizer import Tokenizer
 
 Stages = Callable[[str, int, int], None]
 """Is told a stage's title, and how many of how many steps of it are done."""

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from qdeploy import results
 from qdeploy.bundle import Bundle
+from qdeploy.deploy.run import Choice
 from qdeploy.evaluate import gate
 from qdeploy.evaluate.measure import Measured
 from qdeploy.evaluate.text import Text
 from qdeploy.interface import Session
-from qdeploy.profile import Quality
-from qdeploy.results import Divergence, Eval
-from qdeploy.run import Choice
+from qdeploy.planning.profile import Quality
+from qdeploy.results import Divergence, Eval, artifact_of, environment_of
 
 
 def result(
@@ -27,8 +26,8 @@ def result(
     """Put a result together; *reference* says what the bundle was held against."""
     figures = measured.figures
     return Eval(
-        subject=results.subject(judged),
-        where=results.where(judged, choice, session),
+        subject=artifact_of(judged),
+        where=environment_of(judged, choice, session),
         reference=dict(reference),
         text=text.as_dict(),
         kl=Divergence(mean=figures.kl_mean, p99=figures.kl_p99, max=figures.kl_max),

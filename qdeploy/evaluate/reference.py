@@ -18,12 +18,15 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from qdeploy import atomic, cache, decoder, weights
+from qdeploy.architectures import decoder
 from qdeploy.bundle import Bundle
-from qdeploy.checkpoint import Checkpoint
+from qdeploy.checkpoint.checkpoint import Checkpoint
+from qdeploy.checkpoint.weights import check_weights, open_weights
+from qdeploy.deploy import cache
 from qdeploy.evaluate.forward import Forward
-from qdeploy.hashing import data_sha256
 from qdeploy.interface import Session
+from qdeploy.storage.atomic import write_file
+from qdeploy.storage.hashing import data_sha256
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -50,7 +53,7 @@ class Reference(ABC):
     digest: str
     kind: str
 
-    def prepare(self, passages: Sequence[Ids], progress: Count) -> None:  # noqa: B027 (may do nothing)
+    def prepare(self, passages: Sequence[Ids], progress: Count) -> None:  # noqa: B027
         """Do the work that is cheaper for all passages at once than for each."""
 
     @abstractmethod
@@ -60,7 +63,7 @@ class Reference(ABC):
         Rows before *start* are left out.
         """
 
-    def close(self) -> None:  # noqa: B027 (there may be nothing to close)
+    def close(self) -> None:  # noqa: B027
         """Let go of files."""
 
     def __enter__(self) -> Self:
@@ -109,10 +112,10 @@ class FloatReference(Reference):
             CheckpointError: not the tensors of a Qwen3, or not readable.
             InputError: the adapter does not fit.
         """
-        weights.check(checkpoint)
+        check_weights(checkpoint)
         self.name, self.digest = checkpoint.name, digest
-        self._source = weights.open_source(checkpoint, adapter=adapter)
-        self._forward = Forward(self._source, decoder.read(checkpoint, rope_scaling))
+        self._source = open_weights(checkpoint, adapter=adapter)
+        self._forward = Forward(self._source, decoder.read(checkpoint.qwen3, rope_scaling))
         self._kept: dict[Ids, Floats] = {}
         self.folder = cache.reference_path(checkpoint.name, digest, rope_scaling, ARITHMETIC)
 
@@ -152,4 +155,4 @@ class FloatReference(Reference):
             "ids": np.array(ids, np.int64),
         }
         with suppress(OSError):  # a full disk makes the next run slow, and this one not wrong
-            atomic.write(self._file(ids), save(tensors))
+            write_file(self._file(ids), save(tensors))

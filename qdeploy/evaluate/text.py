@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from qdeploy.errors import InputError
-from qdeploy.tokenizer import Tokenizer
+from qdeploy.tokenization.tokenizer import Tokenizer
 
 PROSE, TASKS = "prose", "tasks"
 SHIPPED = {PROSE: "prose.txt", TASKS: "tasks.jsonl"}
@@ -62,7 +62,7 @@ class Text:
         return {"name": self.name, "sha256": self.sha256, "tokens": scored, "passages": passages}
 
 
-def read(
+def read_passages(
     name: str, tokenizer: Tokenizer, *, window: int = WINDOW, windows: int | None = None
 ) -> Text:
     """Cut a shipped text, or the file of that name, into passages.

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from qdeploy import processes
 from qdeploy.matrix.config import Cell
+from qdeploy.system import processes
 
 Failure = Literal["crash", "hang", "wrong", "error"]
 KINDS: dict[int, Failure] = {1: "error", 2: "error", 4: "wrong"}

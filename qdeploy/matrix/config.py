@@ -9,13 +9,15 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from qdeploy import hub, profile, registry, strict
+from qdeploy import registry
+from qdeploy.checkpoint import hub
 from qdeploy.errors import CheckpointError, InputError, ProfileError, did_you_mean
-from qdeploy.profile import Profile
-from qdeploy.strict import Strict
+from qdeploy.planning.profile import Profile, load_profile, profile_names
+from qdeploy.storage import toml_file
+from qdeploy.storage.toml_file import Strict
 from qdeploy.targets import Target
 
-SHIPPED = "matrix.toml"
+SHIPPED = "matrix/matrix.toml"
 NO_BACKEND = "no installed backend serves it"
 NO_PROFILE = "no profile is written for it"
 
@@ -87,12 +89,12 @@ def load(file: Path | None = None) -> Config:
         InputError: it cannot be read, or does not hold.
     """
     if file is None:
-        return strict.build(Config, strict.shipped(SHIPPED), where=SHIPPED)
+        return toml_file.build(Config, toml_file.shipped(SHIPPED), where=SHIPPED)
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read the matrix ({error})", where=file) from None
-    return strict.build(Config, strict.table(text, where=file), where=file)
+    return toml_file.build(Config, toml_file.table(text, where=file), where=file)
 
 
 def cells(config: Config, only: Sequence[str] = (), *, where: object = None) -> list[Cell]:
@@ -163,7 +165,7 @@ def _targets(config: Config, where: object) -> list[Target]:
 
 def _profiles(config: Config, targets: Sequence[Target], where: object) -> dict[str, Profile]:
     try:
-        read = {name: profile.load(name) for name in config.profiles or profile.names()}
+        read = {name: load_profile(name) for name in config.profiles or profile_names()}
     except ProfileError as error:
         raise InputError(f"profiles: {error.what}", where=where, fix=error.fix) from None
     names = {target.name for target in targets}

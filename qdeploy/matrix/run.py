@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from qdeploy import registry, results
+from qdeploy import registry
 from qdeploy.errors import CheckFailed, InputError, OutputError, QdeployError, TargetUnavailable
 from qdeploy.matrix import commands
 from qdeploy.matrix.commands import ABSENT, CHECK_FAILED, Outcome, Runner
 from qdeploy.matrix.config import Cell, Config
-from qdeploy.results import Diagnosis, Machine
+from qdeploy.results import Diagnosis, Machine, make_results, read_results, write_results
 from qdeploy.targets import Evidence
 
 REQUIRE = "QDEPLOY_REQUIRE"
@@ -178,7 +178,7 @@ class Matrix:
     def _diagnose(self, found: Diagnosis) -> None:
         self._diagnoses.append(found)
         machine = found_machine(self._folder, self._machine)
-        results.write(results.make(machine, self._diagnoses), self._folder / OWN_FILE)
+        write_results(make_results(machine, self._diagnoses), self._folder / OWN_FILE)
 
     def _file(self, *parts: str) -> Path:
         return self._folder / f"{next(self._number):02}-{'-'.join(parts)}.json"
@@ -243,7 +243,7 @@ def _in_its_rows(checked: Outcome, file: Path) -> Outcome:
     status = "absent" if checked.code == ABSENT else "failed"
     if checked.code == 0 or not file.is_file():
         return checked
-    for row in results.read(file).results:
+    for row in read_results(file).results:
         if isinstance(row, Diagnosis) and row.status == status and row.message:
             return Outcome(checked.code, row.message, row.fix)
     return checked
@@ -271,5 +271,5 @@ def found_machine(folder: Path, otherwise: Callable[[], Machine]) -> Machine:
     """The machine as the steps described it in the files so far, which measured its memory too."""
     for file in sorted(folder.glob("*.json")):
         with suppress(QdeployError):
-            return results.read(file).machine
+            return read_results(file).machine
     return otherwise()

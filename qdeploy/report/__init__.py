@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from qdeploy import atomic
 from qdeploy.errors import OutputError
 from qdeploy.report import html, markdown
 from qdeploy.report.merged import NAME, Merged, merge
 from qdeploy.report.model import page
 from qdeploy.results import Results
+from qdeploy.storage.atomic import OutputKind, atomic_directory, write_file
 
 HTML, MARKDOWN, JSON = "index.html", "report.md", NAME
-REPORT = atomic.Kind(JSON, lambda _: (HTML, MARKDOWN, JSON))
+REPORT = OutputKind(JSON, lambda _: (HTML, MARKDOWN, JSON))
 
 
-def write(files: Iterable[Results], destination: Path, *, force: bool = False) -> Merged:
+def write_report(files: Iterable[Results], destination: Path, *, force: bool = False) -> Merged:
     """Write the folder of a report, and return what it was made of.
 
     A new folder appears whole or not at all. With *force*, in the folder of a report, each file
@@ -35,7 +35,7 @@ def write(files: Iterable[Results], destination: Path, *, force: bool = False) -
     if force and (destination / JSON).is_file():
         _replace(destination, made)
         return merged
-    with atomic.appearing(destination, REPORT, force=False) as folder:
+    with atomic_directory(destination, REPORT, force=False) as folder:
         for name, text in made.items():
             (folder / name).write_bytes(text.encode())
     return merged
@@ -44,7 +44,7 @@ def write(files: Iterable[Results], destination: Path, *, force: bool = False) -
 def _replace(folder: Path, made: Mapping[str, str]) -> None:
     for name, text in made.items():
         try:
-            atomic.write(folder / name, text.encode())
+            write_file(folder / name, text.encode())
         except OSError as error:
             what = f"the file cannot be written ({error.strerror})"
             raise OutputError(what, where=folder / name) from None

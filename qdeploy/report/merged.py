@@ -12,10 +12,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final, Literal
 
-from qdeploy import results, stored
 from qdeploy.errors import InputError
-from qdeploy.results import Results
-from qdeploy.strict import Strict
+from qdeploy.results import Results, parse_results
+from qdeploy.storage.json_file import build_versioned, read_json
+from qdeploy.storage.toml_file import Strict
 
 NAME = "report.json"
 KIND: Final = "qdeploy-report"
@@ -65,10 +65,10 @@ def read(paths: Sequence[Path]) -> list[Results]:
 
 
 def _read(file: Path) -> Sequence[Results]:
-    content = stored.read(file, fix=HOW)
+    content = read_json(file, error=InputError, fix=HOW)
     if content.get("kind") != KIND:
-        return [results.parse(content, file)]
-    return stored.build(Merged, content, noun="report", where=file, fix=HOW).files
+        return [parse_results(content, file)]
+    return build_versioned(Merged, content, noun="report", where=file, fix=HOW).files
 
 
 def schema() -> str:

@@ -10,13 +10,21 @@ file        making, reading and writing one
 collection  one that a command adds to
 """
 
-from qdeploy.results.collection import Collection, collect
-from qdeploy.results.file import make, parse, read, schema, write
+from qdeploy.results.collection import Collection, collect_results
+from qdeploy.results.file import (
+    make_results,
+    parse_results,
+    read_results,
+    results_schema,
+    write_results,
+)
 from qdeploy.results.model import (
+    Artifact,
     Bench,
     Conditions,
     Diagnosis,
     Divergence,
+    Environment,
     Eval,
     Machine,
     Process,
@@ -24,13 +32,30 @@ from qdeploy.results.model import (
     Results,
     Sample,
     Spread,
-    Subject,
-    Where,
 )
-from qdeploy.results.origin import subject, where
+from qdeploy.results.origin import artifact_of, environment_of
 
 __all__ = [
-    "Bench", "Collection", "Conditions", "Diagnosis", "Divergence", "Eval", "Machine", "Process",
-    "Result", "Results", "Sample", "Spread", "Subject", "Where", "collect", "make", "parse",
-    "read", "schema", "subject", "where", "write",
+    "Artifact",
+    "Bench",
+    "Collection",
+    "Conditions",
+    "Diagnosis",
+    "Divergence",
+    "Environment",
+    "Eval",
+    "Machine",
+    "Process",
+    "Result",
+    "Results",
+    "Sample",
+    "Spread",
+    "artifact_of",
+    "collect_results",
+    "environment_of",
+    "make_results",
+    "parse_results",
+    "read_results",
+    "results_schema",
+    "write_results",
 ]  # fmt: skip

@@ -50,10 +50,10 @@ class Collection:
             if machine.bandwidth_bytes_per_s is None:
                 changes["bandwidth_bytes_per_s"] = same.bandwidth_bytes_per_s
             machine = machine.model_copy(update=changes)
-        file.write(file.make(machine, rows), self.path)
+        file.write_results(file.make_results(machine, rows), self.path)
 
 
-def collect(path: Path, machine: Machine, *, named: bool = False) -> Collection:
+def collect_results(path: Path, machine: Machine, *, named: bool = False) -> Collection:
     """Prepare a file to be added to; called before the work, so that none is done in vain.
 
     The file keeps the machine's name; *named* tells that the owner gave it now, to be the same.
@@ -65,7 +65,7 @@ def collect(path: Path, machine: Machine, *, named: bool = False) -> Collection:
         _check_folder(path.absolute().parent)
         return Collection(path, None)
     try:
-        before = file.read(path)
+        before = file.read_results(path)
     except InputError as error:
         why = f"output exists and cannot be added to: {error.what}"
         raise OutputError(why, where=path, fix=OTHER) from None

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from qdeploy.strict import Strict
+from qdeploy.storage.toml_file import Strict
 from qdeploy.targets import Evidence
 
 Positive = Annotated[float, Field(gt=0)]
@@ -40,7 +40,7 @@ class Machine(Strict):
     bandwidth_bytes_per_s: Positive | None = None
 
 
-class Subject(Strict):
+class Artifact(Strict):
     """What ran: a bundle, by content.
 
     Attributes:
@@ -63,7 +63,7 @@ class Subject(Strict):
     bytes_per_token: int | None = None
 
 
-class Where(Strict):
+class Environment(Strict):
     """Where it ran and how that is known.
 
     Attributes:
@@ -166,8 +166,8 @@ class Bench(Strict):
     """
 
     kind: Literal["bench"] = "bench"
-    subject: Subject
-    where: Where
+    subject: Artifact
+    where: Environment
     conditions: Conditions
     protocol: dict[str, Any]
     protocol_hash: str
@@ -223,8 +223,8 @@ class Eval(Strict):
     """
 
     kind: Literal["eval"] = "eval"
-    subject: Subject
-    where: Where
+    subject: Artifact
+    where: Environment
     reference: dict[str, str]
     text: dict[str, str | int]
     kl: Divergence

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from qdeploy import installed
-from qdeploy.results.model import Subject, Where
+from qdeploy.results.model import Artifact, Environment
+from qdeploy.system import info
 
 if TYPE_CHECKING:
     from qdeploy.bundle import Bundle
+    from qdeploy.deploy.run import Choice
     from qdeploy.interface import Session
-    from qdeploy.run import Choice
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS", "OMP_PROC_BIND", "OMP_PLACES", "OMP_WAIT_POLICY", "GOMP_CPU_AFFINITY",
@@ -21,12 +21,12 @@ THREAD_VARIABLES = (
 """Variables of the environment that runtimes take their threads from."""
 
 
-def subject(bundle: Bundle) -> Subject:
+def artifact_of(bundle: Bundle) -> Artifact:
     """What a bundle is."""
     manifest = bundle.manifest
     model = manifest.model
     linear = manifest.profile.linear_for(model.parameters, moe=model.experts > 0)
-    return Subject(
+    return Artifact(
         model=model.name,
         digest=model.digest,
         parameters=model.parameters,
@@ -40,11 +40,11 @@ def subject(bundle: Bundle) -> Subject:
     )
 
 
-def where(bundle: Bundle, choice: Choice, session: Session) -> Where:
+def environment_of(bundle: Bundle, choice: Choice, session: Session) -> Environment:
     """Where *session*, which is of this bundle and choice, really runs, and with what."""
     placement = session.placement()
     variables = {name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ}
-    return Where(
+    return Environment(
         target=choice.target.name,
         backend=choice.backend.name,
         device=choice.device.name,
@@ -52,6 +52,6 @@ def where(bundle: Bundle, choice: Choice, session: Session) -> Where:
         driver=choice.device.driver,
         placement=placement.as_dict(),
         # a backend names every build of a runtime that it can use, and few are installed
-        versions=installed.versions(choice.backend.requires),
+        versions=info.versions(choice.backend.requires),
         properties={**bundle.manifest.profile.runtime.properties, **variables},
     )

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from qdeploy import machine, results
-from qdeploy.results import Bench, Results
+from qdeploy.results import Bench, Results, make_results, read_results, write_results
+from qdeploy.results.machine import describe_machine
 from tests.support import shown
 from tests.support.bundles import scripted_bundle
 from tests.support.command import Command, QuickCommand
@@ -42,7 +42,7 @@ def test_json_is_a_file_of_results(talkative: Path, quick: QuickCommand, here: P
     assert done.code == 0, done.stderr
     assert done.stderr == ""
     found = Results.model_validate(done.json)
-    assert found == results.read(here / "r.json")
+    assert found == read_results(here / "r.json")
     assert found.machine.name == "mine"
     assert found.machine.bandwidth_bytes_per_s
     rows = rows_of(found)
@@ -78,11 +78,11 @@ def test_results_of_other_kinds_stay_in_the_file(
     talkative: Path, quick: QuickCommand, here: Path
 ) -> None:
     file = here / "all.json"
-    results.write(results.make(machine.describe("bench 4"), [shown.evaluation()]), file)
+    write_results(make_results(describe_machine("bench 4"), [shown.evaluation()]), file)
     for _ in range(2):
         result = quick("bench", talkative, *SHORT, "-o", "all.json")
         assert result.code == 0, result.stderr
-    found = results.read(file)
+    found = read_results(file)
     assert [row.kind for row in found.results] == ["eval", "bench", "bench"]
     assert found.machine.name == "bench 4"
 
@@ -109,7 +109,7 @@ def test_a_device_that_vanishes_leaves_what_was_measured(
     assert says in done.stderr
     assert f"kept in r.json: 1 of {RUNS} runs" in done.stderr
     assert "incomplete:" in done.stdout
-    (row,) = rows_of(results.read(here / "r.json"))
+    (row,) = rows_of(read_results(here / "r.json"))
     assert len(row.samples) == 1
     assert row.interrupted is not None
     assert says in row.interrupted
@@ -196,7 +196,7 @@ def test_ctrl_c_keeps_what_was_measured_and_leaves_no_child(qdeploy: Command, he
     finally:
         running.kill()
         running.communicate()
-    (row,) = rows_of(results.read(here / "r.json"))
+    (row,) = rows_of(read_results(here / "r.json"))
     assert row.interrupted == "stopped by the user"
     left = subprocess.run(["pgrep", "-f", str(here)], capture_output=True, text=True, check=False)
     assert left.stdout == ""
@@ -217,7 +217,7 @@ def test_a_bundle_that_is_replaced_meanwhile_is_not_measured(qdeploy: Command, h
         running.kill()
     assert running.returncode == 1
     assert "the bundle was replaced while it was being measured" in said
-    (row,) = rows_of(results.read(here / "r.json"))
+    (row,) = rows_of(read_results(here / "r.json"))
     assert row.interrupted == "the bundle was replaced while it was being measured"
 
 
@@ -241,7 +241,7 @@ def test_for_real_with_the_peer_taking_turns(
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert "decode / peer" in done.stdout
-    (row,) = rows_of(results.read(Path(file)))
+    (row,) = rows_of(read_results(Path(file)))
     assert row.where.evidence == "device"
     assert row.where.placement["devices"] == [device]
     assert row.where.versions[runtime]

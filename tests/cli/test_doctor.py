@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from qdeploy import profile, results
 from qdeploy.bundle import open_bundle
 from qdeploy.doctor import cases
-from qdeploy.results import Diagnosis
+from qdeploy.planning.profile import profile_source
+from qdeploy.results import Diagnosis, read_results
 from qdeploy.targets import Evidence
 from tests.support.bundles import profile_text
 from tests.support.command import Command, QuickCommand, Result
@@ -19,7 +19,7 @@ from tests.support.plugins import write_distribution
 from tests.support.real import NEEDS_RUNTIME
 from tests.support.sick import SICK
 
-INT8 = profile.source("intel-npu-int4").replace('dtype = "int4"', 'dtype = "int8"')
+INT8 = profile_source("intel-npu-int4").replace('dtype = "int4"', 'dtype = "int8"')
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_a_target_without_a_backend_is_absent(quick: QuickCommand) -> None:
     [row] = rows(result)
     assert (result.code, row["status"], row["evidence"]) == (3, "absent", "none")
     assert "no installed backend serves it" in row["message"]
-    written = results.read(quick.folder / "out/doctor.json")
+    written = read_results(quick.folder / "out/doctor.json")
     assert [r.model_dump(mode="json") for r in written.results] == [row]
     assert written.machine.cores >= 1
 

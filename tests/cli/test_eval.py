@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from qdeploy import models, profile, results
+from qdeploy import models
+from qdeploy.planning.profile import profile_source
+from qdeploy.results import read_results
 from tests.support.checkpoints import SMALL, write_checkpoint
 from tests.support.command import Command, QuickCommand
 from tests.support.real import NEEDS_RUNTIME
@@ -23,7 +25,7 @@ KV_CACHE_PRECISION = "f32"
 
 
 def export(command: Command, folder: str, changes: str = "", model: str = "qwen3-nano") -> None:
-    text = profile.source("intel-cpu-int4").replace("[quality]", f"{changes}\n[quality]")
+    text = profile_source("intel-cpu-int4").replace("[quality]", f"{changes}\n[quality]")
     (command.folder / "it.toml").write_text(text, encoding="utf-8")
     arguments = ("--target", "intel-cpu", "--profile", "it.toml", "-o", folder)
     done = command("export", model, *arguments)
@@ -51,7 +53,7 @@ class TestForReal:
         assert set(figures["exact_match"]) == {"thinking", "answer"}
         assert figures["where"]["evidence"] == "device"
         assert figures["reference"]["name"] == "qwen3-nano"
-        found = results.read(qdeploy.folder / "all.json").results
+        found = read_results(qdeploy.folder / "all.json").results
         assert [r.text["name"] for r in found if r.kind == "eval"] == ["prose", "tasks", "tasks"]
         [entry] = qdeploy("cache", "--json").json["entries"]
         assert entry["name"].startswith("qwen3-nano-")

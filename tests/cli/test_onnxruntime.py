@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from qdeploy import run
 from qdeploy.bundle import open_bundle
 from qdeploy.cli import run_cli
+from qdeploy.deploy import run
 from qdeploy.errors import GenerationFailed
 from qdeploy.interface import Request
 from tests.support.real import qdeploy

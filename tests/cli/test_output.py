@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from qdeploy import profile
 from qdeploy.bundle import open_bundle
+from qdeploy.planning.profile import load_profile, profile_names
 from tests.support.command import Command, QuickCommand
 
 EXPORT = ["export", "model", "--target", "scripted", "--profile", "scripted.toml"]
@@ -186,9 +186,9 @@ class TestTargets:
 class TestProfiles:
     def test_lists_every_profile_with_its_reason(self, quick: QuickCommand) -> None:
         table = quick("profiles").stdout
-        for name in profile.names():
+        for name in profile_names():
             assert name in table
-            assert profile.load(name).why in table
+            assert load_profile(name).why in table
 
     def test_shows_a_profile_ready_to_be_copied(self, here: Path, quick: QuickCommand) -> None:
         shown = quick("profiles", "show", "intel-npu-int4").stdout

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from qdeploy import published
+from qdeploy.checkpoint.catalogue import published_sizes
 from qdeploy.targets import BUILT_IN
 from tests.support.checkpoints import shape_of_0_6b, write_checkpoint
 from tests.support.command import Command, QuickCommand
 
 
 @pytest.mark.usefixtures("cpu")
-@pytest.mark.parametrize("size", published.sizes())
+@pytest.mark.parametrize("size", published_sizes())
 def test_every_published_size_has_a_row_for_every_target_offline(
     size: str, quick: QuickCommand
 ) -> None:
@@ -104,7 +104,7 @@ def test_more_memory_is_needed_for_more_context(quick: QuickCommand) -> None:
         ),
         (["a/b", "--target", "intel-cpu"], 1, ["could not be reached", "Qwen/Qwen3-235B-A22B"]),
         (["Qwen3-9B"], 2, ["or hub id is called 'Qwen3-9B'", "did you mean 'Qwen/Qwen3-8B'"]),
-        (["9B"], 2, ["choose one of", *(f"Qwen/Qwen3-{size}" for size in published.sizes())]),
+        (["9B"], 2, ["choose one of", *(f"Qwen/Qwen3-{size}" for size in published_sizes())]),
         (["9B", "--target", "cpu"], 2, ["is called '9B'", "Qwen/Qwen3-235B-A22B, ", "qwen3-nano"]),
         (["qwen3-nanoo"], 2, ["is called 'qwen3-nanoo'", "did you mean 'qwen3-nano'?"]),
         (

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from qdeploy import results
+from qdeploy.results import write_results
 from tests.support import shown
 from tests.support.command import Command, QuickCommand
 
@@ -16,7 +16,7 @@ from tests.support.command import Command, QuickCommand
 def measurements(here: Path) -> Path:
     """A folder with the results of two machines."""
     for i, file in enumerate(shown.two_machines()):
-        results.write(file, here / "results" / f"{i}.json")
+        write_results(file, here / "results" / f"{i}.json")
     return here / "results"
 
 
@@ -127,6 +127,6 @@ def test_a_file_of_a_report_that_cannot_be_replaced(
 def test_machines_of_one_name_are_counted_apart(quick: QuickCommand, here: Path) -> None:
     twin = shown.SERVER.model_copy(update={"cpu": "another"})
     for i, machine in enumerate((shown.SERVER, twin)):
-        results.write(shown.file(shown.bench(), machine=machine), here / "results" / f"{i}.json")
+        write_results(shown.file(shown.bench(), machine=machine), here / "results" / f"{i}.json")
     done = quick("report", "results", "-o", "out")
     assert done.stderr == "2 results of 2 machines\n"

@@ -68,7 +68,8 @@ def test_nobody_need_read_the_answer(nano_bundle: Path) -> None:
 UNFINISHED = """\
 import sys, time
 from pathlib import Path
-from qdeploy import bundle, run
+from qdeploy import bundle
+from qdeploy.deploy import run
 from qdeploy.interface import Request
 opened = bundle.open_bundle(Path(sys.argv[1]))
 session = run.load(opened, run.choose(opened))

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from qdeploy import run
 from qdeploy.bundle import Bundle
+from qdeploy.deploy import run
+from qdeploy.deploy.export import export
+from qdeploy.deploy.run import Choice
 from qdeploy.errors import TargetUnavailable
-from qdeploy.export import export
-from qdeploy.generate import Generation, Settings
+from qdeploy.generation.generate import Generation, Settings
 from qdeploy.interface import Device, Progress, Request, Sampling, Session, Token
-from qdeploy.run import Choice
-from qdeploy.tokenizer import Tokenizer
+from qdeploy.tokenization.tokenizer import Tokenizer
 from tests.conformance.flows import REQUIRED, Flow, all_flows, device_of, exporter_of, plan_of
 
 GREEDY = Sampling()

@@ -8,10 +8,11 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from qdeploy import hub, models, plan, profile, registry
+from qdeploy import models, registry
+from qdeploy.checkpoint import hub
 from qdeploy.interface import Device, Exporter
-from qdeploy.plan import Plan
-from qdeploy.profile import Profile
+from qdeploy.planning.plan import Plan, make_plan
+from qdeploy.planning.profile import Profile, default_profile, load_profile, profile_names
 
 FLOAT_PROFILES = Path(__file__).parent / "profiles"
 CONTEXT = 1056
@@ -61,7 +62,7 @@ class Flow:
     @property
     def is_alternative(self) -> bool:
         """Whether it is of another format than the target's own: the same integers again."""
-        own = profile.default_for(self.target).format
+        own = default_profile(self.target).format
         return not self.is_float and self.load_profile().format != own
 
     @property
@@ -69,7 +70,7 @@ class Flow:
         return self.load_profile().weights.linear.dtype == "fp16"
 
     def load_profile(self) -> Profile:
-        return profile.load(self.profile)
+        return load_profile(self.profile)
 
 
 def all_flows() -> list[Flow]:
@@ -77,8 +78,8 @@ def all_flows() -> list[Flow]:
 
     Rows on stand-ins come last.
     """
-    names = [*profile.names(), *map(str, sorted(FLOAT_PROFILES.glob("*.toml")))]
-    loaded = {name: profile.load(name) for name in names}
+    names = [*profile_names(), *map(str, sorted(FLOAT_PROFILES.glob("*.toml")))]
+    loaded = {name: load_profile(name) for name in names}
     flows = [
         Flow(model, backend.name, target.name, name, simulate)
         for simulate in (False, True)
@@ -95,7 +96,7 @@ def all_flows() -> list[Flow]:
 def plan_of(flow: Flow) -> Plan:
     """The flow's plan, made from the embedded checkpoint's config and headers."""
     target = registry.target(flow.target)
-    return plan.make(hub.resolve(flow.model), flow.load_profile(), target, context=CONTEXT)
+    return make_plan(hub.resolve(flow.model), flow.load_profile(), target, context=CONTEXT)
 
 
 def exporter_of(resolved: Plan) -> Exporter:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from qdeploy import models, run
-from qdeploy.generate import Generation, Settings
+from qdeploy import models
+from qdeploy.deploy import run
+from qdeploy.deploy.run import Choice
+from qdeploy.generation.generate import Generation, Settings
+from qdeploy.generation.reasoning import EARLY_STOP
 from qdeploy.interface import Sampling
-from qdeploy.run import Choice
-from qdeploy.thinking import EARLY_STOP
 from tests.conformance.conftest import Loaded
 
 SUM = "What is 4826 + 735?"

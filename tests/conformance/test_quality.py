@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from qdeploy import models, quality
+from qdeploy import models
+from qdeploy.evaluate import golden
 from qdeploy.interface import Request
 from qdeploy.models import HeldOut
 from tests.conformance.conftest import Loaded
@@ -27,7 +28,7 @@ arithmetic of a stand-in is not the device's, so that it tells less."""
 
 @pytest.mark.essential
 def test_logits_are_near_the_golden_ones(loaded: Loaded) -> None:
-    distance = quality.measure(loaded.session, loaded.flow.model)
+    distance = golden.measure(loaded.session, loaded.flow.model)
     profile = loaded.flow.load_profile()
     dtype, activations = profile.weights.linear.dtype, profile.graph.activations
     assert distance.broken(dtype, activations) is None
@@ -36,7 +37,7 @@ def test_logits_are_near_the_golden_ones(loaded: Loaded) -> None:
 @pytest.mark.essential
 def test_the_first_tokens_are_those_of_the_logits(loaded: Loaded) -> None:
     """Greedy ones are as good as the best of the teacher-forced logits, rounding aside."""
-    prompt = quality.golden(loaded.flow.model)[0].token_ids[:FEW].tolist()
+    prompt = golden.golden(loaded.flow.model)[0].token_ids[:FEW].tolist()
     made = [t.id for t in loaded.session.generate(Request(tuple(prompt), 3))]
     assert len(made) == 3
     logits = loaded.session.score([*prompt, *made])[len(prompt) - 1 : -1]

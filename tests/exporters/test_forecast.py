@@ -17,12 +17,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qdeploy import bandwidth, checkpoint, devices, plan, profile, registry, run
-from qdeploy.devices import DeviceSpec
-from qdeploy.export import export
-from qdeploy.forecast import of_plan
+from qdeploy import registry
+from qdeploy.checkpoint.checkpoint import read_checkpoint
+from qdeploy.deploy import run
+from qdeploy.deploy.export import export
+from qdeploy.forecast import hardware
+from qdeploy.forecast.forecast import of_plan
+from qdeploy.forecast.hardware import DeviceSpec
 from qdeploy.interface import Progress, Request, Session
-from qdeploy.plan import Plan
+from qdeploy.planning.plan import Plan, make_plan
+from qdeploy.planning.profile import load_profile
+from qdeploy.system import bandwidth
 from qdeploy.targets import INTEL_CPU
 from tests.support.checkpoints import header, shape_of_0_6b, shapes, write_header, write_sidecars
 from tests.support.real import NEEDS_RUNTIME
@@ -69,8 +74,8 @@ def take_turn(session: Session, number: int) -> Round:
 
 @pytest.fixture(scope="module")
 def resolved(tmp_path_factory: pytest.TempPathFactory) -> Plan:
-    found = checkpoint.read(write_model(tmp_path_factory.mktemp("forecast") / "model"))
-    return plan.make(found, profile.load("intel-cpu-int4"), INTEL_CPU, context=2048)
+    found = read_checkpoint(write_model(tmp_path_factory.mktemp("forecast") / "model"))
+    return make_plan(found, load_profile("intel-cpu-int4"), INTEL_CPU, context=2048)
 
 
 @NEEDS_RUNTIME
@@ -88,12 +93,12 @@ def test_the_forecast_for_this_machine_is_within_a_factor_of_two(
         for name in ("nbytes", "operations", "prefill", "decode")
     }
     here = DeviceSpec(
-        name=devices.THIS_CPU,
+        name=hardware.THIS_CPU,
         targets=(INTEL_CPU.name,),
         memory_bytes=2**40,
         bytes_per_s=middle["nbytes"],
         float_per_s=middle["operations"],
-        sources={"all": devices.MEASURED},
+        sources={"all": hardware.MEASURED},
     )
     row = of_plan(resolved, here, prompt=PROMPT)
     assert row.decode_tokens_per_s is not None

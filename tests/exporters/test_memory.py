@@ -9,8 +9,12 @@ from typing import Any
 
 import pytest
 
-from qdeploy import checkpoint, plan, profile, registry
-from qdeploy.exporters.native import NativeExporter, stream
+from qdeploy import registry
+from qdeploy.checkpoint.checkpoint import read_checkpoint
+from qdeploy.exporters.native import NativeExporter
+from qdeploy.exporters.native.weights_file import writer
+from qdeploy.planning.plan import make_plan
+from qdeploy.planning.profile import load_profile
 from tests.support.checkpoints import MOE, shape_of_0_6b, write_checkpoint
 from tests.support.exporting import PROFILES, Work
 from tests.support.native import resolve
@@ -44,8 +48,8 @@ def test_eight_layers_take_no_more_than_two_nor_than_predicted(
     few, many = (
         Work(name, source).whole(tmp_path / source.parent.name)["peak"] for source in (two, eight)
     )
-    chosen = profile.load(name)
-    planned = plan.make(checkpoint.read(eight), chosen, registry.target(chosen.target))
+    chosen = load_profile(name)
+    planned = make_plan(read_checkpoint(eight), chosen, registry.target(chosen.target))
     predicted = NativeExporter().peak_memory_bytes(planned)
     assert many < few + SLACK
     assert many < predicted
@@ -55,6 +59,6 @@ def test_eight_layers_take_no_more_than_two_nor_than_predicted(
 def test_every_published_shape_is_predicted_to_fit(
     config: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream, "threads", lambda: stream.MOST_THREADS)
+    monkeypatch.setattr(writer, "threads", lambda: writer.MOST_THREADS)
     made = resolve(write_checkpoint(tmp_path / "it", config))
     assert NativeExporter().peak_memory_bytes(made) < 1_500_000_000

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from qdeploy.exporters.native import NativeExporter
-from qdeploy.plan import Plan
+from qdeploy.planning.plan import Plan
 from tests.exporters.variants import CLOSE, VARIANTS, dequantized, reference, tokens
 from tests.support import forward, tiny
 from tests.support.native import FLOAT, export, resolve

@@ -59,7 +59,7 @@ def test_types_and_shapes_are_those_that_the_runtime_infers(bundle: Path) -> Non
             (_type(port.attrib["precision"]), [int(dim.text or "") for dim in port])
             for port in layer.findall("output/port")
         ]
-        for layer in ET.parse(file).getroot().findall("layers/layer")  # noqa: S314  (our own)
+        for layer in ET.parse(file).getroot().findall("layers/layer")  # noqa: S314
     }
     assert written.keys() == inferred.keys()
     differing = {

@@ -9,9 +9,10 @@ import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from qdeploy import models, run
+from qdeploy import models
 from qdeploy.bundle import Bundle
-from qdeploy.export import export, prepare
+from qdeploy.deploy import run
+from qdeploy.deploy.export import export, prepare
 from qdeploy.interface import Progress
 from tests.support.real import NEEDS_OPTIMUM, NEEDS_RUNTIME
 

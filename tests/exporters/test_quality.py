@@ -17,7 +17,7 @@ from qdeploy.exporters import quantize as package
 from qdeploy.exporters.native import NativeExporter
 from qdeploy.exporters.optimum import OptimumExporter
 from qdeploy.interface import Exporter, Progress
-from qdeploy.tokenizer import Tokenizer
+from qdeploy.tokenization.tokenizer import Tokenizer
 from tests.support.native import FLOAT, resolve
 from tests.support.real import NEEDS_OPTIMUM, NEEDS_RUNTIME
 from tests.support.running import Model

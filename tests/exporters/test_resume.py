@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from qdeploy import bundle
+from qdeploy.bundle import open_bundle
 from tests.support.exporting import PROFILES, Work
 from tests.support.tiny import SPARSE
 
@@ -70,4 +70,4 @@ class TestKilled:
         if not destination.exists():
             work.whole(destination)
         assert content(destination) == content(reference)
-        bundle.open_bundle(destination, full=True)
+        open_bundle(destination, full=True)

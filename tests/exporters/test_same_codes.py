@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from qdeploy.exporters.quantize import quantize
-from qdeploy.plan import Plan
+from qdeploy.planning.plan import Plan
 from tests.support import tiny
 from tests.support.native import export, resolve
 from tests.support.tiny import DENSE, SPARSE

@@ -7,14 +7,17 @@ from typing import Any
 
 import pytest
 
-from qdeploy import hub, models, plan, profile, registry
+from qdeploy import models, registry
+from qdeploy.checkpoint import hub
 from qdeploy.exporters.native import NativeExporter
+from qdeploy.planning.plan import make_plan
+from qdeploy.planning.profile import load_profile, profile_names
 from tests.support.native import export
 
 LISTS = Path(__file__).parents[1] / "support" / "operators"
 ENGINES = {"ascend": ("cann", 15), "rocm": ("migraphx", 19)}
 """The list of an engine's operators, and the newest opset that it reads."""
-PROFILES = [n for n in profile.names() if profile.load(n).format == "onnx-static"]
+PROFILES = [n for n in profile_names() if load_profile(n).format == "onnx-static"]
 
 
 def operators(engine: str) -> set[str]:
@@ -29,9 +32,9 @@ def bundle(
     """A target, and the graphs of a shipped profile for it."""
     onnx = pytest.importorskip("onnx")
     name, model = request.param
-    shipped = profile.load(name)
+    shipped = load_profile(name)
     target = registry.target(shipped.target)
-    resolved = plan.make(hub.resolve(model), shipped, target, context=512)
+    resolved = make_plan(hub.resolve(model), shipped, target, context=512)
     assert NativeExporter().why_not(resolved) is None
     folder = export(resolved, tmp_path_factory.mktemp("static") / "bundle")
     graphs = [onnx.load(str(f), load_external_data=False) for f in sorted(folder.glob("*.onnx"))]
@@ -39,7 +42,7 @@ def bundle(
 
 
 def test_there_are_profiles_for_both_engines() -> None:
-    assert {profile.load(name).target for name in PROFILES} == set(ENGINES)
+    assert {load_profile(name).target for name in PROFILES} == set(ENGINES)
 
 
 def test_every_operator_is_in_the_engines_list(bundle: tuple[str, list[Any]]) -> None:

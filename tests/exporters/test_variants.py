@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from qdeploy.plan import Plan
+from qdeploy.planning.plan import Plan
 from tests.support import forward, tiny
 from tests.support.checkpoints import write_index, write_sidecars
 from tests.support.native import export, resolve

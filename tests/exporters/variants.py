@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qdeploy.exporters.quantize import quantize
-from qdeploy.plan import Plan
+from qdeploy.planning.plan import Plan
 from tests.support import forward, tiny
 from tests.support.tiny import DENSE, SPARSE
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from qdeploy import models
-from qdeploy.generate import Generation, Piece, Settings
-from qdeploy.thinking import EARLY_STOP
-from qdeploy.tokenizer import Tokenizer
+from qdeploy.generation.generate import Generation, Piece, Settings
+from qdeploy.generation.reasoning import EARLY_STOP
+from qdeploy.tokenization.tokenizer import Tokenizer
 from tests.support.scripted import ScriptedSession
 
 NANO = Tokenizer(models.path("qwen3-nano"))

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from qdeploy import checkpoint, plan, profile
 from qdeploy.bundle import MANIFEST, Bundle
-from qdeploy.export import export
+from qdeploy.checkpoint.checkpoint import read_checkpoint
+from qdeploy.deploy.export import export
 from qdeploy.interface import Progress
-from qdeploy.plan import Plan
+from qdeploy.planning.plan import Plan, make_plan
+from qdeploy.planning.profile import parse_profile
 from tests.support.checkpoints import SMALL, write_checkpoint
 from tests.support.scripted import HERE, ScriptedExporter
 
@@ -44,9 +45,9 @@ def scripted_plan(
     """Plan the checkpoint that is in *folder*, or made there, for the scripted runtime."""
     if not folder.exists():
         write_checkpoint(folder, config)
-    found = checkpoint.read(folder, name=name)
-    written = profile.parse(profile_text(**script), "scripted", where="a test")
-    return plan.make(found, written, HERE)
+    found = read_checkpoint(folder, name=name)
+    written = parse_profile(profile_text(**script), "scripted", where="a test")
+    return make_plan(found, written, HERE)
 
 
 def scripted_bundle(place: Path, model: Path | None = None, **script: Any) -> Bundle:

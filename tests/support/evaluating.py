@@ -15,7 +15,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from qdeploy import checkpoint, decoder, weights
+from qdeploy.architectures import decoder
+from qdeploy.checkpoint.checkpoint import read_checkpoint
+from qdeploy.checkpoint.weights import open_weights
 from qdeploy.evaluate.forward import Forward
 from qdeploy.interface import Placement, Request, Session, Token
 from qdeploy.targets import Evidence
@@ -28,9 +30,9 @@ def no_progress(*_: object) -> None:
 
 def logits_of(folder: Path, ids: Sequence[int]) -> NDArray[np.float32]:
     """What the reference says of one sequence, [T, V], positions as in the config."""
-    found = checkpoint.read(folder)
-    with weights.open_source(found) as source:
-        forward = Forward(source, decoder.read(found, found.config.rope_scaling))
+    found = read_checkpoint(folder)
+    with open_weights(found) as source:
+        forward = Forward(source, decoder.read(found.qwen3, found.config.rope_scaling))
         return forward.logits(forward.hidden([ids], no_progress)[0])
 
 

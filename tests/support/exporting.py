@@ -18,10 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qdeploy import checkpoint, plan, profile, registry
-from qdeploy.export import export
-from qdeploy.exporters.native import NativeExporter, stream
+from qdeploy import registry
+from qdeploy.checkpoint.checkpoint import read_checkpoint
+from qdeploy.deploy.export import export
+from qdeploy.exporters.native import NativeExporter
+from qdeploy.exporters.native.weights_file import writer
 from qdeploy.interface import Progress
+from qdeploy.planning.plan import make_plan
+from qdeploy.planning.profile import load_profile
 
 PROFILES = ("intel-cpu-int4", "cpu-int4", "ascend-int8")
 """One for each format."""
@@ -88,9 +92,9 @@ class Peak:
 
 
 def main(profile_name: str, source: Path, destination: Path, step: int) -> None:
-    stream.SAFE_AFTER_BYTES = JOURNAL_BYTES
-    chosen = profile.load(profile_name)
-    made = plan.make(checkpoint.read(source), chosen, registry.target(chosen.target))
+    writer.SAFE_AFTER_BYTES = JOURNAL_BYTES
+    chosen = load_profile(profile_name)
+    made = make_plan(read_checkpoint(source), chosen, registry.target(chosen.target))
     progress, peak = Counting(step), Peak() if sys.platform == "linux" else None
     export(made, NativeExporter(), destination, progress, force=False)
     said = {

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qdeploy import rope
+from qdeploy.architectures.rope import make_rope
 
 Array = NDArray[np.float32]
 Lookup = Callable[[str], Array]
@@ -57,7 +57,7 @@ def _attention(config: Mapping[str, Any], weight: Lookup, prefix: str, x: Array)
 
 
 def _rotate(x: Array, config: Mapping[str, Any]) -> Array:
-    rotation = rope.make(config["rope_theta"], x.shape[-1], config.get("rope_scaling"), 0)
+    rotation = make_rope(config["rope_theta"], x.shape[-1], config.get("rope_scaling"), 0)
     angles = np.arange(len(x))[:, None, None] * np.concatenate([rotation.frequencies] * 2)
     first, second = np.split(x, 2, axis=-1)
     swapped = np.concatenate([-second, first], axis=-1)

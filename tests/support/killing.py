@@ -16,14 +16,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from qdeploy import atomic, moves
+from qdeploy.storage import moves
+from qdeploy.storage.atomic import OutputKind, atomic_directory, check_output
 
 NAMES = ("weights", "marker")
-KIND = atomic.Kind("marker", lambda _: NAMES)
+KIND = OutputKind("marker", lambda _: NAMES)
 
 
 def replace(destination: Path, content: str) -> None:
-    with atomic.appearing(destination, KIND, force=True) as folder:
+    with atomic_directory(destination, KIND, force=True) as folder:
         for name in NAMES:
             (folder / name).write_text(content)
 
@@ -63,7 +64,7 @@ def main(root: Path, mode: str) -> None:
             replace(destination, "old")
         killed = killed_at(step, destination)
         at_once = state(destination)
-        atomic.check_output(destination, KIND, force=True)
+        check_output(destination, KIND, force=True)
         afterwards = state(destination)
         replace(destination, "new")
         left = sorted(p.name for p in destination.parent.iterdir())

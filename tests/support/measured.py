@@ -6,19 +6,29 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from qdeploy import results
 from qdeploy.bench.protocol import Protocol
 from qdeploy.bench.statistics import spread
-from qdeploy.results import Bench, Conditions, Machine, Process, Results, Sample, Subject, Where
+from qdeploy.results import (
+    Artifact,
+    Bench,
+    Conditions,
+    Environment,
+    Machine,
+    Process,
+    Result,
+    Results,
+    Sample,
+    write_results,
+)
 from qdeploy.targets import Evidence
 
 MACHINE = Machine(name="made-up", system="Linux", cpu="a processor", cores=2)
-SUBJECT = Subject(
+SUBJECT = Artifact(
     model="made-up", digest="d" * 64, parameters=10**6, profile="here-int4",
     precision="int4 asym g128", format="safetensors", exporter="scripted", bundle_digest="b" * 64,
     bundle_bytes=10**6, bytes_per_token=10**6,
 )  # fmt: skip
-WHERE = Where(
+WHERE = Environment(
     target="here", backend="scripted", device="a script", evidence=Evidence.DEVICE,
     placement={"devices": ["SCRIPT"], "proof": "it was written down"},
 )  # fmt: skip
@@ -64,8 +74,8 @@ def row(
     return Bench(**fields | changes)
 
 
-def write(path: Path, *rows: results.Result) -> Path:
+def write(path: Path, *rows: Result) -> Path:
     """Write a file of results with these rows, and return its path."""
     made = Results(created="2026-01-01T00:00:00+00:00", qdeploy="0", machine=MACHINE, results=rows)
-    results.write(made, path)
+    write_results(made, path)
     return path

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qdeploy import checkpoint, plan, profile
+from qdeploy.checkpoint.checkpoint import read_checkpoint
 from qdeploy.exporters.native import NativeExporter
 from qdeploy.interface import Progress
-from qdeploy.plan import Plan
+from qdeploy.planning.plan import Plan, make_plan
+from qdeploy.planning.profile import parse_profile
 from qdeploy.targets import CPU, INTEL_CPU
 
 PROFILE = """\
@@ -42,9 +43,9 @@ def resolve(
     text = PROFILE.format(
         target=target.name, linear=linear, embedding=embedding, format=format, graph=graph
     )
-    chosen = profile.parse(text, "made-up", where="a test")
-    found = checkpoint.read(folder)
-    return plan.make(found, chosen, target, context=context, adapter=adapter)
+    chosen = parse_profile(text, "made-up", where="a test")
+    found = read_checkpoint(folder)
+    return make_plan(found, chosen, target, context=context, adapter=adapter)
 
 
 def export(resolved: Plan, folder: Path) -> Path:

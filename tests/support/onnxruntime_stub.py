@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qdeploy import profile
 from qdeploy.backends.onnxruntime import runtime, settings
 from qdeploy.backends.onnxruntime.providers import FOR_TARGET, Provider
 from qdeploy.backends.onnxruntime.settings import Settings
 from qdeploy.interface import Device, Property
+from qdeploy.planning.profile import load_profile
 from qdeploy.targets import Target
 
 
@@ -118,10 +118,10 @@ def chosen(target: Target, name: str, number: int = 0, **properties: Property) -
 
 def chosen_on(provider: Provider, device_id: str, name: str, **properties: Property) -> Settings:
     """What a shipped profile is loaded with on a device of *provider*."""
-    weights = profile.load(name).weights
+    weights = load_profile(name).weights
     kinds = (weights.linear, weights.embedding, weights.lm_head, weights.router)
     manifest: Any = SimpleNamespace(
-        profile=profile.load(name), format=profile.load(name).format,
+        profile=load_profile(name), format=load_profile(name).format,
         model=SimpleNamespace(context_length=64, vocab_size=8),
         plan={"by_precision": {str(kind): {} for kind in kinds}},
     )  # fmt: skip

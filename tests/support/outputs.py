@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qdeploy.atomic import Kind, appearing
+from qdeploy.storage.atomic import OutputKind, atomic_directory
 
 MARKER = "marker"
-KIND = Kind(MARKER, lambda _: [MARKER])
+KIND = OutputKind(MARKER, lambda _: [MARKER])
 
 
 def write(destination: Path, content: str) -> None:
-    with appearing(destination, KIND, force=True) as folder:
+    with atomic_directory(destination, KIND, force=True) as folder:
         (folder / MARKER).write_text(content)
 
 

@@ -34,9 +34,9 @@ from qdeploy.interface import (
     Session,
     Token,
 )
-from qdeploy.plan import Plan
+from qdeploy.planning.plan import Plan
 from qdeploy.targets import Evidence, Target
-from qdeploy.tokenizer import Tokenizer
+from qdeploy.tokenization.tokenizer import Tokenizer
 
 HERE = Target("scripted", "a script", "cpu")
 NOT_HERE = Target("unscripted", "a script nobody wrote", "npu")

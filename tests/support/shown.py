@@ -7,10 +7,12 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from qdeploy.results import (
+    Artifact,
     Bench,
     Conditions,
     Diagnosis,
     Divergence,
+    Environment,
     Eval,
     Machine,
     Process,
@@ -18,8 +20,6 @@ from qdeploy.results import (
     Results,
     Sample,
     Spread,
-    Subject,
-    Where,
 )
 from qdeploy.targets import Evidence
 
@@ -39,10 +39,10 @@ def _made(kind: Callable[..., M], changes: dict[str, Any], usual: dict[str, Any]
     return kind(**(usual | changes))
 
 
-def subject(profile: str = "intel-cpu-int4", **changes: Any) -> Subject:
+def subject(profile: str = "intel-cpu-int4", **changes: Any) -> Artifact:
     eight = profile.endswith("int8")
     return _made(
-        Subject, changes, {
+        Artifact, changes, {
             "model": "qwen3-made-up", "digest": "ab" * 32, "parameters": 600_000_000,
             "profile": profile, "precision": "int8 sym channel" if eight else "int4 asym g128",
             "format": "openvino", "exporter": "native", "bundle_digest": profile.ljust(64, "0"),
@@ -52,9 +52,9 @@ def subject(profile: str = "intel-cpu-int4", **changes: Any) -> Subject:
     )  # fmt: skip
 
 
-def where(target: str = "intel-cpu", device: str = "Made-up 9000", **changes: Any) -> Where:
+def where(target: str = "intel-cpu", device: str = "Made-up 9000", **changes: Any) -> Environment:
     return _made(
-        Where, changes, {
+        Environment, changes, {
             "target": target, "backend": "openvino", "device": device, "evidence": Evidence.DEVICE,
             "placement": {"devices": ["CPU"], "proof": "EXECUTION_DEVICES of the compiled model"},
             "versions": {"openvino": "2026.4.1"}, "properties": {"INFERENCE_NUM_THREADS": 2},
@@ -74,8 +74,8 @@ def spread(values: list[float]) -> Spread:
 def bench(
     speed: float = 50.0,
     *,
-    of: Subject | None = None,
-    on: Where | None = None,
+    of: Artifact | None = None,
+    on: Environment | None = None,
     prompt: int = 128,
     new: int = 64,
     protocol_hash: str = "cd" * 32,
@@ -113,7 +113,7 @@ def bench(
     )  # fmt: skip
 
 
-def evaluation(kl: float = 0.02, *, of: Subject | None = None, **changes: Any) -> Eval:
+def evaluation(kl: float = 0.02, *, of: Artifact | None = None, **changes: Any) -> Eval:
     return _made(
         Eval, changes, {
             "subject": of or subject(), "where": where(),

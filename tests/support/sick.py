@@ -17,11 +17,11 @@ from collections.abc import Generator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from qdeploy import quality
 from qdeploy.bundle import Bundle
 from qdeploy.errors import GenerationFailed
+from qdeploy.evaluate import golden
+from qdeploy.evaluate.golden import Logits
 from qdeploy.interface import Device, LoadOptions, Request, Session, Token
-from qdeploy.quality import Logits
 from tests.support.scripted import HERE, ScriptedBackend, ScriptedSession
 
 SICK = {
@@ -36,7 +36,7 @@ class SickSession(ScriptedSession):
 
     def __init__(self, model: str, ill: str) -> None:
         super().__init__([])
-        self._prompts, self._ill = quality.golden(model), ill
+        self._prompts, self._ill = golden.golden(model), ill
 
     def score(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
         for prompt in self._prompts:

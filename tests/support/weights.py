@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qdeploy import checkpoint
-from qdeploy.checkpoint import Checkpoint
+from qdeploy.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from tests.support.checkpoints import SMALL, write_header, write_index, write_sidecars
 
 BLOCK = 128
@@ -63,7 +62,7 @@ def save_checkpoint(
     """Write a checkpoint of one file, and read it back as one."""
     write_sidecars(folder, config)
     save(folder / "model.safetensors", tensors)
-    return checkpoint.read(folder)
+    return read_checkpoint(folder)
 
 
 def save_shards(
@@ -74,4 +73,4 @@ def save_shards(
     for file, tensors in shards.items():
         save(folder / file, tensors)
     write_index(folder, {name: file for file, tensors in shards.items() for name in tensors})
-    return checkpoint.read(folder)
+    return read_checkpoint(folder)

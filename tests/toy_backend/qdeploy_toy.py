@@ -17,7 +17,7 @@ from safetensors import deserialize
 from qdeploy import interface as api
 from qdeploy.bundle import Bundle
 from qdeploy.errors import PromptError, Refusal
-from qdeploy.plan import Plan
+from qdeploy.planning.plan import Plan
 from qdeploy.targets import CPU, Evidence, Target
 
 Array = NDArray[np.float32]

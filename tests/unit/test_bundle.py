@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 
-from qdeploy import bundle
-from qdeploy.bundle import MANIFEST, SCHEMA, Bundle, open_bundle
+from qdeploy.bundle import HASH_ON_OPEN_BYTES, MANIFEST, SCHEMA, Bundle, describe_files, open_bundle
 from qdeploy.errors import BundleError, CheckFailed
 from tests.support.bundles import read_manifest, scripted_bundle, write_manifest
 from tests.support.scripted import WEIGHTS
@@ -98,7 +97,7 @@ def test_hidden_files_of_the_system_do_no_harm(made: Path) -> None:
 
 def test_large_files_are_hashed_on_demand_only(made: Path) -> None:
     """Opening stays fast; `verify` reads all of it."""
-    size = bundle.HASH_ON_OPEN_BYTES + 1
+    size = HASH_ON_OPEN_BYTES + 1
     with (made / WEIGHTS).open("wb") as file:
         file.truncate(size)
     edit(made, lambda m: m["files"][WEIGHTS].update(size=size))
@@ -251,7 +250,7 @@ def test_files_in_subfolders_are_listed_by_their_posix_path(tmp_path: Path) -> N
     (tmp_path / "b" / "c.txt").write_bytes(b"c")
     (tmp_path / "a.txt").write_bytes(b"")
     (tmp_path / MANIFEST).write_bytes(b"{}")
-    listed = bundle.describe_files(tmp_path)
+    listed = describe_files(tmp_path)
     assert list(listed) == ["a.txt", "b/c.txt"]
     empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
     assert (listed["a.txt"].size, listed["a.txt"].sha256) == (0, empty)

@@ -8,9 +8,10 @@ from random import Random
 import pytest
 from safetensors import safe_open
 
-from qdeploy import checkpoint, models
-from qdeploy.hashing import file_sha256
-from qdeploy.tokenizer import Tokenizer
+from qdeploy import models
+from qdeploy.checkpoint.checkpoint import read_checkpoint
+from qdeploy.storage.hashing import file_sha256
+from qdeploy.tokenization.tokenizer import Tokenizer
 from tools.nano import heldout
 from tools.nano.tasks import stream
 
@@ -21,7 +22,7 @@ each_model = pytest.mark.parametrize("name", models.EMBEDDED)
 
 @each_model
 def test_is_a_small_qwen3_checkpoint_with_heads_of_their_own_size(name: str) -> None:
-    found = checkpoint.read(models.path(name))
+    found = read_checkpoint(models.path(name))
     config = found.config
     assert found.nbytes <= MOST_BYTES
     assert {t.dtype for t in found.tensors} == {"BF16"}
@@ -32,7 +33,7 @@ def test_is_a_small_qwen3_checkpoint_with_heads_of_their_own_size(name: str) -> 
 
 
 def test_one_is_dense_and_tied_the_other_has_experts() -> None:
-    dense, moe = (checkpoint.read(models.path(name)).config for name in models.EMBEDDED)
+    dense, moe = (read_checkpoint(models.path(name)).config for name in models.EMBEDDED)
     assert (dense.name, moe.name) == ("Qwen3ForCausalLM", "Qwen3MoeForCausalLM")
     assert dense.tie_word_embeddings
     assert moe.num_experts is not None

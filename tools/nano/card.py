@@ -148,7 +148,7 @@ def parameters(file: Path) -> int:
     """Number of weights in a safetensors file, from its header alone."""
     count = 0
     with safe_open(file, "pt") as tensors:
-        for key in tensors.keys():  # noqa: SIM118 (a safetensors handle is no mapping)
+        for key in tensors.keys():  # noqa: SIM118
             size = 1
             for length in tensors.get_slice(key).get_shape():
                 size *= length

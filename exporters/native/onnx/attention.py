@@ -7,7 +7,7 @@ from functools import cached_property
 
 from qdeploy.exporters.native.config import Config
 from qdeploy.exporters.native.onnx.graph import INT32_TYPE, MICROSOFT, Graph
-from qdeploy.exporters.native.onnx.plain import MASKED, PlainAttention, turns
+from qdeploy.exporters.native.onnx.plain import MASKED, PlainAttention, rotary_tables
 
 
 class Attention(ABC):
@@ -49,7 +49,7 @@ class GroupQuery(Attention):
         past = [self._past(which) for which in kinds]
         name = f"model.layers.{number}.self_attn"
         graph.add_many(
-            "GroupQueryAttention", [query, key, value, *past, *self._lengths, *self._turns],
+            "GroupQueryAttention", [query, key, value, *past, *self._lengths, *self._rotary],
             [name, *(f"present.{which}" for which in kinds)], name=name, domain=MICROSOFT,
             num_heads=config.heads, kv_num_heads=config.kv_heads, scale=config.head_dim**-0.5,
             do_rotary=1, rotary_interleaved=0, local_window_size=-1, softcap=0.0,
@@ -70,7 +70,7 @@ class GroupQuery(Attention):
         )
 
     @cached_property
-    def _turns(self) -> tuple[str, str]:
+    def _rotary(self) -> tuple[str, str]:
         """Cosine and sine of every position, [context, D / 2]."""
         cosine, sine = self._config.rope.table(self._context)
         return (
@@ -101,7 +101,7 @@ class Plain(Attention):
         bias = graph.add("Where", [later, self._number(MASKED), self._number(0.0)])
         return PlainAttention(
             graph, self._config, self._floats,
-            turns=turns(
+            rotary=rotary_tables(
                 graph, self._config, graph.add("Unsqueeze", [queries, graph.i64([0])]),
                 self._context, self._floats,
             ),

@@ -6,18 +6,18 @@ import json
 from pathlib import Path
 
 from qdeploy.errors import Refusal
-from qdeploy.exporters.native import qwen3
-from qdeploy.exporters.native.blob import Blob
 from qdeploy.exporters.native.config import Config
-from qdeploy.exporters.native.encoding import Encoding
-from qdeploy.exporters.native.format import Described, Format
-from qdeploy.exporters.native.onnx.emitter import ContribBuilder
-from qdeploy.exporters.native.onnx.encoding import Blocks, block_size
+from qdeploy.exporters.native.format import ExportLayout, Format
+from qdeploy.exporters.native.onnx.builder import ContribBuilder
 from qdeploy.exporters.native.onnx.genai import genai_config
 from qdeploy.exporters.native.onnx.graph import FLOATS
-from qdeploy.exporters.native.special import added_tokens, special_ids
-from qdeploy.plan import Plan
-from qdeploy.tensors import read_json
+from qdeploy.exporters.native.onnx.packing import Blocks, block_size
+from qdeploy.exporters.native.qwen3 import describe
+from qdeploy.exporters.native.tokenizer.special_tokens import added_tokens, special_ids
+from qdeploy.exporters.native.weights_file.layout import WeightsLayout
+from qdeploy.exporters.native.weights_file.packing import Encoding
+from qdeploy.planning.plan import Plan
+from qdeploy.storage.json_file import read_json
 
 MODEL, SCORE, WEIGHTS = "model.onnx", "score.onnx", "model.onnx.data"
 GENAI = "genai_config.json"
@@ -57,18 +57,18 @@ class OnnxFormat(Format):
     def write_tokenizer(self, plan: Plan, folder: Path) -> None:
         """Write nothing: onnxruntime-genai reads the checkpoint's own files."""
 
-    def write_graph(self, plan: Plan, config: Config, folder: Path) -> Described:
+    def write_graph(self, plan: Plan, config: Config, folder: Path) -> ExportLayout:
         """Write the model twice over the same weights: the second one tells every token's logits.
 
         That is for scoring; for a prompt to be continued, only those of its last token matter, and
         the product with the vocabulary is a large part of the work.
         """
-        blob = Blob({t.name: t for t in plan.tensors}, self.encoding(plan))
+        blob = WeightsLayout({t.name: t for t in plan.tensors}, self.encoding(plan))
         for file, all_logits in ((MODEL, False), (SCORE, True)):
             build = ContribBuilder(
                 config, blob, plan.profile.graph, context=plan.context, all_logits=all_logits
             )
-            qwen3.describe(build, config)
+            describe(build, config)
             build.graph.write(folder / file)
         source = plan.checkpoint.folder
         settings = source / "generation_config.json"
@@ -76,4 +76,4 @@ class OnnxFormat(Format):
         special = special_ids(source, added_tokens(source))
         about = genai_config(config, plan.context, generation, special)
         (folder / GENAI).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
-        return Described(blob, (folder / MODEL, folder / SCORE), folder / WEIGHTS)
+        return ExportLayout(blob, (folder / MODEL, folder / SCORE), folder / WEIGHTS)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qdeploy.exporters.native.blob import Blob, Span
+from qdeploy.exporters.native.weights_file.layout import Span, WeightsLayout
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,7 +41,7 @@ class Graph:
         opset: version of ONNX's own operators.
     """
 
-    def __init__(self, blob: Blob, file: str, *, opset: int) -> None:
+    def __init__(self, blob: WeightsLayout, file: str, *, opset: int) -> None:
         self.blob, self._file, self._opset = blob, file, opset
         self._nodes: list[NodeProto] = []
         self._constants: dict[str, TensorProto] = {}

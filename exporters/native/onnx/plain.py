@@ -23,7 +23,7 @@ class PlainAttention:
     """One graph's attention.
 
     Args:
-        turns: cosine and sine of this pass' positions, each [B or 1, 1, L, D].
+        rotary: cosine and sine of the positions of this pass, each [B or 1, 1, L, D].
         bias: 0 where a token may be seen and `MASKED` where not, [B or 1, 1, L, T].
         lead: the shape of tokens without their heads, as `Reshape` takes it: [B, L].
         cache: see `Cache`.
@@ -35,13 +35,13 @@ class PlainAttention:
         config: Config,
         floats: str,
         *,
-        turns: tuple[str, str],
+        rotary: tuple[str, str],
         bias: str,
         lead: Sequence[int],
         cache: Cache,
     ) -> None:
         self._graph, self._config, self._floats = graph, config, floats
-        self._turns, self._lead, self._cache = turns, list(lead), cache
+        self._rotary, self._lead, self._cache = rotary, list(lead), cache
         self._repeats = config.heads // config.kv_heads
         copies = [bias] * self._repeats
         self._bias = graph.add("Concat", copies, name="bias", axis=2)
@@ -75,7 +75,7 @@ class PlainAttention:
     def _rotate(self, x: str, name: str) -> str:
         """Turn x [B, heads, L, D]: x * cos + (-second half, first half of x) * sin."""
         graph, half = self._graph, self._config.head_dim // 2
-        cosine, sine = self._turns
+        cosine, sine = self._rotary
         swapped = graph.add("Concat", [
             graph.add("Neg", [self._slice(x, half, TO_THE_END)]), self._slice(x, 0, half),
         ], axis=-1)  # fmt: skip
@@ -95,7 +95,7 @@ class PlainAttention:
         return self._graph.constant(np.asarray(value, self._floats))
 
 
-def turns(
+def rotary_tables(
     graph: Graph, config: Config, positions: str, context: int, floats: str
 ) -> tuple[str, str]:
     """Cosine and sine of *positions* int64 [B, L], each [B, 1, L, D]."""

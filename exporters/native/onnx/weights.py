@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from qdeploy.exporters.native.blob import Blob, Span, Stored
-from qdeploy.exporters.native.onnx.encoding import block_size
 from qdeploy.exporters.native.onnx.graph import FLOAT_TYPES, MICROSOFT, Graph
-from qdeploy.profile import Precision
+from qdeploy.exporters.native.onnx.packing import block_size
+from qdeploy.exporters.native.weights_file.layout import PackedWeight, Span, WeightsLayout
+from qdeploy.planning.profile import Precision
 
 
 class Experts(NamedTuple):
@@ -33,7 +33,7 @@ class Weights:
         accuracy_level: of `MatMulNBits`: 4 lets it round activations to int8 block by block.
     """
 
-    def __init__(self, graph: Graph, blob: Blob, floats: str, accuracy_level: int) -> None:
+    def __init__(self, graph: Graph, blob: WeightsLayout, floats: str, accuracy_level: int) -> None:
         self._graph, self._blob = graph, blob
         self._floats, self._level = floats, accuracy_level
         self._transposed: dict[str, str] = {}
@@ -88,10 +88,10 @@ class Weights:
             return x
         return self._graph.add("Cast", [x], name=name, to=FLOAT_TYPES[self._floats])
 
-    def _quantized(self, stored: Stored, rank: int) -> list[str]:
+    def _quantized(self, stored: PackedWeight, rank: int) -> list[str]:
         return self._parts(stored, (stored.rows,), flat=rank == 2)
 
-    def _parts(self, stored: Stored, rows: tuple[int, ...], *, flat: bool) -> list[str]:
+    def _parts(self, stored: PackedWeight, rows: tuple[int, ...], *, flat: bool) -> list[str]:
         """Names of codes, scales and, if there are any, zero points.
 
         *flat* codes are [*rows, bytes], others [*rows, blocks, bytes]: two views of the same bytes.
@@ -114,11 +114,11 @@ class Weights:
     def _stored(self, name: str, dtype: str, shape: Sequence[int], span: Span) -> str:
         return self._graph.stored(name, dtype, shape, span)
 
-    def _float(self, stored: Stored) -> str:
+    def _float(self, stored: PackedWeight) -> str:
         shape = (stored.rows, stored.columns)
         return self._graph.stored(stored.tensors[0], "float16", shape, stored.codes)
 
-    def _float_transposed(self, stored: Stored) -> str:
+    def _float_transposed(self, stored: PackedWeight) -> str:
         """The weight as [K, N] in the graph's type; the runtime computes that once, at load."""
         name = stored.tensors[0]
         if name not in self._transposed:

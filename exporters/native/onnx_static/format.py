@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from qdeploy.errors import Refusal
-from qdeploy.exporters.native import qwen3
-from qdeploy.exporters.native.blob import Blob
 from qdeploy.exporters.native.config import Config
-from qdeploy.exporters.native.encoding import Encoding
-from qdeploy.exporters.native.format import Described, Format
+from qdeploy.exporters.native.format import ExportLayout, Format
 from qdeploy.exporters.native.onnx.format import WEIGHTS
 from qdeploy.exporters.native.onnx.graph import FLOATS
-from qdeploy.exporters.native.onnx_static.emitter import StaticBuilder
-from qdeploy.exporters.native.onnx_static.encoding import Rows
-from qdeploy.plan import Plan
+from qdeploy.exporters.native.onnx_static.builder import StaticBuilder
+from qdeploy.exporters.native.onnx_static.packing import Rows
+from qdeploy.exporters.native.qwen3 import describe
+from qdeploy.exporters.native.weights_file.layout import WeightsLayout
+from qdeploy.exporters.native.weights_file.packing import Encoding
+from qdeploy.planning.plan import Plan
 from qdeploy.targets import ASCEND
 
 PREFILL, DECODE = "prefill.onnx", "decode.onnx"
@@ -41,15 +41,15 @@ class StaticFormat(Format):
     def write_tokenizer(self, plan: Plan, folder: Path) -> None:
         """Write nothing: no runtime of this format tokenizes."""
 
-    def write_graph(self, plan: Plan, config: Config, folder: Path) -> Described:
+    def write_graph(self, plan: Plan, config: Config, folder: Path) -> ExportLayout:
         settings = plan.profile.graph
-        blob = Blob({t.name: t for t in plan.tensors}, self.encoding(plan))
+        blob = WeightsLayout({t.name: t for t in plan.tensors}, self.encoding(plan))
         for file, tokens in ((PREFILL, settings.prefill), (DECODE, 1)):
             build = StaticBuilder(
                 config, blob, tokens=tokens, context=plan.context,
                 floats=FLOATS[settings.activations], accuracy_level=settings.accuracy_level,
                 dequantizes=plan.target.name != ASCEND.name,
             )  # fmt: skip
-            qwen3.describe(build, config)
+            describe(build, config)
             build.graph.write(folder / file)
-        return Described(blob, (folder / PREFILL, folder / DECODE), folder / WEIGHTS)
+        return ExportLayout(blob, (folder / PREFILL, folder / DECODE), folder / WEIGHTS)

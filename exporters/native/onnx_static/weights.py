@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from qdeploy.exporters.native.blob import Blob, Stored
-from qdeploy.exporters.native.onnx.encoding import block_size
 from qdeploy.exporters.native.onnx.graph import FLOAT_TYPES, MICROSOFT, Graph
+from qdeploy.exporters.native.onnx.packing import block_size
+from qdeploy.exporters.native.weights_file.layout import PackedWeight, WeightsLayout
 
 
 class Weights:
@@ -20,7 +20,13 @@ class Weights:
     """
 
     def __init__(
-        self, graph: Graph, blob: Blob, floats: str, *, dequantizes: bool, accuracy_level: int
+        self,
+        graph: Graph,
+        blob: WeightsLayout,
+        floats: str,
+        *,
+        dequantizes: bool,
+        accuracy_level: int,
     ) -> None:
         self._graph, self._blob, self._floats = graph, blob, floats
         self._dequantizes, self._level = dequantizes, accuracy_level
@@ -59,7 +65,7 @@ class Weights:
         stored = self._blob.weight(*weights)
         return self._floats_of(stored, (len(weights), *stored.shape))
 
-    def _floats_of(self, stored: Stored, shape: tuple[int, ...]) -> str:
+    def _floats_of(self, stored: PackedWeight, shape: tuple[int, ...]) -> str:
         """The weight in the graph's own type."""
         name = stored.tensors[0] + ("/all" if len(stored.tensors) > 1 else "")
         if stored.precision.dtype == "fp16":
@@ -70,7 +76,7 @@ class Weights:
         return self._known[stored.tensors]
 
     def _dequantized(
-        self, stored: Stored, rows: tuple[int, int], shape: tuple[int, ...], name: str
+        self, stored: PackedWeight, rows: tuple[int, int], shape: tuple[int, ...], name: str
     ) -> str:
         graph = self._graph
         if self._dequantizes:
@@ -86,7 +92,7 @@ class Weights:
         return graph.add("Reshape", [values, graph.i64(list(shape))], name=f"{name}/stack")
 
     def _parts(
-        self, stored: Stored, shape: tuple[int, ...], per_row: tuple[int, ...]
+        self, stored: PackedWeight, shape: tuple[int, ...], per_row: tuple[int, ...]
     ) -> tuple[str, str, str]:
         """Names of codes, scales and zero points; the last is empty where there are none."""
         graph, name = self._graph, stored.tensors[0]
@@ -111,7 +117,7 @@ class Weights:
         values = graph.add("Mul", [values, scales])
         return graph.add("Cast", [values], name=name, to=FLOAT_TYPES[self._floats])
 
-    def _four_bits(self, x: str, stored: Stored, name: str, output: str) -> str:
+    def _four_bits(self, x: str, stored: PackedWeight, name: str, output: str) -> str:
         graph, tensor = self._graph, stored.tensors[0]
         size = block_size(stored.precision, stored.columns)
         blocks = -(-stored.columns // size)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qdeploy import chat_template
-from qdeploy.exporters.native import bpe, qwen3
-from qdeploy.exporters.native.blob import Blob
 from qdeploy.exporters.native.config import Config
-from qdeploy.exporters.native.encoding import Encoding
-from qdeploy.exporters.native.format import Described, Format
+from qdeploy.exporters.native.format import ExportLayout, Format
 from qdeploy.exporters.native.openvino import tokenizer
-from qdeploy.exporters.native.openvino.emitter import OpenVINOBuilder
-from qdeploy.exporters.native.openvino.encoding import Dense
+from qdeploy.exporters.native.openvino.builder import OpenVINOBuilder
 from qdeploy.exporters.native.openvino.ir import Graph
-from qdeploy.exporters.native.special import special_ids
-from qdeploy.plan import Plan
+from qdeploy.exporters.native.openvino.packing import Dense
+from qdeploy.exporters.native.qwen3 import describe
+from qdeploy.exporters.native.tokenizer.bpe import read_bpe
+from qdeploy.exporters.native.tokenizer.special_tokens import special_ids
+from qdeploy.exporters.native.weights_file.layout import WeightsLayout
+from qdeploy.exporters.native.weights_file.packing import Encoding
+from qdeploy.planning.plan import Plan
+from qdeploy.tokenization.chat_template import find_chat_template
 
 MODEL, TOKENIZER, DETOKENIZER = "openvino_model", "openvino_tokenizer", "openvino_detokenizer"
 ACTIVATIONS_SCALE = "8.0"
@@ -32,16 +33,16 @@ class OpenVINOFormat(Format):
     def encoding(self, plan: Plan) -> Encoding:
         return Dense()
 
-    def write_graph(self, plan: Plan, config: Config, folder: Path) -> Described:
-        blob = Blob({t.name: t for t in plan.tensors}, self.encoding(plan))
+    def write_graph(self, plan: Plan, config: Config, folder: Path) -> ExportLayout:
+        blob = WeightsLayout({t.name: t for t in plan.tensors}, self.encoding(plan))
         build = OpenVINOBuilder(config, blob)
-        qwen3.describe(build, config)
+        describe(build, config)
         options = {"ACTIVATIONS_SCALE_FACTOR": ACTIVATIONS_SCALE}
         if cache := FLOAT_CACHE.get(plan.profile.kv_cache.dtype):
             options["KV_CACHE_PRECISION"] = cache
         graph = folder / f"{MODEL}.xml"
         graph.write_text(build.graph.to_xml({"runtime_options": options}), encoding="utf-8")
-        return Described(blob, (graph,), folder / f"{MODEL}.bin")
+        return ExportLayout(blob, (graph,), folder / f"{MODEL}.bin")
 
     def write_tokenizer(self, plan: Plan, folder: Path) -> None:
         """Write tokenizer and detokenizer.
@@ -51,18 +52,18 @@ class OpenVINOFormat(Format):
             CheckpointError: it does not hold.
         """
         source = plan.checkpoint.folder
-        known = bpe.read(source / "tokenizer.json")
+        known = read_bpe(source / "tokenizer.json")
         ids = special_ids(source, {t.text: t.id for t in known.added})
-        info = tokenizer.runtime_info(ids, chat_template.find(source))
-        blob = Blob({}, Dense())
+        info = tokenizer.runtime_info(ids, find_chat_template(source))
+        blob = WeightsLayout({}, Dense())
         padding = ids.get("pad_token_id", ids.get("eos_token_id", 0))
         graph = tokenizer.tokenizer(known, blob, padding=padding, longest=plan.context)
         _write(graph, blob, info, folder / TOKENIZER)
-        blob = Blob({}, Dense())
+        blob = WeightsLayout({}, Dense())
         _write(tokenizer.detokenizer(known, blob), blob, info, folder / DETOKENIZER)
 
 
-def _write(graph: Graph, blob: Blob, info: dict[str, object], stem: Path) -> None:
+def _write(graph: Graph, blob: WeightsLayout, info: dict[str, object], stem: Path) -> None:
     stem.with_suffix(".xml").write_text(graph.to_xml(info), encoding="utf-8")
     with stem.with_suffix(".bin").open("wb") as out:
         for offset, content in blob.inlined:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import quoteattr
 
-from qdeploy.exporters.native.blob import Blob
+from qdeploy.exporters.native.weights_file.layout import WeightsLayout
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,7 +47,7 @@ class Graph:
         blob: takes the constants.
     """
 
-    def __init__(self, name: str, blob: Blob) -> None:
+    def __init__(self, name: str, blob: WeightsLayout) -> None:
         self._name, self._blob = name, blob
         self._layers: list[str] = []
         self._edges: list[str] = []

@@ -12,10 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from qdeploy.exporters.native.blob import Blob
-from qdeploy.exporters.native.bpe import AddedToken, ByteLevelBPE, quote
 from qdeploy.exporters.native.openvino.ir import Graph, Shape, Value
 from qdeploy.exporters.native.openvino.operations import DYNAMIC
+from qdeploy.exporters.native.tokenizer.bpe import AddedToken, ByteLevelBPE, quote
+from qdeploy.exporters.native.weights_file.layout import WeightsLayout
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -36,7 +36,7 @@ FLAGS = ("boolean", VECTOR)
 class _Strings:
     """Shorthands over a graph of string operators."""
 
-    def __init__(self, name: str, blob: Blob) -> None:
+    def __init__(self, name: str, blob: WeightsLayout) -> None:
         self.graph = Graph(name, blob)
 
     def i32(self, values: ArrayLike) -> Value:
@@ -76,7 +76,7 @@ class _Strings:
         return self.graph.add("Convert", [x], dtype, x.shape, tensor=tensor, destination_type=dtype)
 
 
-def tokenizer(bpe: ByteLevelBPE, blob: Blob, *, padding: int, longest: int) -> Graph:
+def tokenizer(bpe: ByteLevelBPE, blob: WeightsLayout, *, padding: int, longest: int) -> Graph:
     """Texts, string [B], to `input_ids` and `attention_mask`, int64 [B, L], padded on the left.
 
     *padding* is the id of the token that fills up shorter texts, and *longest* the number of tokens
@@ -107,7 +107,7 @@ def tokenizer(bpe: ByteLevelBPE, blob: Blob, *, padding: int, longest: int) -> G
     return graph
 
 
-def detokenizer(bpe: ByteLevelBPE, blob: Blob) -> Graph:
+def detokenizer(bpe: ByteLevelBPE, blob: WeightsLayout) -> Graph:
     """Ids, int64 [B, L], to texts, string [B], without the special tokens."""
     build = _Strings("detokenizer", blob)
     graph = build.graph

@@ -7,10 +7,10 @@ The plugins keep the codes and undo this inside their kernels, when it has exact
 
 from __future__ import annotations
 
-from qdeploy.exporters.native.blob import Blob, Span, Stored
 from qdeploy.exporters.native.openvino.ir import Shape, Value
 from qdeploy.exporters.native.openvino.operations import Operations
-from qdeploy.profile import PER_CHANNEL, Precision
+from qdeploy.exporters.native.weights_file.layout import PackedWeight, Span, WeightsLayout
+from qdeploy.planning.profile import PER_CHANNEL, Precision
 
 DECOMPRESSION = "decompression"
 """Marks a Convert as the widening of a stored half: the plugins then keep the half."""
@@ -19,7 +19,7 @@ DECOMPRESSION = "decompression"
 class Weights:
     """The weights of one graph, each of them once."""
 
-    def __init__(self, ops: Operations, blob: Blob) -> None:
+    def __init__(self, ops: Operations, blob: WeightsLayout) -> None:
         self._ops, self._blob = ops, blob
         self._known: dict[tuple[str, ...], Value] = {}
 
@@ -44,11 +44,11 @@ class Weights:
             self._known[names] = (self._float if is_float else self._decompressed)(stored, shape)
         return self._known[names]
 
-    def _float(self, stored: Stored, shape: Shape) -> Value:
+    def _float(self, stored: PackedWeight, shape: Shape) -> Value:
         half = self._constant(stored.codes, "f16", shape, stored.tensors[0])
         return self._ops.convert(half, "f32", mark=DECOMPRESSION)
 
-    def _decompressed(self, stored: Stored, shape: Shape) -> Value:
+    def _decompressed(self, stored: PackedWeight, shape: Shape) -> Value:
         ops, name = self._ops, stored.tensors[0]
         grouped = stored.precision.group_size != PER_CHANNEL
         *rows, columns = shape

@@ -1,0 +1,197 @@
+"""The contrib emitter: `Builder` with the operators that ONNX Runtime has for language models.
+
+The graph is the one that onnxruntime-genai's own builder makes for Qwen3 (0.18), operator for
+operator: its runtime, the execution providers' kernels and their fusions are tuned to that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from qdeploy.exporters.native.config import Config
+from qdeploy.exporters.native.graph import Builder, Expert
+from qdeploy.exporters.native.onnx.attention import FORMS
+from qdeploy.exporters.native.onnx.graph import FLOATS, MICROSOFT, Graph
+from qdeploy.exporters.native.onnx.moe import routing_weights, silu, unrolled_experts
+from qdeploy.exporters.native.onnx.weights import Experts, Weights
+from qdeploy.exporters.native.weights_file.layout import WeightsLayout
+from qdeploy.planning.profile import Graph as Settings
+
+OPSET = 21
+EXACT_LEVEL, INT8_LEVEL = 0, 4
+"""Accuracy levels that `QMoE` knows."""
+
+
+@dataclass
+class Value:
+    """A tensor by its name; or a sum that nothing needed yet, which a norm may still take in."""
+
+    name: str = ""
+    summands: tuple[str, str] | None = None
+
+
+class ContribBuilder(Builder[Value]):
+    """Builds a model whose cache goes in and out, as onnxruntime-genai shares its buffers.
+
+    Inputs are `input_ids` int64 [B, L], `attention_mask` int64 [B, T], the cache before this pass
+    as `past_key_values.N.key` and `.value` [B, kv heads, P, D]. Outputs are `logits` [B, L,
+    vocabulary], or [B, 1, vocabulary] of the last token only, and the cache after this pass,
+    `present.N.key` and `.value` [B, kv heads, T, D].
+
+    Args:
+        context: positions for which cosine and sine are stored.
+        settings: the profile's choices.
+        all_logits: those of every token are wanted.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        blob: WeightsLayout,
+        settings: Settings,
+        *,
+        context: int,
+        all_logits: bool,
+    ) -> None:
+        self.graph = Graph(blob, "model.onnx.data", opset=OPSET)
+        self._config, self._settings, self._all_logits = config, settings, all_logits
+        self._floats = floats = FLOATS[settings.activations]
+        self._weights = Weights(self.graph, blob, floats, settings.accuracy_level)
+        self._ids = self.graph.input("input_ids", "int64", ["batch_size", "sequence_length"])
+        mask = self.graph.input("attention_mask", "int64", ["batch_size", "total_sequence_length"])
+        self._attention = FORMS[settings.attention](
+            self.graph, config, self._ids, mask, context=context, floats=floats
+        )
+
+    def embedding(self, weight: str) -> Value:
+        return Value(self._weights.look_up(weight, self._ids))
+
+    def rms_norm(self, x: Value, weight: str) -> Value:
+        gamma, name = self._weights.vector(weight), weight.removesuffix(".weight")
+        epsilon = self._config.epsilon
+        if x.summands is None or x.name:
+            return Value(self._norm(self._name(x), gamma, name))
+        x.name = f"{name}/sum"
+        outputs = [name, "", "", x.name]
+        self.graph.add_many(
+            "SkipSimplifiedLayerNormalization", [*x.summands, gamma], outputs,
+            name=name, domain=MICROSOFT, epsilon=epsilon,
+        )  # fmt: skip
+        return Value(name)
+
+    def head_norm(self, x: Value, weight: str, heads: int) -> Value:
+        size, name = self._config.head_dim, weight.removesuffix(".weight")
+        split = self._reshape(self._name(x), [0, -1, size], f"{name}/split")
+        normed = self._norm(split, self._weights.vector(weight), name)
+        return Value(self._reshape(normed, [0, -1, heads * size], f"{name}/joined"))
+
+    def linear(self, x: Value, weight: str) -> Value:
+        return Value(self._weights.multiply(self._name(x), [weight]))
+
+    def linears(self, x: Value, weights: Sequence[str], sizes: Sequence[int]) -> list[Value]:
+        """One product with the rows of all weights, then split."""
+        name = weights[0].removesuffix(".weight") + "/all"
+        together = self._weights.multiply(self._name(x), weights)
+        outputs = [f"{name}.{i}" for i in range(len(weights))]
+        inputs = [together, self.graph.i64(list(sizes))]
+        self.graph.add_many("Split", inputs, outputs, name=name, axis=-1)
+        return [Value(output) for output in outputs]
+
+    def attention(self, layer: int, query: Value, key: Value, value: Value) -> Value:
+        tokens = [self._name(x) for x in (query, key, value)]
+        return Value(self._attention.layer(layer, *tokens))
+
+    def gated(self, gate: Value, up: Value) -> Value:
+        activated = silu(self.graph, self._name(gate))
+        return Value(self.graph.add("Mul", [activated, self._name(up)], name="gated"))
+
+    def experts(self, x: Value, router: str, experts: Sequence[Expert]) -> Value:
+        tokens, prefix = self._name(x), router.removesuffix("gate.weight")
+        rows = self._reshape(tokens, [-1, self._config.hidden], f"{prefix}tokens")
+        logits = self._weights.multiply(rows, [router])
+        if self._settings.experts == "unrolled":
+            return Value(self._unrolled_experts(tokens, rows, logits, experts, prefix))
+        pairs = [name for e in experts for name in (e.gate, e.up)]
+        inner = self._weights.experts(pairs, woven=2)
+        outer = self._weights.experts([e.down for e in experts], woven=1)
+        say = self._quantized_experts if inner.block else self._float_experts
+        return Value(say(tokens, logits, inner, outer, prefix))
+
+    def _unrolled_experts(
+        self, x: str, rows: str, logits: str, experts: Sequence[Expert], prefix: str
+    ) -> str:
+        share = routing_weights(self.graph, self._config, logits, self._floats)
+        total = unrolled_experts(self.graph, self._product, rows, share, experts, f"{prefix}total")
+        shape = self.graph.add("Shape", [x], name=f"{prefix}shape")
+        return self.graph.add("Reshape", [total, shape], name=f"{prefix}experts")
+
+    def _product(self, x: str, weight: str) -> str:
+        return self._weights.multiply(x, [weight])
+
+    def _quantized_experts(
+        self, x: str, logits: str, inner: Experts, outer: Experts, prefix: str
+    ) -> str:
+        """Say it as `QMoE`, whose rows of gate and up alternate.
+
+        It is given the weights of the mixture besides the logits that choose: on the CPU it would
+        scale those of the logits to a sum of one whatever the config has.
+        """
+        likely = self.graph.add("Softmax", [logits], name=f"{prefix}softmax", axis=-1)
+        rounds = self._settings.accuracy_level == INT8_LEVEL
+        level = INT8_LEVEL if rounds else EXACT_LEVEL
+        inputs = [x, logits, inner.codes, inner.scales, "", outer.codes, outer.scales]
+        inputs += ["", "", "", "", inner.zero_points, outer.zero_points, "", likely]
+        return self.graph.add(
+            "QMoE", inputs, name=f"{prefix}experts", domain=MICROSOFT, **self._mixture,
+            expert_weight_bits=inner.precision.bits, block_size=inner.block, weights_prepacked=0,
+            accuracy_level=level,
+        )  # fmt: skip
+
+    def _float_experts(
+        self, x: str, logits: str, inner: Experts, outer: Experts, prefix: str
+    ) -> str:
+        inputs = [x, logits, inner.codes, "", outer.codes]
+        return self.graph.add(
+            "MoE", inputs, name=f"{prefix}experts", domain=MICROSOFT, **self._mixture
+        )
+
+    @property
+    def _mixture(self) -> dict[str, Any]:
+        """Attributes of a mixture: down(silu(gate) * up), which is SwiGLU with these constants."""
+        return {
+            "k": self._config.chosen,
+            "normalize_routing_weights": int(self._config.renormalize),
+            "activation_type": "swiglu",
+            "swiglu_fusion": 1,
+            "activation_alpha": 1.0,
+            "activation_beta": 0.0,
+        }
+
+    def add(self, x: Value, y: Value) -> Value:
+        return Value(summands=(self._name(x), self._name(y)))
+
+    def logits(self, x: Value, weight: str) -> None:
+        rows, tokens = self._name(x), "sequence_length" if self._all_logits else 1
+        if not self._all_logits:
+            last = self.graph.i64([-1])
+            rows = self.graph.add("Gather", [rows, last], name="last_token", axis=1)
+        self._weights.multiply(rows, [weight], output="logits")
+        shape = ("batch_size", tokens, self._config.vocabulary)
+        self.graph.output("logits", self._floats, shape)
+
+    def _name(self, x: Value) -> str:
+        """The name of a value, added up first if it is a sum that no norm has taken in."""
+        if not x.name and x.summands:
+            x.name = self.graph.add("Add", x.summands)
+        return x.name
+
+    def _norm(self, x: str, gamma: str, name: str) -> str:
+        return self.graph.add(
+            "SimplifiedLayerNormalization", [x, gamma], name=name,
+            axis=-1, epsilon=self._config.epsilon, stash_type=1,
+        )  # fmt: skip
+
+    def _reshape(self, x: str, shape: Sequence[int], name: str) -> str:
+        return self.graph.add("Reshape", [x, self.graph.i64(shape)], name=name)

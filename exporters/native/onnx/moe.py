@@ -1,0 +1,56 @@
+"""A mixture of experts in plain operators, for engines that do not have it as one.
+
+Every token goes through every expert, and most of the results are weighed with zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from qdeploy.exporters.native.config import Config
+from qdeploy.exporters.native.graph import Expert
+from qdeploy.exporters.native.onnx.graph import Graph
+
+
+def routing_weights(graph: Graph, config: Config, logits: str, floats: str) -> str:
+    """How much of each expert's answer a token takes, [R, E], from the router's logits [R, E]."""
+    import numpy as np
+
+    likely = graph.add("Softmax", [logits], axis=-1)
+    best, which = f"{logits}/best", f"{logits}/which"
+    inputs = [likely, graph.i64([config.chosen])]
+    graph.add_many("TopK", inputs, [best, which], name=f"{logits}/chosen", axis=-1)
+    if config.renormalize:
+        total = graph.add("ReduceSum", [best, graph.i64([-1])], keepdims=1)
+        best = graph.add("Div", [best, total])
+    nothing = graph.add("Mul", [likely, graph.constant(np.zeros((), floats))])
+    return graph.add("ScatterElements", [nothing, which, best], name=f"{logits}/shares", axis=1)
+
+
+def unrolled_experts(
+    graph: Graph,
+    multiply: Callable[[str, str], str],
+    x: str,
+    share: str,
+    experts: Sequence[Expert],
+    name: str,
+) -> str:
+    """Apply the experts one after another to x [R, H], whose *share* [R, E] each has.
+
+    *multiply* makes the product of a tensor and a weight by its name; the result is called *name*.
+    """
+    columns = [f"{share}/{i}" for i in range(len(experts))]
+    graph.add_many(
+        "Split", [share, graph.i64([1] * len(experts))], columns, name=f"{share}/split", axis=1
+    )
+    total = ""
+    for expert, column in zip(experts, columns, strict=True):
+        inner = graph.add("Mul", [silu(graph, multiply(x, expert.gate)), multiply(x, expert.up)])
+        said = graph.add("Mul", [multiply(inner, expert.down), column])
+        last = expert is experts[-1]
+        total = graph.add("Add", [total, said], name=name if last else "") if total else said
+    return total
+
+
+def silu(graph: Graph, x: str) -> str:
+    return graph.add("Mul", [x, graph.add("Sigmoid", [x])], name="silu")

@@ -1,0 +1,118 @@
+"""How ONNX Runtime's operators for quantized weights want them: in blocks, codes unsigned.
+
+`MatMulNBits`, `GatherBlockQuantized` and `QMoE` agree on a layout (docs/ContribOperators.md in
+microsoft/onnxruntime): a row is a number of whole blocks of a power of two of columns, each with
+its own scale; a row of zero points begins with a byte. Codes without zero points are offset
+binary, 2^(bits - 1) standing for zero.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qdeploy.errors import Refusal
+from qdeploy.exporters.native.weights_file.packing import (
+    CACHE_LINE,
+    Encoding,
+    Parts,
+    Sizes,
+    packed_bytes,
+)
+from qdeploy.planning.profile import PER_CHANNEL, Precision
+from qdeploy.planning.tensor_spec import TensorPlan
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from qdeploy.exporters.quantize import Quantized
+
+BLOCKS = (128, 64, 32, 16)
+"""Sizes of blocks in which a row with one scale is written, repeating that; the largest that fits.
+
+Large blocks make the repetition cheap; 16 is the smallest that the operators take.
+"""
+PAGE = 4096
+"""Offsets of large parts, so that a runtime can map them into memory (docs/ExternalData.md)."""
+LARGE_BYTES = 2**16
+
+
+class Blocks(Encoding):
+    """Blocks of codes, scales of the graph's float type, packed zero points.
+
+    Args:
+        floats: type of scales and vectors, `float32` or `float16`.
+    """
+
+    def __init__(self, floats: str) -> None:
+        self._floats = floats
+
+    def why_not(self, tensor: TensorPlan) -> Refusal | None:
+        """Only the product of a plain linear layer takes rows that end within a block."""
+        precision = tensor.precision
+        if precision.dtype == "fp16":
+            return None
+        columns = tensor.shape[-1]
+        if columns % block_size(precision, columns) == 0:
+            return None
+        if tensor.role in ("linear", "lm_head") and ".experts." not in tensor.name:
+            return None
+        return Refusal(
+            f"{tensor.name} has rows of {columns}, which no block divides",
+            f'set {tensor.key} = {{ dtype = "fp16" }} in the profile',
+        )
+
+    def alignment(self, size: int) -> int:
+        return PAGE if size >= LARGE_BYTES else CACHE_LINE
+
+    def float_type(self, rank: int) -> str:
+        return "float16" if rank > 1 else self._floats
+
+    def sizes(self, precision: Precision, rows: int, columns: int) -> Sizes:
+        size = block_size(precision, columns)
+        blocks = -(-columns // size)
+        points = 0 if precision.symmetric else packed_bytes(blocks, precision.bits)
+        element = 4 if self._floats == "float32" else 2
+        code_bytes = packed_bytes(blocks * size, precision.bits)
+        return Sizes(rows * code_bytes, rows * blocks * element, rows * points)
+
+    def encode(self, weight: Quantized) -> Parts:
+        from qdeploy.exporters.quantize import pack4
+
+        precision, columns = weight.precision, weight.codes.shape[1]
+        blocks = -(-columns // block_size(precision, columns))
+        codes = _pad(_unsigned(weight), blocks * block_size(precision, columns))
+        repeats = blocks // weight.scales.shape[1]
+        scales = weight.scales.repeat(repeats, axis=1).astype(self._floats)
+        points = weight.zero_points
+        if points is not None:
+            points = points.repeat(repeats, axis=1)
+        if precision.bits == 4:
+            codes = pack4(codes)
+            points = None if points is None else pack4(_pad(points, blocks + blocks % 2))
+        return Parts(codes, scales, points)
+
+
+def block_size(precision: Precision, columns: int) -> int:
+    """Columns of a block: the group's, or for a scale a row the largest size that divides it."""
+    if precision.group_size != PER_CHANNEL:
+        return precision.group_size
+    return next((size for size in BLOCKS if columns % size == 0), 32)
+
+
+def _unsigned(weight: Quantized) -> NDArray[np.uint8]:
+    import numpy as np
+
+    if not weight.precision.symmetric:
+        return np.asarray(weight.codes, np.uint8)
+    zero = 2 ** (weight.precision.bits - 1)
+    return (weight.codes.view(np.uint8) + np.uint8(zero)) & np.uint8(2 * zero - 1)
+
+
+def _pad(codes: NDArray[Any], columns: int) -> NDArray[Any]:
+    import numpy as np
+
+    missing = columns - codes.shape[1]
+    return np.pad(codes, ((0, 0), (0, missing))) if missing else codes

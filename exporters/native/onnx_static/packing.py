@@ -1,0 +1,58 @@
+"""Weights for plain operators: floats as the graph has them, int8 with one scale a row."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qdeploy.errors import Refusal
+from qdeploy.exporters.native.onnx.packing import Blocks
+from qdeploy.exporters.native.weights_file.packing import Encoding, Parts, Sizes
+from qdeploy.planning.profile import PER_CHANNEL, Precision
+from qdeploy.planning.tensor_spec import TensorPlan
+
+if TYPE_CHECKING:
+    from qdeploy.exporters.quantize import Quantized
+
+
+class Rows(Encoding):
+    """Rows of floats or of int8 codes; four-bit ones in the blocks of `MatMulNBits`.
+
+    Args:
+        floats: type of what is not quantized, `float32` or `float16`.
+    """
+
+    def __init__(self, floats: str) -> None:
+        self._floats = floats
+        self._blocks = Blocks(floats)
+
+    def why_not(self, tensor: TensorPlan) -> Refusal | None:
+        precision = tensor.precision
+        if precision.dtype == "int4":
+            if tensor.role not in ("linear", "lm_head"):
+                return Refusal(
+                    f"there is no plain operator for {tensor.name} in four bits",
+                    f'set {tensor.key} = {{ dtype = "fp16" }} in the profile',
+                )
+            return self._blocks.why_not(tensor)
+        if precision.dtype == "int8" and precision.group_size != PER_CHANNEL:
+            return Refusal(
+                f"{tensor.name} in int8 has one scale a row there",
+                f"set {tensor.key}.group_size = -1 in the profile",
+            )
+        return None
+
+    def float_type(self, rank: int) -> str:
+        return self._floats
+
+    def alignment(self, size: int) -> int:
+        return self._blocks.alignment(size)
+
+    def sizes(self, precision: Precision, rows: int, columns: int) -> Sizes:
+        if precision.bits == 4:
+            return self._blocks.sizes(precision, rows, columns)
+        return Sizes(rows * columns, 4 * rows, 0 if precision.symmetric else rows)
+
+    def encode(self, weight: Quantized) -> Parts:
+        if weight.precision.bits == 4:
+            return self._blocks.encode(weight)
+        return Parts(weight.codes, weight.scales.astype("float32"), weight.zero_points)

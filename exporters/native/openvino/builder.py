@@ -1,0 +1,94 @@
+"""The OpenVINO emitter: `Builder` in the forms that the CPU, GPU and NPU plugins fuse.
+
+Which forms those are is in no contract. They were found by reading the plugins' patterns and by
+counting operators in the runtime graph of the compiled model, which the tests go on doing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from qdeploy.exporters.native.config import Config
+from qdeploy.exporters.native.graph import Builder, Expert
+from qdeploy.exporters.native.openvino import moe
+from qdeploy.exporters.native.openvino.attention import Attention
+from qdeploy.exporters.native.openvino.ir import Graph, Value
+from qdeploy.exporters.native.openvino.operations import DYNAMIC, Operations
+from qdeploy.exporters.native.openvino.weights import Weights
+from qdeploy.exporters.native.weights_file.layout import WeightsLayout
+
+
+class OpenVINOBuilder(Builder[Value]):
+    """Builds a stateful model: the cache lives in the runtime's variables.
+
+    Inputs are `input_ids`, `attention_mask` (over the cache and the new tokens), `position_ids`,
+    all int64 [B, tokens], and `beam_idx`, int32 [B]: the sequence that each one continues. The
+    output is `logits`, float32 [B, L, vocabulary].
+    """
+
+    def __init__(self, config: Config, blob: WeightsLayout) -> None:
+        self.graph = Graph("qdeploy", blob)
+        self._config = config
+        self._ops = Operations(self.graph)
+        self._weights = Weights(self._ops, blob)
+        tokens = (DYNAMIC, DYNAMIC)
+        self._ids = self._input("input_ids", "i64", tokens)
+        mask = self._input("attention_mask", "i64", tokens)
+        positions = self._input("position_ids", "i64", tokens)
+        beams = self._input("beam_idx", "i32", (DYNAMIC,))
+        self._attention = Attention(self._ops, config, self._ids, mask, positions, beams)
+
+    def embedding(self, weight: str) -> Value:
+        return self._ops.gather(self._weights.matrix(weight), self._ids, 0, name=_layer(weight))
+
+    def rms_norm(self, x: Value, weight: str) -> Value:
+        """Say x * (1 / sqrt(mean(x^2) + epsilon)) * weight: the form that becomes one operator."""
+        ops = self._ops
+        square = ops.elementwise("Power", x, ops.f32(2.0))
+        mean = ops.reduce("ReduceMean", square, -1, keep=True)
+        root = ops.unary("Sqrt", ops.elementwise("Add", mean, ops.f32(self._config.epsilon)))
+        inverse = ops.elementwise("Divide", ops.f32(1.0), root)
+        gamma = self._weights.vector(weight, rank=len(x.shape))
+        normed = ops.elementwise("Multiply", x, inverse)
+        return ops.elementwise("Multiply", gamma, normed, name=_layer(weight))
+
+    def head_norm(self, x: Value, weight: str, heads: int) -> Value:
+        """Gives [B, L, heads, D], which `attention` takes as well as [B, L, heads * D]."""
+        split = self._ops.reshape(x, [0, 0, heads, self._config.head_dim])
+        return self.rms_norm(split, weight)
+
+    def linear(self, x: Value, weight: str) -> Value:
+        matrix = self._weights.matrix(weight)
+        return self._ops.matmul(x, matrix, transpose=True, name=_layer(weight))
+
+    def attention(self, layer: int, query: Value, key: Value, value: Value) -> Value:
+        return self._attention.layer(layer, query, key, value)
+
+    def gated(self, gate: Value, up: Value) -> Value:
+        return self._ops.elementwise("Multiply", self._ops.unary("Swish", gate, opset="opset4"), up)
+
+    def experts(self, x: Value, router: str, experts: Sequence[Expert]) -> Value:
+        return moe.experts(self._ops, self._weights, self._config, x, router, experts)
+
+    def add(self, x: Value, y: Value) -> Value:
+        return self._ops.elementwise("Add", x, y)
+
+    def logits(self, x: Value, weight: str) -> None:
+        matrix = self._weights.matrix(weight)
+        shape = (*x.shape[:-1], matrix.shape[0])
+        output = self.graph.add(
+            "MatMul", [x, matrix], "f32", shape, name="lm_head", tensor="logits",
+            transpose_a=False, transpose_b=True,
+        )  # fmt: skip
+        self.graph.add_many("Result", [output], [], name="logits")
+
+    def _input(self, name: str, dtype: str, shape: tuple[int, ...]) -> Value:
+        text = ",".join("?" if n == DYNAMIC else str(n) for n in shape)
+        return self.graph.add(
+            "Parameter", [], dtype, shape, name=name, tensor=name, shape_=text, element_type=dtype
+        )
+
+
+def _layer(weight: str) -> str:
+    """The name of the layer that a weight belongs to."""
+    return weight.removesuffix(".weight")

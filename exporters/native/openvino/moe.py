@@ -1,0 +1,69 @@
+"""A mixture of experts, in the form that the plugins compute without the experts not chosen.
+
+Said literally, this sends every token through every expert and weighs most of the results with
+zero. The plugins recognise it as a whole and multiply with the chosen experts only: the CPU's
+runtime graph then has three `GatherMatmul` for each layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from qdeploy.exporters.native.config import Config
+from qdeploy.exporters.native.graph import Expert
+from qdeploy.exporters.native.openvino.ir import Value
+from qdeploy.exporters.native.openvino.operations import DYNAMIC, Operations
+from qdeploy.exporters.native.openvino.weights import Weights
+
+
+def experts(
+    ops: Operations,
+    weights: Weights,
+    config: Config,
+    x: Value,
+    router: str,
+    blocks: Sequence[Expert],
+) -> Value:
+    """Apply the block to x, float32 [B, L, H]. Below, R = B * L and E is the number of experts."""
+    hidden, count = config.hidden, config.experts
+    rows = ops.reshape(x, [-1, hidden])
+    copies = ops.graph.add("Tile", [rows, ops.i64([count, 1])], "f32", (DYNAMIC, hidden))
+    copies = ops.reshape(copies, [count, -1, hidden])
+    gate = _multiply(ops, weights, copies, [e.gate for e in blocks])
+    up = _multiply(ops, weights, copies, [e.up for e in blocks])
+    inner = ops.elementwise("Multiply", ops.unary("Swish", gate, opset="opset4"), up)
+    said = _multiply(ops, weights, inner, [e.down for e in blocks])
+    said = ops.reshape(said, [count, -1, hidden])
+    share = _routing_weights(ops, config, ops.matmul(rows, weights.matrix(router), transpose=True))
+    weighed = ops.elementwise("Multiply", said, share)
+    total = ops.reduce("ReduceSum", weighed, 0, keep=False)
+    return ops.graph.add("Reshape", [total, ops.shape_of(x)], "f32", x.shape, special_zero=False)
+
+
+def _multiply(ops: Operations, weights: Weights, x: Value, names: list[str]) -> Value:
+    """Multiply x [E, R, K] with each expert's own matrix [N, K]; gives [E, R, N]."""
+    stack = weights.stack(tuple(names))
+    layer = names[0].replace(".0.", ".", 1).removesuffix(".weight")
+    return ops.matmul(x, stack, transpose=True, name=layer)
+
+
+def _routing_weights(ops: Operations, config: Config, logits: Value) -> Value:
+    """How much of each expert's answer a token takes, [E, R, 1]; from the router's [R, E]."""
+    graph, chosen = ops.graph, (DYNAMIC, config.chosen)
+    likely = graph.add("SoftMax", [logits], "f32", logits.shape, opset="opset8", axis=-1)
+    best, which = graph.add_many(
+        "TopK", [likely, ops.i64(config.chosen)], [("f32", chosen), ("i64", chosen)],
+        opset="opset11", axis=-1, mode="max", sort="value", index_element_type="i64", stable=False,
+    )  # fmt: skip
+    if config.renormalize:
+        best = ops.elementwise("Divide", best, ops.reduce("ReduceSum", best, -1, keep=True))
+    rows = ops.gather(ops.shape_of(which), ops.i64([0]), 0)
+    nothing = ops.broadcast(
+        ops.f32(0.0), ops.concat([rows, ops.i64([config.experts])], 0), logits.shape
+    )
+    scattered = graph.add(
+        "ScatterElementsUpdate", [nothing, which, best, ops.i64(1)], "f32", logits.shape,
+        opset="opset12", reduction="none", use_init_val=True,
+    )  # fmt: skip
+    by_expert = ops.reshape(ops.transpose(scattered, [1, 0]), [config.experts, -1])
+    return ops.graph.add("Unsqueeze", [by_expert, ops.i64(-1)], "f32", (config.experts, DYNAMIC, 1))

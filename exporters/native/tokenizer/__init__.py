@@ -1,0 +1,1 @@
+"""Tokenizers for the runtimes' own loops, read from tokenizer.json."""

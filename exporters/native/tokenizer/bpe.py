@@ -1,0 +1,191 @@
+"""A byte-level BPE tokenizer, read from `tokenizer.json`: what its vocabulary is in real bytes.
+
+The file spells bytes as characters (a space is "Ġ"), so that its JSON holds text only. Here they
+are bytes again. Other kinds of tokenizers than Qwen's are refused by name rather than half
+understood.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from qdeploy.errors import CheckpointError, ExportFailed
+from qdeploy.storage.json_file import read_json
+
+NORMALIZERS = ("NFC", "NFD", "NFKC", "NFKD")
+MOST_TOKENS = 2**22
+"""No vocabulary comes near. The table of tokens is as long as the highest id."""
+
+
+@dataclass(frozen=True)
+class AddedToken:
+    """A token that is cut out of the text before anything else, e.g. `<|im_start|>`."""
+
+    id: int
+    text: str
+    special: bool
+    strip_left: bool
+    strip_right: bool
+
+
+@dataclass(frozen=True)
+class Split:
+    """One step that cuts text into words. *behavior* is the file's word, e.g. `isolated`."""
+
+    pattern: str
+    behavior: str
+    invert: bool
+
+
+@dataclass(frozen=True)
+class ByteLevelBPE:
+    """The whole tokenizer.
+
+    Attributes:
+        tokens: bytes of every token by its id, added ones included; empty where an id is unused.
+        merges: pairs of tokens in the order they are merged.
+        added: in the order of their ids.
+        normalizer: a Unicode normalization form, or None.
+    """
+
+    tokens: Sequence[bytes]
+    merges: Sequence[tuple[bytes, bytes]]
+    added: Sequence[AddedToken]
+    normalizer: str | None
+    splits: Sequence[Split]
+
+
+def read_bpe(file: Path) -> ByteLevelBPE:
+    """Read a `tokenizer.json`.
+
+    Raises:
+        ExportFailed: a tokenizer of another kind, or a part of it that is not known here.
+        CheckpointError: a part that is missing, or is not what it should be.
+    """
+    content = read_json(file)
+    try:
+        if unknown := _unknown(content):
+            raise ExportFailed(
+                f"the tokenizer has {unknown}, which this exporter cannot convert",
+                where=file,
+                fix="--exporter optimum",
+            )
+        return _parse(content)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"not a tokenizer ({type(error).__name__}: {error})",
+            where=file,
+            fix="copy tokenizer.json from the original model",
+        ) from None
+
+
+def _parse(content: Mapping[str, Any]) -> ByteLevelBPE:
+    model = content["model"]
+    added = sorted(map(_added_token, content.get("added_tokens", [])), key=lambda t: t.id)
+    normalizer = (content.get("normalizer") or {}).get("type")
+    *splits, _ = _steps(content.get("pre_tokenizer"))
+    spelt = {text: _bytes(text) for text in model["vocab"]}
+    return ByteLevelBPE(
+        _tokens(model["vocab"], spelt, added),
+        [_merge(pair, spelt) for pair in model["merges"]],
+        added,
+        normalizer,
+        [_split(step) for step in splits],
+    )
+
+
+def _unknown(content: Mapping[str, Any]) -> str | None:
+    """Name the first part that has no counterpart here."""
+    model = content["model"]
+    if model.get("type") != "BPE":
+        return f"a model of type {model.get('type')!r}"
+    for option in ("dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix",
+                   "byte_fallback", "ignore_merges"):  # fmt: skip
+        if model.get(option):
+            return f"the model option {option} = {model[option]!r}"
+    if not model["merges"]:
+        return "no merges"
+    normalizer = content.get("normalizer")
+    if normalizer and normalizer["type"] not in NORMALIZERS:
+        return f"the normalizer {normalizer['type']!r}"
+    *splits, last = _steps(content.get("pre_tokenizer")) or [{}]
+    if last.get("type") != "ByteLevel" or last.get("use_regex", True):
+        return "a pre-tokenizer that does not end in ByteLevel"
+    if other := next((s["type"] for s in splits if s["type"] != "Split"), None):
+        return f"the pre-tokenizer {other!r}"
+    processor = content.get("post_processor")
+    if processor and processor["type"] != "ByteLevel":
+        return f"the post-processor {processor['type']!r}"
+    word = next((t for t in content.get("added_tokens", []) if t.get("single_word")), None)
+    return f"the single-word token {word['content']!r}" if word else None
+
+
+def _steps(pre_tokenizer: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
+    if not pre_tokenizer:
+        return []
+    if pre_tokenizer["type"] == "Sequence":
+        return list(pre_tokenizer["pretokenizers"])
+    return [pre_tokenizer]
+
+
+def _split(step: Mapping[str, Any]) -> Split:
+    pattern = step["pattern"]
+    text = pattern.get("Regex") or "".join(_quoted(pattern["String"]))
+    return Split(text, step["behavior"].lower(), step["invert"])
+
+
+def _quoted(text: str) -> Iterator[str]:
+    for character in text:
+        yield character if character.isalnum() else f"\\{character}"
+
+
+def quote(text: str) -> str:
+    """*text* as a regular expression that matches it and nothing else."""
+    return "".join(_quoted(text))
+
+
+def _added_token(entry: Mapping[str, Any]) -> AddedToken:
+    return AddedToken(
+        entry["id"], entry["content"], entry["special"], entry["lstrip"], entry["rstrip"]
+    )
+
+
+def _tokens(
+    vocab: Mapping[str, int], spelt: Mapping[str, bytes], added: Sequence[AddedToken]
+) -> list[bytes]:
+    ids = [*vocab.values(), *(t.id for t in added)]
+    if wrong := next((i for i in ids if not 0 <= i < MOST_TOKENS), None):
+        raise ValueError(f"a token has the id {wrong}")
+    tokens = [b""] * (max(ids) + 1)
+    for text, number in vocab.items():
+        tokens[number] = spelt[text]
+    for token in added:  # these are plain text, not bytes spelt as characters
+        tokens[token.id] = token.text.encode()
+    return tokens
+
+
+def _merge(pair: str | Sequence[str], spelt: Mapping[str, bytes]) -> tuple[bytes, bytes]:
+    """The bytes of a pair; both are tokens, so they are in *spelt* already."""
+    left, right = pair.split(" ") if isinstance(pair, str) else pair
+    return spelt[left], spelt[right]
+
+
+def _bytes(text: str) -> bytes:
+    # translating first and encoding once is ten times faster than byte by byte
+    return text.translate(_spelling()).encode("latin-1")
+
+
+@cache
+def _spelling() -> dict[int, int]:
+    """The byte that each character stands for: GPT-2's table, `bytes_to_unicode`.
+
+    Printable characters of Latin-1 stand for themselves; the other bytes, in order, are spelt with
+    the characters from U+0100 on.
+    """
+    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = [b for b in range(256) if b not in printable]
+    return {0x100 + i: byte for i, byte in enumerate(others)}

@@ -1,0 +1,133 @@
+"""The file of weights, laid out before a byte of it is written.
+
+Where everything goes follows from shapes and precisions alone, so the graph can be written first
+and the weights can stream into their places afterwards, in any number of runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+from math import prod
+
+from qdeploy.exporters.native.weights_file.packing import Encoding
+from qdeploy.planning.profile import PER_CHANNEL, Precision
+from qdeploy.planning.tensor_spec import TensorPlan
+
+FLOAT_BYTES = {"float16": 2, "float32": 4}
+
+
+@dataclass(frozen=True)
+class Span:
+    """A range of bytes of the file."""
+
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True)
+class PackedWeight:
+    """A weight in the file: one tensor of the checkpoint, or several of equal columns together.
+
+    Their rows follow each other tensor by tensor; or, *woven* of them at a time, row by row: the
+    first row of each, then the second of each, and so on.
+
+    Attributes:
+        tensors: names in the checkpoint.
+        shapes: of each: [N, K], or [N] for a vector.
+        codes: [all rows, K] as the encoding has it; of a float weight, its values.
+        scales, zero_points: of each group; None where there are none.
+    """
+
+    tensors: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    precision: Precision
+    codes: Span
+    scales: Span | None = None
+    zero_points: Span | None = None
+    woven: int = 1
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the first tensor, and of each where they are stacked."""
+        return self.shapes[0]
+
+    @property
+    def columns(self) -> int:
+        return prod(self.shape[1:])
+
+    @property
+    def rows(self) -> int:
+        """Rows of all tensors together."""
+        return sum(shape[0] for shape in self.shapes)
+
+    @cached_property
+    def first_rows(self) -> tuple[int, ...]:
+        """Rows of the file before each tensor, counted as if nothing was woven."""
+        return tuple(accumulate((shape[0] for shape in self.shapes), initial=0))
+
+    @property
+    def groups(self) -> int:
+        """Groups in a row."""
+        size = self.precision.group_size
+        return 1 if size == PER_CHANNEL else self.columns // size
+
+
+class WeightsLayout:
+    """The layout of one file of weights, filled from its beginning to its end."""
+
+    def __init__(self, tensors: Mapping[str, TensorPlan], encoding: Encoding) -> None:
+        """*tensors*: the plan of every tensor by its name."""
+        self._plans = tensors
+        self.encoding = encoding
+        self._inline: dict[bytes, Span] = {}
+        self._stored: dict[tuple[str, ...], PackedWeight] = {}
+        self.size = 0
+
+    @property
+    def inlined(self) -> list[tuple[int, bytes]]:
+        """Offset and content of every small constant."""
+        return [(span.offset, content) for content, span in self._inline.items()]
+
+    @property
+    def weights(self) -> list[PackedWeight]:
+        """Every weight, in the order of the file."""
+        return list(self._stored.values())
+
+    def inline(self, content: bytes) -> Span:
+        """Place a small constant, or find the place of an equal one."""
+        if content not in self._inline:
+            self._inline[content] = self._take(len(content))
+        return self._inline[content]
+
+    def precision(self, tensor: str) -> Precision:
+        """How the plan stores a tensor; nothing is placed."""
+        return self._plans[tensor].precision
+
+    def weight(self, *tensors: str, woven: int = 1) -> PackedWeight:
+        """Place a weight, or find the place of the same one."""
+        if tensors not in self._stored:
+            self._stored[tensors] = self._place(tensors, woven)
+        return self._stored[tensors]
+
+    def _place(self, tensors: tuple[str, ...], woven: int) -> PackedWeight:
+        shapes = tuple(self._plans[name].shape for name in tensors)
+        precision = self._plans[tensors[0]].precision
+        if precision.dtype == "fp16":
+            element = FLOAT_BYTES[self.encoding.float_type(len(shapes[0]))]
+            codes = self._take(element * sum(map(prod, shapes)))
+            return PackedWeight(tensors, shapes, precision, codes, woven=woven)
+        rows = sum(shape[0] for shape in shapes)
+        sizes = self.encoding.sizes(precision, rows, prod(shapes[0][1:]))
+        codes = self._take(sizes.codes)
+        scales = self._take(sizes.scales) if sizes.scales else None
+        points = self._take(sizes.zero_points) if sizes.zero_points else None
+        return PackedWeight(tensors, shapes, precision, codes, scales, points, woven)
+
+    def _take(self, size: int) -> Span:
+        step = self.encoding.alignment(size)
+        offset = -(-self.size // step) * step
+        self.size = offset + size
+        return Span(offset, size)

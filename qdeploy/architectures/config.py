@@ -1,0 +1,208 @@
+"""What `config.json` says of a model: of any decoder, and in full of a Qwen3."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from typing_extensions import TypedDict
+
+QWEN3 = ("Qwen3ForCausalLM", "Qwen3MoeForCausalLM")
+"""Architectures that qdeploy knows by heart. Others go through a general exporter, by name."""
+
+LIMIT = 2**31
+"""Counts are below: the runtimes' own are signed numbers of 32 bits."""
+EXPERTS_PER_TOKEN = 8
+"""What `Qwen3MoeConfig` takes where the file does not tell."""
+
+Count = Annotated[int, Field(gt=0, lt=LIMIT)]
+Flag = Annotated[bool, Field(strict=True)]
+# bounds that no model comes near, and within which no logarithm or float32 overflows
+Epsilon = Annotated[float, Field(strict=True, gt=0, le=1)]
+Theta = Annotated[float, Field(strict=True, gt=1, lt=1e30)]
+Scale = Annotated[float, Field(strict=True, ge=1e-6, le=1e6)]
+Weight = Annotated[float, Field(strict=True, ge=0, le=1e6)]
+
+
+class RopeScaling(TypedDict, total=False):
+    """How positions are scaled, by the names of `config.json`; a null is as good as no key."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+
+    rope_type: str | None
+    type: str | None
+    factor: Scale | None
+    original_max_position_embeddings: Count | None
+    attention_factor: Scale | None
+    beta_fast: Scale | None
+    beta_slow: Scale | None
+    mscale: Weight | None
+    mscale_all_dim: Weight | None
+    truncate: Flag | None
+
+
+class Architecture(BaseModel):
+    """The part of `config.json` that a plan relies on; names are the file's own.
+
+    `head_dim` defaults to hidden_size / num_attention_heads only where the file leaves it out:
+    in Qwen3 it is independent of both. `rope_theta` and `rope_scaling` are what transformers
+    takes for them; scaling of the type `default` is none.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    architectures: tuple[str, ...] = Field(min_length=1)
+    model_type: str
+    hidden_size: Count
+    num_hidden_layers: Count
+    num_attention_heads: Count
+    num_key_value_heads: Count
+    head_dim: Count
+    vocab_size: Count
+    max_position_embeddings: Count
+    intermediate_size: int | None = None
+    tie_word_embeddings: Flag = False
+    rope_theta: float | None = None
+    rope_scaling: RopeScaling | None = None
+    rope_parameters: dict[str, Any] | None = None
+    num_experts: Annotated[int, Field(ge=0, lt=LIMIT)] | None = None
+    num_experts_per_tok: int | None = None
+    moe_intermediate_size: int | None = None
+    quantization_config: dict[str, Any] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults(cls, raw: dict[str, Any]) -> dict[str, Any]:
+        filled = dict(raw)
+        heads = filled.get("num_attention_heads")
+        if filled.get("num_key_value_heads") is None:
+            filled["num_key_value_heads"] = heads
+        hidden = filled.get("hidden_size")
+        if filled.get("head_dim") is None and isinstance(hidden, int) and isinstance(heads, int):
+            filled["head_dim"] = hidden // max(heads, 1)
+        # transformers 5 writes both under one key, 4 and the published checkpoints apart. Scaling
+        # by the old key stands before all of the new one, and either's theta before the old theta
+        rope = filled.get("rope_scaling") or filled.get("rope_parameters")
+        if isinstance(rope, dict):
+            plain = rope.get("rope_type", rope.get("type")) in (None, "default")
+            filled["rope_scaling"] = None if plain else rope
+            if rope.get("rope_theta") is not None:
+                filled["rope_theta"] = rope["rope_theta"]
+        if filled.get("rope_theta") is None:
+            filled.pop("rope_theta", None)
+        return filled
+
+    @field_validator("rope_scaling")
+    @classmethod
+    def _positions_can_be_counted(
+        cls, scaling: RopeScaling | None, others: ValidationInfo
+    ) -> RopeScaling | None:
+        positions = others.data.get("max_position_embeddings")
+        if positions and (longest := _scaled(positions, scaling)) >= LIMIT:
+            raise ValueError(f"it makes {longest} positions, more than can be counted")
+        return scaling
+
+    @property
+    def name(self) -> str:
+        return self.architectures[0]
+
+    @property
+    def is_moe(self) -> bool:
+        return bool(self.num_experts)
+
+    @property
+    def positions(self) -> int:
+        """Most tokens that the config says the model takes, its own scaling included."""
+        return _scaled(self.max_position_embeddings, self.rope_scaling)
+
+    def kv_elements_per_token(self) -> int:
+        """Elements of the key-value cache that one token adds, all layers together."""
+        return 2 * self.num_hidden_layers * self.num_key_value_heads * self.head_dim
+
+
+class Qwen3(Architecture):
+    """All of `config.json` that decides what a Qwen3 or Qwen3-MoE computes.
+
+    Defaults are those of transformers' `Qwen3Config` and `Qwen3MoeConfig`.
+
+    Attributes:
+        norm_topk_prob: whether the chosen experts' weights are scaled to a sum of one.
+        decoder_sparse_step: every so many layers, one has experts.
+        mlp_only_layers: layers without experts besides.
+    """
+
+    rms_norm_eps: Epsilon = 1e-6
+    rope_theta: Theta = 10000.0
+    hidden_act: str = "silu"
+    attention_bias: Flag = False
+    use_sliding_window: Flag = False
+    num_experts_per_tok: int = Field(default=EXPERTS_PER_TOKEN, validate_default=True)
+    norm_topk_prob: Flag = False
+    decoder_sparse_step: Count = 1
+    mlp_only_layers: tuple[int, ...] = ()
+
+    @field_validator("num_key_value_heads")
+    @classmethod
+    def _heads_share(cls, kv_heads: int, others: ValidationInfo) -> int:
+        heads = others.data.get("num_attention_heads")
+        if heads and heads % kv_heads:
+            raise ValueError(f"{heads} attention heads cannot share {kv_heads} evenly")
+        return kv_heads
+
+    @field_validator("head_dim")
+    @classmethod
+    def _pairs_turn(cls, size: int) -> int:
+        if size % 2:
+            raise ValueError(f"heads of {size} elements cannot be rotated in pairs")
+        return size
+
+    @field_validator("num_experts_per_tok", mode="before")
+    @classmethod
+    def _none_is_the_default(cls, value: object) -> object:
+        return EXPERTS_PER_TOKEN if value is None else value
+
+    @field_validator("num_experts_per_tok")
+    @classmethod
+    def _experts_are_there(cls, chosen: int, others: ValidationInfo) -> int:
+        experts = others.data.get("num_experts")
+        if experts and not 1 <= chosen <= experts:
+            raise ValueError(f"a token cannot go to {chosen} of {experts} experts")
+        return chosen
+
+    @field_validator("mlp_only_layers", mode="before")
+    @classmethod
+    def _none_is_no_layer(cls, value: object) -> object:
+        return () if value is None else value
+
+    def is_sparse(self, layer: int) -> bool:
+        """Whether a layer, counted from 0, has experts: the rule of `Qwen3MoeDecoderLayer`."""
+        return (
+            self.is_moe
+            and layer not in self.mlp_only_layers
+            and (layer + 1) % self.decoder_sparse_step == 0
+        )
+
+
+def parse_config(raw: Mapping[str, Any]) -> Architecture:
+    """Check the content of a `config.json`; a `Qwen3` for the architectures of `QWEN3`.
+
+    Raises:
+        ValidationError: pydantic's, of the keys that are missing or hold what cannot be.
+    """
+    names = raw.get("architectures")
+    known = isinstance(names, list) and names and names[0] in QWEN3
+    return (Qwen3 if known else Architecture).model_validate(raw)
+
+
+def _scaled(positions: int, scaling: RopeScaling | None) -> int:
+    scaling = scaling or {}
+    original = scaling.get("original_max_position_embeddings") or positions
+    return max(positions, int(original * (scaling.get("factor") or 1)))

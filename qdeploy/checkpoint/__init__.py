@@ -1,0 +1,1 @@
+"""Checkpoints: found, read from their headers, and checked before any work."""

@@ -1,0 +1,167 @@
+"""The published Qwen3 checkpoints by hub id, from facts in this package: nothing is downloaded.
+
+Their tensors follow from their configs (`qdeploy.checkpoint.weights.check`), so a plan is as exact
+as one made from the files. Only an export needs these.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+from qdeploy import models
+from qdeploy.architectures.config import Qwen3
+from qdeploy.checkpoint import hub
+from qdeploy.checkpoint.checkpoint import Checkpoint
+from qdeploy.checkpoint.headers import TensorInfo
+from qdeploy.checkpoint.weights.check import FP8, expected_tensors
+from qdeploy.errors import CheckpointError, HubError, did_you_mean
+from qdeploy.storage import toml_file
+
+NAME = re.compile(
+    r"(?:Qwen/)?(?:Qwen3-)?(?P<size>[\d.]+B(?:-A\d+B)?)"
+    r"(?P<tuning>-Base|-Instruct-2507|-Thinking-2507)?(?P<fp8>-FP8)?",
+    re.IGNORECASE,
+)
+FP8_CONFIG = {"quant_method": "fp8", "weight_block_size": [128, 128]}
+NOWHERE = Path(os.devnull) / "published"
+"""A folder that no system can have: whoever reads from it by mistake is told so."""
+
+
+@dataclass(frozen=True)
+class Published(Checkpoint):
+    """A checkpoint that is described, and not here.
+
+    Attributes:
+        sidecar_bytes: bytes of its sidecars by name.
+    """
+
+    is_here: ClassVar[bool] = False
+
+    sidecar_bytes: Mapping[str, int] = field(repr=False, default_factory=dict)
+
+    def sidecars(self) -> list[str]:
+        return list(self.sidecar_bytes)
+
+    def size_of(self, sidecar: str) -> int:
+        return self.sidecar_bytes[sidecar]
+
+    def files(self) -> dict[str, Path]:
+        raise CheckpointError(
+            "only its shapes are known here, and not its weights",
+            where=self.name,
+            fix=f"hf download {self.name}, and give the folder",
+        )
+
+
+@cache
+def _facts() -> dict[str, Any]:
+    return toml_file.shipped("checkpoint/catalogue.toml")
+
+
+def published_sizes() -> list[str]:
+    """The published sizes, smallest first: `0.6B` to `235B-A22B`."""
+    return list(_facts()["sizes"])
+
+
+def _ids() -> list[str]:
+    return [f"Qwen/Qwen3-{size}" for size in published_sizes()]
+
+
+def find_published(name: str) -> Published | None:
+    """The published checkpoint that *name* means, or None.
+
+    `Qwen/Qwen3-0.6B`, `Qwen3-0.6B` and `0.6B` are one; upper and lower case are, too. So are the
+    `-Base`, `-Instruct-2507`, `-Thinking-2507` and `-FP8` of those sizes that have them.
+    """
+    match = NAME.fullmatch(name)
+    known = {size.lower(): size for size in published_sizes()}
+    size = known.get(match["size"].lower()) if match else None
+    if match is None or size is None:
+        return None
+    tuning = (match["tuning"] or "").title()
+    fp8 = bool(match["fp8"])
+    facts = dict(_facts()["sizes"][size])
+    base, longer = facts.pop("base"), facts.pop("longer", None)
+    if tuning == "-Base":
+        if not base or fp8:
+            return None
+        facts["max_position_embeddings"] = 32768
+    elif tuning:
+        if longer is None:
+            return None
+        facts |= longer
+    described = Qwen3.model_validate(_config(facts, fp8=fp8))
+    full = f"Qwen/Qwen3-{size}{tuning}{'-FP8' if fp8 else ''}"
+    tensors = tuple(
+        TensorInfo(tensor, shape, FP8 if fp8 and _is_linear(tensor) else "BF16", "")
+        for tensor, shape in expected_tensors(described).items()
+    )
+    return Published(full, NOWHERE, described, tensors, _facts()["sidecars"])
+
+
+def _config(facts: Mapping[str, Any], *, fp8: bool) -> dict[str, Any]:
+    moe = "moe_intermediate_size" in facts
+    raw = {
+        "architectures": ["Qwen3MoeForCausalLM" if moe else "Qwen3ForCausalLM"],
+        "model_type": "qwen3_moe" if moe else "qwen3",
+        **_facts()["common"],
+        **(_facts()["moe"] if moe else {}),
+        **facts,
+    }
+    return raw | ({"quantization_config": FP8_CONFIG} if fp8 else {})
+
+
+def _is_linear(tensor: str) -> bool:
+    """Whether an FP8 checkpoint has this tensor in FP8: the projections, experts included."""
+    return tensor.endswith("_proj.weight")
+
+
+def find_published_here(model: str) -> Published | None:
+    """Like `find`, but a folder or an embedded model of that name comes first.
+
+    Raises:
+        CheckpointError: there is neither, and no hub id is written so.
+    """
+    if model in models.EMBEDDED or os.path.exists(os.path.expanduser(model)):
+        return None
+    described = find_published(model)
+    if described is None and not hub.HUB_ID.fullmatch(model):
+        raise CheckpointError(
+            f"no directory, embedded or published model, or hub id is called {model!r}",
+            fix=did_you_mean(model, [*models.EMBEDDED, *_ids()]),
+        )
+    return described
+
+
+@contextmanager
+def naming_published(model: str) -> Iterator[None]:
+    """Let the error of a hub that cannot be reached name the models that need none."""
+    try:
+        yield
+    except HubError as error:
+        raise HubError(
+            error.what,
+            where=model,
+            fix="check the network or proxy, give the folder of a checkpoint on disk, or plan for "
+            "one of these: " + ", ".join(_ids()),
+        ) from error
+
+
+def resolve_checkpoint(model: str) -> Checkpoint:
+    """Find the facts of *model*: embedded, in a folder, published, or downloaded, in this order.
+
+    Raises:
+        CheckpointError: there is none, or it does not hold.
+        HubError: neither here nor published, and the hub could not be reached.
+    """
+    if described := find_published_here(model):
+        return described
+    with naming_published(model):
+        return hub.resolve(model)

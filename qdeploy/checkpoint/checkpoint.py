@@ -1,0 +1,122 @@
+"""Facts about a checkpoint, from `config.json` and safetensors headers only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import ValidationError
+
+from qdeploy.architectures.config import QWEN3, Architecture, Qwen3, parse_config
+from qdeploy.checkpoint.headers import TensorInfo, read_tensors
+from qdeploy.errors import CheckpointError
+from qdeploy.storage.json_file import read_json
+from qdeploy.storage.toml_file import fault
+
+SIDECARS = (
+    "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
+    "chat_template.jinja",
+)  # fmt: skip
+"""Files that travel from the checkpoint into every bundle as they are, where they exist."""
+REQUIRED_SIDECARS = ("config.json", "tokenizer.json", "tokenizer_config.json")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A Hugging Face directory, described without reading a weight.
+
+    Attributes:
+        name: what the user called it: an embedded name, a hub id or a folder's name.
+        folder: the directory on disk.
+        config: the parts of `config.json` that matter.
+        tensors: every tensor of the headers.
+        is_here: whether there are files to read besides what is described.
+    """
+
+    is_here: ClassVar[bool] = True
+
+    name: str
+    folder: Path
+    config: Architecture
+    tensors: tuple[TensorInfo, ...] = field(repr=False)
+
+    @cached_property
+    def weights(self) -> tuple[TensorInfo, ...]:
+        """The tensors that count as parameters.
+
+        Left out are the scales of quantized ones, and an lm_head that is tied to the embedding
+        but stored all the same, as in the hub's Qwen3-0.6B.
+        """
+        tied = "lm_head.weight" if self.config.tie_word_embeddings else None
+        return tuple(
+            t for t in self.tensors if t.name != tied and not t.name.endswith("_scale_inv")
+        )
+
+    @cached_property
+    def parameters(self) -> int:
+        """Number of parameters."""
+        return sum(t.numel for t in self.weights)
+
+    @cached_property
+    def nbytes(self) -> int:
+        """Bytes of all weights as stored."""
+        return sum(t.nbytes for t in self.tensors)
+
+    def sidecars(self) -> list[str]:
+        """Names of the sidecar files that this checkpoint has."""
+        return [name for name in SIDECARS if (self.folder / name).is_file()]
+
+    def size_of(self, sidecar: str) -> int:
+        """Bytes of a sidecar file."""
+        return (self.folder / sidecar).stat().st_size
+
+    @property
+    def qwen3(self) -> Qwen3:
+        """The config, for what is known of Qwen3 only.
+
+        Raises:
+            CheckpointError: it is a model of another architecture.
+        """
+        if not isinstance(self.config, Qwen3):
+            raise CheckpointError(
+                f"the architecture is {self.config.name}, not a Qwen3",
+                where=self.folder / "config.json",
+            )
+        return self.config
+
+    def weight_files(self) -> list[str]:
+        return sorted({t.file for t in self.tensors})
+
+    def files(self) -> dict[str, Path]:
+        """Every file that makes up the model, sidecars and weights, by its name."""
+        return {name: self.folder / name for name in (*self.sidecars(), *self.weight_files())}
+
+
+def read_checkpoint(folder: Path, *, name: str | None = None) -> Checkpoint:
+    """Read the facts of the checkpoint in *folder*.
+
+    Raises:
+        CheckpointError: what is missing or does not hold, with the file.
+    """
+    if not folder.is_dir():
+        raise CheckpointError("no such directory", where=folder)
+    raw = read_json(folder / "config.json")
+    try:
+        config = parse_config(raw)
+    except ValidationError as error:
+        key, complaint = fault(error)
+        names = raw.get("architectures")
+        other = names[0] if isinstance(names, list) and names and names[0] not in QWEN3 else None
+        of = "of a Qwen3 model" + (f" but of {other}" if other else "")
+        raise CheckpointError(
+            f"not the config {of}: {key or 'config'!r}: {complaint}",
+            where=folder / "config.json",
+        ) from None
+    for sidecar in REQUIRED_SIDECARS:
+        if not (folder / sidecar).is_file():
+            raise CheckpointError(
+                f"{sidecar} is missing", where=folder, fix=f"copy {sidecar} from the original model"
+            )
+    return Checkpoint(name or folder.resolve().name, folder, config, read_tensors(folder))

@@ -1,0 +1,137 @@
+"""The tensors of a checkpoint, from safetensors headers alone: no weight is read.
+
+The `safetensors` library checks each header against the file's length before it believes a
+word of it; what is added here is which file, which tensor, and the index of a sharded model.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from qdeploy.errors import CheckpointError
+from qdeploy.storage.json_file import read_json
+
+INDEX = "model.safetensors.index.json"
+
+DTYPE_BITS = {
+    "BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F4": 4,
+    "I16": 16, "U16": 16, "F16": 16, "BF16": 16, "I32": 32, "U32": 32, "F32": 32,
+    "I64": 64, "U64": 64, "F64": 64,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """One tensor of a checkpoint: its name, shape, safetensors dtype and the file it lies in."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    file: str
+
+    @property
+    def numel(self) -> int:
+        return prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        return self.numel * DTYPE_BITS[self.dtype] // 8
+
+
+def weight_files(folder: Path) -> list[str]:
+    """Names of the weight files of the checkpoint in *folder*, in order.
+
+    Raises:
+        CheckpointError: no weights, pickled weights only, or an index that does not hold.
+    """
+    index = folder / INDEX
+    if index.is_file():
+        return sorted(set(_weight_map(index).values()))
+    if (folder / "model.safetensors").is_file():
+        return ["model.safetensors"]
+    loose = sorted(p.name for p in folder.glob("model-*-of-*.safetensors"))
+    if loose:
+        raise CheckpointError(
+            f"{len(loose)} shards but no {INDEX}", where=folder, fix="download the index as well"
+        )
+    if any(folder.glob("*.bin")) or any(folder.glob("*.pt*")):
+        raise CheckpointError(
+            "only pickled weights (.bin, .pt), which can run code when loaded",
+            where=folder,
+            fix="convert them to safetensors",
+        )
+    raise CheckpointError("no *.safetensors weights", where=folder)
+
+
+def _weight_map(index: Path) -> dict[str, str]:
+    weight_map = read_json(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise CheckpointError("no 'weight_map' object", where=index)
+    for tensor, file in weight_map.items():
+        plain = isinstance(file, str) and Path(file).name == file
+        if not plain or not file.endswith(".safetensors"):
+            raise CheckpointError(
+                f"tensor {tensor!r} points to {file!r}, not to a .safetensors file of this folder",
+                where=index,
+            )
+    return weight_map
+
+
+def read_tensors(folder: Path) -> tuple[TensorInfo, ...]:
+    """Every tensor of the checkpoint in *folder*, in file order and sorted by name within one.
+
+    Raises:
+        CheckpointError: a shard is missing, a header lies, or index and shards disagree.
+    """
+    files = weight_files(folder)
+    tensors: list[TensorInfo] = []
+    for file in files:
+        tensors += _read_header(folder / file)
+    index = folder / INDEX
+    if index.is_file():
+        _compare(_weight_map(index), tensors, index)
+    return tuple(tensors)
+
+
+def _read_header(path: Path) -> list[TensorInfo]:
+    try:
+        with safe_open(path, framework="np") as file:
+            slices = {name: file.get_slice(name) for name in sorted(file.keys())}
+            found = [
+                TensorInfo(name, tuple(s.get_shape()), s.get_dtype(), path.name)
+                for name, s in slices.items()
+            ]
+    except FileNotFoundError:  # which the library says of any file that it cannot open
+        if os.path.exists(path):
+            raise CheckpointError(
+                "weight file cannot be read", where=path, fix="permit yourself to read it"
+            ) from None
+        raise CheckpointError(
+            "weight file is missing", where=path, fix="download the checkpoint again"
+        ) from None
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(
+            f"not a whole safetensors file ({error})",
+            where=path,
+            fix="download the file again; it may be cut short",
+        ) from None
+    for tensor in found:
+        if tensor.dtype not in DTYPE_BITS:
+            raise CheckpointError(
+                f"tensor {tensor.name!r} has the unknown dtype {tensor.dtype}", where=path
+            )
+    return found
+
+
+def _compare(weight_map: dict[str, str], tensors: list[TensorInfo], index: Path) -> None:
+    held = {(t.name, t.file) for t in tensors}
+    listed = set(weight_map.items())
+    for name, file in sorted(listed - held):
+        raise CheckpointError(f"{file} does not hold tensor {name!r}", where=index)
+    for name, file in sorted(held - listed):
+        raise CheckpointError(f"tensor {name!r} of {file} is not listed", where=index)

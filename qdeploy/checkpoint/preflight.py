@@ -1,0 +1,62 @@
+"""What an export reads, checked before any of the work: all but the values of the weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jinja2 import TemplateSyntaxError
+
+from qdeploy.architectures import decoder
+from qdeploy.architectures.config import Qwen3
+from qdeploy.checkpoint.checkpoint import Checkpoint
+from qdeploy.checkpoint.weights import check_weights, open_weights
+from qdeploy.errors import CheckpointError
+from qdeploy.tokenization.chat_template import find_chat_template
+from qdeploy.tokenization.tokenizer import Tokenizer, environment
+from qdeploy.tokenization.vocabulary import check_vocabulary
+
+
+def check(checkpoint: Checkpoint, *, adapter: Path | None = None) -> None:
+    """Check the tensors, the adapter, the tokenizer and the settings that go with it.
+
+    Of another architecture than Qwen3 it is not known which tensors and tokens it should have. A
+    checkpoint that is only described has no files to check.
+
+    Raises:
+        CheckpointError: a file does not hold, or not together with the others.
+        InputError: the adapter does not fit.
+    """
+    if not checkpoint.is_here:
+        return
+    config, folder = checkpoint.config, checkpoint.folder
+    if isinstance(config, Qwen3) and decoder.why_not(config) is None:
+        check_weights(checkpoint)
+        open_weights(checkpoint, adapter=adapter).close()
+    size = config.vocab_size if isinstance(config, Qwen3) else None
+    _check_stop_tokens(folder, size)
+    find_chat_template(folder)
+    check_vocabulary(folder / "tokenizer.json", size=size)
+
+
+def _check_stop_tokens(folder: Path, size: int | None) -> None:
+    beyond = [i for i in Tokenizer(folder).generation_config.stop_ids if size and i >= size]
+    if beyond:
+        raise CheckpointError(
+            f"eos_token_id: {beyond[0]}; the model knows {size} tokens",
+            where=folder / "generation_config.json",
+            fix="take generation_config.json and config.json from one and the same model",
+        )
+
+
+def chat_warning(checkpoint: Checkpoint) -> str | None:
+    """Why nobody can chat with the model, for a person to be warned, or None."""
+    if not checkpoint.is_here:
+        return None
+    source = find_chat_template(checkpoint.folder)
+    if source is None:
+        return "the checkpoint has no chat template, so qdeploy run will refuse prompts"
+    try:
+        environment().parse(source)
+    except TemplateSyntaxError as error:
+        return f"the chat template cannot be read ({error}), so qdeploy run will refuse prompts"
+    return None

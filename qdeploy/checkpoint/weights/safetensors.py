@@ -1,0 +1,127 @@
+"""One safetensors file, mapped into memory.
+
+The `safetensors` library has no bfloat16 and no FP8 for NumPy, and copies what it reads. So the
+header is read here for where each tensor lies, and believed only as far as the file bears it out:
+https://huggingface.co/docs/safetensors, "Format".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import mmap
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qdeploy.checkpoint.headers import DTYPE_BITS
+from qdeploy.checkpoint.weights.dtypes import STORED, widen
+from qdeploy.errors import CheckpointError
+from qdeploy.storage.json_file import MAX_JSON_BYTES
+
+LENGTH_BYTES = 8
+"""The file begins with the header's length, little-endian."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A tensor of the file: safetensors dtype, shape, and offset of its first byte."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+
+    @property
+    def row_bytes(self) -> int:
+        return prod(self.shape[1:]) * DTYPE_BITS[self.dtype] // 8
+
+
+class TensorFile:
+    """The tensors of one file. Reading is safe from several threads."""
+
+    def __init__(self, path: Path) -> None:
+        """Map *path* and read its header.
+
+        Raises:
+            CheckpointError: it cannot be read, or is not a whole safetensors file.
+        """
+        self.path = path
+        try:
+            with path.open("rb") as file:
+                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except OSError as error:
+            raise CheckpointError(f"cannot be read ({error.strerror})", where=path) from None
+        except ValueError:
+            raise CheckpointError("the file is empty", where=path) from None
+        try:
+            self.tensors = _read_header(self._map)
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise CheckpointError(
+                f"not a whole safetensors file ({error})",
+                where=path,
+                fix="download the file again; it may be cut short",
+            ) from None
+
+    def read(self, name: str, start: int, stop: int, out: NDArray[np.float32]) -> None:
+        """Write rows *start* to *stop* of tensor *name* into *out*, float32 [stop - start, ...]."""
+        place = self.tensors[name]
+        stored = np.frombuffer(
+            self._map, STORED[place.dtype], out.size, place.offset + start * place.row_bytes
+        )
+        widen(stored.reshape(out.shape), place.dtype, out)
+
+    def forget(self, name: str, start: int, stop: int) -> None:
+        """Take the pages of these rows out of this process; they stay in the system's cache.
+
+        Pages that other rows share stay too. Without this a mapped model would seem to fill the
+        memory of the process as it is read.
+        """
+        if not hasattr(mmap, "MADV_DONTNEED"):  # Windows, which trims by itself
+            return
+        place = self.tensors[name]
+        first, last = (place.offset + row * place.row_bytes for row in (start, stop))
+        page = mmap.PAGESIZE
+        first, last = -(-first // page) * page, last // page * page
+        if first < last:
+            self._map.madvise(mmap.MADV_DONTNEED, first, last - first)
+
+    def close(self) -> None:
+        """Unmap the file. Nothing can be read from it afterwards."""
+        with contextlib.suppress(BufferError):  # an error's traceback still holds an array of it
+            self._map.close()
+
+
+def _read_header(content: mmap.mmap) -> dict[str, Place]:
+    """Where each tensor lies.
+
+    Raises:
+        ValueError, KeyError, TypeError: the header is malformed or the file too short for it.
+    """
+    length = int.from_bytes(content[:LENGTH_BYTES], "little")
+    begin = LENGTH_BYTES + length
+    if begin > len(content) or length > MAX_JSON_BYTES:
+        raise ValueError(f"a header of {length} bytes in a file of {len(content)}")
+    header = json.loads(content[LENGTH_BYTES:begin])
+    if not isinstance(header, dict):
+        raise TypeError("the header is not a JSON object")
+    header.pop("__metadata__", None)
+    return {name: _place(name, entry, begin, len(content)) for name, entry in header.items()}
+
+
+def _place(name: str, entry: dict[str, Any], begin: int, end: int) -> Place:
+    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    first, last = offsets
+    numbers = [*shape, first, last]
+    if not all(isinstance(n, int) and n >= 0 for n in numbers):
+        raise ValueError(f"tensor {name!r}: shape and offsets {numbers} are not all counts")
+    if dtype not in DTYPE_BITS:
+        raise ValueError(f"tensor {name!r} has the unknown dtype {dtype!r}")
+    if last - first != prod(shape) * DTYPE_BITS[dtype] // 8:
+        raise ValueError(f"tensor {name!r}: {dtype} {shape} does not take {last - first} bytes")
+    if begin + last > end:
+        raise ValueError(f"tensor {name!r} ends {begin + last - end} bytes after the file")
+    return Place(dtype, tuple(shape), begin + first)

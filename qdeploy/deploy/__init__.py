@@ -1,0 +1,1 @@
+"""The steps behind the commands: export, run, and the cache between them."""

@@ -1,0 +1,132 @@
+"""The cache: bundles that `qdeploy run MODEL` exported by itself, and what else is worth keeping.
+
+<cache>/bundles/<model>-<profile>-<16 hex digits>/   a bundle, keyed by content
+<cache>/references/<model>-<16 hex digits>/           what `eval` computed of a float checkpoint
+<cache>/runtime/                                      what runtimes compiled
+
+What killed runs left of their work lies there hidden, and counts as an entry; what live ones work
+in does not.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from qdeploy.errors import QdeployError
+from qdeploy.planning.plan import Plan
+from qdeploy.storage import workdir
+from qdeploy.storage.hashing import data_sha256
+
+ENVIRONMENT = "QDEPLOY_CACHE_DIR"
+
+
+def root() -> Path:
+    """The cache's folder: $QDEPLOY_CACHE_DIR, else the platform's place for caches."""
+    chosen = os.environ.get(ENVIRONMENT)
+    return Path(chosen) if chosen else platformdirs.user_cache_path("qdeploy", appauthor=False)
+
+
+def runtime_dir() -> Path:
+    """Where backends may keep compiled kernels and blobs."""
+    return root() / "runtime"
+
+
+def reference_path(model: str, *deciding: Any) -> Path:
+    """Where evaluation keeps what it computed of a float checkpoint.
+
+    The name holds a digest of *deciding*, plain data that the content depends on, and of qdeploy's
+    version.
+    """
+    return _references() / f"{_plain(model)}-{_digest(*deciding)}"
+
+
+def bundle_path(plan: Plan, exporter: str) -> Path:
+    """Where the bundle of *plan* is or would be.
+
+    The name holds a digest of all that decides the content: the checkpoint's bytes, the profile,
+    the exporter, the context and qdeploy's version. A changed model of the same name is another
+    bundle.
+    """
+    digest = _digest(plan.digest, plan.profile.model_dump_json(), exporter, plan.context)
+    return _bundles() / f"{_plain(plan.checkpoint.name)}-{plan.profile.name}-{digest}"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One thing in the cache: its path and its size in bytes."""
+
+    path: Path
+    nbytes: int
+
+
+def entries() -> list[Entry]:
+    """Every bundle of the cache, by name, then references, what runtimes compiled, and leftovers.
+
+    A bundle that is damaged counts, too.
+    """
+    runtimes = [runtime_dir()] if runtime_dir().is_dir() else []
+    found = [*_inside(_bundles()), *_inside(_references()), *runtimes]
+    left = [path for place in (_bundles(), _references(), root()) for path in workdir.dead(place)]
+    return [Entry(p, _size(p)) for p in [*found, *left]]
+
+
+def clear(names: tuple[str, ...] = ()) -> list[Entry]:
+    """Remove the named entries, or everything, and return what was removed.
+
+    Raises:
+        QdeployError: an entry cannot be removed.
+    """
+    return [e for e in entries() if (not names or e.path.name in names) and _remove(e.path)]
+
+
+def scratch(name: str) -> AbstractContextManager[Path]:
+    """An empty folder in the cache, there as long as the context. OSError: it cannot be made."""
+    return workdir.scratch(root() / name)
+
+
+def _remove(path: Path) -> bool:
+    try:
+        workdir.remove(path)
+    except BlockingIOError:  # a run has taken it up since it was listed
+        return False
+    except OSError as error:
+        raise QdeployError(
+            f"it cannot be removed ({error.strerror})",
+            where=path,
+            fix="end the programs that use it, or remove the folder yourself",
+        ) from None
+    return True
+
+
+def _inside(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.glob("[!.]*")) if path.is_dir())
+
+
+def _bundles() -> Path:
+    return root() / "bundles"
+
+
+def _references() -> Path:
+    return root() / "references"
+
+
+def _plain(model: str) -> str:
+    """A model's name as part of a file's: hub ids have slashes."""
+    return re.sub(r"[^\w.-]+", "--", model)
+
+
+def _digest(*deciding: Any) -> str:
+    return data_sha256(*deciding, metadata.version("qdeploy"))[:16]
+
+
+def _size(folder: Path) -> int:
+    return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())

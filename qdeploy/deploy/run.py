@@ -1,0 +1,200 @@
+"""`run`: from a model or a bundle to a session on a device that the user asked for."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qdeploy import registry
+from qdeploy.bundle import Bundle, is_bundle, open_bundle
+from qdeploy.checkpoint import hub
+from qdeploy.deploy import cache
+from qdeploy.deploy.export import export, prepare
+from qdeploy.errors import (
+    BundleError,
+    CheckFailed,
+    InputError,
+    PlanError,
+    QdeployError,
+    TargetUnavailable,
+)
+from qdeploy.generation.generate import Generation
+from qdeploy.interface import Backend, Device, LoadOptions, Progress, Session
+from qdeploy.planning import constraints
+from qdeploy.targets import Evidence, Target
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Where a bundle is going to run."""
+
+    target: Target
+    backend: Backend
+    device: Device
+
+
+def find_bundle(
+    model: str,
+    target: str | None,
+    progress: Progress,
+    *,
+    backend: str | None = None,
+    device: int | str = 0,
+    simulate: bool = False,
+) -> tuple[Bundle, bool]:
+    """Open the bundle at path *model*; or export the model of that name into the cache first.
+
+    The second value tells whether it was exported just now.
+
+    Raises:
+        InputError: neither a bundle nor a model, or a model without a target.
+        TargetUnavailable: the device is not here, told before the work of an export.
+    """
+    path = Path(os.path.expanduser(model))
+    if is_bundle(path):
+        return open_bundle(path), False
+    hub.locate(model)
+    if target is None:
+        raise InputError(
+            f"{model} is a model, not a bundle, so the target must be named",
+            fix="add --target, e.g. --target intel-cpu",
+        )
+    plan, exporter = prepare(model, target)
+    find_device(plan.target, plan.format, backend=backend, device=device, simulate=simulate)
+    cached = cache.bundle_path(plan, exporter.name)
+    if not os.path.lexists(cached):
+        return export(plan, exporter, cached, progress, force=True), True
+    try:
+        return open_bundle(cached), False
+    except (BundleError, CheckFailed) as error:
+        fix = f"qdeploy cache clear {cached.name}"
+        raise type(error)(error.what, where=error.where, fix=fix) from None
+
+
+def choose(
+    opened: Bundle,
+    *,
+    target: str | None = None,
+    backend: str | None = None,
+    device: int | str = 0,
+    simulate: bool = False,
+) -> Choice:
+    """Decide where *opened* runs: the bundle's own target unless another is asked for.
+
+    Raises:
+        InputError: names that do not go together.
+        TargetUnavailable: no backend finds the target here; every one's reason is told.
+    """
+    manifest = opened.manifest
+    wanted = registry.target(target or manifest.target)
+    linear = manifest.profile.linear_for(manifest.model.parameters, moe=manifest.model.experts > 0)
+    if broken := constraints.broken_by(manifest.profile, wanted.name, linear):
+        raise PlanError(
+            f"this bundle cannot run on {wanted.name}: {broken.reason}",
+            where=opened.path,
+            fix=f"export it for that target: --target {wanted.name}",
+        )
+    return find_device(wanted, manifest.format, backend=backend, device=device, simulate=simulate)
+
+
+def find_device(
+    wanted: Target, format: str, *, backend: str | None, device: int | str, simulate: bool
+) -> Choice:
+    """Find the device for a bundle format on a target.
+
+    Raises:
+        InputError: names that do not go together.
+        TargetUnavailable: no backend finds the target here; every one's reason is told.
+    """
+    candidates = registry.backends_for(wanted, format=format)
+    if backend is not None:
+        candidates = [b for b in candidates if b.name == registry.backend(backend).name]
+    if not candidates:
+        who = f"backend {backend!r}" if backend else "no installed backend"
+        verb = "does not run" if backend else "runs"
+        raise InputError(f"{who} {verb} the format {format!r} on {wanted.name}")
+    absent: list[TargetUnavailable] = []
+    for candidate in candidates:
+        try:
+            found = candidate.devices(wanted, simulate=simulate)
+        except TargetUnavailable as error:
+            absent.append(error)
+            continue
+        return Choice(wanted, candidate, _pick(found, device))
+    raise TargetUnavailable(
+        "; ".join(e.reason for e in absent),
+        " / ".join(dict.fromkeys(e.fix or "" for e in absent)),
+        where=wanted.name,
+    )
+
+
+def _pick(found: list[Device], wanted: int | str) -> Device:
+    """The device of this place in the list or of this id, whose number may be left out."""
+    for place, device in enumerate(found):
+        if str(wanted) in (str(place), device.id, device.id.partition(":")[0]):
+            return device
+    listing = ", ".join(f"{i}: {d.name} ({d.id})" for i, d in enumerate(found))
+    raise InputError(f"there is no device {wanted}", fix=f"choose one of {listing}")
+
+
+def load(
+    opened: Bundle, choice: Choice, *, context: int | None = None, allow_fallback: bool = False
+) -> Session:
+    """Load the bundle and check what the runtime says about where it runs.
+
+    With *allow_fallback* heavy operators may run elsewhere; the placement then lists them.
+
+    Raises:
+        InputError: a context that the bundle was not made for.
+        QdeployError: a stand-in ran where hardware was asked for, or the other way round.
+    """
+    longest = opened.manifest.model.context_length
+    if context is not None and not 0 < context <= longest:
+        raise InputError(
+            f"a context of {context} tokens; this bundle takes 1 to {longest}",
+            where=opened.path,
+            fix=f"--context {longest} or less, or export with a longer --context",
+        )
+    options = LoadOptions(
+        context=context, cache_dir=cache.runtime_dir(), allow_fallback=allow_fallback
+    )
+    session = choice.backend.load(opened, choice.device, options)
+    evidence = session.placement().evidence
+    if evidence is not choice.device.evidence:
+        session.close()
+        raise QdeployError(
+            f"asked for evidence {choice.device.evidence!s}, the session reports {evidence!s}",
+            where=choice.backend.name,
+        )
+    return session
+
+
+def result(generation: Generation, choice: Choice, session: Session) -> dict[str, Any]:
+    """The answer and its figures as plain data, the object that `run --json` prints."""
+    timing = generation.timing
+    placement = session.placement()
+    return {
+        "text": generation.text,
+        "thinking": generation.thinking or None,
+        "finish_reason": generation.finish_reason,
+        "prompt_tokens": generation.prompt_tokens,
+        "new_tokens": len(generation.tokens),
+        "ttft_ms": timing.ttft_ms,
+        "tpot_ms": timing.tpot_ms,
+        "decode_tokens_per_s": timing.decode_tokens_per_s,
+        "target": choice.target.name,
+        "backend": choice.backend.name,
+        "device": choice.device.name,
+        "evidence": str(placement.evidence),
+        "placement": placement.as_dict(),
+    }
+
+
+def describe(choice: Choice) -> str:
+    """Target, backend, device and, where it is not plain hardware, the evidence in one phrase."""
+    phrase = f"{choice.target.name} · {choice.backend.name} · {choice.device.name}"
+    if choice.device.evidence is not Evidence.DEVICE:
+        phrase += f" · {choice.device.evidence}"
+    return phrase

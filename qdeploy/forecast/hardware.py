@@ -1,0 +1,126 @@
+"""Devices that forecasts are made for: a table with a source for each number, and this CPU.
+
+What no source tells is None, and what follows from it is not forecast.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from functools import cache
+
+from pydantic import Field, model_validator
+
+from qdeploy.errors import InputError, did_you_mean
+from qdeploy.storage import toml_file
+from qdeploy.storage.toml_file import Strict
+from qdeploy.system import bandwidth, info
+from qdeploy.targets import CPU, INTEL_CPU
+
+THIS_CPU = "this CPU"
+NUMBERS = ("memory_bytes", "bytes_per_s", "half_per_s", "int8_per_s", "float_per_s")
+MEASURED = "measured on this machine (qdeploy.system.bandwidth)"
+X86 = frozenset({"x86_64", "amd64"})
+
+
+class DeviceSpec(Strict):
+    """What a kind of device can hold and do.
+
+    Attributes:
+        targets: names of the targets that it belongs to.
+        several: such devices are linked in one machine, so that they can share one model.
+        shared: its memory is the whole system's.
+        memory_bytes: bytes that it holds.
+        bytes_per_s: bytes a second read from that memory.
+        half_per_s, int8_per_s, float_per_s: dense operations a second on matrices of float16 or
+            bfloat16, int8 and float32.
+        sources: where each of these numbers was read; `all` stands for those not named.
+    """
+
+    name: str
+    targets: tuple[str, ...] = Field(min_length=1)
+    several: bool = False
+    shared: bool = False
+    memory_bytes: float | None = Field(default=None, gt=0)
+    bytes_per_s: float | None = Field(default=None, gt=0)
+    half_per_s: float | None = Field(default=None, gt=0)
+    int8_per_s: float | None = Field(default=None, gt=0)
+    float_per_s: float | None = Field(default=None, gt=0)
+    sources: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _every_number_has_a_source(self) -> DeviceSpec:
+        for number in NUMBERS:
+            if getattr(self, number) is not None and self.source_of(number) is None:
+                raise ValueError(f"{self.name}: {number} has no source")
+        return self
+
+    def source_of(self, number: str) -> str | None:
+        return self.sources.get(number) or self.sources.get("all")
+
+    @property
+    def operations_per_s(self) -> float | None:
+        """Operations a second of prefill, where activations have 16 bits whatever weights have.
+
+        Where that rate is not known, int8's stands in, which is no lower.
+        """
+        return self.half_per_s or self.float_per_s or self.int8_per_s
+
+
+@cache
+def table() -> tuple[DeviceSpec, ...]:
+    """The devices that ship with qdeploy, in the file's order."""
+    return tuple(
+        map(DeviceSpec.model_validate, toml_file.shipped("forecast/hardware.toml")["device"])
+    )
+
+
+@cache
+def this_cpu() -> DeviceSpec:
+    """The processor of this machine, measured at the first call: that takes a second or two."""
+    return DeviceSpec(
+        name=THIS_CPU,
+        targets=_targets_here(),
+        shared=True,
+        memory_bytes=info.usable_memory_bytes(),
+        bytes_per_s=bandwidth.read_bytes_per_s(passes=3),
+        float_per_s=bandwidth.float32_flops_per_s(passes=3),
+        sources={"all": MEASURED},
+    )
+
+
+def _targets_here() -> tuple[str, ...]:
+    x86 = platform.machine().lower() in X86
+    return (INTEL_CPU.name, CPU.name) if x86 else (CPU.name,)
+
+
+def for_target(target: str) -> list[DeviceSpec]:
+    """Devices of a target; this CPU is measured only where it is among them."""
+    mine = [this_cpu()] if target in (INTEL_CPU.name, CPU.name) else []
+    return [d for d in [*mine, *table()] if target in d.targets]
+
+
+def named(names: Sequence[str]) -> list[str]:
+    """Check names of devices, upper and lower case alike, and return them as the table has them.
+
+    Raises:
+        InputError: there is no such device.
+    """
+    known = {name.lower(): name for name in [THIS_CPU, *(d.name for d in table())]}
+    for name in names:
+        if name.lower() not in known:
+            raise InputError(f"unknown device {name!r}", fix=did_you_mean(name, known.values()))
+    return [known[name.lower()] for name in names]
+
+
+def check_target(names: Sequence[str], target: str) -> None:
+    """Check that devices, by the names that `named` returns, belong to a target.
+
+    Raises:
+        InputError: one does not.
+    """
+    targets = {THIS_CPU: _targets_here()} | {d.name: d.targets for d in table()}
+    for name in names:
+        if target not in targets[name]:
+            of_it = " or ".join(targets[name])
+            raise InputError(f"{name!r} is no device of {target}", fix=f"--target {of_it}")

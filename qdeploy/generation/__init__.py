@@ -1,0 +1,1 @@
+"""Generation: a prompt, its tokens, reasoning apart from content, and latency."""

@@ -1,0 +1,71 @@
+"""Thinking: telling it from the answer in a stream of tokens, sampling for it, and ending it.
+
+Sources: the model cards of Qwen3 for the sampling of both modes, and Qwen's quickstart
+(qwen.readthedocs.io, "Thinking Budget") for the sentence that ends thinking early.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from qdeploy.interface import Sampling
+from qdeploy.tokenization.tokenizer import END_THINK, THINK, Tokenizer
+
+Channel = Literal["thinking", "answer"]
+
+EARLY_STOP = (
+    "\n\nConsidering the limited time by the user, I have to give the solution based on the "
+    "thinking directly now.\n</think>\n\n"
+)
+RECOMMENDED = {
+    "thinking": Sampling(temperature=0.6, top_p=0.95, top_k=20),
+    "answer": Sampling(temperature=0.7, top_p=0.8, top_k=20),
+}
+
+
+class ReasoningParser:
+    """Follows token ids and says for each which channel it belongs to.
+
+    The tags themselves belong to no channel. A model whose template opens the thinking in the
+    prompt (Qwen3-*-Thinking-2507) is in it from the first token on; a tag that the user wrote, in
+    a turn that has ended, opens nothing.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, prompt_ids: Sequence[int]) -> None:
+        self._open, self._close = tokenizer.id_of(THINK), tokenizer.id_of(END_THINK)
+        ends = {self._close, *tokenizer.stop_ids}
+        last = next((t for t in reversed(prompt_ids) if t == self._open or t in ends), None)
+        self.thinking = last is not None and last == self._open
+        self.thinking_tokens = 0
+
+    def push(self, token: int) -> Channel | None:
+        if token == self._open:
+            self.thinking = True
+            return None
+        if token == self._close:
+            self.thinking = False
+            return None
+        if self.thinking:
+            self.thinking_tokens += 1
+            return "thinking"
+        return "answer"
+
+
+def default_sampling(tokenizer: Tokenizer, think: bool | None) -> Sampling:
+    """The sampling that the model's makers recommend for this mode.
+
+    `generation_config.json` describes the model's default mode, which for Qwen3 with a thinking
+    switch is thinking. The other mode's values are in no file, hence built in.
+    """
+    if think is False and tokenizer.has_thinking_switch:
+        return RECOMMENDED["answer"]
+    config = tokenizer.generation_config
+    if config.do_sample is False:
+        return Sampling()
+    built_in = RECOMMENDED["thinking" if tokenizer.has_thinking_switch else "answer"]
+    return Sampling(
+        temperature=built_in.temperature if config.temperature is None else config.temperature,
+        top_p=built_in.top_p if config.top_p is None else config.top_p,
+        top_k=built_in.top_k if config.top_k is None else config.top_k,
+    )

@@ -1,0 +1,1 @@
+"""Profiles and plans: how every tensor will be stored, and what that costs."""

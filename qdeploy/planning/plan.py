@@ -1,0 +1,218 @@
+"""The plan: a checkpoint and a profile, resolved. Pure: no weight is read, nothing is loaded."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from qdeploy.architectures.config import Qwen3, RopeScaling
+from qdeploy.architectures.yarn import longest_context, scaling_for
+from qdeploy.checkpoint.checkpoint import Checkpoint
+from qdeploy.errors import CheckpointError, PlanError
+from qdeploy.planning import constraints, formats
+from qdeploy.planning.profile import Precision, Profile
+from qdeploy.planning.tensor_spec import TensorPlan, plan_tensor, precisions
+from qdeploy.storage.hashing import Identity
+from qdeploy.targets import Target
+
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+EXPERT = re.compile(r"\.mlp\.experts\.\d+\.")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything an exporter needs to know, and what the result will cost.
+
+    Attributes:
+        context: longest context, in tokens, that the model is exported for.
+        tensors: every tensor that is stored; a tied lm_head is not.
+        adapter: folder of a LoRA adapter (PEFT) to be merged into the weights, or None.
+    """
+
+    checkpoint: Checkpoint
+    profile: Profile
+    target: Target
+    context: int
+    tensors: tuple[TensorPlan, ...] = field(repr=False)
+    adapter: Path | None = None
+
+    @property
+    def format(self) -> str:
+        return self.profile.format
+
+    def files(self) -> dict[str, Path]:
+        """Every file that the export reads: the checkpoint's, and the adapter's as `adapter/*`."""
+        adapter = {f"adapter/{n}": self.adapter / n for n in ADAPTER_FILES} if self.adapter else {}
+        return {**self.checkpoint.files(), **adapter}
+
+    @cached_property
+    def identity(self) -> Identity:
+        """What is exported, byte for byte; equal identities are one model."""
+        return Identity(self.files())
+
+    @property
+    def digest(self) -> str:
+        """The identity in hex. The first time this reads every byte."""
+        return self.identity.hexdigest()
+
+    @cached_property
+    def rope_scaling(self) -> RopeScaling | None:
+        """How positions are scaled for this context, by the names of `config.json`; None if not."""
+        return scaling_for(self.checkpoint.config, self.context)
+
+    @cached_property
+    def linear(self) -> Precision:
+        """Precision of the linear weights at this model's size, before any fallback."""
+        return self.profile.linear_for(
+            self.checkpoint.parameters, moe=self.checkpoint.config.is_moe
+        )
+
+    @cached_property
+    def weight_bytes(self) -> int:
+        return sum(t.nbytes for t in self.tensors)
+
+    @cached_property
+    def bundle_bytes(self) -> int:
+        """Predicted size of the bundle: weights, graph, sidecars, the runtime's own tokenizer."""
+        graph = self.profile.graph
+        sidecars = sum(map(self.checkpoint.size_of, self.checkpoint.sidecars()))
+        rest = formats.graph_bytes(self.format, self.checkpoint.config, graph, self.context)
+        tokenizer = formats.layout_of(self.format, graph).tokenizer
+        return self.weight_bytes + rest + round((1 + tokenizer) * sidecars)
+
+    @cached_property
+    def kv_bytes_per_token(self) -> int:
+        """Bytes of key-value cache a token: 2 * layers * kv_heads * head_dim * element size.
+
+        An eight-bit cache keeps a float32 scale and zero point a token and head besides.
+        """
+        config = self.checkpoint.config
+        elements = config.kv_elements_per_token()
+        overhead = 8 * elements // config.head_dim if self.profile.kv_cache.dtype == "u8" else 0
+        return round(elements * self.profile.kv_cache.bytes_per_element) + overhead
+
+    @cached_property
+    def bytes_per_token(self) -> int:
+        """Bytes of weights that decoding one token reads: linear ones, router and lm_head.
+
+        Of a layer's experts, the chosen ones; of an embedding, nothing but where it is the lm_head
+        as well: one looked-up row is too little to count, as norms are.
+        """
+        config = self.checkpoint.config
+        read = {"linear", "router", "embedding" if config.tie_word_embeddings else "lm_head"}
+        whole = [t for t in self.tensors if t.role in read]
+        experts = sum(t.nbytes for t in whole if EXPERT.search(t.name))
+        chosen = experts * (config.num_experts_per_tok or 0) // (config.num_experts or 1)
+        return sum(t.nbytes for t in whole) - experts + chosen
+
+    def longest_context(self, memory_bytes: int) -> int:
+        """Most tokens whose cache fits beside the weights in this much memory.
+
+        At most the model's own limit; 0 where the weights alone do not fit.
+        """
+        room = memory_bytes - self.weight_bytes
+        return max(0, min(self.context, room // self.kv_bytes_per_token))
+
+    def by_precision(self) -> dict[str, dict[str, int]]:
+        """Tensors, parameters and bytes by stored precision, largest first."""
+        rows: dict[str, Counter[str]] = {}
+        for t in self.tensors:
+            row = rows.setdefault(str(t.precision), Counter())
+            row.update(tensors=1, parameters=prod(t.shape), bytes=t.nbytes)
+        return {k: dict(v) for k, v in sorted(rows.items(), key=lambda r: -r[1]["bytes"])}
+
+    def fallbacks(self) -> list[TensorPlan]:
+        """Tensors that could not take the profile's group size."""
+        wanted = precisions(self.profile, self.linear)
+        return [t for t in self.tensors if t.precision != wanted[t.role]]
+
+    def summary(self) -> dict[str, Any]:
+        """The plan as plain data, for JSON and for the manifest."""
+        config = self.checkpoint.config
+        return {
+            "model": self.checkpoint.name,
+            "architecture": config.name,
+            "parameters": self.checkpoint.parameters,
+            "target": self.target.name,
+            "profile": self.profile.name,
+            "format": self.format,
+            "context": self.context,
+            "rope_scaling": self.rope_scaling,
+            "adapter": self.adapter.resolve().name if self.adapter else None,
+            "linear": str(self.linear),
+            "by_precision": self.by_precision(),
+            "fallbacks": [asdict(t) | {"precision": str(t.precision)} for t in self.fallbacks()],
+            "weight_bytes": self.weight_bytes,
+            "bundle_bytes": self.bundle_bytes,
+            "bytes_per_token": self.bytes_per_token,
+            "kv_bytes_per_token": self.kv_bytes_per_token,
+        }
+
+
+def make_plan(
+    checkpoint: Checkpoint,
+    profile: Profile,
+    target: Target,
+    *,
+    context: int | None = None,
+    adapter: Path | None = None,
+) -> Plan:
+    """Resolve *profile* for *checkpoint*.
+
+    Raises:
+        PlanError: they do not go together, with the reason and the fix.
+        CheckpointError: the adapter's folder lacks a file.
+    """
+    if adapter:
+        _check_adapter(adapter)
+    if profile.target != target.name:
+        raise PlanError(
+            f"profile {profile.name!r} is for target {profile.target!r}, not {target.name!r}",
+            fix=f"--target {profile.target}, or a profile of {target.name!r}",
+        )
+    linear = profile.linear_for(checkpoint.parameters, moe=checkpoint.config.is_moe)
+    if broken := constraints.broken_by(profile, target.name, linear):
+        raise PlanError(
+            f"profile {profile.name!r} cannot run on {target.name}: {broken.reason}",
+            fix=broken.fix,
+        )
+    config = checkpoint.config
+    longest = longest_context(config)
+    if context is not None and not 0 < context <= longest:
+        raise PlanError(
+            f"a context of {context} tokens; {checkpoint.name} takes 1 to {longest}",
+            fix=f"--context {longest} or less",
+        )
+    tensors = tuple(plan_tensor(t, profile, linear) for t in checkpoint.weights)
+    usual = longest if config.rope_scaling else config.max_position_embeddings
+    usual = min(usual, profile.graph.context or usual)
+    made = Plan(checkpoint, profile, target, context or usual, tensors, adapter)
+    for t in made.fallbacks():
+        broken = constraints.broken_by(profile, target.name, t.precision)
+        if broken and t.role == "linear":
+            raise PlanError(
+                f"group size {linear.group_size} does not divide the {t.shape[-1]} columns, and "
+                f"stored as {t.precision} it cannot run on {target.name}: {broken.reason}",
+                where=t.name,
+                fix="set weights.linear.group_size = -1",
+            )
+    return made
+
+
+def _check_adapter(folder: Path) -> None:
+    for name in ADAPTER_FILES:
+        if not (folder / name).is_file():
+            raise CheckpointError(
+                f"{name} is missing",
+                where=folder,
+                fix="give the folder of a PEFT LoRA adapter, saved with safe_serialization=True",
+            )
+
+
+def is_qwen3(checkpoint: Checkpoint) -> bool:
+    return isinstance(checkpoint.config, Qwen3)

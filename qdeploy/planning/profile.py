@@ -1,0 +1,236 @@
+"""Profiles: one TOML file a target and scheme, saying how weights are stored and run there.
+
+A profile is read strictly: an unknown key is refused with the file, the key and the nearest
+known name, so that a typo can never silently mean "default".
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from qdeploy.errors import ProfileError, did_you_mean
+from qdeploy.storage import toml_file
+from qdeploy.storage.toml_file import Strict
+
+PER_CHANNEL = -1
+"""The group size that means one scale a row of the weight (one an output channel)."""
+
+DType = Literal["int4", "int8", "nf4", "fp16"]
+BITS: dict[str, int] = {"int4": 4, "nf4": 4, "int8": 8, "fp16": 16}
+
+
+class Precision(Strict):
+    """How one kind of weight is stored.
+
+    Attributes:
+        dtype: element type of the codes; `fp16` is not quantized.
+        symmetric: no zero point.
+        group_size: input channels that share a scale; -1 is one scale an output channel.
+    """
+
+    dtype: DType
+    symmetric: bool = False
+    group_size: int = PER_CHANNEL
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Precision:
+        if self.dtype == "fp16" and (self.symmetric or self.group_size != PER_CHANNEL):
+            raise ValueError("fp16 takes neither symmetric nor group_size")
+        size = self.group_size
+        if size != PER_CHANNEL and (size < 16 or size & (size - 1)):
+            raise ValueError(f"group_size {size} is neither -1 nor a power of two from 16 up")
+        return self
+
+    @property
+    def bits(self) -> int:
+        return BITS[self.dtype]
+
+    def __str__(self) -> str:
+        """The short form used in tables, e.g. `int4 asym g128`, `int8 sym channel`, `fp16`."""
+        if self.dtype == "fp16":
+            return "fp16"
+        group = "channel" if self.group_size == PER_CHANNEL else f"g{self.group_size}"
+        if self.dtype == "nf4":
+            return f"nf4 {group}"
+        return f"{self.dtype} {'sym' if self.symmetric else 'asym'} {group}"
+
+
+class Weights(Strict):
+    """Precision by the role a weight plays.
+
+    Attributes:
+        linear: projections of attention and MLP, experts included.
+        group_fallback: what to do where the group does not divide the row: `smaller` takes the
+            largest power of two from 32 up that does (int8 a channel where none does), `error`
+            refuses the plan.
+    """
+
+    linear: Precision
+    embedding: Precision = Precision(dtype="int8")
+    lm_head: Precision = Precision(dtype="int8")
+    router: Precision = Precision(dtype="fp16")
+    group_fallback: Literal["smaller", "error"] = "smaller"
+
+
+class Rule(Strict):
+    """Another precision for the linear weights of some models.
+
+    Attributes:
+        above_parameters: applies to models of more parameters than this.
+        moe: applies to mixtures of experts only (true) or to dense models only (false).
+    """
+
+    above_parameters: float | None = Field(default=None, gt=0)
+    moe: bool | None = None
+    linear: Precision
+    why: str
+
+    @model_validator(mode="after")
+    def _conditional(self) -> Rule:
+        if self.above_parameters is None and self.moe is None:
+            raise ValueError("a rule needs above_parameters or moe")
+        return self
+
+    def applies(self, parameters: int, *, moe: bool) -> bool:
+        return parameters > (self.above_parameters or 0) and self.moe in (None, moe)
+
+
+class KVCache(Strict):
+    """Element type of the key-value cache at run time."""
+
+    dtype: Literal["u8", "fp16", "bf16", "fp32"]
+
+    @property
+    def bytes_per_element(self) -> float:
+        return {"u8": 1.0, "fp16": 2.0, "bf16": 2.0, "fp32": 4.0}[self.dtype]
+
+
+class Runtime(Strict):
+    """Settings handed to the runtime as they are, by the runtime's own names."""
+
+    properties: dict[str, str | int | float | bool] = Field(default_factory=dict)
+
+
+class Graph(Strict):
+    """What the graph of a bundle is like; the ONNX formats have these choices.
+
+    Attributes:
+        activations: element type of what flows between operators, scales and cache included.
+        accuracy_level: what a product may round its activations to: 4 is int8 block by block, 0 is
+            nothing (ONNX Runtime's `MatMulNBits`).
+        attention: `gqa` is ONNX Runtime's one operator for all of it; `plain` says it in ONNX's
+            own, for engines that do not take that one.
+        experts: `fused` is ONNX Runtime's one operator for a mixture; `unrolled` multiplies with
+            every expert in turn, for engines that do not take that one, or get it wrong.
+        prefill: tokens of one pass over a prompt, where shapes are fixed.
+        context: tokens exported for unless --context says otherwise; None is the model's own limit.
+            Where shapes are fixed, every step costs as much as this long a context.
+    """
+
+    activations: Literal["fp32", "fp16"] = "fp32"
+    accuracy_level: Literal[0, 1, 2, 3, 4] = 0
+    attention: Literal["gqa", "plain"] = "gqa"
+    experts: Literal["fused", "unrolled"] = "fused"
+    prefill: int = Field(default=128, ge=1, le=4096)
+    context: int | None = Field(default=None, gt=1)
+
+
+class Quality(Strict):
+    """How far a bundle may be from its float checkpoint: what `qdeploy eval` fails over.
+
+    Attributes:
+        max_kl_mean: largest mean KL divergence, in nats a token.
+        min_top1: smallest part of the positions where both prefer the same token.
+        max_perplexity_ratio: largest perplexity, over the float checkpoint's.
+    """
+
+    max_kl_mean: float | None = Field(default=None, gt=0)
+    min_top1: float | None = Field(default=None, gt=0, le=1)
+    max_perplexity_ratio: float | None = Field(default=None, ge=1)
+
+
+class Profile(Strict):
+    """The quantization and runtime settings for a target.
+
+    Attributes:
+        name: the file's stem; not written in the file.
+        why: one line for a person choosing between profiles.
+    """
+
+    name: str
+    schema_version: Literal[1] = Field(alias="schema")
+    target: str
+    format: Literal["openvino", "onnx", "onnx-static", "safetensors"]
+    why: str = Field(min_length=1, max_length=300, pattern=r"^[^\n]+$")
+    weights: Weights
+    rules: tuple[Rule, ...] = ()
+    kv_cache: KVCache
+    graph: Graph = Graph()
+    runtime: Runtime = Runtime()
+    quality: Quality = Quality()
+
+    def linear_for(self, parameters: int, *, moe: bool) -> Precision:
+        """Precision of the linear weights for a model: of the last rule that applies, if any."""
+        applying = [r.linear for r in self.rules if r.applies(parameters, moe=moe)]
+        return applying[-1] if applying else self.weights.linear
+
+
+def profile_names() -> list[str]:
+    """Names of the profiles that ship with qdeploy, sorted."""
+    folder = resources.files("qdeploy.profiles")
+    return sorted(Path(f.name).stem for f in folder.iterdir() if f.name.endswith(".toml"))
+
+
+def profile_source(name: str) -> str:
+    """TOML text of a profile, by its shipped name or from a path that ends in `.toml`.
+
+    Raises:
+        ProfileError: no such profile, or a file that cannot be read.
+    """
+    if name.endswith(".toml"):
+        try:
+            return Path(name).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ProfileError(f"cannot read the profile ({error})", where=name) from None
+    if name not in profile_names():
+        raise ProfileError(f"unknown profile {name!r}", fix=did_you_mean(name, profile_names()))
+    file = resources.files("qdeploy.profiles") / f"{name}.toml"
+    return file.read_text(encoding="utf-8")
+
+
+def load_profile(name: str) -> Profile:
+    """Read a profile by its shipped name, or from a path that ends in `.toml`.
+
+    Raises:
+        ProfileError: no such profile, or a file that does not hold.
+    """
+    stem = Path(name).name.removesuffix(".toml")
+    return parse_profile(profile_source(name), stem, where=f"{name.removesuffix('.toml')}.toml")
+
+
+def default_profile(target: str) -> Profile:
+    """The first profile of *target* in the order int4, then everything else by name.
+
+    Raises:
+        ProfileError: no profile is written for this target.
+    """
+    candidates = [p for p in map(load_profile, profile_names()) if p.target == target]
+    if not candidates:
+        raise ProfileError(
+            f"no profile ships for target {target!r}", fix="give one with --profile FILE.toml"
+        )
+    return min(candidates, key=lambda p: (not p.name.endswith("int4"), p.name))
+
+
+def parse_profile(text: str, name: str, *, where: object) -> Profile:
+    """Build a profile from TOML text; *where* names the file in errors."""
+    table = toml_file.table(text, where=where, error=ProfileError)
+    if "name" in table:
+        raise ProfileError(
+            "key 'name' is not allowed", where=where, fix="a profile is named by its file"
+        )
+    return toml_file.build(Profile, {**table, "name": name}, where=where, error=ProfileError)

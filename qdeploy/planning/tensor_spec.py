@@ -1,0 +1,98 @@
+"""What becomes of one tensor: the part it plays, and the precision a profile gives to that."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from qdeploy.checkpoint.headers import TensorInfo
+from qdeploy.errors import PlanError
+from qdeploy.planning import formats
+from qdeploy.planning.profile import PER_CHANNEL, Precision, Profile
+
+Role = Literal["embedding", "lm_head", "linear", "router", "norm"]
+
+SMALLEST_GROUP = 32
+"""A fallback group below this would spend more on scales than int8 a channel costs."""
+FLOAT = Precision(dtype="fp16")
+ROUTER = re.compile(r"\.mlp\.gate\.weight$")
+
+
+@dataclass(frozen=True)
+class TensorPlan:
+    """What becomes of one tensor.
+
+    Attributes:
+        precision: how it is stored, after the fallback for rows that the group does not divide.
+        nbytes: predicted bytes in the bundle, scales and zero points included.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    role: Role
+    precision: Precision
+    nbytes: int
+
+    @property
+    def key(self) -> str:
+        """The profile's key that its precision comes from."""
+        return f"weights.{self.role}"
+
+
+def role_of(tensor: TensorInfo) -> Role:
+    """The part a tensor plays, from its name and rank."""
+    if len(tensor.shape) < 2:
+        return "norm"
+    if "embed_tokens" in tensor.name:
+        return "embedding"
+    if tensor.name.startswith("lm_head"):
+        return "lm_head"
+    return "router" if ROUTER.search(tensor.name) else "linear"
+
+
+def precisions(profile: Profile, linear: Precision) -> Mapping[Role, Precision]:
+    """What the profile asks for, whether or not a tensor's rows can have it."""
+    weights = profile.weights
+    return {
+        "linear": linear,
+        "norm": FLOAT,
+        "embedding": weights.embedding,
+        "lm_head": weights.lm_head,
+        "router": weights.router,
+    }
+
+
+def plan_tensor(tensor: TensorInfo, profile: Profile, linear: Precision) -> TensorPlan:
+    """Plan one tensor. *linear* is what linear weights are stored as at the model's size.
+
+    Raises:
+        PlanError: the group does not divide its rows, and the profile allows no fallback.
+    """
+    role = role_of(tensor)
+    precision = _fit(precisions(profile, linear)[role], tensor, profile)
+    layout = formats.layout_of(profile.format, profile.graph)
+    size = formats.stored_bytes(tensor.shape, precision, layout)
+    return TensorPlan(tensor.name, tensor.shape, role, precision, size)
+
+
+def _fit(wanted: Precision, tensor: TensorInfo, profile: Profile) -> Precision:
+    """Apply the profile's fallback where the group does not divide the row."""
+    if wanted.group_size == PER_CHANNEL:
+        return wanted
+    columns = tensor.shape[-1]
+    if columns % wanted.group_size == 0:
+        return wanted
+    if profile.weights.group_fallback == "error":
+        raise PlanError(
+            f"group size {wanted.group_size} does not divide the {columns} columns",
+            where=tensor.name,
+            fix='set weights.group_fallback = "smaller", or another group_size',
+        )
+    group = wanted.group_size
+    while group >= SMALLEST_GROUP:
+        if columns % group == 0:
+            return wanted.model_copy(update={"group_size": group})
+        group //= 2
+    return Precision(dtype="int8")

@@ -1,0 +1,194 @@
+"""A file or a folder that appears whole or not at all.
+
+The work happens in a hidden sibling of the destination, on the same file system, and moves there
+by one rename. What stands at the destination by then is replaced only if that was asked for, and
+only if nothing in it is somebody else's.
+
+Long work may name itself by a key. What a run of the same key left behind when it was killed or ran
+out of disk is then not removed but gone on with.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from qdeploy.errors import ExportFailed, OutputError
+from qdeploy.storage import listing, moves, workdir
+from qdeploy.storage.workdir import SCRATCH
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+ELSEWHERE = "choose another -o DIR"
+
+
+@dataclass(frozen=True)
+class OutputKind:
+    """A kind of output, by which one that qdeploy wrote is known again.
+
+    Attributes:
+        marker: the file that every one has.
+        contents: reads from an output what qdeploy wrote there: POSIX paths. OutputError: it does
+            not tell.
+    """
+
+    marker: str
+    contents: Callable[[Path], Collection[str]]
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file, and the folders above it, in place of what stands there.
+
+    Raises:
+        OSError: it cannot be written; what stood there still does.
+    """
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh.write_bytes(content)
+        fresh.replace(path)
+    finally:
+        with contextlib.suppress(OSError):  # most often it is not there any more
+            fresh.unlink()
+
+
+def check_output(destination: Path, kind: OutputKind, *, force: bool) -> None:
+    """Refuse a destination that exists, unless *force* is given and all in it is qdeploy's.
+
+    Raises:
+        OutputError: with what stands there and how to go on.
+    """
+    try:
+        moves.settle(destination.absolute())
+        _check_place(destination)
+        if os.path.lexists(destination) and any(destination.iterdir()):
+            _check_contents(destination, kind, force=force)
+    except OSError as error:
+        raise OutputError(
+            f"the folder cannot be written ({error.strerror})", where=destination, fix=ELSEWHERE
+        ) from None
+
+
+def _check_place(destination: Path) -> None:
+    try:
+        os.fspath(destination).encode()
+    except UnicodeEncodeError:
+        raise OutputError(
+            "the name is not UTF-8 text, and runtimes take no other",
+            where=destination,
+            fix=ELSEWHERE,
+        ) from None
+    parents = destination.absolute().parents
+    above = next((folder for folder in parents if os.path.lexists(folder)), None)
+    if above and not above.is_dir():
+        raise OutputError(
+            "the folder cannot be written, as it is a file", where=above, fix=ELSEWHERE
+        )
+    if destination.is_symlink():
+        raise OutputError(
+            "output exists and is a link, not a directory",
+            where=destination,
+            fix=f"-o {os.path.realpath(destination)}, or remove the link",
+        )
+    if os.path.ismount(destination):
+        raise OutputError(
+            "output is where a file system is mounted, and cannot be moved there",
+            where=destination,
+            fix="choose a folder below it, with -o DIR",
+        )
+    if os.path.lexists(destination) and not destination.is_dir():
+        raise OutputError("output exists and is not a directory", where=destination, fix=ELSEWHERE)
+
+
+def _check_contents(destination: Path, kind: OutputKind, *, force: bool) -> None:
+    if not (destination / kind.marker).is_file():
+        raise OutputError(
+            f"output exists and has no {kind.marker}, so qdeploy did not write it",
+            where=destination,
+            fix="choose another -o DIR, or empty this one yourself",
+        )
+    if not force:
+        raise OutputError("output exists", where=destination, fix="--force replaces it")
+    if others := sorted(listing.visible(destination) - {kind.marker, *kind.contents(destination)}):
+        raise OutputError(
+            f"output exists and has {others[0]!r}, which qdeploy did not write",
+            where=destination,
+            fix=f"choose another -o DIR, or move {others[0]!r} elsewhere",
+        )
+
+
+@contextlib.contextmanager
+def atomic_directory(
+    destination: Path, kind: OutputKind, *, force: bool, key: str | None = None
+) -> Iterator[Path]:
+    """Yield a folder that becomes *destination* when the block ends without an error.
+
+    The folder is empty, or what an earlier run of the same *key* left. On any error whatever stood
+    at *destination* is untouched, and the folder is removed: unless there is a key and the folder
+    holds `SCRATCH`, which makes it worth keeping. Other leftovers of dead runs are removed first.
+    A key is of letters and digits; equal keys promise equal results.
+
+    Raises:
+        OutputError: *destination* exists, at the start or at the end, and `check_output` refuses
+            it; or it cannot be written.
+        ExportFailed: the disk is full.
+    """
+    check_output(destination, kind, force=force)
+    destination = destination.absolute()
+    try:
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        claim = (key and workdir.take_over(destination, key)) or workdir.begin(destination, key)
+        workdir.sweep(destination)
+    except OSError as error:
+        raise OutputError(
+            f"the folder cannot be written ({error.strerror})", where=destination.parent
+        ) from None
+    try:
+        yield claim.folder
+        _finish(claim.folder, destination, kind, force=force)
+    except OSError as error:
+        if error.errno in _FULL:
+            raise ExportFailed(
+                "the disk is full", where=destination.parent, fix=f"free space, or {ELSEWHERE}"
+            ) from None
+        raise
+    finally:
+        if key and (claim.folder / SCRATCH).is_dir():
+            workdir.leave(claim, destination, key)
+        else:
+            claim.remove()
+
+
+def _finish(folder: Path, destination: Path, kind: OutputKind, *, force: bool) -> None:
+    folder.chmod(0o777 & ~_umask())
+    _sync(folder)
+    check_output(destination, kind, force=force)  # again: something may have come there meanwhile
+    shutil.rmtree(folder / SCRATCH, ignore_errors=True)
+    try:
+        if force and os.path.lexists(destination):
+            moves.replace(folder, destination)
+        else:
+            moves.place(folder, destination)
+    except OSError as error:
+        check_output(destination, kind, force=force)
+        if error.errno in _FULL:
+            raise
+        raise OutputError(f"it cannot be written ({error.strerror})", where=destination) from None
+
+
+def _sync(folder: Path) -> None:
+    """Flush every file, so that the rename never reaches the disk before the data."""
+    for root, _, names in os.walk(folder):
+        for name in names:
+            with open(Path(root) / name, "rb+") as file:
+                os.fsync(file.fileno())
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,38 @@
+"""Where a checkpoint or a bundle keeps its chat template, in each of Hugging Face's layouts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from qdeploy.errors import CheckpointError
+from qdeploy.storage.json_file import read_json
+
+FILE, SETTINGS, KEY = "chat_template.jinja", "tokenizer_config.json", "chat_template"
+
+
+def find_chat_template(folder: Path) -> str | None:
+    """Source of the chat template in *folder*, or None where there is none.
+
+    It is a file of its own, or text in the tokenizer's settings, or there the one called `default`
+    of a list.
+
+    Raises:
+        CheckpointError: what is in its place is not text.
+    """
+    file = folder / FILE
+    if file.is_file():
+        try:
+            return file.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise CheckpointError(f"not UTF-8 text ({error})", where=file) from None
+    found = read_json(folder / SETTINGS).get(KEY)
+    if isinstance(found, list):
+        named = [t for t in found if isinstance(t, dict) and t.get("name") == "default"]
+        found = named[0].get("template") if named else found
+    if found is None or isinstance(found, str):
+        return found
+    raise CheckpointError(
+        f"{KEY!r} is neither text nor a list with one called 'default'",
+        where=folder / SETTINGS,
+        fix=f"add {FILE}, which comes before it",
+    )

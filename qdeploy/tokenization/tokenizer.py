@@ -1,0 +1,204 @@
+"""Text to token ids and back: the checkpoint's own tokenizer, chat template and special tokens.
+
+Every backend gets the ids made here, so that answers differ only by the runtime's arithmetic.
+Templates come with models and are run in a sandbox.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+from jinja2 import TemplateError
+from jinja2.ext import loopcontrols
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from tokenizers import Tokenizer as _Tokenizer
+
+from qdeploy.errors import CheckpointError, PromptError
+from qdeploy.storage.json_file import read_json
+from qdeploy.storage.toml_file import fault
+from qdeploy.tokenization.chat_template import find_chat_template
+
+Message = Mapping[str, str]
+"""One turn of a chat: `role` and `content`."""
+
+THINK, END_THINK = "<think>", "</think>"
+REPLACEMENT = "\ufffd"
+
+Id = Annotated[int, Field(ge=0)]
+Temperature = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+TopP = Annotated[float, Field(gt=0, le=1)]
+TopK = Annotated[int, Field(ge=0)]
+
+
+class GenerationConfig(BaseModel):
+    """The part of `generation_config.json` that matters here; names are the file's own."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+    eos_token_id: Id | list[Id] | None = None
+    do_sample: bool | None = None
+    temperature: Temperature | None = None
+    top_p: TopP | None = None
+    top_k: TopK | None = None
+
+    @property
+    def stop_ids(self) -> tuple[int, ...]:
+        """The tokens of `eos_token_id`, one or several; none where it does not tell."""
+        ids = self.eos_token_id
+        if isinstance(ids, int):
+            return (ids,)
+        return tuple(ids or ())
+
+
+@dataclass(frozen=True)
+class Tokenizer:
+    """The tokenizer and chat template of a checkpoint or bundle folder."""
+
+    folder: Path
+
+    @cached_property
+    def _inner(self) -> _Tokenizer:
+        file = self.folder / "tokenizer.json"
+        try:
+            return _Tokenizer.from_file(str(file))
+        except Exception as error:  # the library raises bare Exception
+            raise CheckpointError(f"not a tokenizer ({error})", where=file) from None
+
+    @cached_property
+    def _config(self) -> dict[str, Any]:
+        return read_json(self.folder / "tokenizer_config.json")
+
+    @cached_property
+    def generation_config(self) -> GenerationConfig:
+        """The model's own settings for generating; all None where it has no such file."""
+        file = self.folder / "generation_config.json"
+        try:
+            return GenerationConfig.model_validate(read_json(file) if file.is_file() else {})
+        except ValidationError as error:
+            key, complaint = fault(error)
+            raise CheckpointError(f"{key}: {complaint}", where=file) from None
+
+    @cached_property
+    def template(self) -> str:
+        """Source of the chat template.
+
+        Raises:
+            CheckpointError: the model has none, so is no chat model.
+        """
+        source = find_chat_template(self.folder)
+        if source is None:
+            raise CheckpointError(
+                "no chat template",
+                where=self.folder,
+                fix="add chat_template.jinja to the checkpoint, and export it again",
+            )
+        return source
+
+    @property
+    def has_thinking_switch(self) -> bool:
+        return "enable_thinking" in self.template
+
+    @property
+    def vocab_size(self) -> int:
+        size: int = self._inner.get_vocab_size(with_added_tokens=True)
+        return size
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of *text*; special tokens written in it are recognized."""
+        ids: list[int] = self._inner.encode(text, add_special_tokens=False).ids
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of *ids* without special tokens; bytes that form no character become U+FFFD."""
+        text: str = self._inner.decode(list(ids), skip_special_tokens=True)
+        return text
+
+    def id_of(self, token: str) -> int | None:
+        found: int | None = self._inner.token_to_id(token)
+        return found
+
+    def render(self, messages: Sequence[Message], *, think: bool | None = None) -> str:
+        """Render a chat, ready for the assistant's next turn.
+
+        *think* sets the template's `enable_thinking`; None leaves the model's default.
+        """
+        extra = {} if think is None else {"enable_thinking": think}
+        source = self.template
+        try:
+            return (
+                environment()
+                .from_string(source)
+                .render(messages=list(messages), add_generation_prompt=True, tools=None, **extra)
+            )
+        except Exception as error:  # a template is a program of someone else's
+            raise PromptError(f"the chat template failed ({error})", where=self.folder) from None
+
+    @cached_property
+    def stop_ids(self) -> frozenset[int]:
+        """Tokens that end an answer: `eos_token_id` of generation_config, else the tokenizer's."""
+        if ids := self.generation_config.stop_ids:
+            return frozenset(ids)
+        token = self._config.get("eos_token")
+        name = token.get("content") if isinstance(token, dict) else token
+        found = self.id_of(name) if isinstance(name, str) else None
+        return frozenset() if found is None else frozenset({found})
+
+
+class Detokenizer:
+    """Turns a stream of token ids into text as soon as characters are complete.
+
+    A character may span several tokens (Chinese, emoji), and some tokenizers write a token
+    differently at the start of a text, so a piece is the difference of two decodings that share a
+    few tokens of context. The pieces always join to the decoding of the whole.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._ids: list[int] = []
+        self._context = 0  # where decoding starts
+        self._sent = 0  # tokens before this one have been handed out
+
+    def push(self, token: int) -> str:
+        """Return the characters that *token* completes; empty while one is unfinished."""
+        self._ids.append(token)
+        piece = self._pending()
+        if not piece or piece.endswith(REPLACEMENT):
+            return ""
+        self._context, self._sent = self._sent, len(self._ids)
+        return piece
+
+    def flush(self) -> str:
+        """Return what is left, bytes that never became a character as U+FFFD, and start anew."""
+        piece = self._pending()
+        self._ids, self._context, self._sent = [], 0, 0
+        return piece
+
+    def _pending(self) -> str:
+        before = self._tokenizer.decode(self._ids[self._context : self._sent])
+        return self._tokenizer.decode(self._ids[self._context :])[len(before) :]
+
+
+def environment() -> ImmutableSandboxedEnvironment:
+    """The environment that chat templates are written for (as in transformers' chat templates)."""
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols], autoescape=False
+    )
+    environment.filters["tojson"] = _to_json
+    environment.globals["raise_exception"] = _raise
+    environment.globals["strftime_now"] = lambda layout: datetime.now().strftime(layout)
+    return environment
+
+
+def _to_json(value: Any, indent: int | None = None) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=indent)
+
+
+def _raise(message: str) -> NoReturn:
+    raise TemplateError(message)

@@ -1,0 +1,199 @@
+"""Finding devices: what the child process says, and what its silence means."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from qdeploy.backends.openvino import child, devices, diagnosis, probe, runtime
+from qdeploy.backends.openvino.child import Answer, Found
+from qdeploy.backends.openvino.diagnosis import DeviceFiles
+from qdeploy.errors import InputError, TargetUnavailable
+from qdeploy.interface import Device
+from qdeploy.system import probing
+from qdeploy.targets import CUDA, INTEL_CPU, INTEL_GPU, INTEL_NPU
+
+NO_OPENCL = "Cannot load library: libOpenCL.so.1: cannot open shared object file"
+ARC = {"id": "GPU.1", "name": "Intel(R) Arc(TM)", "memory_bytes": 2**34, "driver": "26.1"}
+
+
+def answer_of(program: str) -> Answer:
+    return child.read("GPU", partial(probing.run, [sys.executable, "-c", program], 20.0))
+
+
+class Core:
+    """The two questions that the probe asks of `openvino.Core`."""
+
+    def __init__(self, table: dict[tuple[str, str], Any]) -> None:
+        self._table = table
+
+    def get_property(self, device: str, name: str) -> Any:
+        if (device, name) not in self._table:
+            raise RuntimeError(f"Exception from core.cpp:268:\nUnsupported property {name}\n\n")
+        return self._table[device, name]
+
+
+def test_the_probe_describes_each_gpu_by_its_number() -> None:
+    core = Core(
+        {
+            ("GPU", "AVAILABLE_DEVICES"): ["0", "1"],
+            ("GPU.0", "FULL_DEVICE_NAME"): "Intel(R) Graphics",
+            ("GPU.1", "FULL_DEVICE_NAME"): "Intel(R) Arc(TM)",
+            ("GPU.1", "GPU_DEVICE_TOTAL_MEM_SIZE"): 2**34,
+            ("GPU.1", "GPU_DRIVER_VERSION"): "26.1",
+        }
+    )
+    first = {"id": "GPU.0", "name": "Intel(R) Graphics", "memory_bytes": None, "driver": None}
+    assert probe.ask(core, "GPU") == {"devices": [first, ARC], "error": None}
+
+
+def test_the_probe_calls_the_npu_by_its_plain_name() -> None:
+    core = Core(
+        {
+            ("NPU", "AVAILABLE_DEVICES"): ["4000"],
+            ("NPU", "FULL_DEVICE_NAME"): "Intel(R) AI Boost",
+            ("NPU", "NPU_DRIVER_VERSION"): 1005,
+        }
+    )
+    (only,) = probe.ask(core, "NPU")["devices"]
+    assert (only["id"], only["driver"]) == ("NPU", 1005)
+
+
+def test_the_probe_passes_a_plugins_error_on_without_source_paths() -> None:
+    assert probe.ask(Core({}), "GPU") == {
+        "devices": [],
+        "error": "Unsupported property AVAILABLE_DEVICES",
+    }
+
+
+def test_a_childs_answer_is_read() -> None:
+    said = json.dumps({"devices": [ARC], "error": None})
+    found = Found("GPU.1", "Intel(R) Arc(TM)", 2**34, "26.1")
+    assert answer_of(f"print({said!r})") == Answer((found,), None)
+
+
+@pytest.mark.parametrize(
+    ("program", "how"),
+    [
+        ("import os; os.kill(os.getpid(), 11)", "was killed by SIGSEGV"),
+        ("import os; os.abort()", "was killed by SIGABRT"),
+        ("raise SystemExit('no such symbol')", "exited with code 1: no such symbol"),
+        ("print('not json')", "answered 'not json"),
+        ("print('{}')", "answered {}"),
+        ("", "answered ''"),
+    ],
+)
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_a_broken_driver_is_an_absent_target(program: str, how: str) -> None:
+    with pytest.raises(TargetUnavailable) as caught:
+        answer_of(program)
+    assert how in caught.value.reason
+    assert "GPU" in caught.value.reason
+
+
+NOTHING = DeviceFiles((), ())
+CLOSED = DeviceFiles(("/dev/x0",), ())
+OPEN = DeviceFiles(("/dev/x0",), ("/dev/x0",))
+
+
+@pytest.mark.parametrize(
+    ("plugin", "error", "files", "reason", "fix"),
+    [
+        ("GPU", NO_OPENCL, NOTHING, "OpenCL driver is missing", "intel-opencl-icd"),
+        ("GPU", "undefined symbol: x", OPEN, "undefined symbol: x", "driver"),
+        ("GPU", None, NOTHING, "no device in /dev/dri", "--device /dev/dri"),
+        ("GPU", None, CLOSED, "may not open /dev/x0", "render"),
+        ("GPU", None, OPEN, "no Intel GPU found", "clinfo"),
+        ("GPU", "as no supported devices found", OPEN, "no Intel GPU found", "clinfo"),
+        ("GPU", None, None, "no Intel GPU found, or no driver", "driver"),
+        ("NPU", None, NOTHING, "no device in /dev/accel", "--simulate"),
+        ("NPU", None, CLOSED, "may not open /dev/x0", "render"),
+        ("NPU", None, OPEN, "user-space driver is missing", "linux-npu-driver"),
+        ("NPU", "undefined symbol: x", OPEN, "undefined symbol: x", "driver"),
+        ("NPU", None, None, "no Intel NPU found, or no driver", "driver"),
+    ],
+)
+def test_the_reason_for_an_absent_device(
+    plugin: str,
+    error: str | None,
+    files: DeviceFiles | None,
+    reason: str,
+    fix: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    told = diagnosis.explain(plugin, error, files)
+    assert reason in told.reason
+    assert fix in (told.fix or "")
+
+
+@pytest.fixture
+def answering(monkeypatch: pytest.MonkeyPatch) -> Callable[[Answer], None]:
+    """Let the probe give an answer, as if the packages were installed."""
+    monkeypatch.setattr(runtime, "require_installed", lambda: None)
+
+    def arrange(answer: Answer) -> None:
+        monkeypatch.setattr(child, "probe", lambda plugin: answer)
+
+    return arrange
+
+
+def test_found_devices_keep_openvinos_names(answering: Callable[[Answer], None]) -> None:
+    answering(Answer((Found("NPU", "Intel(R) AI Boost", 2**33, "1005"),), None))
+    assert devices.find(INTEL_NPU) == [
+        Device("NPU", "Intel(R) AI Boost", "intel-npu", 2**33, "1005")
+    ]
+
+
+def test_no_device_is_an_absent_target(answering: Callable[[Answer], None]) -> None:
+    answering(Answer((), NO_OPENCL))
+    with pytest.raises(TargetUnavailable, match="OpenCL"):
+        devices.find(INTEL_GPU)
+
+
+def test_another_backends_target_is_bad_input() -> None:
+    with pytest.raises(InputError, match="cuda"):
+        devices.find(CUDA)
+
+
+@pytest.mark.parametrize("target", [INTEL_CPU, INTEL_GPU])
+def test_only_the_npu_can_be_simulated(target: Any) -> None:
+    with pytest.raises(InputError, match=target.name):
+        devices.stand_in(target)
+
+
+def test_an_arm_cpu_is_not_the_x86_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "require_installed", lambda: None)
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    with pytest.raises(TargetUnavailable, match="aarch64") as caught:
+        devices.find(INTEL_CPU)
+    assert caught.value.fix == "use --target cpu"
+
+
+def test_missing_packages_are_named_with_their_fix(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = SimpleNamespace()
+    here: dict[str, Any] = {"openvino": found}
+    monkeypatch.setattr(runtime, "find_spec", here.get)
+    with pytest.raises(TargetUnavailable) as caught:
+        devices.find(INTEL_GPU)
+    assert caught.value.reason == "openvino-genai, openvino-tokenizers are not installed"
+    assert caught.value.fix == "pip install qdeploy[openvino]"
+
+
+def test_importing_the_backend_imports_no_runtime() -> None:
+    program = (
+        "import sys, qdeploy.backends.openvino\n"
+        "print([m for m in ('openvino', 'openvino_genai', 'numpy') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "[]"

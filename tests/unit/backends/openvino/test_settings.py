@@ -1,0 +1,244 @@
+"""What a session is loaded with, and what it then refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from qdeploy.backends.openvino import compile_cache, npu, prompts, score, settings
+from qdeploy.backends.openvino.settings import REFUSED, Settings
+from qdeploy.bundle import Manifest, ModelIdentity
+from qdeploy.errors import InputError, PromptError
+from qdeploy.interface import Device, LoadOptions, Property
+from qdeploy.planning.profile import parse_profile
+from qdeploy.targets import Evidence
+
+CONTEXT = 4096
+CPU = Device("CPU", "a CPU", "intel-cpu")
+GPU = Device("GPU.1", "a GPU", "intel-gpu", driver="26.1")
+NPU = Device("NPU", "an NPU", "intel-npu", driver="1005")
+STAND_IN = replace(NPU, evidence=Evidence.SIMULATED)
+
+
+def manifest(properties: Mapping[str, Property], kv_cache: str) -> Manifest:
+    lines = "\n".join(f"{n} = {str(v).lower() if isinstance(v, bool) else repr(v)}"
+                      for n, v in properties.items())  # fmt: skip
+    written = (
+        'schema = 1\ntarget = "intel-cpu"\nformat = "openvino"\nwhy = "For tests."\n'
+        f'[weights.linear]\ndtype = "int8"\n[kv_cache]\ndtype = "{kv_cache}"\n'
+        f"[runtime.properties]\n{lines}\n"
+    )
+    return Manifest(
+        schema_version=1,
+        model=ModelIdentity(
+            name="made-up",
+            architecture="qwen3",
+            parameters=1,
+            experts=0,
+            vocab_size=100,
+            context_length=CONTEXT,
+            digest="0" * 64,
+        ),
+        target="intel-cpu",
+        format="openvino",
+        exporter="none",
+        profile=parse_profile(written, "made-up", where="a test"),
+        plan={},
+        tools={},
+        files={},
+    )
+
+
+def resolve(
+    device: Device,
+    profiled: Mapping[str, Property] | None = None,
+    *,
+    kv_cache: str = "u8",
+    context: int | None = None,
+    **asked: Property,
+) -> Settings:
+    options = LoadOptions(context=context, properties=asked)
+    return settings.resolve(manifest(profiled or {}, kv_cache), device, options)
+
+
+def test_the_users_properties_win_over_the_profiles() -> None:
+    found = resolve(CPU, {"A": 1, "B": "x"}, B="y", C=True)
+    assert found.plugin == {"KV_CACHE_PRECISION": "u8", "A": 1, "B": "y", "C": True}
+
+
+@pytest.mark.parametrize(("dtype", "name"), settings.KV_PRECISION.items())
+def test_the_caches_type_is_the_profiles(dtype: str, name: str) -> None:
+    assert resolve(GPU, kv_cache=dtype).plugin["KV_CACHE_PRECISION"] == name
+
+
+def test_the_caches_type_can_be_overridden() -> None:
+    assert resolve(CPU, KV_CACHE_PRECISION="u4").plugin["KV_CACHE_PRECISION"] == "u4"
+
+
+def test_attention_is_paged_and_keeps_no_prefix_unless_asked() -> None:
+    assert resolve(CPU).scheduler == {
+        "enable_prefix_caching": False,
+        "max_num_batched_tokens": settings.CPU_BATCH,
+    }
+    chosen = resolve(CPU, enable_prefix_caching=True, max_num_batched_tokens=64, cache_size=2)
+    assert chosen.scheduler == {
+        "enable_prefix_caching": True,
+        "max_num_batched_tokens": 64,
+        "cache_size": 2,
+    }
+    assert set(chosen.plugin) == {"KV_CACHE_PRECISION"}
+
+
+def test_attention_can_be_left_unpaged() -> None:
+    found = resolve(CPU, {"ATTENTION_BACKEND": "SDPA"})
+    assert found.scheduler is None
+    assert "ATTENTION_BACKEND" not in found.plugin
+
+
+@pytest.mark.parametrize(
+    ("device", "asked", "named"),
+    [
+        (CPU, {"ATTENTION_BACKEND": "FLASH"}, "FLASH"),
+        (CPU, {"ATTENTION_BACKEND": "SDPA", "cache_size": 1}, "cache_size"),
+        (CPU, {"cache_size": "1"}, "cache_size"),
+        (CPU, {"enable_prefix_caching": 1}, "enable_prefix_caching"),
+        (CPU, {"max_num_batched_tokens": True}, "max_num_batched_tokens"),
+        (NPU, {"cache_size": 1}, "cache_size"),
+        (NPU, {"ATTENTION_BACKEND": "PA"}, "ATTENTION_BACKEND"),
+        (NPU, {"MAX_PROMPT_LEN": "1024"}, "MAX_PROMPT_LEN"),
+        (NPU, {"MIN_RESPONSE_LEN": 0}, "MIN_RESPONSE_LEN"),
+        (NPU, {"MIN_RESPONSE_LEN": True}, "MIN_RESPONSE_LEN"),
+    ],
+)
+def test_wrong_properties_are_refused_by_name(
+    device: Device, asked: dict[str, Property], named: str
+) -> None:
+    with pytest.raises(InputError, match=named):
+        resolve(device, asked)
+
+
+@pytest.mark.parametrize("device", [CPU, GPU, NPU, STAND_IN])
+@pytest.mark.parametrize("name", REFUSED)
+def test_nothing_may_move_the_work_elsewhere(device: Device, name: str) -> None:
+    with pytest.raises(InputError, match=name):
+        resolve(device, {name: "CPU"})
+
+
+@pytest.mark.parametrize(("asked", "context"), [(None, CONTEXT), (100, 100), (10**6, CONTEXT)])
+def test_context_on_cpu_and_gpu(asked: int | None, context: int) -> None:
+    for device in (CPU, GPU):
+        found = resolve(device, context=asked)
+        assert (found.context, found.prompt_limit) == (context, context - 1)
+
+
+@pytest.mark.parametrize(
+    ("profiled", "asked", "prompt", "context"),
+    [
+        ({}, None, 1024, 1152),
+        ({"MAX_PROMPT_LEN": 512, "MIN_RESPONSE_LEN": 256}, None, 512, 768),
+        ({"MAX_PROMPT_LEN": 512, "MIN_RESPONSE_LEN": 256}, 600, 512, 768),
+        ({"MAX_PROMPT_LEN": 512, "MIN_RESPONSE_LEN": 256}, 2000, 1744, 2000),
+        ({"MAX_PROMPT_LEN": 512, "MIN_RESPONSE_LEN": 256}, 10**6, CONTEXT - 256, CONTEXT),
+        ({"MAX_PROMPT_LEN": CONTEXT, "MIN_RESPONSE_LEN": 256}, None, CONTEXT - 1, CONTEXT),
+    ],
+)
+def test_context_on_the_npu_follows_from_its_static_lengths(
+    profiled: dict[str, Property], asked: int | None, prompt: int, context: int
+) -> None:
+    found = resolve(NPU, profiled, context=asked)
+    assert (found.prompt_limit, found.context) == (prompt, context)
+
+
+def test_the_npu_gets_no_other_device_to_fall_back_on() -> None:
+    found = resolve(NPU)
+    assert found.plugin["NPUW_DEVICES"] == "NPU"
+    assert found.plugin["NPUW_FALLBACK_EXEC"] == "NO"
+    assert found.scheduler is None
+    assert "KV_CACHE_PRECISION" not in found.plugin
+
+
+def test_the_stand_in_runs_on_the_cpu_only() -> None:
+    assert resolve(STAND_IN).plugin["NPUW_DEVICES"] == "CPU"
+
+
+def test_the_scorer_compiles_with_the_plugins_own_names() -> None:
+    found = npu.plugin_properties(resolve(NPU, {"PREFILL_HINT": "STATIC", "X": 1}).plugin)
+    assert found["NPUW_LLM_MAX_PROMPT_LEN"] == 1024
+    assert found["NPUW_LLM_PREFILL_HINT"] == "STATIC"
+    assert (found["NPUW_LLM"], found["X"]) == ("YES", 1)
+    assert not {"MAX_PROMPT_LEN", "MIN_RESPONSE_LEN", "PREFILL_HINT"} & set(found)
+
+
+def folder(
+    chosen: Settings, *, bundle: str = "b", driver: str | None = "1", runtime: str = "r"
+) -> Path | None:
+    return compile_cache.cache_folder(
+        Path("c"), chosen, bundle=bundle, driver=driver, runtime=runtime
+    )
+
+
+def test_a_blob_is_kept_for_this_very_compilation() -> None:
+    one = resolve(NPU)
+    kept = [
+        folder(one),
+        folder(one, bundle="other"),
+        folder(one, driver="2"),
+        folder(one, driver=None),
+        folder(one, runtime="other"),
+        folder(resolve(NPU, context=2000)),
+        folder(resolve(NPU, X=1)),
+        folder(resolve(GPU)),
+    ]
+    assert len(set(kept)) == len(kept)
+    assert folder(one) == folder(resolve(NPU))
+    assert kept[0] is not None
+    assert kept[0].is_relative_to("c/openvino")
+
+
+def test_the_cpu_keeps_no_blobs() -> None:
+    assert folder(resolve(CPU)) is None
+    assert folder(resolve(STAND_IN)) is None
+
+
+def test_no_cache_folder_keeps_nothing() -> None:
+    found = compile_cache.cache_folder(None, resolve(NPU), bundle="b", driver="1", runtime="r")
+    assert found is None
+
+
+@pytest.mark.parametrize(
+    ("device", "tokens", "named"),
+    [
+        (CPU, 0, "empty"),
+        (CPU, CONTEXT, str(CONTEXT)),
+        (CPU, CONTEXT + 5, str(CONTEXT)),
+        (NPU, 1, "2 or more"),
+        (NPU, 1025, "MAX_PROMPT_LEN"),
+        (NPU, 1152, "1152"),
+    ],
+)
+def test_a_prompt_that_does_not_fit_is_refused(device: Device, tokens: int, named: str) -> None:
+    with pytest.raises(PromptError, match=named):
+        prompts.check([5] * tokens, resolve(device), 100)
+
+
+@pytest.mark.parametrize(
+    ("device", "tokens"), [(CPU, 1), (CPU, CONTEXT - 1), (NPU, 2), (NPU, 1024)]
+)
+def test_a_prompt_that_fits_is_taken(device: Device, tokens: int) -> None:
+    prompts.check([99] * tokens, resolve(device), 100)
+
+
+@pytest.mark.parametrize("wrong", [-1, 100, 2**31])
+def test_ids_outside_the_vocabulary_are_refused(wrong: int) -> None:
+    with pytest.raises(PromptError, match=str(wrong)):
+        prompts.check([5, wrong], resolve(CPU), 100)
+
+
+@pytest.mark.parametrize(("device", "longest"), [(CPU, CONTEXT), (NPU, 1151)])
+def test_the_longest_text_to_score(device: Device, longest: int) -> None:
+    score.check_length([5] * longest, resolve(device))
+    with pytest.raises(PromptError, match=str(longest)):
+        score.check_length([5] * (longest + 1), resolve(device))

@@ -1,0 +1,92 @@
+"""Rounds over bundles, with workers that tell what a test lets them tell."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from qdeploy.bench import child, parent, peer
+from qdeploy.bench.parent import Options, Outcome
+from qdeploy.bench.protocol import Protocol
+from qdeploy.bench.worker import Job
+from qdeploy.bundle import Bundle
+from qdeploy.deploy import cache
+from qdeploy.errors import GenerationFailed, InputError
+from tests.support.bundles import scripted_bundle
+from tests.support.measured import MACHINE
+from tests.unit.bench.test_rows import WHERE, point
+
+PROTOCOL = Protocol((4,), (3,), runs=1, processes=2)
+
+
+@pytest.fixture(autouse=True)
+def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(cache.ENVIRONMENT, str(tmp_path / "cache"))
+
+
+def measured(*bundles: Bundle, options: Options) -> Outcome:
+    return parent.measure(
+        bundles, PROTOCOL, MACHINE, options, save=lambda outcome: None, tell=lambda *told: None
+    )
+
+
+def work(job: Job, environment: Mapping[str, str], hear: child.Hear) -> None:
+    hear({"event": "loaded", "seconds": 1.0, "where": WHERE})
+    if job.task != "load":
+        hear({"event": "sample", "point": 0, "ttft_ms": 1.0, "gaps_ms": [2.0, 2.0]})
+        hear(point(0))
+
+
+def test_a_peer_that_fails_ends_its_own_turns_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def fails(job: Job, environment: Mapping[str, str], hear: child.Hear) -> None:
+        asked.append(job.task)
+        if job.task == "peer":
+            raise GenerationFailed("it met a node it does not know", where="made-up-genai 1")
+        work(job, environment, hear)
+
+    monkeypatch.setattr(child, "run", fails)
+    outcome = measured(scripted_bundle(tmp_path / "one"), options=Options(peer=True))
+    assert asked == ["load", "measure", "peer", "load", "measure"]
+    (row,) = outcome.all_rows()
+    assert len(row.samples) == 2
+    assert row.interrupted is None
+    assert row.peer_failure == "it met a node it does not know"
+    assert outcome.failure is not None
+    assert outcome.failure.what == "the peer failed: it met a node it does not know"
+
+
+def test_a_worker_measures_the_bundle_that_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digests: list[str] = []
+
+    def note(job: Job, environment: Mapping[str, str], hear: child.Hear) -> None:
+        digests.append(job.digest)
+        work(job, environment, hear)
+
+    monkeypatch.setattr(child, "run", note)
+    one, other = scripted_bundle(tmp_path / "one"), scripted_bundle(tmp_path / "two", answer="no")
+    measured(one, other, options=Options())
+    assert digests == [one.digest, one.digest, other.digest, other.digest] * 2
+
+
+def test_one_bundle_twice_is_refused(tmp_path: Path) -> None:
+    bundle = scripted_bundle(tmp_path / "one")
+    with pytest.raises(InputError, match="given twice"):
+        parent.check([bundle, bundle], PROTOCOL, Options())
+
+
+def test_a_peer_that_would_run_elsewhere_is_refused(tmp_path: Path) -> None:
+    bundle = scripted_bundle(tmp_path / "one")
+    (bundle.path / "genai_config.json").write_text("{}")
+    changes = {"format": "onnx", "target": "intel-cpu"}
+    elsewhere = dataclasses.replace(bundle, manifest=bundle.manifest.model_copy(update=changes))
+    with pytest.raises(InputError, match="would run this bundle on cpu, not on intel-cpu"):
+        peer.find(elsewhere)

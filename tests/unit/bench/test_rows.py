@@ -1,0 +1,140 @@
+"""From what workers tell to rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qdeploy.bench import parent
+from qdeploy.bench.protocol import Protocol
+from qdeploy.bench.rows import Told, make_rows, ratios
+from qdeploy.bench.worker import Task
+from qdeploy.results import Machine, Sample
+from tests.support.bundles import scripted_bundle
+from tests.support.measured import MACHINE
+
+PROTOCOL = Protocol((4, 8), (3,), runs=1, processes=2)
+WHERE: dict[str, Any] = {
+    "kind": "cpu", "target": "here", "backend": "scripted", "device": "a script",
+    "evidence": "device", "driver": None, "placement": {}, "versions": {}, "properties": {},
+}  # fmt: skip
+FAST = MACHINE.model_copy(update={"bandwidth_bytes_per_s": 1e9})
+
+
+def sample(process: int, ttft_ms: float, *gaps_ms: float) -> Sample:
+    return Sample(process=process, ttft_ms=ttft_ms, gaps_ms=gaps_ms)
+
+
+def point(index: int, **facts: Any) -> dict[str, Any]:
+    """What a worker tells at the end of a point."""
+    known = dict.fromkeys(
+        ("peak_memory_bytes", "device_peak_memory_bytes", "energy_joules", "threads",
+         "load_average", "steal")
+    )  # fmt: skip
+    return {"event": "point", "point": index, "energy_source": "none: at all", **known, **facts}
+
+
+@pytest.fixture
+def told(tmp_path: Path) -> Told:
+    """Two rounds of two points, as the workers would tell them."""
+    heard = Told(scripted_bundle(tmp_path / "bundle"))
+    for number in range(2):
+        events: list[tuple[Task, dict[str, Any]]] = [
+            ("load", {"event": "loaded", "seconds": 4.0 + number, "where": WHERE}),
+            ("load", {"event": "bandwidth", "bytes_per_s": 1e9}),
+            ("measure", {"event": "loaded", "seconds": 2.0, "where": WHERE}),
+        ]
+        for index in range(2):
+            gaps = [10.0 + number, 30.0 + number]
+            made = {"event": "sample", "point": index, "ttft_ms": 20.0, "gaps_ms": gaps}
+            facts = {
+                "peak_memory_bytes": 1000 + number, "energy_joules": 3.0, "steal": 0.1 * number,
+                "load_average": [1.0 + number, 2.0 + number], "threads": 5,
+            }  # fmt: skip
+            events += [("measure", {"event": "warm", "point": index}), ("measure", made)]
+            events.append(("measure", point(index, **facts)))
+        for task, event in events:
+            parent.listen(event, task, number, heard)
+    return heard
+
+
+def test_figures_follow_from_the_samples(told: Told) -> None:
+    first, second = make_rows(told, PROTOCOL, FAST)
+    assert (first.prompt_tokens, second.prompt_tokens) == (4, 8)
+    assert [s.process for s in first.samples] == [0, 1]
+    assert first.prefill_tokens_per_s == pytest.approx(200)
+    assert second.prefill_tokens_per_s == pytest.approx(400)
+    assert first.tpot_ms.p50 == pytest.approx(20.5)  # of runs with means 20 and 21
+    assert first.decode_tokens_per_s == pytest.approx(1000 / 20.5)
+    assert first.gap_ms.count == 4
+    assert (first.load_cold_s, first.load_warm_s) == (4.5, 2.0)
+    assert first.peak_memory_bytes == 1001
+    assert first.energy_joules == pytest.approx(6)
+    assert first.conditions.load_average == (1.0, 3.0)
+    assert first.conditions.steal == pytest.approx(0.05)
+    assert [p.load_cold_s for p in first.processes] == [4.0, 5.0]
+    assert first.protocol_hash == PROTOCOL.hash
+    assert first.interrupted is None
+
+
+def test_energy_a_token_is_of_the_processes_that_told_theirs(told: Told) -> None:
+    whole = make_rows(told, PROTOCOL, FAST)[0]
+    assert whole.joules_per_token == pytest.approx(6 / (2 * 3))
+    told.facts[0].pop()  # the second process died after its sample
+    cut = make_rows(told, PROTOCOL, FAST)[0]
+    assert cut.joules_per_token == pytest.approx(3 / 3)
+    told.facts[0][0]["energy_joules"] = None
+    assert make_rows(told, PROTOCOL, FAST)[0].joules_per_token is None
+
+
+def test_the_share_of_bandwidth_is_bytes_a_token_times_tokens_a_second(told: Told) -> None:
+    row = make_rows(told, PROTOCOL, FAST)[0]
+    planned = told.bundle.manifest.plan["bytes_per_token"]
+    assert row.subject.bytes_per_token == planned > 0
+    expected = planned * row.decode_tokens_per_s / 1e9
+    assert row.bandwidth_share == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("machine", [MACHINE, FAST], ids=["not measured", "a GPU's own memory"])
+def test_no_share_where_it_would_mean_nothing(machine: Machine, told: Told) -> None:
+    if machine is FAST:
+        told.where["kind"] = "gpu"
+    assert make_rows(told, PROTOCOL, machine)[0].bandwidth_share is None
+
+
+@pytest.mark.parametrize(("backend", "predicted"), [("openvino", True), ("onnxruntime", False)])
+def test_a_prediction_is_of_the_backend_whose_share_was_measured(
+    backend: str, predicted: bool, told: Told
+) -> None:
+    told.where |= {"target": "intel-cpu", "backend": backend}
+    row = make_rows(told, PROTOCOL, FAST)[0]
+    assert (row.predicted is not None) == predicted
+
+
+def test_rows_that_lack_samples_say_why(told: Told) -> None:
+    told.samples[1].pop()
+    told.facts[1].pop()
+    whole, cut = make_rows(told, PROTOCOL, MACHINE, "the device is gone")
+    assert whole.interrupted is None
+    assert cut.interrupted == "the device is gone"
+    assert len(cut.processes) == 1
+    del told.samples[1]
+    assert len(make_rows(told, PROTOCOL, MACHINE, "the device is gone")) == 1
+
+
+def test_ratios_are_taken_round_by_round() -> None:
+    ours = [sample(n, 10.0, tpot) for n, tpot in enumerate((10.0, 20.0, 10.0))]
+    peers = [sample(n, 15.0, tpot) for n, tpot in enumerate((11.0, 26.0, 12.0))]
+    found = ratios(ours, peers)
+    assert found["prefill"] == found["prefill_low"] == found["prefill_high"] == 1.5
+    assert (found["decode"], found["decode_low"], found["decode_high"]) == pytest.approx(
+        (1.2, 1.1, 1.3)
+    )
+
+
+def test_a_round_that_the_peer_did_not_reach_does_not_count() -> None:
+    ours = [sample(0, 10.0, 10.0), sample(1, 10.0, 99.0)]
+    assert ratios(ours, [sample(0, 10.0, 12.0)])["decode_high"] == pytest.approx(1.2)
+    assert ratios(ours, []) == {}

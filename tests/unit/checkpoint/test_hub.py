@@ -1,0 +1,140 @@
+"""What a user may call a model, and what happens where the hub does not answer."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import pytest
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    RepositoryNotFoundError,
+)
+
+from qdeploy import models
+from qdeploy.checkpoint import hub
+from qdeploy.errors import CheckpointError, HubError
+from tests.support.checkpoints import write_checkpoint
+
+Answer = Callable[..., str]
+
+
+def _error(kind: type[HfHubHTTPError]) -> HfHubHTTPError:
+    """One of the hub's errors without the HTTP response that it is normally made from."""
+    error = kind.__new__(kind)
+    Exception.__init__(error, "from the hub")
+    return error
+
+
+@pytest.fixture
+def answer_with(monkeypatch: pytest.MonkeyPatch) -> Callable[[Answer], None]:
+    """Put a function in the place of the hub's download."""
+    return lambda answer: monkeypatch.setattr(huggingface_hub, "snapshot_download", answer)
+
+
+@pytest.fixture(autouse=True)
+def _no_hub(answer_with: Callable[[Answer], None]) -> None:
+    def refuse(*arguments: Any, **_: Any) -> str:
+        raise AssertionError(f"asked the hub for {arguments}")
+
+    answer_with(refuse)
+
+
+@pytest.mark.parametrize("name", models.EMBEDDED)
+def test_embedded_models_need_no_network(name: str) -> None:
+    assert hub.resolve(name).name == name
+
+
+def test_a_folder_is_called_by_its_own_name(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "my-model")
+    assert hub.resolve(str(folder)).name == "my-model"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are text there")
+def test_a_folder_whose_name_is_not_text_is_refused(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / os.fsdecode(b"nu\xff"))
+    with pytest.raises(CheckpointError, match="not UTF-8 text") as caught:
+        hub.resolve(str(folder))
+    assert (caught.value.where, caught.value.fix) == (str(folder), "rename it")
+
+
+def test_a_folder_out_of_reach_is_not_taken_for_a_hub_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(path: str) -> os.stat_result:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+
+    monkeypatch.setattr(os, "stat", denied)
+    with pytest.raises(CheckpointError, match=r"cannot be read \(Permission denied"):
+        hub.locate("locked/model")
+
+
+def test_a_file_is_answered_with_the_folder(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path)
+    with pytest.raises(CheckpointError, match="a file, not a checkpoint directory"):
+        hub.resolve(str(folder / "model.safetensors"))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", ".", "./nowhere", "/nowhere", "no such model", "a/b/c", "-x/y", "a/../b", "x" * 5000],
+)
+def test_what_is_no_hub_id_is_never_asked_of_the_hub(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CheckpointError):
+        hub.resolve(name)
+
+
+def test_a_misspelt_embedded_model_is_answered_with_its_name() -> None:
+    with pytest.raises(CheckpointError, match="is called 'qwen3-nono'") as caught:
+        hub.resolve("qwen3-nono")
+    assert caught.value.fix == "did you mean 'qwen3-nano'?"
+
+
+def test_a_hub_id_is_downloaded_without_code_or_pickles(
+    answer_with: Callable[[Answer], None], tmp_path: Path
+) -> None:
+    asked: list[Any] = []
+
+    def download(hub_id: str, *, allow_patterns: list[str]) -> str:
+        asked.append((hub_id, allow_patterns))
+        return str(write_checkpoint(tmp_path))
+
+    answer_with(download)
+    assert hub.resolve("Qwen/Qwen3-0.6B").name == "Qwen/Qwen3-0.6B"
+    [(hub_id, patterns)] = asked
+    assert hub_id == "Qwen/Qwen3-0.6B"
+    assert not [p for p in patterns if p.endswith((".bin", ".pt", ".py", "*"))]
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "says"),
+    [
+        (_error(RepositoryNotFoundError), CheckpointError, "no such model on the hub"),
+        (_error(GatedRepoError), CheckpointError, "accept this model's terms"),
+        (_error(HfHubHTTPError), HubError, "could not be reached"),
+        (ConnectionError("refused"), HubError, "could not be reached"),
+        (OSError(errno.ENOSPC, "No space left on device"), HubError, "the disk is full"),
+        (HFValidationError("cannot have '--'"), CheckpointError, "cannot have '--'"),
+        (TimeoutError("too slow"), HubError, "could not be reached"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
+)
+def test_what_the_hub_refuses_is_told_with_the_way_out(
+    error: Exception, kind: type[Exception], says: str, answer_with: Callable[[Answer], None]
+) -> None:
+    def fail(*_: Any, **__: Any) -> str:
+        raise error
+
+    answer_with(fail)
+    with pytest.raises(kind, match=says) as caught:
+        hub.resolve("Qwen/Qwen3-0.6B")
+    assert isinstance(caught.value, CheckpointError | HubError)
+    assert caught.value.where == "Qwen/Qwen3-0.6B"

@@ -1,0 +1,238 @@
+"""Run: from a model or a bundle to a session, only ever where the user asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from qdeploy import registry
+from qdeploy.bundle import Bundle
+from qdeploy.deploy import cache, run
+from qdeploy.deploy.run import Choice, choose, find_bundle, load
+from qdeploy.errors import (
+    BundleError,
+    CheckFailed,
+    CheckpointError,
+    InputError,
+    PlanError,
+    QdeployError,
+    TargetUnavailable,
+)
+from qdeploy.interface import Device, LoadOptions, Progress, Session
+from qdeploy.planning.profile import load_profile, parse_profile
+from qdeploy.targets import Evidence, Target
+from tests.support.bundles import profile_text, scripted_bundle, write_manifest
+from tests.support.checkpoints import write_checkpoint
+from tests.support.plugins import SCRIPTED, only
+from tests.support.scripted import HERE, NOT_HERE, ScriptedBackend, ScriptedSession
+
+PLUGINS = {
+    registry.BACKENDS: SCRIPTED[registry.BACKENDS]
+    | {
+        "absent": "tests.unit.deploy.test_run:Absent",
+        "strayed": "tests.unit.deploy.test_run:Strayed",
+    },
+    registry.EXPORTERS: SCRIPTED[registry.EXPORTERS],
+}
+
+
+class Absent(ScriptedBackend):
+    name = "absent"
+
+    def devices(self, target: Target, *, simulate: bool = False) -> list[Device]:
+        raise TargetUnavailable("its library is gone", "install its library")
+
+
+class Strayed(ScriptedBackend):
+    """Falls back to a stand-in on the quiet."""
+
+    name = "strayed"
+    session = ScriptedSession([], evidence=Evidence.SIMULATED)
+
+    def load(self, bundle: Bundle, device: Device, options: LoadOptions) -> Session:
+        return self.session
+
+
+@pytest.fixture(autouse=True)
+def _plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv(cache.ENVIRONMENT, str(tmp_path / "cache"))
+    with only(tmp_path / "plugins", acme=PLUGINS):
+        yield
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return scripted_bundle(tmp_path_factory.mktemp("made") / "bundle", answer="yes")
+
+
+class TestChoose:
+    def test_takes_the_bundles_own_target_and_its_first_device(self, made: Bundle) -> None:
+        choice = choose(made)
+        assert (choice.target, choice.backend.name, choice.device.id) == (
+            HERE, "scripted", "SCRIPT:0",
+        )  # fmt: skip
+
+    def test_passes_over_a_backend_that_is_absent(self, made: Bundle) -> None:
+        names = [b.name for b in registry.backends_for(HERE)]
+        assert names.index("absent") < names.index("scripted")
+        assert choose(made).backend.name == "scripted"
+
+    @pytest.mark.parametrize(
+        ("asked", "given"),
+        [(1, "SCRIPT:1"), ("1", "SCRIPT:1"), ("SCRIPT:1", "SCRIPT:1"), ("SCRIPT", "SCRIPT:0")],
+    )
+    def test_takes_the_device_that_is_asked_for(
+        self, asked: int | str, given: str, made: Bundle
+    ) -> None:
+        assert choose(made, device=asked).device.id == given
+
+    @pytest.mark.parametrize("index", [2, -1, "SCRIPT:2", ""])
+    def test_a_device_that_is_not_there_is_answered_with_those_that_are(
+        self, index: int | str, made: Bundle
+    ) -> None:
+        with pytest.raises(InputError, match=f"no device {index}") as caught:
+            choose(made, device=index)
+        assert caught.value.fix == "choose one of 0: script 0 (SCRIPT:0), 1: script 1 (SCRIPT:1)"
+
+    def test_a_named_backend_is_not_replaced_by_another(self, made: Bundle) -> None:
+        with pytest.raises(TargetUnavailable, match="its library is gone") as caught:
+            choose(made, backend="absent")
+        assert caught.value.fix == "install its library"
+
+    def test_an_absent_target_tells_every_backends_reason_once(self, made: Bundle) -> None:
+        with pytest.raises(TargetUnavailable) as caught:
+            choose(made, target=NOT_HERE.name)
+        assert caught.value.where == NOT_HERE.name
+        assert caught.value.reason.startswith("its library is gone; nobody wrote it")
+        assert caught.value.fix == "install its library / pip install 'script[writer]'"
+
+    def test_a_stand_in_is_used_on_request_only(self, made: Bundle) -> None:
+        choice = choose(made, target=NOT_HERE.name, backend="scripted", simulate=True)
+        assert choice.device.evidence is Evidence.SIMULATED
+        assert "stand-in" in run.describe(choice)
+        assert "simulated" in run.describe(choice)
+
+    @pytest.mark.parametrize(
+        ("options", "says"),
+        [
+            ({"target": "scriptd"}, "did you mean 'scripted'?"),
+            ({"backend": "scriptd"}, "did you mean 'scripted'?"),
+            ({"target": "cuda"}, "no installed backend runs the format 'safetensors' on cuda"),
+            (
+                {"target": "cuda", "backend": "scripted"},
+                "backend 'scripted' does not run the format 'safetensors' on cuda",
+            ),
+        ],
+    )
+    def test_names_that_do_not_fit_are_refused(
+        self, options: dict[str, str], says: str, made: Bundle
+    ) -> None:
+        with pytest.raises(InputError) as caught:
+            choose(made, **options)  # type: ignore[arg-type]
+        assert says in str(caught.value)
+
+    def test_a_bundle_is_refused_on_a_target_that_cannot_run_its_weights(
+        self, made: Bundle
+    ) -> None:
+        int8 = made.manifest.model_copy(update={"profile": load_profile("intel-cpu-int8")})
+        with pytest.raises(PlanError, match="this bundle cannot run on intel-npu") as caught:
+            choose(replace(made, manifest=int8), target="intel-npu")
+        assert caught.value.where == str(made.path)
+
+
+class TestLoad:
+    def test_gives_a_session_where_it_was_asked_for(self, made: Bundle) -> None:
+        with load(made, choose(made), context=100) as session:
+            assert session.context == 100
+            assert session.placement().evidence is Evidence.DEVICE
+
+    @pytest.mark.parametrize("context", [0, -1, 2049])
+    def test_a_context_that_the_bundle_was_not_made_for_is_refused(
+        self, context: int, made: Bundle
+    ) -> None:
+        with pytest.raises(InputError, match="this bundle takes 1 to 2048") as caught:
+            load(made, choose(made), context=context)
+        assert caught.value.where == str(made.path)
+
+    def test_a_session_that_strayed_to_a_stand_in_is_closed_and_refused(self, made: Bundle) -> None:
+        strayed = registry.backend("strayed")
+        choice = Choice(HERE, strayed, strayed.devices(HERE)[0])
+        with pytest.raises(QdeployError, match="asked for evidence device") as caught:
+            load(made, choice)
+        assert "simulated" in caught.value.what
+        assert Strayed.session.closed
+
+
+class TestFindBundle:
+    def test_opens_a_bundle_at_its_path(self, made: Bundle) -> None:
+        assert find_bundle(str(made.path), None, Progress()) == (made, False)
+
+    def test_checks_what_it_opens(self, tmp_path: Path) -> None:
+        spoilt = scripted_bundle(tmp_path / "spoilt")
+        write_manifest(spoilt.path, {"schema_version": 99})
+        with pytest.raises(BundleError, match="schema version 99"):
+            find_bundle(str(spoilt.path), None, Progress())
+
+    def test_a_model_needs_a_target(self, tmp_path: Path) -> None:
+        folder = write_checkpoint(tmp_path / "model")
+        with pytest.raises(InputError, match="is a model, not a bundle") as caught:
+            find_bundle(str(folder), None, Progress())
+        assert "--target" in (caught.value.fix or "")
+
+    @pytest.mark.parametrize("model", ["nowhere", "~nobody/x", "What is 2 + 2?", "x" * 5000, ""])
+    def test_what_is_neither_model_nor_bundle_is_refused(self, model: str) -> None:
+        with pytest.raises(CheckpointError, match="no directory, embedded model or hub id"):
+            find_bundle(model, "scripted", Progress())
+
+    @pytest.fixture
+    def a_default_profile(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Let the scripted target have a profile, as if one shipped for it."""
+        scripted = parse_profile(profile_text(answer="yes"), "scripted", where="a test")
+        monkeypatch.setattr("qdeploy.deploy.export.default_profile", lambda target: scripted)
+
+    @pytest.mark.usefixtures("a_default_profile")
+    def test_a_model_is_exported_once_and_found_again(self, tmp_path: Path) -> None:
+        folder = str(write_checkpoint(tmp_path / "model"))
+        first, exported = find_bundle(folder, "scripted", Progress())
+        assert exported
+        assert find_bundle(folder, "scripted", Progress()) == (first, False)
+        assert [e.path for e in cache.entries()] == [first.path]
+
+    @pytest.mark.usefixtures("a_default_profile")
+    def test_a_changed_model_is_another_bundle(self, tmp_path: Path) -> None:
+        folder = write_checkpoint(tmp_path / "model")
+        first, _ = find_bundle(str(folder), "scripted", Progress())
+        with (folder / "model.safetensors").open("rb+") as file:
+            file.seek(-1, 2)
+            file.write(b"\x01")
+        second, exported = find_bundle(str(folder), "scripted", Progress())
+        assert exported
+        assert second.path != first.path
+
+    @pytest.mark.usefixtures("a_default_profile")
+    @pytest.mark.parametrize(
+        ("file", "content", "kind"),
+        [
+            ("tokenizer.json", None, CheckFailed),
+            ("qdeploy.json", None, BundleError),
+            ("qdeploy.json", "{", BundleError),
+            ("notes.txt", "mine", CheckFailed),
+        ],
+    )
+    def test_a_damaged_cache_entry_says_how_to_be_rid_of_it(
+        self, file: str, content: str | None, kind: type[QdeployError], tmp_path: Path
+    ) -> None:
+        folder = str(write_checkpoint(tmp_path / "model"))
+        first, _ = find_bundle(folder, "scripted", Progress())
+        if content is None:
+            (first.path / file).unlink()
+        else:
+            (first.path / file).write_text(content)
+        with pytest.raises(kind) as caught:
+            find_bundle(folder, "scripted", Progress())
+        assert caught.value.fix == f"qdeploy cache clear {first.path.name}"
+        cache.clear((first.path.name,))
+        assert find_bundle(folder, "scripted", Progress()) == (first, True)

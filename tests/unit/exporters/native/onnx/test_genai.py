@@ -1,0 +1,39 @@
+"""What onnxruntime-genai is told of a model's own settings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from qdeploy import models
+from qdeploy.architectures import decoder
+from qdeploy.checkpoint.checkpoint import read_checkpoint
+from qdeploy.exporters.native.onnx.genai import genai_config
+
+
+def told(generation: dict[str, Any], special: dict[str, int]) -> dict[str, Any]:
+    config = decoder.read(read_checkpoint(models.path("qwen3-nano")).qwen3, None)
+    return genai_config(config, 100, generation, special)
+
+
+@pytest.mark.parametrize(
+    ("generation", "special", "ends"),
+    [
+        ({"eos_token_id": [7, 8]}, {"eos_token_id": 9}, [7, 8]),
+        ({"eos_token_id": 0}, {"eos_token_id": 9}, [0]),
+        ({"eos_token_id": None}, {"eos_token_id": 9}, [9]),
+        ({"eos_token_id": []}, {"eos_token_id": 9}, [9]),
+        ({}, {"eos_token_id": 9}, [9]),
+        ({}, {}, []),
+    ],
+)
+def test_the_tokens_that_end_an_answer(
+    generation: dict[str, Any], special: dict[str, int], ends: list[int]
+) -> None:
+    assert told(generation, special)["model"]["eos_token_id"] == ends
+
+
+def test_a_null_is_as_good_as_nothing() -> None:
+    names = ["do_sample", "temperature", "top_k", "top_p"]
+    assert told(dict.fromkeys(names), {}) == told({}, {})

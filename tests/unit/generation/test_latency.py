@@ -1,0 +1,53 @@
+"""Timings from timestamps, and percentiles."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qdeploy.generation.latency import Timing, percentile
+
+samples = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=50)
+
+
+@given(samples, st.floats(0, 100))
+def test_percentile_is_numpys(values: list[float], q: float) -> None:
+    assert percentile(values, q) == pytest.approx(np.percentile(values, q), rel=1e-9, abs=1e-9)
+
+
+@given(samples)
+def test_percentiles_reach_from_the_least_to_the_greatest(values: list[float]) -> None:
+    assert percentile(values, 0) == min(values)
+    assert percentile(values, 100) == max(values)
+
+
+@pytest.mark.parametrize(("values", "q"), [([], 50), ([1.0], -1), ([1.0], 101)])
+def test_percentile_refuses_what_has_none(values: list[float], q: float) -> None:
+    with pytest.raises(ValueError, match=r"no samples|not within 0 to 100"):
+        percentile(values, q)
+
+
+def test_the_first_token_counts_as_ttft_and_not_as_decoding() -> None:
+    timing = Timing(10.0, (10.5, 10.6, 10.8))
+    assert timing.ttft_ms == pytest.approx(500)
+    assert timing.gaps_ms() == pytest.approx([100, 200])
+    assert timing.tpot_ms == pytest.approx(150)
+    assert timing.decode_tokens_per_s == pytest.approx(1000 / 150)
+
+
+def test_a_second_prefill_is_not_decoding_either() -> None:
+    timing = Timing(0.0, (1.0, 1.1, 5.0, 5.1), resumed=frozenset({2}))
+    assert timing.gaps_ms() == pytest.approx([100, 100])
+
+
+def test_one_token_has_no_decoding_speed() -> None:
+    timing = Timing(0.0, (0.25,))
+    assert timing.ttft_ms == pytest.approx(250)
+    assert timing.tpot_ms is None
+    assert timing.decode_tokens_per_s is None
+
+
+def test_no_token_has_no_time_at_all() -> None:
+    assert Timing(0.0, ()).ttft_ms is None

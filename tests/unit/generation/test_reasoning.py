@@ -1,0 +1,109 @@
+"""Telling thinking from the answer, and the sampling that each is meant to have."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qdeploy import models
+from qdeploy.errors import QdeployError
+from qdeploy.generation.reasoning import RECOMMENDED, ReasoningParser, default_sampling
+from qdeploy.interface import Sampling
+from qdeploy.tokenization.tokenizer import Tokenizer
+
+NANO = Tokenizer(models.path("qwen3-nano"))
+
+
+def channels(prompt: str, answer: str) -> list[str | None]:
+    splitter = ReasoningParser(NANO, NANO.encode(prompt))
+    return [splitter.push(token) for token in NANO.encode(answer)]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "answer", "expected"),
+    [
+        ("p", "1</think>2", ["answer", None, "answer"]),
+        ("p", "<think>1</think>2", [None, "thinking", None, "answer"]),
+        ("p<think>", "1</think>2", ["thinking", None, "answer"]),
+        ("p<think></think>", "12", ["answer", "answer"]),
+        ("p<think>x</think>y<think>", "1", ["thinking"]),
+        ("p", "<think>1", [None, "thinking"]),
+        ("What is <think>?<|im_end|>\n", "1", ["answer"]),
+        ("What is <think>?<|im_end|>\n<think>\n", "1", ["thinking"]),
+    ],
+)
+def test_every_token_belongs_to_a_channel_and_tags_to_none(
+    prompt: str, answer: str, expected: list[str | None]
+) -> None:
+    assert channels(prompt, answer) == expected
+
+
+def test_only_thinking_is_counted_as_such() -> None:
+    splitter = ReasoningParser(NANO, [])
+    for token in NANO.encode("<think>123</think>45"):
+        splitter.push(token)
+    assert splitter.thinking_tokens == 3
+
+
+def with_config(folder: Path, *, switch: bool = True, **generation: Any) -> Tokenizer:
+    shutil.copytree(NANO.folder, folder, dirs_exist_ok=True)
+    (folder / "generation_config.json").write_text(json.dumps(generation))
+    if not switch:
+        (folder / "chat_template.jinja").write_text("{{ messages[0].content }}")
+    return Tokenizer(folder)
+
+
+THINKING: dict[str, Any] = {"temperature": 0.6, "top_p": 0.95, "top_k": 20, "do_sample": True}
+
+
+@pytest.mark.parametrize(
+    ("think", "mode"), [(None, "thinking"), (True, "thinking"), (False, "answer")]
+)
+def test_each_mode_has_the_sampling_of_the_model_card(
+    think: bool | None, mode: str, tmp_path: Path
+) -> None:
+    assert default_sampling(with_config(tmp_path, **THINKING), think) == RECOMMENDED[mode]
+    assert RECOMMENDED["thinking"] == Sampling(0.6, 0.95, 20)
+    assert RECOMMENDED["answer"] == Sampling(0.7, 0.8, 20)
+
+
+def test_the_models_own_values_win_for_its_default_mode(tmp_path: Path) -> None:
+    tokenizer = with_config(tmp_path, temperature=0.1, top_p=0.2, top_k=3)
+    assert default_sampling(tokenizer, None) == Sampling(0.1, 0.2, 3)
+
+
+def test_a_model_without_a_switch_has_one_mode_and_its_values(tmp_path: Path) -> None:
+    tokenizer = with_config(tmp_path, switch=False, temperature=0.7, top_p=0.8, top_k=20)
+    assert default_sampling(tokenizer, None) == Sampling(0.7, 0.8, 20)
+
+
+@pytest.mark.parametrize("values", [{}, dict.fromkeys(("temperature", "top_p", "top_k"))], ids=str)
+def test_values_that_the_model_leaves_out_are_the_recommended(
+    values: dict[str, Any], tmp_path: Path
+) -> None:
+    assert default_sampling(with_config(tmp_path, **values), None) == RECOMMENDED["thinking"]
+
+
+def test_a_model_that_asks_for_greedy_decoding_gets_it(tmp_path: Path) -> None:
+    assert default_sampling(with_config(tmp_path, do_sample=False, temperature=0.6), None).greedy
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"temperature": "hot"}, {"top_k": [1]}, {"top_p": {}}, {"temperature": math.nan},
+        {"temperature": -1.0}, {"top_p": math.nan}, {"top_p": 0.0}, {"top_p": 1.5},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_values_that_are_no_numbers_or_out_of_range_are_refused(
+    values: dict[str, Any], tmp_path: Path
+) -> None:
+    with pytest.raises(QdeployError, match=next(iter(values))) as caught:
+        default_sampling(with_config(tmp_path, **values), None)
+    assert "generation_config.json" in str(caught.value)

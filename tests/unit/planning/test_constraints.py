@@ -1,0 +1,155 @@
+"""What a target cannot run is refused while planning, with the reason and the way out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qdeploy.checkpoint.checkpoint import Checkpoint, read_checkpoint
+from qdeploy.errors import PlanError
+from qdeploy.planning.plan import make_plan
+from qdeploy.planning.profile import (
+    KVCache,
+    Precision,
+    Profile,
+    Runtime,
+    Weights,
+    load_profile,
+    profile_names,
+)
+from qdeploy.targets import ASCEND, CPU, CUDA, INTEL_CPU, INTEL_GPU, INTEL_NPU, ROCM, Target
+from tests.support.checkpoints import SMALL, write_checkpoint
+
+INT4 = Precision(dtype="int4", symmetric=True, group_size=128)
+NF4 = Precision(dtype="nf4")
+
+
+def profile_of(linear: Precision, target: Target = INTEL_NPU, **properties: Any) -> Profile:
+    return Profile(
+        name="made-up", schema=1, target=target.name, format="openvino", why="a test",
+        weights=Weights(linear=linear), kv_cache=KVCache(dtype="fp16"),
+        runtime=Runtime(properties=properties),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    return read_checkpoint(write_checkpoint(tmp_path_factory.mktemp("small")))
+
+
+@pytest.mark.parametrize(
+    ("made", "reason", "fix"),
+    [
+        (profile_of(Precision(dtype="int8")), "int8", "int4"),
+        (profile_of(Precision(dtype="int8", symmetric=True)), "int8", "int4"),
+        (profile_of(Precision(dtype="int4", group_size=128)), "symmetric int4 only", "symmetric"),
+        (profile_of(NF4), "Lunar Lake", "NPU_PLATFORM"),
+        (profile_of(NF4, NPU_PLATFORM="3720"), "Lunar Lake", "NPU_PLATFORM"),
+        (
+            profile_of(Precision(dtype="nf4", group_size=64), NPU_PLATFORM="4000"),
+            "one scale a row",
+            "group_size = -1",
+        ),
+    ],
+)
+def test_the_npu_refuses(small: Checkpoint, made: Profile, reason: str, fix: str) -> None:
+    with pytest.raises(PlanError) as caught:
+        make_plan(small, made, INTEL_NPU)
+    assert "cannot run on intel-npu" in caught.value.what
+    assert reason in caught.value.what
+    assert fix in (caught.value.fix or "")
+
+
+@pytest.mark.parametrize("platform", ["4000", "5010", 4000])
+def test_lunar_lake_and_later_take_nf4_a_row(small: Checkpoint, platform: str | int) -> None:
+    made = make_plan(small, profile_of(NF4, NPU_PLATFORM=platform), INTEL_NPU)
+    assert made.linear == NF4
+
+
+@pytest.mark.parametrize("linear", [Precision(dtype="int8"), Precision(dtype="int4"), NF4], ids=str)
+def test_the_npus_limits_bind_no_other_target(small: Checkpoint, linear: Precision) -> None:
+    assert make_plan(small, profile_of(linear, INTEL_CPU), INTEL_CPU).linear == linear
+
+
+def test_a_row_that_would_fall_back_to_int8_is_refused_where_int8_cannot_run(
+    tmp_path: Path,
+) -> None:
+    """The group's fallback must not smuggle in what the profile itself may not ask for."""
+    odd = read_checkpoint(write_checkpoint(tmp_path, SMALL | {"intermediate_size": 500}))
+    on_cpu = make_plan(odd, profile_of(INT4, INTEL_CPU), INTEL_CPU)
+    assert {str(t.precision) for t in on_cpu.fallbacks()} == {"int8 asym channel"}
+    with pytest.raises(PlanError, match="int8") as caught:
+        make_plan(odd, profile_of(INT4), INTEL_NPU)
+    assert caught.value.where == "model.layers.0.mlp.down_proj.weight"
+
+
+@pytest.mark.parametrize("name", profile_names())
+def test_no_shipped_profile_asks_for_what_its_target_refuses(small: Checkpoint, name: str) -> None:
+    shipped = load_profile(name)
+    kind = Target(shipped.target, "", "")
+    assert make_plan(small, shipped, kind).profile == shipped
+    for rule in shipped.rules:
+        large = shipped.model_copy(
+            update={"weights": Weights(linear=rule.linear), "rules": ()},
+        )
+        assert make_plan(small, large, kind).linear == rule.linear
+
+
+def onnx_profile(target: Target, linear: Precision, format: str, **graph: Any) -> Profile:
+    made = profile_of(linear, target).model_dump() | {"schema": 1, "format": format, "graph": graph}
+    return Profile.model_validate({k: v for k, v in made.items() if k != "schema_version"})
+
+
+INT8 = Precision(dtype="int8", symmetric=True)
+FP16 = Precision(dtype="fp16")
+ASYMMETRIC = Precision(dtype="int4", group_size=128)
+
+
+@pytest.mark.parametrize(
+    ("target", "linear", "format", "reason", "fix"),
+    [
+        (ASCEND, FP16, "onnx", "none of ONNX Runtime's", "onnx-static"),
+        (ASCEND, INT4, "onnx-static", "no operator for four-bit weights", "ascend-int8"),
+        (ROCM, INT4, "onnx", "for every shape", "onnx-static"),
+        (ROCM, ASYMMETRIC, "onnx-static", "zero points", "symmetric = true"),
+        (INTEL_CPU, INT4, "onnx", "leaves GroupQueryAttention", 'attention = "plain"'),
+        (INTEL_GPU, INT4, "onnx", "leaves GroupQueryAttention", 'attention = "plain"'),
+    ],
+)
+def test_providers_of_onnx_runtime_refuse(
+    small: Checkpoint,
+    target: Target,
+    linear: Precision,
+    format: str,
+    reason: str,
+    fix: str,
+) -> None:
+    with pytest.raises(PlanError) as caught:
+        make_plan(small, onnx_profile(target, linear, format), target)
+    assert f"cannot run on {target.name}" in caught.value.what
+    assert reason in caught.value.what
+    assert fix in (caught.value.fix or "")
+
+
+@pytest.mark.parametrize(
+    ("target", "linear", "format", "graph"),
+    [
+        (ASCEND, INT8, "onnx-static", {}),
+        (ROCM, INT4, "onnx-static", {}),
+        (ROCM, INT8, "onnx-static", {}),
+        (INTEL_CPU, INT4, "onnx", {"attention": "plain"}),
+        (CPU, ASYMMETRIC, "onnx", {}),
+        (CUDA, ASYMMETRIC, "onnx", {}),
+    ],
+)
+def test_what_they_take_is_planned(
+    small: Checkpoint,
+    target: Target,
+    linear: Precision,
+    format: str,
+    graph: dict[str, str],
+) -> None:
+    made = onnx_profile(target, linear, format, **graph)
+    assert make_plan(small, made, target).linear == linear

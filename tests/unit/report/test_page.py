@@ -1,0 +1,255 @@
+"""What a report says, and that nothing in a file of results can say it in the page's place."""
+
+from __future__ import annotations
+
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qdeploy.errors import OutputError
+from qdeploy.report import html, markdown, merged, model, write_report
+from qdeploy.report.table import Badge
+from qdeploy.results import Bench, Divergence, Result, Sample, Spread, results_schema
+from qdeploy.targets import Evidence
+from tests.support import shown
+from tests.support.shown import bench, evaluation, file, subject, where
+
+ROOT = Path(__file__).parents[3]
+HOSTILE = "<script>window.pwned=1</script>\"'><img src=x onerror=pwned=1> | `a` [b](c) **d**"
+VOID = {"meta", "link", "br", "img"}
+
+
+class Reader(HTMLParser):
+    """Elements, attributes and text of a page; unbalanced elements fail."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self._open: list[str] = []
+        self.feed(page)
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def count(self, tag: str, **attributes: str) -> int:
+        wanted = attributes.items()
+        return sum(t == tag and wanted <= a.items() for t, a in self.elements)
+
+
+def page_of(*found: Result) -> model.Page:
+    return model.page(merged.merge([file(*found)]))
+
+
+def read(*found: Result) -> Reader:
+    return Reader(html.render(page_of(*found)))
+
+
+def captions(reader: Reader) -> list[str]:
+    titles = [title for title, _, _ in html.SPEED] + ["Quality against size"]
+    return [title for title in titles if title in reader.text]
+
+
+def test_every_kind_of_result_is_shown_with_its_machine() -> None:
+    page = model.page(merged.merge(shown.two_machines()))
+    for text in (html.render(page), markdown.render(page)):
+        for words in ("Made-up 9000", "qwen3-other", "laptop", "openvino-genai 2026.4.1", "RAPL",
+                      "decode 1.02 (0.98 to 1.05), prefill 0.99", "the device vanished",
+                      "no NVIDIA GPU was found", "the child ended with signal 11"):  # fmt: skip
+            assert words in text
+    assert captions(Reader(html.render(page))) == [
+        "Decode speed by device", "Prefill speed by device", "Time between tokens",
+        "Decode speed, predicted against measured", "Roofline", "Quality against size",
+    ]  # fmt: skip
+
+
+def test_what_is_not_measured_has_neither_a_column_nor_a_plot() -> None:
+    reader = read(bench())
+    assert captions(reader) == [title for title, _, _ in html.SPEED[:3]]
+    for words in ("energy from", "ratio to peer", "Quality", "Diagnoses", "predicted"):
+        assert words not in reader.text
+
+
+@pytest.mark.parametrize(
+    "other",
+    [bench(99, protocol_hash="ee" * 32), bench(99, of=subject(digest="ee" * 32))],
+    ids=["protocol", "model"],
+)
+def test_what_does_not_compare_is_never_in_one_plot(other: Bench) -> None:
+    one, two = page_of(bench(50), other).speeds
+    assert [len(one.group.rows), len(two.group.rows)] == [1, 1]
+    assert read(bench(50), other).count("svg", role="img") == 2 * 3
+    assert read(bench(50), bench(99)).count("svg", role="img") == 3
+
+
+@pytest.mark.parametrize("changes", [{"text": {"name": "other", "tokens": 9}},
+                                     {"reference": {"name": "other"}}], ids=str)  # fmt: skip
+def test_quality_compares_within_one_reference_and_text(changes: dict[str, Any]) -> None:
+    assert len(page_of(evaluation(), evaluation(0.3, **changes)).qualities) == 2
+
+
+def test_every_row_and_every_plot_names_its_evidence() -> None:
+    stand_in = where("intel-npu", "simulated NPU", evidence=Evidence.SIMULATED)
+    page = page_of(bench(on=stand_in), evaluation(where=stand_in), shown.diagnosis())
+    for table in (page.coverage, page.speeds[0].speed, page.speeds[0].costs,
+                  page.qualities[0].table, page.diagnoses):  # fmt: skip
+        assert "evidence" in [column.title for column in table.columns]
+    reader = Reader(html.render(page))
+    marked = [a for t, a in reader.elements if t == "tspan"]
+    assert [a["class"] for a in marked] == ["word simulated"] * 4
+    assert reader.count("rect", **{"class": "bar simulated"}) == 2
+    assert reader.count("rect", **{"class": "bar device"}) == 0
+
+
+def test_an_absent_target_is_told_unless_another_machine_has_it() -> None:
+    gone = shown.absent("intel-gpu", "no such device", "install the driver")
+    there = bench(on=where("intel-gpu", "Arc"))
+    alone, both = page_of(gone).coverage, page_of(gone, there).coverage
+    assert [row[2] for row in alone.rows] == ["absent: no such device"]
+    assert [row[2] for row in both.rows] == ["Arc"]
+
+
+def test_of_several_reasons_that_of_what_was_tried_is_told() -> None:
+    tried = shown.absent("intel-gpu", "no such device", "install the driver")
+    tried = tried.model_copy(update={"profile": "intel-gpu-int4"})
+    untried = tried.model_copy(update={"message": "no profile ships for it", "profile": None})
+    for order in ((tried, untried), (untried, tried)):
+        assert [row[2] for row in page_of(*order).coverage.rows] == ["absent: no such device"]
+
+
+def test_a_machine_is_told_once_with_the_median_of_its_bandwidths() -> None:
+    speeds = [8e9, 12e9, 9e9, None]
+    files = [
+        file(bench(seed=i), machine=shown.SERVER.model_copy(update={"bandwidth_bytes_per_s": s}))
+        for i, s in enumerate(speeds)
+    ]
+    [row] = model.page(merged.merge(files)).machines.rows
+    assert (row[0], row[4]) == ("server", 9.0)
+
+
+def test_a_diagnosis_of_the_whole_target_counts_for_each_of_its_rows() -> None:
+    broken = shown.diagnosis(status="failed", model=None, failure="wrong", message="answers")
+    found = page_of(bench(), bench(of=subject("intel-cpu-int8")), broken).coverage
+    place = [str(c) for c in found.columns].index("status")
+    assert [row[place] for row in found.rows] == [Badge("failed")] * 2
+
+
+def test_a_step_that_failed_is_told_in_the_row_of_the_one_that_did_not() -> None:
+    failed = shown.diagnosis(
+        status="failed", failure="hang", profile="intel-cpu-int4", evidence=Evidence.NONE,
+        message="bench: it took more than 9 s",
+    )  # fmt: skip
+    [row] = page_of(evaluation(), failed).coverage.rows
+    assert Badge("failed") in row
+    assert Badge("device") in row
+
+
+def test_nothing_in_a_result_becomes_markup() -> None:
+    named = subject(HOSTILE, model=HOSTILE, precision=HOSTILE)
+    on = where(HOSTILE, HOSTILE, driver=HOSTILE, versions={HOSTILE: HOSTILE})
+    found: list[Result] = [
+        bench(of=named, on=on, protocol={HOSTILE: HOSTILE}, protocol_hash=HOSTILE,
+              peer=HOSTILE, predicted={"decode_tokens_per_s": 9.0}, energy_source=HOSTILE,
+              bandwidth_share=0.5),
+        evaluation(of=named, where=on, reference={HOSTILE: HOSTILE}, text={HOSTILE: HOSTILE},
+                   failures=(HOSTILE,)),
+        shown.diagnosis(HOSTILE, "failed", message=HOSTILE, fix=HOSTILE),
+    ]  # fmt: skip
+    machine = shown.SERVER.model_copy(update={"name": HOSTILE, "cpu": HOSTILE})
+    page = model.page(merged.merge([file(*found, machine=machine)]))
+    reader = Reader(html.render(page))
+    assert reader.count("script") == reader.count("img") == 0
+    assert not [a for _, attributes in reader.elements for a in attributes if a.startswith("on")]
+    assert "window.pwned=1" in reader.text
+    for line in markdown.render(page).splitlines():
+        assert "<script" not in line.replace("\\<", "")
+        assert "<img" not in line.replace("\\<", "")
+
+
+def test_a_hostile_name_breaks_no_row_of_the_markdown() -> None:
+    text = markdown.render(page_of(bench(of=subject(model="a|b\nc"))))
+    assert "a\\|b c" in text
+
+
+def test_the_page_asks_for_nothing() -> None:
+    page = html.render(model.page(merged.merge(shown.two_machines())))
+    reader = Reader(page)
+    assert "://" not in page
+    assert reader.count("script") == reader.count("iframe") == reader.count("img") == 0
+    assert [a["href"] for t, a in reader.elements if t == "link"] == ["data:,"]
+    policy = next(a["content"] for _, a in reader.elements if "http-equiv" in a)
+    assert policy is not None
+    assert policy.startswith("default-src 'none'")
+
+
+ANY = st.floats(min_value=0, exclude_min=True, allow_infinity=False)
+"""What is measured is above zero, and may be absurd."""
+
+
+@given(st.lists(ANY, min_size=8, max_size=8), st.lists(ANY, min_size=1, max_size=4))
+@settings(max_examples=25)
+def test_no_number_that_a_file_can_hold_breaks_the_page(n: list[float], gaps: list[float]) -> None:
+    spread = Spread(count=1, p50=n[0], p95=n[1], p99=n[2])
+    sample = Sample(process=0, ttft_ms=n[3], gaps_ms=tuple(gaps))
+    odd = bench(
+        samples=(sample,), ttft_ms=spread, tpot_ms=spread, gap_ms=spread,
+        prefill_tokens_per_s=n[4], decode_tokens_per_s=n[5], bandwidth_share=n[6],
+        predicted={"decode_tokens_per_s": n[7]}, energy_joules=n[0],
+    )  # fmt: skip
+    far = Divergence(mean=n[1], p99=n[2], max=n[3])
+    distant = evaluation().model_copy(update={"kl": far, "perplexity": n[4]})
+    page = page_of(odd, bench(), evaluation(), distant)
+    Reader(html.render(page))
+    markdown.render(page)
+
+
+def test_bars_begin_at_zero_and_have_the_length_of_their_value() -> None:
+    page = read(bench(80), bench(20, of=subject("intel-cpu-int8")))
+    bars = [a for t, a in page.elements if t == "rect" and a.get("class") == "bar device"]
+    assert len({bar["x"] for bar in bars}) == 1
+    fast, slow = (float(bar["width"] or 0) for bar in bars[:2])
+    assert fast == pytest.approx(4 * slow, rel=0.01)
+
+
+def test_the_merged_file_keeps_everything_and_is_a_file_of_results_again(tmp_path: Path) -> None:
+    files = shown.two_machines()
+    write_report(files, tmp_path / "one")
+    again = merged.read([tmp_path / "one"])
+    assert again == files
+    write_report([*again, *files], tmp_path / "two")
+    assert merged.read([tmp_path / "two" / "report.json"]) == files
+
+
+def test_a_report_is_replaced_only_on_request(tmp_path: Path) -> None:
+    write_report([file(bench())], tmp_path / "out")
+    with pytest.raises(OutputError, match="output exists"):
+        write_report([file(bench())], tmp_path / "out")
+    write_report([file(bench(), bench())], tmp_path / "out", force=True)
+    assert len(merged.read([tmp_path / "out"])[0].results) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "schema"), [("results", results_schema), ("report", merged.schema)]
+)
+def test_the_published_schema_is_current(name: str, schema: object) -> None:
+    assert callable(schema)
+    path = ROOT / "docs" / f"{name}.schema.json"
+    fix = f"python -m tools.schemas rewrites {path.name}"
+    assert json.loads(path.read_text(encoding="utf-8")) == json.loads(schema()), fix

@@ -1,0 +1,83 @@
+"""A file that results are added to: nothing else in it is lost, and it is of one machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qdeploy.errors import OutputError
+from qdeploy.results import Machine, Result, Results, collect_results, read_results
+from qdeploy.targets import Evidence
+from tests.support import shown
+
+HERE = shown.SERVER
+OTHERS: tuple[Result, ...] = (
+    shown.bench(of=shown.subject("intel-cpu-int8")), shown.bench(prompt=1024),
+    shown.bench(protocol_hash="99" * 32), shown.bench(on=shown.where(device="another")),
+    shown.bench(of=shown.subject(digest="77" * 32)),
+    shown.evaluation(text={"name": "mine", "sha256": "12" * 32, "tokens": 99}),
+    shown.evaluation(reference={"name": "another"}), shown.diagnosis("cpu"),
+    shown.diagnosis(evidence=Evidence.SIMULATED), shown.absent("cuda", "there is none", "buy it"),
+)  # fmt: skip
+
+
+def saved(path: Path, *rows: Result, machine: Machine = HERE) -> Results:
+    collect_results(path, machine).save(machine, rows)
+    return read_results(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (shown.bench(seed=1), shown.bench(70.0, of=shown.subject(bundle_digest="0" * 64))),
+        (shown.evaluation(0.5), shown.evaluation(0.1)),
+        (shown.diagnosis(status="failed", evidence=Evidence.NONE), shown.diagnosis()),
+        (shown.absent("intel-cpu", "there is none", "buy one"), shown.diagnosis()),
+    ],
+    ids=["bench", "eval", "diagnosis", "no longer absent"],
+)
+def test_the_newest_answer_to_a_question_stays_and_all_others(
+    old: Result, new: Result, tmp_path: Path
+) -> None:
+    file = tmp_path / "new" / "all.json"
+    saved(file, old, *OTHERS)
+    assert saved(file, new).results == (*OTHERS, new)
+
+
+def test_nothing_measured_changes_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "all.json"
+    collect_results(file, HERE).save(HERE, [])
+    assert not file.exists()
+    saved(file, *OTHERS)
+    before = file.read_bytes()
+    saved(file)
+    assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"cpu": "Other 1"}, "cpu Other 1 there, Made-up 9000 (32 cores) here"),
+        ({"cores": 192}, "cores 192 there, 32 here"),
+        ({"system": "Linux 7 x86_64"}, "system Linux 7 x86_64 there"),
+        ({"power": "battery"}, "power battery there, mains here"),
+    ],
+)
+def test_a_file_is_of_one_machine(changes: dict[str, Any], says: str, tmp_path: Path) -> None:
+    file = tmp_path / "all.json"
+    saved(file, *OTHERS, machine=HERE.model_copy(update=changes))
+    with pytest.raises(OutputError, match="results of another machine") as error:
+        collect_results(file, HERE)
+    assert says in error.value.what
+
+
+def test_the_name_that_the_owner_gave_stays(tmp_path: Path) -> None:
+    file = tmp_path / "all.json"
+    saved(file, *OTHERS)
+    by_host = HERE.model_copy(update={"name": "localhost", "bandwidth_bytes_per_s": None})
+    found = saved(file, shown.bench(), machine=by_host)
+    assert found.machine == HERE
+    with pytest.raises(OutputError, match="name server there, localhost here"):
+        collect_results(file, by_host, named=True)

@@ -1,0 +1,175 @@
+"""Work that names itself by a key is taken up again after a run that did not finish it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+
+from qdeploy.errors import ExportFailed, OutputError
+from qdeploy.interface import SCRATCH
+from qdeploy.storage.atomic import OutputKind, atomic_directory
+
+KEY = "0123456789abcdef"
+KIND = OutputKind("content", lambda _: ["content"])
+
+
+def appears_at(destination: Path, key: str | None = None) -> AbstractContextManager[Path]:
+    return atomic_directory(destination, KIND, force=True, key=key)
+
+
+@pytest.fixture
+def destination(tmp_path: Path) -> Path:
+    return tmp_path / "out"
+
+
+def begin(folder: Path, note: str = "half") -> None:
+    (folder / SCRATCH).mkdir()
+    (folder / SCRATCH / "journal").write_text(note)
+    (folder / "content").write_text(note)
+
+
+def interrupt(destination: Path, error: BaseException | None = None, key: str | None = KEY) -> None:
+    """Begin, and end in an error."""
+    error = error or KeyboardInterrupt()
+
+    def run() -> None:
+        with appears_at(destination, key=key) as folder:
+            begin(folder)
+            raise error
+
+    with pytest.raises((type(error), ExportFailed)):
+        run()
+
+
+def left_beside(destination: Path) -> list[str]:
+    return [p.name for p in destination.parent.iterdir() if p != destination]
+
+
+def test_the_next_run_goes_on(destination: Path) -> None:
+    interrupt(destination)
+    assert not destination.exists()
+    with appears_at(destination, key=KEY) as folder:
+        assert (folder / "content").read_text() == "half"
+        assert (folder / SCRATCH / "journal").read_text() == "half"
+        (folder / "content").write_text("whole")
+    assert [p.name for p in destination.iterdir()] == ["content"]
+    assert (destination / "content").read_text() == "whole"
+    assert left_beside(destination) == []
+
+
+def test_a_full_disk_leaves_what_there_is(destination: Path) -> None:
+    interrupt(destination, OSError(errno.ENOSPC, "no space"))
+    with appears_at(destination, key=KEY) as folder:
+        assert (folder / "content").read_text() == "half"
+
+
+def test_other_work_starts_anew_and_removes_it(destination: Path) -> None:
+    interrupt(destination)
+    with appears_at(destination, key="f" * 16) as folder:
+        assert list(folder.iterdir()) == []
+        assert left_beside(destination) == [folder.name]
+
+
+def test_work_without_a_key_starts_anew_and_removes_it(destination: Path) -> None:
+    interrupt(destination)
+    with appears_at(destination) as folder:
+        assert list(folder.iterdir()) == []
+        assert left_beside(destination) == [folder.name]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="whether a run still lives is not known there")
+def test_without_the_folder_for_later_runs_nothing_is_followed(destination: Path) -> None:
+    """It may be an old output that another run has just replaced, and is removing."""
+    left = destination.with_name(f".{destination.name}.partial-0123abcd-{KEY}")
+    left.mkdir()
+    (left / "content").write_text("old")
+    with appears_at(destination, key=KEY) as folder:
+        assert list(folder.iterdir()) == []
+        assert left_beside(destination) == [folder.name]
+
+
+def test_without_a_key_nothing_is_left(destination: Path) -> None:
+    interrupt(destination, key=None)
+    assert left_beside(destination) == []
+
+
+def test_without_the_folder_for_later_runs_nothing_is_left(destination: Path) -> None:
+    def run() -> None:
+        with appears_at(destination, key=KEY) as folder:
+            (folder / "content").write_text("half")
+            raise ValueError("oops")
+
+    with pytest.raises(ValueError, match="oops"):
+        run()
+    assert left_beside(destination) == []
+
+
+def test_a_run_that_is_alive_keeps_its_folder(destination: Path) -> None:
+    with appears_at(destination, key=KEY) as first:
+        begin(first)
+        with appears_at(destination, key=KEY) as second:
+            assert second != first
+            assert list(second.iterdir()) == []
+        assert (first / "content").read_text() == "half"
+
+
+def test_one_that_finds_its_place_taken_leaves_what_there_is(destination: Path) -> None:
+    def run() -> None:
+        with atomic_directory(destination, KIND, force=False, key=KEY) as folder:
+            begin(folder)
+            destination.mkdir()
+            (destination / "content").write_text("other")
+
+    with pytest.raises(OutputError, match="output exists"):
+        run()
+    assert (destination / "content").read_text() == "other"
+    with appears_at(destination, key=KEY) as folder:
+        assert (folder / "content").read_text() == "half"
+
+
+def test_of_two_that_were_interrupted_one_is_followed(destination: Path) -> None:
+    def run() -> None:
+        with appears_at(destination, key=KEY) as first, appears_at(destination, key=KEY) as second:
+            begin(first, "one")
+            begin(second, "other")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    with appears_at(destination, key=KEY) as folder:
+        assert (folder / "content").read_text() in ("one", "other")
+    assert left_beside(destination) == []
+
+
+def test_a_killed_process_is_followed(destination: Path) -> None:
+    code = f"""
+import os, signal
+from pathlib import Path
+from qdeploy.storage.atomic import OutputKind, atomic_directory
+from qdeploy.interface import SCRATCH
+kind = OutputKind("content", lambda _: ["content"])
+with atomic_directory(Path({str(destination)!r}), kind, force=True, key={KEY!r}) as folder:
+    (folder / SCRATCH).mkdir()
+    (folder / "content").write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=False)
+    assert done.returncode != 0
+    with appears_at(destination, key=KEY) as folder:
+        assert (folder / "content").read_text() == "half"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="whether a run still lives is not known there")
+def test_an_earlier_process_of_the_same_id_is_followed(destination: Path) -> None:
+    """In a container every run may have the same process id."""
+    left = destination.with_name(f".{destination.name}.partial-{os.getpid()}-{KEY}")
+    left.mkdir()
+    begin(left)
+    with appears_at(destination, key=KEY) as folder:
+        assert (folder / "content").read_text() == "half"

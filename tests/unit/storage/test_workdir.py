@@ -1,0 +1,76 @@
+"""The folders of runs: of those that live they are left alone, of the dead they are swept away."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from qdeploy.storage.atomic import atomic_directory
+from tests.support.outputs import KIND, holds, write
+
+
+@pytest.fixture
+def destination(tmp_path: Path) -> Path:
+    return tmp_path / "here" / "out"
+
+
+def test_the_partial_folder_of_a_live_run_is_left_alone(destination: Path) -> None:
+    with atomic_directory(destination, KIND, force=True) as first:
+        write(destination, "second")
+        assert first.exists()
+
+
+LIVING = """
+import os, sys
+from pathlib import Path
+from qdeploy.storage.atomic import atomic_directory
+from tests.support.outputs import KIND, MARKER, holds, write
+os.getpid = lambda: 2**22 + 1
+with atomic_directory(Path(sys.argv[1]), OutputKind("marker", lambda _: []), force=True) as folder:
+    print(folder, flush=True)
+    sys.stdin.read()
+"""
+"""A run whose process id says nothing here, as that of one in another container."""
+
+
+def test_the_folder_of_a_run_in_another_container_is_left_alone(destination: Path) -> None:
+    command = [sys.executable, "-c", LIVING, str(destination)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        folder = Path(other.stdout.readline().strip())
+        assert folder.is_dir()
+        write(destination, "new")
+        assert folder.is_dir()
+        other.communicate()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="whether a run still lives is not known there")
+def test_the_folder_of_a_dead_run_is_swept_whoever_has_its_process_id_now(
+    destination: Path,
+) -> None:
+    destination.parent.mkdir()
+    destination.with_name(f".out.partial-{os.getppid()}-abc").mkdir()
+    write(destination, "new")
+    assert holds(destination) == "new"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="whether a run still lives is not known there")
+@pytest.mark.parametrize("name", ["out[1]", "o*t", "汉字", "with space", "-o"])
+def test_any_name_is_swept_of_leftovers(name: str, tmp_path: Path) -> None:
+    (tmp_path / f".{name}.partial-0123abcd").mkdir()
+    write(tmp_path / name, "new")
+    assert holds(tmp_path / name) == "new"
+
+
+def test_leftovers_of_another_destination_are_left_alone(tmp_path: Path) -> None:
+    others = [tmp_path / f".{name}.partial-0123abcd" for name in ("outer", "out.partial-x", "o")]
+    for other in others:
+        other.mkdir()
+    write(tmp_path / "out", "new")
+    assert all(other.exists() for other in others)
