@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Sequence
 
 import click
 
 from qdeploy.cli import answer
-from qdeploy.deploy.run import Choice, describe
+from qdeploy.deploy.model import Model
+from qdeploy.deploy.run import describe
 from qdeploy.errors import PromptError
-from qdeploy.generation.generate import Settings
-from qdeploy.interface import Session
-from qdeploy.tokenization.tokenizer import Tokenizer
+from qdeploy.generation.generate import Generation
+from qdeploy.tokenization.tokenizer import Message
+
+Ask = Callable[[Sequence[Message]], Generation]
+"""Begins the answer to a chat, with the options of the command line."""
 
 HELP = "/exit leaves, /clear forgets the conversation, Ctrl-C stops an answer"
 
 
-def loop(session: Session, tokenizer: Tokenizer, settings: Settings, choice: Choice) -> None:
+def loop(model: Model, ask: Ask) -> None:
     """Read turns until /exit or the end of input, with the conversation so far as context.
 
     Only answers go into the history: Qwen3 is trained on chats without earlier thinking.
     """
     with contextlib.suppress(ImportError):  # line editing and history, where Python has it
         import readline  # noqa: F401
-    click.secho(f"{describe(choice)}. {HELP}", dim=True, err=True)
+    click.secho(f"{describe(model.choice)}. {HELP}", dim=True, err=True)
     messages: list[dict[str, str]] = []
     while True:
         try:
@@ -45,21 +49,15 @@ def loop(session: Session, tokenizer: Tokenizer, settings: Settings, choice: Cho
         elif text.startswith("/") and text not in ("/think", "/no_think"):
             click.secho(HELP, dim=True, err=True)
         elif text:
-            _turn(session, tokenizer, messages, text, settings, choice)
+            _turn(model, ask, messages, text)
 
 
-def _turn(
-    session: Session,
-    tokenizer: Tokenizer,
-    messages: list[dict[str, str]],
-    text: str,
-    settings: Settings,
-    choice: Choice,
-) -> None:
+def _turn(model: Model, ask: Ask, messages: list[dict[str, str]], text: str) -> None:
     """Answer one turn; a turn that was stopped or did not fit leaves no trace in the history."""
     messages.append({"role": "user", "content": text})
     try:
-        generation = answer.stream(session, tokenizer, messages, settings)
+        generation = ask(messages)
+        answer.show(generation)
     except KeyboardInterrupt:
         messages.pop()
         click.secho("\nstopped", dim=True, err=True)
@@ -68,4 +66,4 @@ def _turn(
         click.echo(f"error: {error}\n  /clear forgets the conversation", err=True)
     else:
         messages.append({"role": "assistant", "content": generation.text})
-        answer.statistics(generation, choice, session)
+        answer.statistics(generation, model)

@@ -46,7 +46,7 @@ def command(
     from qdeploy.checkpoint import preflight
     from qdeploy.cli.plan import show
     from qdeploy.cli.progress import ExportProgress
-    from qdeploy.deploy.export import export, prepare
+    from qdeploy.deploy.export import default_output, export, prepare
 
     plan, chosen = prepare(
         model,
@@ -59,7 +59,7 @@ def command(
     if dry_run:
         show(plan, chosen, as_json=as_json)
         return
-    folder = destination or Path(f"{plan.checkpoint.name.rsplit('/')[-1]}-{plan.profile.name}")
+    folder = destination or default_output(plan)
     with ExportProgress(quiet=as_json) as progress:
         bundle = export(plan, chosen, folder, progress, force=force)
     summary: dict[str, Any] = plan.summary() | {

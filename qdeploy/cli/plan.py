@@ -48,13 +48,9 @@ def command(
 
     from qdeploy import registry
     from qdeploy.checkpoint import preflight
-    from qdeploy.checkpoint.catalogue import (
-        find_published_here,
-        naming_published,
-        resolve_checkpoint,
-    )
+    from qdeploy.checkpoint.catalogue import resolve_checkpoint
     from qdeploy.cli import forecast as picture
-    from qdeploy.deploy.export import prepare
+    from qdeploy.deploy.api import plan_and_exporter
     from qdeploy.forecast import forecast, hardware
 
     names = hardware.named(device_names)
@@ -68,14 +64,9 @@ def command(
         return
     registry.target(target)
     hardware.check_target(names, target)
-    with naming_published(model):
-        plan, chosen = prepare(
-            find_published_here(model) or model,
-            target,
-            profile_name=profile,
-            exporter_name=exporter,
-            context=context,
-        )
+    plan, chosen = plan_and_exporter(
+        model, target=target, profile=profile, exporter=exporter, context=context
+    )
     rows = forecast.of_target(plan, prompt=tokens, only=names)
     show(plan, chosen, as_json=as_json, forecasts=rows)
 

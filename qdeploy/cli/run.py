@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import secrets
 import sys
-from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -13,9 +12,6 @@ from qdeploy.cli import options, output
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from qdeploy.interface import Sampling
-    from qdeploy.tokenization.tokenizer import Tokenizer
 
 NAMED = 3
 """Operators that a warning names of those that ran elsewhere."""
@@ -73,40 +69,48 @@ def command(
     if not chatting:
         prompt = _read_prompt(prompt)
 
+    import qdeploy
     from qdeploy.cli import answer, chat
     from qdeploy.cli.progress import ExportProgress
-    from qdeploy.deploy import run
-    from qdeploy.generation.generate import Settings
-    from qdeploy.tokenization.tokenizer import Tokenizer
+    from qdeploy.deploy.run import find_bundle
 
     with ExportProgress(quiet=as_json) as progress:
-        opened, exported = run.find_bundle(
+        bundle, exported = find_bundle(
             model, target, progress, backend=backend, device=device, simulate=simulate
         )
     if exported:
-        size = output.size(opened.nbytes)
+        size = output.size(bundle.nbytes)
         click.secho(f"exported into the cache ({size}; see qdeploy cache)", dim=True, err=True)
-    choice = run.choose(opened, target=target, backend=backend, device=device, simulate=simulate)
-    tokenizer = Tokenizer(opened.path)
-    settings = Settings(
-        think=think,
-        thinking_budget=thinking_budget,
-        max_new_tokens=max_new_tokens,
-        sampling=_sampling(tokenizer, think, temperature, top_p, top_k),
-        seed=secrets.randbelow(2**32) if seed is None else seed,
-    )
-    with run.load(opened, choice, context=context, allow_fallback=allow_fallback) as session:
-        if fallback := session.placement().fallback:
+    with qdeploy.load(
+        bundle,
+        target=target,
+        device=device,
+        backend=backend,
+        simulate=simulate,
+        context=context,
+        allow_fallback=allow_fallback,
+    ) as loaded:
+        if fallback := loaded.placement.fallback:
             _warn(fallback)
+        ask = partial(
+            loaded.stream,
+            thinking=think,
+            thinking_budget=thinking_budget,
+            max_new_tokens=max_new_tokens,
+            seed=seed,
+            temperature=temperature,
+            top_p=top_p,
+            top_k=top_k,
+        )
         if chatting:
-            chat.loop(session, tokenizer, settings, choice)
+            chat.loop(loaded, ask)
             return
-        messages = [{"role": "user", "content": prompt or ""}]
-        generation = answer.stream(session, tokenizer, messages, settings, quiet=as_json)
+        generation = ask(prompt or "")
+        answer.show(generation, quiet=as_json)
         if as_json:
-            output.write_json(run.result(generation, choice, session))
+            output.write_json(loaded.answer(generation).as_dict())
         else:
-            answer.statistics(generation, choice, session)
+            answer.statistics(generation, loaded)
 
 
 def _warn(fallback: Sequence[str]) -> None:
@@ -125,22 +129,3 @@ def _read_prompt(prompt: str | None) -> str:
     if not text or not text.strip():
         raise click.UsageError("the prompt is empty")
     return text
-
-
-def _sampling(
-    tokenizer: Tokenizer,
-    think: bool | None,
-    temperature: float | None,
-    top_p: float | None,
-    top_k: int | None,
-) -> Sampling:
-    """The model's recommended sampling, with what the user set instead."""
-    from qdeploy.generation.reasoning import default_sampling
-
-    recommended = default_sampling(tokenizer, think)
-    return replace(
-        recommended,
-        temperature=recommended.temperature if temperature is None else temperature,
-        top_p=recommended.top_p if top_p is None else top_p,
-        top_k=recommended.top_k if top_k is None else top_k,
-    )

@@ -69,6 +69,11 @@ def prepare(
     return resolved, exporter
 
 
+def default_output(plan: Plan) -> Path:
+    """Return the directory that a bundle is written to by default: `MODEL-PROFILE` here."""
+    return Path(f"{plan.checkpoint.name.rsplit('/')[-1]}-{plan.profile.name}")
+
+
 def _check_readable(resolved: Plan) -> None:
     for file in resolved.files().values():
         try:

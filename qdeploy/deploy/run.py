@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from qdeploy import registry
 from qdeploy.bundle import Bundle, is_bundle, open_bundle
@@ -20,8 +20,7 @@ from qdeploy.errors import (
     QdeployError,
     TargetUnavailable,
 )
-from qdeploy.generation.generate import Generation
-from qdeploy.interface import Backend, Device, LoadOptions, Progress, Session
+from qdeploy.interface import Backend, Device, LoadOptions, Progress, Property, Session
 from qdeploy.planning import constraints
 from qdeploy.targets import Evidence, Target
 
@@ -59,7 +58,7 @@ def find_bundle(
     if target is None:
         raise InputError(
             f"{model} is a model, not a bundle, so the target must be named",
-            fix="add --target, e.g. --target intel-cpu",
+            fix="add --target, e.g. --target cpu",
         )
     plan, exporter = prepare(model, target)
     find_device(plan.target, plan.format, backend=backend, device=device, simulate=simulate)
@@ -140,11 +139,17 @@ def _pick(found: list[Device], wanted: int | str) -> Device:
 
 
 def load(
-    opened: Bundle, choice: Choice, *, context: int | None = None, allow_fallback: bool = False
+    opened: Bundle,
+    choice: Choice,
+    *,
+    context: int | None = None,
+    properties: Mapping[str, Property] | None = None,
+    allow_fallback: bool = False,
 ) -> Session:
     """Load the bundle and check what the runtime says about where it runs.
 
-    With *allow_fallback* heavy operators may run elsewhere; the placement then lists them.
+    The *properties* override the profile's. With *allow_fallback* heavy operators may run
+    elsewhere; the placement then lists them.
 
     Raises:
         InputError: a context that the bundle was not made for.
@@ -158,7 +163,10 @@ def load(
             fix=f"--context {longest} or less, or export with a longer --context",
         )
     options = LoadOptions(
-        context=context, cache_dir=cache.runtime_dir(), allow_fallback=allow_fallback
+        context=context,
+        properties=properties or {},
+        cache_dir=cache.runtime_dir(),
+        allow_fallback=allow_fallback,
     )
     session = choice.backend.load(opened, choice.device, options)
     evidence = session.placement().evidence
@@ -169,27 +177,6 @@ def load(
             where=choice.backend.name,
         )
     return session
-
-
-def result(generation: Generation, choice: Choice, session: Session) -> dict[str, Any]:
-    """The answer and its figures as plain data, the object that `run --json` prints."""
-    timing = generation.timing
-    placement = session.placement()
-    return {
-        "text": generation.text,
-        "thinking": generation.thinking or None,
-        "finish_reason": generation.finish_reason,
-        "prompt_tokens": generation.prompt_tokens,
-        "new_tokens": len(generation.tokens),
-        "ttft_ms": timing.ttft_ms,
-        "tpot_ms": timing.tpot_ms,
-        "decode_tokens_per_s": timing.decode_tokens_per_s,
-        "target": choice.target.name,
-        "backend": choice.backend.name,
-        "device": choice.device.name,
-        "evidence": str(placement.evidence),
-        "placement": placement.as_dict(),
-    }
 
 
 def describe(choice: Choice) -> str:

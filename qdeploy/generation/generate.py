@@ -67,7 +67,7 @@ class Generation:
         self._check_prompt()
         sampling = settings.sampling or default_sampling(tokenizer, settings.think)
         self.sampling = replace(sampling, seed=settings.seed)
-        self._pieces: dict[Channel, list[str]] = {"thinking": [], "answer": []}
+        self._pieces: dict[Channel, list[str]] = {"reasoning": [], "content": []}
         self.tokens: list[Token] = []
         self.finish_reason: FinishReason = "cancelled"
         self._resumed: set[int] = set()
@@ -112,12 +112,12 @@ class Generation:
     @property
     def text(self) -> str:
         """The answer so far: all its pieces joined."""
-        return "".join(self._pieces["answer"])
+        return "".join(self._pieces["content"])
 
     @property
     def thinking(self) -> str:
         """The thinking so far: all its pieces joined."""
-        return "".join(self._pieces["thinking"])
+        return "".join(self._pieces["reasoning"])
 
     @property
     def timing(self) -> Timing:
@@ -125,36 +125,36 @@ class Generation:
         return Timing(self._start, stamps, frozenset(self._resumed))
 
     def __iter__(self) -> Generator[Piece, None, None]:
-        splitter = ReasoningParser(self._tokenizer, self._prompt)
+        parser = ReasoningParser(self._tokenizer, self._prompt)
         budget = self._settings.thinking_budget
         self._start = time.perf_counter()
-        if budget != 0 or not splitter.thinking:  # else not even the first token may be thinking
-            yield from self._stream(self._prompt, splitter, budget)
-        if budget is not None and splitter.thinking and self.finish_reason == "cancelled":
+        if budget != 0 or not parser.thinking:  # else not even the first token may be thinking
+            yield from self._stream(self._prompt, parser, budget)
+        if budget is not None and parser.thinking and self.finish_reason == "cancelled":
             prompt = (*self._prompt, *(t.id for t in self.tokens), *self._ending)
             if self._room(len(prompt)) < 1:
                 self.finish_reason = "length"
                 return
-            yield from self._emit(EARLY_STOP.removesuffix(f"{END_THINK}\n\n"), "thinking")
+            yield from self._emit(EARLY_STOP.removesuffix(f"{END_THINK}\n\n"), "reasoning")
             for token in self._ending:
-                splitter.push(token)
+                parser.push(token)
             self._resumed.add(len(self.tokens))
-            yield from self._stream(prompt, splitter, None)
+            yield from self._stream(prompt, parser, None)
 
     def _stream(
-        self, prompt: tuple[int, ...], splitter: ReasoningParser, budget: int | None
+        self, prompt: tuple[int, ...], parser: ReasoningParser, budget: int | None
     ) -> Iterator[Piece]:
         """Yield the pieces of one request.
 
         Sets `finish_reason`, unless it ends because the thinking budget ran out.
         """
         stops = self._tokenizer.stop_ids
-        channel: Channel = "thinking" if splitter.thinking else "answer"
+        channel: Channel = "reasoning" if parser.thinking else "content"
         detokenizer = Detokenizer(self._tokenizer)
         request = Request(prompt, self._room(len(prompt)), self.sampling, stops)
         with closing(self._session.generate(request)) as stream:
             for token in stream:
-                belongs = None if token.id in stops else splitter.push(token.id)
+                belongs = None if token.id in stops else parser.push(token.id)
                 if belongs != channel:
                     yield from self._emit(detokenizer.flush(), channel)
                     channel = belongs or channel
@@ -164,9 +164,9 @@ class Generation:
                 if token.id in stops:
                     self.finish_reason = "stop"
                     return
-                if budget is not None and splitter.thinking:
+                if budget is not None and parser.thinking:
                     most = len(self.tokens) >= self._most_before_ending
-                    if most or splitter.thinking_tokens >= budget:
+                    if most or parser.thinking_tokens >= budget:
                         break
             else:
                 self.finish_reason = "length"
@@ -176,7 +176,7 @@ class Generation:
         """Yield *text* as a piece; the blank lines around the thinking tags are left out."""
         if not self._pieces[channel]:
             text = text.lstrip("\n")
-        if channel == "thinking":  # its newlines wait for what follows them, which may be the tag
+        if channel == "reasoning":  # its newlines wait for what follows them, which may be the tag
             text = self._newlines + text
             self._newlines = text[len(text.rstrip("\n")) :]
             text = text.rstrip("\n")

@@ -7,20 +7,21 @@ Sources: the model cards of Qwen3 for the sampling of both modes, and Qwen's qui
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from dataclasses import replace
+from typing import Any, Literal
 
 from qdeploy.interface import Sampling
 from qdeploy.tokenization.tokenizer import END_THINK, THINK, Tokenizer
 
-Channel = Literal["thinking", "answer"]
+Channel = Literal["reasoning", "content"]
 
 EARLY_STOP = (
     "\n\nConsidering the limited time by the user, I have to give the solution based on the "
     "thinking directly now.\n</think>\n\n"
 )
 RECOMMENDED = {
-    "thinking": Sampling(temperature=0.6, top_p=0.95, top_k=20),
-    "answer": Sampling(temperature=0.7, top_p=0.8, top_k=20),
+    "reasoning": Sampling(temperature=0.6, top_p=0.95, top_k=20),
+    "content": Sampling(temperature=0.7, top_p=0.8, top_k=20),
 }
 
 
@@ -48,8 +49,8 @@ class ReasoningParser:
             return None
         if self.thinking:
             self.thinking_tokens += 1
-            return "thinking"
-        return "answer"
+            return "reasoning"
+        return "content"
 
 
 def default_sampling(tokenizer: Tokenizer, think: bool | None) -> Sampling:
@@ -59,13 +60,27 @@ def default_sampling(tokenizer: Tokenizer, think: bool | None) -> Sampling:
     switch is thinking. The other mode's values are in no file, hence built in.
     """
     if think is False and tokenizer.has_thinking_switch:
-        return RECOMMENDED["answer"]
+        return RECOMMENDED["content"]
     config = tokenizer.generation_config
     if config.do_sample is False:
         return Sampling()
-    built_in = RECOMMENDED["thinking" if tokenizer.has_thinking_switch else "answer"]
+    built_in = RECOMMENDED["reasoning" if tokenizer.has_thinking_switch else "content"]
     return Sampling(
         temperature=built_in.temperature if config.temperature is None else config.temperature,
         top_p=built_in.top_p if config.top_p is None else config.top_p,
         top_k=built_in.top_k if config.top_k is None else config.top_k,
     )
+
+
+def sampling_for(
+    tokenizer: Tokenizer,
+    think: bool | None,
+    *,
+    temperature: float | None = None,
+    top_p: float | None = None,
+    top_k: int | None = None,
+) -> Sampling:
+    """Return the recommended sampling with the values that are not None in its place."""
+    given = {"temperature": temperature, "top_p": top_p, "top_k": top_k}
+    changes: dict[str, Any] = {name: v for name, v in given.items() if v is not None}
+    return replace(default_sampling(tokenizer, think), **changes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from qdeploy import models
-from qdeploy.deploy import run
+from qdeploy.deploy.model import Model
 from qdeploy.deploy.run import Choice
 from qdeploy.generation.generate import Generation, Settings
 from qdeploy.generation.reasoning import EARLY_STOP
@@ -24,8 +24,8 @@ def test_pieces_join_to_the_whole_text(loaded: Loaded, text: str) -> None:
     generation = Generation(loaded.session, loaded.tokenizer, messages, settings)
     pieces = list(generation)
     made = [t.id for t in generation.tokens]
-    assert "".join(p.text for p in pieces if p.channel == "answer") == generation.text
-    assert "".join(p.text for p in pieces if p.channel == "thinking") == generation.thinking
+    assert "".join(p.text for p in pieces if p.channel == "content") == generation.text
+    assert "".join(p.text for p in pieces if p.channel == "reasoning") == generation.thinking
     shown = "".join(p.text for p in pieces).replace("\n", "")
     whole = loaded.tokenizer.decode(made)
     for tag in ("<think>", "</think>"):
@@ -119,7 +119,8 @@ def test_the_length_limit_cuts(loaded: Loaded) -> None:
 
 
 def test_the_result_names_where_it_ran(loaded: Loaded, choice: Choice) -> None:
-    result = run.result(loaded.ask(SUM, think=False), choice, loaded.session)
+    model = Model(loaded.bundle, choice, loaded.session)
+    result = model.answer(loaded.ask(SUM, think=False)).as_dict()
     assert result["target"] == loaded.flow.target
     assert result["backend"] == loaded.flow.backend
     assert result["evidence"] == ("simulated" if loaded.flow.simulate else "device")

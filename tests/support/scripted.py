@@ -121,7 +121,7 @@ class ScriptedBackend(Backend):
         return None
 
     def load(self, bundle: Bundle, device: Device, options: LoadOptions) -> Session:
-        script = bundle.manifest.profile.runtime.properties
+        script = {**bundle.manifest.profile.runtime.properties, **options.properties}
         tokenizer = Tokenizer(bundle.path)
         answer = tokenizer.encode(str(script.get("answer", "")))
         return ScriptedSession(

@@ -32,14 +32,14 @@ class TestChannels:
         generation, pieces = answer(ScriptedSession(script(THOUGHT)))
         assert generation.thinking == "Two and two."
         assert generation.text == "4"
-        assert joined(pieces, "thinking") == generation.thinking
-        assert joined(pieces, "answer") == generation.text
+        assert joined(pieces, "reasoning") == generation.thinking
+        assert joined(pieces, "content") == generation.text
         assert generation.finish_reason == "stop"
 
     def test_thinking_comes_before_the_answer(self) -> None:
         _, pieces = answer(ScriptedSession(script(THOUGHT)))
         assert [k for k, _ in itertools.groupby(p.channel for p in pieces)] == [
-            "thinking", "answer",
+            "reasoning", "content",
         ]  # fmt: skip
 
     def test_blank_lines_around_the_tags_are_not_shown(self) -> None:
@@ -69,12 +69,12 @@ class TestChannels:
         question = [{"role": "user", "content": "What does <think> mean?"}]
         session = ScriptedSession(script("A tag."))
         generation = Generation(session, NANO, question, Settings(think=True))
-        assert {piece.channel for piece in generation} == {"answer"}
+        assert {piece.channel for piece in generation} == {"content"}
 
     def test_characters_that_span_tokens_come_whole(self) -> None:
         _, pieces = answer(ScriptedSession(script("<think>汉字🚀</think>🎉é")))
-        assert joined(pieces, "thinking") == "汉字🚀"
-        assert joined(pieces, "answer") == "🎉é"
+        assert joined(pieces, "reasoning") == "汉字🚀"
+        assert joined(pieces, "content") == "🎉é"
         assert not [p for p in pieces if "\ufffd" in p.text]
 
     def test_a_character_cut_by_the_end_is_shown_as_the_replacement(self) -> None:
@@ -192,7 +192,7 @@ class TestClosing:
 
 class TestRequest:
     @pytest.mark.parametrize(
-        ("think", "mode"), [(None, "thinking"), (True, "thinking"), (False, "answer")]
+        ("think", "mode"), [(None, "reasoning"), (True, "reasoning"), (False, "content")]
     )
     def test_each_mode_has_its_recommended_sampling(self, think: bool | None, mode: str) -> None:
         session = ScriptedSession(script("4"))

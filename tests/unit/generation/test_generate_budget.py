@@ -81,5 +81,5 @@ class TestBudget:
     def test_no_thinking_begins_again_after_the_early_stop(self) -> None:
         session = ScriptedSession(thoughts(20), script("4"))
         _, pieces = answer(session, thinking_budget=3)
-        assert joined(pieces, "answer") == "4"
-        assert pieces[-1].channel == "answer"
+        assert joined(pieces, "content") == "4"
+        assert pieces[-1].channel == "content"

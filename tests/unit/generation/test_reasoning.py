@@ -20,21 +20,21 @@ NANO = Tokenizer(models.path("qwen3-nano"))
 
 
 def channels(prompt: str, answer: str) -> list[str | None]:
-    splitter = ReasoningParser(NANO, NANO.encode(prompt))
-    return [splitter.push(token) for token in NANO.encode(answer)]
+    parser = ReasoningParser(NANO, NANO.encode(prompt))
+    return [parser.push(token) for token in NANO.encode(answer)]
 
 
 @pytest.mark.parametrize(
     ("prompt", "answer", "expected"),
     [
-        ("p", "1</think>2", ["answer", None, "answer"]),
-        ("p", "<think>1</think>2", [None, "thinking", None, "answer"]),
-        ("p<think>", "1</think>2", ["thinking", None, "answer"]),
-        ("p<think></think>", "12", ["answer", "answer"]),
-        ("p<think>x</think>y<think>", "1", ["thinking"]),
-        ("p", "<think>1", [None, "thinking"]),
-        ("What is <think>?<|im_end|>\n", "1", ["answer"]),
-        ("What is <think>?<|im_end|>\n<think>\n", "1", ["thinking"]),
+        ("p", "1</think>2", ["content", None, "content"]),
+        ("p", "<think>1</think>2", [None, "reasoning", None, "content"]),
+        ("p<think>", "1</think>2", ["reasoning", None, "content"]),
+        ("p<think></think>", "12", ["content", "content"]),
+        ("p<think>x</think>y<think>", "1", ["reasoning"]),
+        ("p", "<think>1", [None, "reasoning"]),
+        ("What is <think>?<|im_end|>\n", "1", ["content"]),
+        ("What is <think>?<|im_end|>\n<think>\n", "1", ["reasoning"]),
     ],
 )
 def test_every_token_belongs_to_a_channel_and_tags_to_none(
@@ -44,10 +44,10 @@ def test_every_token_belongs_to_a_channel_and_tags_to_none(
 
 
 def test_only_thinking_is_counted_as_such() -> None:
-    splitter = ReasoningParser(NANO, [])
+    parser = ReasoningParser(NANO, [])
     for token in NANO.encode("<think>123</think>45"):
-        splitter.push(token)
-    assert splitter.thinking_tokens == 3
+        parser.push(token)
+    assert parser.thinking_tokens == 3
 
 
 def with_config(folder: Path, *, switch: bool = True, **generation: Any) -> Tokenizer:
@@ -62,14 +62,14 @@ THINKING: dict[str, Any] = {"temperature": 0.6, "top_p": 0.95, "top_k": 20, "do_
 
 
 @pytest.mark.parametrize(
-    ("think", "mode"), [(None, "thinking"), (True, "thinking"), (False, "answer")]
+    ("think", "mode"), [(None, "reasoning"), (True, "reasoning"), (False, "content")]
 )
 def test_each_mode_has_the_sampling_of_the_model_card(
     think: bool | None, mode: str, tmp_path: Path
 ) -> None:
     assert default_sampling(with_config(tmp_path, **THINKING), think) == RECOMMENDED[mode]
-    assert RECOMMENDED["thinking"] == Sampling(0.6, 0.95, 20)
-    assert RECOMMENDED["answer"] == Sampling(0.7, 0.8, 20)
+    assert RECOMMENDED["reasoning"] == Sampling(0.6, 0.95, 20)
+    assert RECOMMENDED["content"] == Sampling(0.7, 0.8, 20)
 
 
 def test_the_models_own_values_win_for_its_default_mode(tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_a_model_without_a_switch_has_one_mode_and_its_values(tmp_path: Path) ->
 def test_values_that_the_model_leaves_out_are_the_recommended(
     values: dict[str, Any], tmp_path: Path
 ) -> None:
-    assert default_sampling(with_config(tmp_path, **values), None) == RECOMMENDED["thinking"]
+    assert default_sampling(with_config(tmp_path, **values), None) == RECOMMENDED["reasoning"]
 
 
 def test_a_model_that_asks_for_greedy_decoding_gets_it(tmp_path: Path) -> None:

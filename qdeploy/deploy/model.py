@@ -1,0 +1,250 @@
+"""A loaded model: chat, stream, score. It is what `qdeploy.load` returns.
+
+The examples below are run by the tests, with `model` being qwen3-nano loaded on the CPU.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from qdeploy.bundle import Bundle
+from qdeploy.deploy.run import Choice
+from qdeploy.generation.generate import FinishReason, Generation, Settings
+from qdeploy.generation.reasoning import sampling_for
+from qdeploy.interface import Device, Placement, Session
+from qdeploy.tokenization.tokenizer import Message, Tokenizer
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from typing_extensions import Self
+
+SEEDS = 2**32
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer and its figures.
+
+    Attributes:
+        text: the answer without its thinking.
+        thinking: the thinking before it; None where there was none.
+        finish_reason: `stop` at a stop token; `length` at the limit of tokens or of the context;
+            `cancelled` where the caller stopped reading.
+        prompt_tokens: tokens of the prompt, chat template included.
+        new_tokens: tokens generated, thinking included.
+        ttft_ms: time to the first token, milliseconds; None without a token.
+        tpot_ms: mean time per output token after the first, milliseconds; None for less than two.
+        decode_tokens_per_s: 1000 / tpot_ms.
+        target, backend, device: where it ran, by name.
+        placement: where it ran, in the runtime's own words.
+    """
+
+    text: str
+    thinking: str | None
+    finish_reason: FinishReason
+    prompt_tokens: int
+    new_tokens: int
+    ttft_ms: float | None
+    tpot_ms: float | None
+    decode_tokens_per_s: float | None
+    target: str
+    backend: str
+    device: str
+    placement: Placement
+
+    def as_dict(self) -> dict[str, Any]:
+        """As plain data: the object that `qdeploy run --json` prints."""
+        names = (
+            "text", "thinking", "finish_reason", "prompt_tokens", "new_tokens", "ttft_ms",
+            "tpot_ms", "decode_tokens_per_s", "target", "backend", "device",
+        )  # fmt: skip
+        return {name: getattr(self, name) for name in names} | {
+            "evidence": str(self.placement.evidence),
+            "placement": self.placement.as_dict(),
+        }
+
+
+class Model:
+    """A bundle loaded on a device. Not thread-safe: one request at a time.
+
+    Use it as a context manager, or call `close`, to free the device.
+
+    Attributes:
+        bundle: what was loaded.
+        session: the backend's session, for requests in token ids.
+        tokenizer: the bundle's tokenizer and chat template.
+    """
+
+    def __init__(self, bundle: Bundle, choice: Choice, session: Session) -> None:
+        self.bundle, self.session = bundle, session
+        self.tokenizer = Tokenizer(bundle.path)
+        self.choice = choice
+
+    @property
+    def target(self) -> str:
+        return self.choice.target.name
+
+    @property
+    def backend(self) -> str:
+        return self.choice.backend.name
+
+    @property
+    def device(self) -> Device:
+        return self.choice.device
+
+    @property
+    def context(self) -> int:
+        """Most tokens, prompt and answer together."""
+        return self.session.context
+
+    @property
+    def placement(self) -> Placement:
+        """Where the work runs, asked of the runtime.
+
+        Examples:
+            >>> str(model.placement.evidence), model.placement.fallback
+            ('device', ())
+        """
+        return self.session.placement()
+
+    def chat(
+        self,
+        messages: str | Sequence[Message],
+        *,
+        thinking: bool | None = None,
+        thinking_budget: int | None = None,
+        max_new_tokens: int | None = None,
+        seed: int | None = None,
+        temperature: float | None = None,
+        top_p: float | None = None,
+        top_k: int | None = None,
+    ) -> Answer:
+        """Answer a prompt, or the last turn of a chat.
+
+        Args:
+            messages: the user's prompt, or all turns as `{"role": ..., "content": ...}`.
+            thinking: think before answering, or do not. None is the model's default.
+            thinking_budget: most tokens of thinking, after which the model is made to answer.
+            max_new_tokens: most tokens to generate, thinking included. None is all that the
+                context leaves.
+            seed: the same seed gives the same answer. None draws one.
+            temperature: 0 is greedy. None, here and below, is what the model's makers recommend.
+            top_p: keep the most probable tokens that together have this probability.
+            top_k: keep this many of the most probable tokens; 0 keeps all.
+
+        Raises:
+            PromptError: the prompt does not fit the context, or the chat template refuses it.
+            InputError: a number out of its range, or thinking that this model cannot switch.
+            GenerationFailed: the runtime broke, or the model is closed.
+
+        Examples:
+            >>> answer = model.chat("What is 12 + 30?", thinking=True, seed=1)
+            >>> answer.text, answer.finish_reason
+            ('42', 'stop')
+            >>> "carry" in answer.thinking
+            True
+            >>> greedy = model.chat("What is 12 + 30?", thinking=True, temperature=0)
+            >>> greedy.new_tokens == answer.new_tokens
+            True
+        """
+        answer = self.stream(
+            messages,
+            thinking=thinking,
+            thinking_budget=thinking_budget,
+            max_new_tokens=max_new_tokens,
+            seed=seed,
+            temperature=temperature,
+            top_p=top_p,
+            top_k=top_k,
+        )
+        for _ in answer:
+            pass
+        return self.answer(answer)
+
+    def stream(
+        self,
+        messages: str | Sequence[Message],
+        *,
+        thinking: bool | None = None,
+        thinking_budget: int | None = None,
+        max_new_tokens: int | None = None,
+        seed: int | None = None,
+        temperature: float | None = None,
+        top_p: float | None = None,
+        top_k: int | None = None,
+    ) -> Generation:
+        """Like `chat`, piece by piece as the runtime makes them.
+
+        The arguments and errors are those of `chat`. Iterate over the result once, for pieces
+        with their `text` and `channel`, which is `reasoning` or `content`. Leaving the loop early
+        stops the runtime. `answer` makes an `Answer` of what was generated.
+
+        Examples:
+            >>> stream = model.stream([{"role": "user", "content": "What is 12 + 30?"}], seed=1)
+            >>> "".join(piece.text for piece in stream if piece.channel == "content")
+            '42'
+            >>> model.answer(stream).finish_reason
+            'stop'
+        """
+        if isinstance(messages, str):
+            messages = [{"role": "user", "content": messages}]
+        sampling = sampling_for(
+            self.tokenizer, thinking, temperature=temperature, top_p=top_p, top_k=top_k
+        )
+        settings = Settings(
+            think=thinking,
+            thinking_budget=thinking_budget,
+            max_new_tokens=max_new_tokens,
+            sampling=sampling,
+            seed=secrets.randbelow(SEEDS) if seed is None else seed,
+        )
+        return Generation(self.session, self.tokenizer, messages, settings)
+
+    def answer(self, stream: Generation) -> Answer:
+        """Return what *stream* has generated so far, with its figures."""
+        timing = stream.timing
+        return Answer(
+            text=stream.text,
+            thinking=stream.thinking or None,
+            finish_reason=stream.finish_reason,
+            prompt_tokens=stream.prompt_tokens,
+            new_tokens=len(stream.tokens),
+            ttft_ms=timing.ttft_ms,
+            tpot_ms=timing.tpot_ms,
+            decode_tokens_per_s=timing.decode_tokens_per_s,
+            target=self.target,
+            backend=self.backend,
+            device=self.device.name,
+            placement=self.placement,
+        )
+
+    def score(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
+        """Return teacher-forced logits, float32 [T, V], for T token ids.
+
+        Row t holds the logits of the token after `token_ids[: t + 1]`.
+
+        Raises:
+            PromptError: no ids, ids outside the vocabulary, or more than the context holds.
+            GenerationFailed: the runtime broke, or the model is closed.
+
+        Examples:
+            >>> ids = model.tokenizer.encode("What is 12 + 30?")
+            >>> logits = model.score(ids)
+            >>> logits.shape == (len(ids), model.bundle.manifest.model.vocab_size)
+            True
+        """
+        return self.session.score(token_ids)
+
+    def close(self) -> None:
+        """Free the device. Calling it twice is harmless."""
+        self.session.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

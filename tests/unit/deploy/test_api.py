@@ -1,0 +1,182 @@
+"""`import qdeploy`: what it loads, and what it does with a scripted runtime."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import qdeploy
+from qdeploy import registry
+from qdeploy.deploy import cache
+from qdeploy.errors import InputError, PromptError
+from qdeploy.interface import Sampling
+from qdeploy.targets import Evidence
+from tests.support.bundles import profile_text
+from tests.support.checkpoints import write_checkpoint
+from tests.support.plugins import SCRIPTED, only
+from tests.support.scripted import HERE, NOT_HERE, ScriptedSession
+
+ANSWER = "<think>\nTwo and two.\n</think>\n\n4 汉🚀"
+QUESTION = [{"role": "user", "content": "2 + 2?"}]
+
+
+@pytest.fixture(autouse=True)
+def _plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv(cache.ENVIRONMENT, str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "scripted.toml").write_text(profile_text(answer=ANSWER), encoding="utf-8")
+    with only(tmp_path / "plugins", acme=SCRIPTED):
+        yield
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> qdeploy.Bundle:
+    model = write_checkpoint(tmp_path / "model")
+    return qdeploy.export(model, target=HERE.name, profile="scripted.toml", output="bundle")
+
+
+@pytest.fixture
+def model(bundle: qdeploy.Bundle) -> Iterator[qdeploy.Model]:
+    with qdeploy.load(bundle) as loaded:
+        yield loaded
+
+
+def requests(model: qdeploy.Model) -> list[Sampling]:
+    assert isinstance(model.session, ScriptedSession)
+    return [request.sampling for request in model.session.requests]
+
+
+class TestModule:
+    def test_importing_it_imports_nothing_else(self) -> None:
+        code = (
+            "import sys, typing; before = {*sys.modules}; import qdeploy; "
+            "print(*{*sys.modules} - before)"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert done.stdout.split() == ["qdeploy"]
+
+    def test_every_public_name_is_there_and_listed(self) -> None:
+        assert {*qdeploy.__all__} <= {*dir(qdeploy)}
+        for name in qdeploy.__all__:
+            assert getattr(qdeploy, name).__name__ == name
+
+    def test_another_name_is_an_attribute_error(self) -> None:
+        with pytest.raises(AttributeError, match="no attribute 'exprot'"):
+            qdeploy.exprot  # noqa: B018
+
+
+class TestExport:
+    def test_writes_a_bundle_that_opens(self, bundle: qdeploy.Bundle, tmp_path: Path) -> None:
+        assert bundle.path == Path("bundle")
+        assert bundle.manifest.target == HERE.name
+        assert qdeploy.open("bundle", full=True) == bundle
+
+    def test_the_default_directory_is_named_after_model_and_profile(self, tmp_path: Path) -> None:
+        model = write_checkpoint(tmp_path / "tiny")
+        made = qdeploy.export(model, target=HERE.name, profile=tmp_path / "scripted.toml")
+        assert made.path == Path("tiny-scripted")
+
+    def test_the_context_is_the_bundles(self, tmp_path: Path) -> None:
+        model = write_checkpoint(tmp_path / "tiny")
+        made = qdeploy.export(model, target=HERE.name, profile="scripted.toml", context=64)
+        assert made.manifest.model.context_length == 64
+
+
+class TestPlan:
+    def test_is_what_an_export_would_write(self, tmp_path: Path, bundle: qdeploy.Bundle) -> None:
+        plan = qdeploy.plan(tmp_path / "model", target=HERE.name, profile="scripted.toml")
+        assert json.loads(json.dumps(plan.summary())) == bundle.manifest.plan
+
+    def test_an_unknown_target_is_named(self) -> None:
+        with pytest.raises(InputError, match="unknown target 'scriptd'") as caught:
+            qdeploy.plan("qwen3-nano", target="scriptd")
+        assert caught.value.fix == "did you mean 'scripted'?"
+
+
+class TestLoad:
+    def test_a_path_is_opened(self, bundle: qdeploy.Bundle) -> None:
+        with qdeploy.load("bundle", device=1, context=100) as model:
+            assert model.bundle == bundle
+            assert (model.target, model.backend, model.device.id) == (
+                HERE.name, "scripted", "SCRIPT:1",
+            )  # fmt: skip
+            assert model.context == 100
+
+    def test_a_simulated_device_is_used_on_request_only(self, bundle: qdeploy.Bundle) -> None:
+        with qdeploy.load(bundle, target=NOT_HERE.name, simulate=True) as model:
+            assert model.placement.evidence is Evidence.SIMULATED
+
+    def test_properties_go_before_the_profiles(self, bundle: qdeploy.Bundle) -> None:
+        with qdeploy.load(bundle, properties={"answer": "5"}) as model:
+            assert model.chat("2 + 2?").text == "5"
+
+    def test_leaving_the_block_closes_the_session(self, bundle: qdeploy.Bundle) -> None:
+        with qdeploy.load(bundle) as model:
+            assert isinstance(model.session, ScriptedSession)
+        assert model.session.closed
+
+
+class TestModel:
+    def test_chat_gives_text_thinking_and_figures(self, model: qdeploy.Model) -> None:
+        answer = model.chat("2 + 2?", thinking=True)
+        assert (answer.text, answer.thinking) == ("4 汉🚀", "Two and two.")
+        assert answer.finish_reason == "stop"
+        assert answer.prompt_tokens == len(
+            model.tokenizer.encode(model.tokenizer.render(QUESTION, think=True))
+        )
+        assert answer.new_tokens == len(model.tokenizer.encode(ANSWER)) + 1
+        assert answer.ttft_ms is not None
+        assert answer.as_dict()["placement"] == model.placement.as_dict()
+
+    def test_a_prompt_is_a_chat_of_one_turn(self, model: qdeploy.Model) -> None:
+        assert model.chat("2 + 2?").prompt_tokens == model.chat(QUESTION).prompt_tokens
+
+    def test_stream_gives_the_pieces_of_both_channels(self, model: qdeploy.Model) -> None:
+        stream = model.stream(QUESTION)
+        pieces = list(stream)
+        by_channel = {
+            channel: "".join(p.text for p in pieces if p.channel == channel)
+            for channel in ("reasoning", "content")
+        }
+        assert by_channel == {"reasoning": "Two and two.", "content": "4 汉🚀"}
+        assert model.answer(stream).text == "4 汉🚀"
+
+    def test_leaving_a_stream_early_stops_the_runtime(self, model: qdeploy.Model) -> None:
+        stream = model.stream(QUESTION)
+        for _ in stream:
+            break
+        assert isinstance(model.session, ScriptedSession)
+        assert model.session.closed_early == 1
+        assert model.answer(stream).finish_reason == "cancelled"
+
+    def test_sampling_is_the_recommended_one_but_for_what_is_given(
+        self, model: qdeploy.Model
+    ) -> None:
+        model.chat("2 + 2?", thinking=False, seed=3)
+        model.chat("2 + 2?", thinking=False, seed=3, temperature=0.25, top_k=0)
+        assert requests(model) == [Sampling(0.7, 0.8, 20, 3), Sampling(0.25, 0.8, 0, 3)]
+
+    def test_without_a_seed_every_answer_draws_its_own(self, model: qdeploy.Model) -> None:
+        for _ in range(4):
+            model.chat("2 + 2?")
+        assert len({sampling.seed for sampling in requests(model)}) > 1
+
+    def test_a_prompt_that_does_not_fit_is_refused(self, model: qdeploy.Model) -> None:
+        with pytest.raises(PromptError, match="the session holds"):
+            model.chat("2 + 2? " * 5000)
+
+    def test_a_bad_number_is_refused(self, model: qdeploy.Model) -> None:
+        with pytest.raises(InputError, match="the temperature is -1"):
+            model.chat("2 + 2?", temperature=-1)
+
+    def test_score_gives_a_row_for_each_token(self, model: qdeploy.Model) -> None:
+        assert model.score([1, 2, 3]).shape[0] == 3
+
+
+def test_the_registry_of_this_test_has_no_backend_but_the_scripted_one() -> None:
+    assert [*registry.backends()] == ["scripted"]
