@@ -7,15 +7,14 @@ from collections.abc import Mapping, Sequence
 from glob import glob
 from typing import Any
 
-from qdeploy.backends.onnxruntime import masks, runtime, simulated_devices
+from qdeploy.backends.onnxruntime import masks, runtime
 from qdeploy.backends.onnxruntime.drivers import Hardware
+from qdeploy.backends.onnxruntime.probe import describe, probe
 from qdeploy.backends.onnxruntime.providers import FOR_TARGET, Driver, Provider
 from qdeploy.errors import InputError, TargetUnavailable
 from qdeploy.interface import Device
-from qdeploy.system import info, probing
+from qdeploy.system import info
 from qdeploy.targets import Target
-
-PROBE = "qdeploy.backends.onnxruntime.probe"
 
 
 def find(target: Target) -> list[Device]:
@@ -87,7 +86,7 @@ def builtin_devices(provider: Provider, hardware: Sequence[Hardware]) -> list[di
             f"the onnxruntime that is installed has no {provider.name}",
             provider.install,
         )
-    _ask(provider)
+    probe(provider)
     return [{"id": f"{provider.name}:{i}", **device._asdict()} for i, device in enumerate(hardware)]
 
 
@@ -101,62 +100,10 @@ def plugin_devices(provider: Provider, hardware: Sequence[Hardware]) -> list[dic
         TargetUnavailable: the library is not there, does not load, or lists nothing.
     """
     runtime.plugin_library(provider)
-    found = _ask(provider) if provider.driver else describe(provider)
+    found = probe(provider) if provider.driver else describe(provider)
     if not found:
         fix = provider.driver.fix if provider.driver else "run on a machine that has one"
         raise TargetUnavailable(f"{provider.name} finds no device", fix)
     if len(found) == len(hardware) and not masks.are_set():
         return [{**f, **h._asdict()} for f, h in zip(found, hardware, strict=True)]
     return found
-
-
-def _ask(provider: Provider) -> list[dict[str, Any]]:
-    """What `answer` says in a child process: a driver may end the one it is loaded into.
-
-    Raises:
-        TargetUnavailable: it did, or said why there is nothing.
-    """
-    fix = provider.driver.fix if provider.driver else ""
-    with simulated_devices.hidden():
-        try:
-            said = probing.ask(PROBE, f"{provider.target.name} {provider.name}")
-        except probing.ProbeFailed as error:
-            raise TargetUnavailable(
-                f"the driver under {provider.name} cannot be used: the process that loaded it "
-                f"{error}",
-                fix,
-            ) from None
-    if isinstance(said, dict):
-        raise TargetUnavailable(said["reason"], said["fix"] or fix)
-    return list(said)
-
-
-def answer(provider: Provider) -> list[dict[str, Any]] | dict[str, Any]:
-    """What the child process says: devices as plain data, or the reason and the fix."""
-    try:
-        if provider.plugin:
-            return describe(provider)
-        runtime.load_provider(provider)
-    except TargetUnavailable as error:
-        return {"reason": error.reason, "fix": error.fix}
-    return []
-
-
-def describe(provider: Provider) -> list[dict[str, Any]]:
-    """What a plugin says of its devices, as plain data."""
-    many = len(found := runtime.plugin_devices(provider)) > 1
-    return [
-        {
-            "id": f"{provider.name}:{i}" if many else provider.name,
-            "name": f"{info.cpu_name() if provider.driver is None else _name(d)} ({d.ep_vendor})",
-            "memory_bytes": info.memory_bytes() if provider.driver is None else None,
-        }
-        for i, d in enumerate(found)
-    ]
-
-
-def _name(device: Any) -> str:
-    """The product name that a plugin or the system gives; else the vendor's."""
-    known = {**device.device.metadata, **device.ep_metadata}
-    names = ("FULL_DEVICE_NAME", "Description", "description")
-    return str(next((known[n] for n in names if known.get(n)), device.device.vendor))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import platform
 
-from qdeploy.backends.openvino import child, diagnosis, runtime
+from qdeploy.backends.openvino import diagnosis, runtime
+from qdeploy.backends.openvino.probe import probe
 from qdeploy.errors import InputError, TargetUnavailable
 from qdeploy.interface import Device
 from qdeploy.system import info
@@ -26,7 +27,7 @@ def find(target: Target) -> list[Device]:
     runtime.require_installed()
     if plugin == "CPU":
         return [_cpu(target)]
-    answer = child.probe(plugin)
+    answer = probe(plugin)
     if not answer.devices:
         raise diagnosis.explain(plugin, answer.error, diagnosis.device_files(plugin))
     return [

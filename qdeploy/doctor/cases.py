@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
@@ -31,13 +30,6 @@ class Case:
     model: str | None
     profile: str | None
     simulate: bool = False
-
-    def to_json(self) -> str:
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> Case:
-        return cls(**json.loads(text))
 
     def __str__(self) -> str:
         where = f"{self.target} (simulated)" if self.simulate else self.target

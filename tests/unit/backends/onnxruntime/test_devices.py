@@ -16,6 +16,7 @@ from qdeploy.backends.onnxruntime import (
     OnnxRuntimeBackend,
     devices,
     masks,
+    probe,
     runtime,
     simulated_devices,
 )
@@ -23,7 +24,7 @@ from qdeploy.backends.onnxruntime.drivers import Hardware
 from qdeploy.backends.onnxruntime.providers import FOR_TARGET, PROVIDERS, Driver, Provider
 from qdeploy.errors import InputError, TargetUnavailable
 from qdeploy.interface import Device
-from qdeploy.system import probing
+from qdeploy.system.worker import WorkerFailed
 from qdeploy.targets import ASCEND, CPU, CUDA, DCU, INTEL_CPU, ROCM, WEBGPU, Evidence, Target
 
 RTX_PROVIDER = "NvTensorRTRTXExecutionProvider"
@@ -80,7 +81,7 @@ def test_absent_hardware_is_told_for_real(target: Target, present: object, reaso
 @NEEDS_ORT
 @NEEDS_WEBGPU
 def test_a_machine_without_a_gpu_has_no_webgpu() -> None:
-    """Asked for real, in a child process; a software GPU is not one unless simulating."""
+    """Asked for real, in a worker process; a software GPU is not one unless simulating."""
     if os.path.isdir("/dev/dri") or not sys.platform.startswith("linux"):
         pytest.skip("this machine may have a GPU")
     absent = absence(WEBGPU)
@@ -109,13 +110,13 @@ def test_the_cpus_onnxruntime_lacks_the_provider(
 def test_a_provider_whose_library_needs_what_is_missing(
     tmp_path: Path, driven: Callable[[Provider], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The child process tries; what the loader says, says which library."""
+    """The worker process tries; what the loader says, says which library."""
     provider = FOR_TARGET[ROCM.name][0]
     library = tmp_path / "provider.so"
     library.write_bytes(b"not a library")
     driven(provider)
     monkeypatch.setattr(runtime, "provider_library", lambda _: library)
-    monkeypatch.setattr(probing, "ask", lambda *_: devices.answer(provider))
+    monkeypatch.setattr(probe, "run_worker", lambda *_, **__: probe.load(provider))
     absent = absence(ROCM)
     assert "MIGraphXExecutionProvider does not load" in absent.reason
     assert "apt install migraphx" in (absent.fix or "")
@@ -127,7 +128,7 @@ def test_several_gpus_are_numbered(
 ) -> None:
     (tmp_path / "library").touch()
     monkeypatch.setattr(runtime, "provider_library", lambda _: tmp_path / "library")
-    monkeypatch.setattr(probing, "ask", lambda *_: [])
+    monkeypatch.setattr(probe, "run_worker", lambda *_, **__: [])
     monkeypatch.setattr(devices, "_hardware", lambda _: [RTX, RTX])
     found = OnnxRuntimeBackend().devices(CUDA)
     assert [d.id for d in found] == ["CUDAExecutionProvider:0", "CUDAExecutionProvider:1"]
@@ -162,7 +163,7 @@ def with_rtx(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtime, "plugin_library", lambda _: "library")
     ids = [{"id": f"{RTX_PROVIDER}:{i}", "name": "NVIDIA", "memory_bytes": None} for i in (0, 1)]
     monkeypatch.setattr(
-        probing, "ask", lambda _, question: ids if question == f"cuda {RTX_PROVIDER}" else []
+        probe, "run_worker", lambda _, job, **__: ids if job == ["cuda", RTX_PROVIDER] else []
     )
 
 
@@ -200,12 +201,12 @@ def test_without_any_provider_the_preferred_ones_lack_is_told(
 
 
 def test_a_driver_that_crashes_is_absence(monkeypatch: pytest.MonkeyPatch) -> None:
-    def crash(*_: object) -> None:
-        raise probing.ProbeFailed("was killed by SIGABRT")
+    def crash(*_: object, **__: object) -> None:
+        raise WorkerFailed("was killed by SIGABRT", "starting", -6, ())
 
     monkeypatch.setattr(runtime, "require", lambda: None)
     monkeypatch.setattr(runtime, "plugin_library", lambda _: "library")
-    monkeypatch.setattr(probing, "ask", crash)
+    monkeypatch.setattr(probe, "run_worker", crash)
     assert "the process that loaded it was killed by SIGABRT" in absence(WEBGPU).reason
 
 
@@ -288,7 +289,7 @@ def test_without_a_browser_nothing_stands_in_for_a_gpu(
     assert caught.value.fix == "apt install chromium libvulkan1"
 
 
-def test_a_child_does_not_see_that_this_process_simulates(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_does_not_see_that_this_process_simulates(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in simulated_devices.SOFTWARE_ADAPTER.items():
         monkeypatch.setenv(name, value)
     with simulated_devices.hidden():

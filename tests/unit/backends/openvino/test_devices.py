@@ -1,32 +1,32 @@
-"""Finding devices: what the child process says, and what its silence means."""
+"""Finding devices: what the worker process says, and what its silence means."""
 
 from __future__ import annotations
 
-import json
 import platform
 import subprocess
 import sys
 from collections.abc import Callable
-from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from qdeploy.backends.openvino import child, devices, diagnosis, probe, runtime
-from qdeploy.backends.openvino.child import Answer, Found
+from qdeploy.backends.openvino import devices, diagnosis, probe, runtime
 from qdeploy.backends.openvino.diagnosis import DeviceFiles
+from qdeploy.backends.openvino.probe import Answer, Found
 from qdeploy.errors import InputError, TargetUnavailable
 from qdeploy.interface import Device
-from qdeploy.system import probing
 from qdeploy.targets import CUDA, INTEL_CPU, INTEL_GPU, INTEL_NPU
+from tests.support.workers import make_work
 
 NO_OPENCL = "Cannot load library: libOpenCL.so.1: cannot open shared object file"
-ARC = {"id": "GPU.1", "name": "Intel(R) Arc(TM)", "memory_bytes": 2**34, "driver": "26.1"}
-
-
-def answer_of(program: str) -> Answer:
-    return child.read("GPU", partial(probing.run, [sys.executable, "-c", program], 20.0))
+ARC: dict[str, Any] = {
+    "id": "GPU.1",
+    "name": "Intel(R) Arc(TM)",
+    "memory_bytes": 2**34,
+    "driver": "26.1",
+}
 
 
 class Core:
@@ -51,8 +51,8 @@ def test_the_probe_describes_each_gpu_by_its_number() -> None:
             ("GPU.1", "GPU_DRIVER_VERSION"): "26.1",
         }
     )
-    first = {"id": "GPU.0", "name": "Intel(R) Graphics", "memory_bytes": None, "driver": None}
-    assert probe.ask(core, "GPU") == {"devices": [first, ARC], "error": None}
+    first = Found("GPU.0", "Intel(R) Graphics", None, None)
+    assert probe.ask(core, "GPU") == Answer((first, Found(**ARC)), None)
 
 
 def test_the_probe_calls_the_npu_by_its_plain_name() -> None:
@@ -63,38 +63,40 @@ def test_the_probe_calls_the_npu_by_its_plain_name() -> None:
             ("NPU", "NPU_DRIVER_VERSION"): 1005,
         }
     )
-    (only,) = probe.ask(core, "NPU")["devices"]
-    assert (only["id"], only["driver"]) == ("NPU", 1005)
+    (only,) = probe.ask(core, "NPU").devices
+    assert (only.id, only.driver) == ("NPU", "1005")
 
 
 def test_the_probe_passes_a_plugins_error_on_without_source_paths() -> None:
-    assert probe.ask(Core({}), "GPU") == {
-        "devices": [],
-        "error": "Unsupported property AVAILABLE_DEVICES",
-    }
+    assert probe.ask(Core({}), "GPU") == Answer((), "Unsupported property AVAILABLE_DEVICES")
 
 
-def test_a_childs_answer_is_read() -> None:
-    said = json.dumps({"devices": [ARC], "error": None})
-    found = Found("GPU.1", "Intel(R) Arc(TM)", 2**34, "26.1")
-    assert answer_of(f"print({said!r})") == Answer((found,), None)
+def test_an_answer_comes_through_the_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = {"devices": [ARC], "error": None}
+    monkeypatch.setattr(probe, "work", make_work(tmp_path, monkeypatch, f"return {said!r}"))
+    assert probe.probe("GPU") == Answer((Found(**ARC),), None)
 
 
 @pytest.mark.parametrize(
-    ("program", "how"),
+    ("line", "how"),
     [
-        ("import os; os.kill(os.getpid(), 11)", "was killed by SIGSEGV"),
-        ("import os; os.abort()", "was killed by SIGABRT"),
+        ("os.kill(os.getpid(), 11)", "was killed by SIGSEGV"),
+        ("os.abort()", "was killed by SIGABRT"),
         ("raise SystemExit('no such symbol')", "exited with code 1: no such symbol"),
-        ("print('not json')", "answered 'not json"),
-        ("print('{}')", "answered {}"),
-        ("", "answered ''"),
+        ("print('not json', file=sys.stderr); os._exit(0)", "exited with code 0: not json"),
+        ("time.sleep(600)", "did not answer within 2 s"),
     ],
 )
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
-def test_a_broken_driver_is_an_absent_target(program: str, how: str) -> None:
+def test_a_broken_driver_is_an_absent_target(
+    line: str, how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe, "work", make_work(tmp_path, monkeypatch, line))
+    monkeypatch.setattr(probe, "SECONDS", 2.0 if "sleep" in line else 20.0)
     with pytest.raises(TargetUnavailable) as caught:
-        answer_of(program)
+        probe.probe("GPU")
     assert how in caught.value.reason
     assert "GPU" in caught.value.reason
 
@@ -141,7 +143,7 @@ def answering(monkeypatch: pytest.MonkeyPatch) -> Callable[[Answer], None]:
     monkeypatch.setattr(runtime, "require_installed", lambda: None)
 
     def arrange(answer: Answer) -> None:
-        monkeypatch.setattr(child, "probe", lambda plugin: answer)
+        monkeypatch.setattr(devices, "probe", lambda plugin: answer)
 
     return arrange
 

@@ -1,14 +1,8 @@
-"""The program that tries one case: export, load, score, generate.
-
-It prints one JSON object a line to a file that its parent named: the stage that begins, what is
-known of the device, and at last the verdict. What a driver prints goes elsewhere.
-"""
+"""The worker that tries one case: export, load, score, generate."""
 
 from __future__ import annotations
 
 import contextlib
-import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,42 +14,28 @@ from qdeploy.errors import CheckFailed, QdeployError, TargetUnavailable
 from qdeploy.evaluate import golden
 from qdeploy.interface import Progress, Request, Session
 from qdeploy.planning.plan import Plan
+from qdeploy.system.worker import Parent
 
 NEW_TOKENS = 8
 CLOSE = 0.5
 """Logits this near are a tie: prefill and decode round differently."""
 
 
-class Report:
-    """Where the child tells what it does."""
+def work(job: dict[str, Any], parent: Parent) -> None:
+    """Try the case whose fields *job* holds; raises as `attempt`.
 
-    def __init__(self, file: Path) -> None:
-        self._file = file
-
-    def __call__(self, **known: Any) -> None:
-        with self._file.open("a", encoding="utf-8") as out:
-            out.write(json.dumps(known) + "\n")
-
-
-def main() -> None:
-    """Try the case that the second argument describes, and report to the file of the first."""
-    report = Report(Path(sys.argv[1]))
+    The events tell `device`, and `evidence` once the runtime has told where the work runs.
+    """
     try:
-        attempt(Case.from_json(sys.argv[2]), report)
-    except TargetUnavailable as error:
-        report(status="absent", message=error.reason, fix=error.fix)
-    except CheckFailed as error:
-        report(status="failed", failure="wrong", message=error.what, fix=error.fix)
-    except QdeployError as error:
-        report(status="failed", failure="error", message=error.what, fix=error.fix)
+        attempt(Case(**job), parent)
+    except QdeployError:
+        raise
     except Exception as error:
         said = f"{type(error).__name__}: {error}"
-        report(status="failed", failure="error", message=" ".join(said.split()))
-    else:
-        report(status="ok")
+        raise QdeployError(" ".join(said.split())) from error
 
 
-def attempt(case: Case, report: Report) -> None:
+def attempt(case: Case, parent: Parent) -> None:
     """Try a case to the end.
 
     Raises:
@@ -64,27 +44,28 @@ def attempt(case: Case, report: Report) -> None:
         QdeployError: anything else that was foreseen.
     """
     model, backend = case.model or "", case.backend or ""
-    report(stage="looking for the device")
+    parent.stage("looking for the device")
     plan, exporter = prepare(model, case.target, profile_name=case.profile)
     choice = run.find_device(
         plan.target, plan.format, backend=backend, device=0, simulate=case.simulate
     )
-    report(device=choice.device.name)
+    parent.tell(device=choice.device.name)
     if reason := choice.backend.why_not(plan):
         raise TargetUnavailable(reason, "choose another --profile", where=backend)
-    report(stage="exporting")
+    parent.stage("exporting")
     place = cache.bundle_path(plan, exporter.name)
     opened = _open(place)
     if opened is None:
         cache.clear((place.name,))  # damaged, if it is there at all
         opened = export(plan, exporter, place, Progress(), force=True)
-    report(stage="loading")
+    parent.stage("loading")
     with run.load(opened, choice) as session:
-        report(evidence=str(session.placement().evidence), stage="scoring")
+        parent.tell(evidence=str(session.placement().evidence))
+        parent.stage("scoring")
         _check_logits(session, plan, model)
-        report(stage="generating")
+        parent.stage("generating")
         _check_generation(session, model)
-        report(stage="closing")
+        parent.stage("closing")
 
 
 def _open(place: Path) -> Bundle | None:
@@ -123,7 +104,3 @@ def _check_generation(session: Session, model: str) -> None:
 
 def _fix(model: str) -> str:
     return f"update driver and runtime; if it stays, report it with {model}: it is the smallest"
-
-
-if __name__ == "__main__":
-    main()
