@@ -1,4 +1,4 @@
-"""Backends, exporters and targets, found by name through entry points.
+"""Backends, exporters, targets and bundle formats, found by name through entry points.
 
 qdeploy's own backends and exporters are entry points like anyone else's (see pyproject.toml), so
 that a third party's needs no change here. A plugin that fails to import is an error naming the
@@ -13,12 +13,16 @@ from typing import TypeVar
 
 from qdeploy.errors import InputError, PlanError, QdeployError, did_you_mean
 from qdeploy.interface import Backend, Exporter
+from qdeploy.planning import formats as built_in
+from qdeploy.planning.formats import Format
+from qdeploy.planning.profile import Profile
 from qdeploy.targets import BUILT_IN, Target
 
 BACKENDS = "qdeploy.backends"
 EXPORTERS = "qdeploy.exporters"
+FORMATS = "qdeploy.formats"
 
-T = TypeVar("T", Backend, Exporter)
+T = TypeVar("T", Backend, Exporter, Format)
 
 
 @cache
@@ -43,6 +47,28 @@ def targets() -> dict[str, Target]:
     return found
 
 
+@cache
+def formats() -> dict[str, Format]:
+    """Every bundle format by name: the built-in rows, then those of installed plugins."""
+    own = {row.name: row for row in built_in.BUILT_IN}
+    brought = _load(FORMATS, Format)
+    if taken := own.keys() & brought.keys():
+        raise QdeployError(
+            f"a {FORMATS} plugin takes the name of the built-in format {min(taken)!r}",
+            fix="rename the format of the plugin, or uninstall it",
+        )
+    return own | brought
+
+
+def format_of(profile: Profile) -> Format:
+    """The row of the profile's bundle format.
+
+    Raises:
+        ProfileError: no such format is built in or brought by an installed plugin.
+    """
+    return built_in.format_of(profile, formats().values())
+
+
 def target(name: str) -> Target:
     if name not in targets():
         raise InputError(f"unknown target {name!r}", fix=did_you_mean(name, targets()))
@@ -62,7 +88,7 @@ def exporter(name: str) -> Exporter:
 
 
 def backends_for(target: Target, *, format: str | None = None) -> list[Backend]:
-    """Backends that serve *target*, and load *format* if one is given."""
+    """Backends that serve *target*, and load the format of this name if one is given."""
     return [
         b
         for b in backends().values()
@@ -71,14 +97,17 @@ def backends_for(target: Target, *, format: str | None = None) -> list[Backend]:
 
 
 def exporter_for(format: str) -> Exporter:
-    """The default exporter of a bundle format: the first that writes it.
+    """The default exporter of a bundle format: the one its row names, else the first installed.
 
     Raises:
         PlanError: none is installed.
     """
-    for candidate in exporters().values():
-        if format in candidate.formats:
-            return candidate
+    able = {e.name: e for e in exporters().values() if format in e.formats}
+    row = formats().get(format)
+    if row is not None and row.exporter in able:
+        return able[row.exporter]
+    if able:
+        return next(iter(able.values()))
     raise PlanError(f"no installed exporter writes the format {format!r}")
 
 
@@ -106,7 +135,8 @@ def _origin(point: EntryPoint) -> str:
 def _instantiate(point: EntryPoint, kind: type[T]) -> T:
     origin = _origin(point)
     try:
-        plugin = point.load()()
+        loaded = point.load()
+        plugin = loaded() if isinstance(loaded, type) else loaded
     except Exception as error:
         raise QdeployError(
             f"{point.group} plugin {point.name!r} of {origin} does not load ({error!r})",

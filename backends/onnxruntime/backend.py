@@ -20,16 +20,15 @@ from qdeploy.backends.onnxruntime.errors import translated
 from qdeploy.backends.onnxruntime.genai import GenaiLoop
 from qdeploy.backends.onnxruntime.inference_session import open_session
 from qdeploy.backends.onnxruntime.providers import (
-    CONTRIB,
     FOR_TARGET,
     PROVIDERS,
-    STATIC,
     Provider,
     of,
 )
 from qdeploy.backends.onnxruntime.session import OnnxRuntimeSession
 from qdeploy.backends.onnxruntime.static_decoder import StaticModel
 from qdeploy.interface import Backend, Device, LoadOptions, Request, Session
+from qdeploy.planning.formats import ONNX, ONNX_STATIC
 from qdeploy.targets import Evidence, Target
 
 if TYPE_CHECKING:
@@ -37,8 +36,8 @@ if TYPE_CHECKING:
     from qdeploy.planning.plan import Plan
 
 MODELS: dict[str, type[GrowingModel] | type[StaticModel]] = {
-    CONTRIB: GrowingModel,
-    STATIC: StaticModel,
+    ONNX.name: GrowingModel,
+    ONNX_STATIC.name: StaticModel,
 }
 WARM_UP = Request(prompt_ids=(0, 0), max_new_tokens=2)
 """A prefill and a step: kernels are packed and built at the first, which belongs to loading."""
@@ -48,7 +47,7 @@ class OnnxRuntimeBackend(Backend):
     """Every execution provider of ONNX Runtime that has a row in `providers`."""
 
     name = "onnxruntime"
-    formats = (CONTRIB, STATIC)
+    formats = (ONNX.name, ONNX_STATIC.name)
     targets = tuple(dict.fromkeys(p.target for p in PROVIDERS))
     simulates = simulated_devices.TARGETS
     slow = simulated_devices.TARGETS
@@ -99,9 +98,10 @@ class OnnxRuntimeBackend(Backend):
 def _refusal(provider: Provider, plan: Plan) -> str | None:
     """Why a provider cannot run the plan; None where it can."""
     if plan.format not in provider.formats:
-        return f"{provider.name} takes {' and '.join(provider.formats)}, not {plan.format}"
+        known = " and ".join(provider.formats)
+        return f"{provider.name} takes {known}, not {plan.format}"
     form, wanted = plan.profile.graph.experts, provider.experts
-    contrib_moe = plan.checkpoint.config.is_moe and plan.format == CONTRIB
+    contrib_moe = plan.checkpoint.config.is_moe and plan.format == ONNX.name
     if contrib_moe and wanted not in (None, form):
         return f"{provider.name} takes experts that are {wanted!r} whole, not {form!r}"
     return None

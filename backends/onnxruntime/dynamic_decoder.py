@@ -15,12 +15,13 @@ from qdeploy.backends.onnxruntime import placement, runtime
 from qdeploy.backends.onnxruntime.decoder import DTYPES, Model, caches, empty, present
 from qdeploy.backends.onnxruntime.inference_session import open_session
 from qdeploy.backends.onnxruntime.settings import Settings
+from qdeploy.planning.formats import ONNX
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-GENERATE, SCORE = "model.onnx", "score.onnx"
+GENERATE, SCORE = ONNX.files["model"], ONNX.files["score"]
 
 
 CAPTURED, NOT_CAPTURED = "1", "-1"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from qdeploy.backends.onnxruntime import drivers
 from qdeploy.backends.onnxruntime.drivers import Hardware
+from qdeploy.planning.formats import ONNX, ONNX_STATIC
 from qdeploy.targets import (  # fmt: skip
     ASCEND,
     CPU,
@@ -27,7 +28,6 @@ from qdeploy.targets import (  # fmt: skip
 if TYPE_CHECKING:
     from qdeploy.interface import Device
 
-CONTRIB, STATIC = "onnx", "onnx-static"
 LONGEST_PASS = 512
 """Attention's shares are floats for every head, token and token seen: for a prompt of 4096 tokens
 at once a gigabyte a layer with Qwen3-0.6B's 16 heads, and an eighth so."""
@@ -171,7 +171,7 @@ INTEL_DRIVER = {
 def _openvino(target: Target, device: str) -> Provider:
     return Provider(
         target=target, name="OpenVINOExecutionProvider", package="onnxruntime-ep-openvino",
-        extra="onnx-openvino", formats=(CONTRIB,), attention="plain", experts="unrolled",
+        extra="onnx-openvino", formats=(ONNX.name,), attention="plain", experts="unrolled",
         options=OPENVINO_OPTIONS,
         plugin=Plugin("onnxruntime_ep_openvino", {"ov_device": device}),
         driver=INTEL_DRIVER.get(device),
@@ -182,12 +182,12 @@ def _openvino(target: Target, device: str) -> Provider:
 PROVIDERS: tuple[Provider, ...] = (
     Provider(
         target=CPU, name="CPUExecutionProvider", package="onnxruntime", extra="onnx",
-        formats=(CONTRIB, STATIC), genai="cpu", options={},
+        formats=(ONNX.name, ONNX_STATIC.name), genai="cpu", options={},
         source="https://onnxruntime.ai/docs/execution-providers/",
     ),
     Provider(
         target=CUDA, name="CUDAExecutionProvider", package="onnxruntime-gpu", extra="cuda",
-        formats=(CONTRIB,), attention="gqa", genai="cuda", memory=Memory("cuda"),
+        formats=(ONNX.name,), attention="gqa", genai="cuda", memory=Memory("cuda"),
         library="onnxruntime_providers_cuda", options=CUDA_OPTIONS,
         driver=Driver("install CUDA 13 and cuDNN 9: pip install 'onnxruntime-gpu[cuda,cudnn]'",
                       drivers.nvidia),
@@ -196,7 +196,7 @@ PROVIDERS: tuple[Provider, ...] = (
     Provider(
         target=CUDA, name="NvTensorRTRTXExecutionProvider",
         package="onnxruntime-ep-nv-tensorrt-rtx", extra="cuda-rtx",
-        formats=(CONTRIB,), attention="gqa", experts="unrolled", genai="NvTensorRtRtx",
+        formats=(ONNX.name,), attention="gqa", experts="unrolled", genai="NvTensorRtRtx",
         weights=("int4", "fp16"), profile="cuda-int4-rtx", options=RTX_OPTIONS,
         plugin=Plugin("onnxruntime_ep_nv_tensorrt_rtx", opens="libtensorrt_rtx.so"),
         driver=Driver("a GPU of compute capability 8.6, 8.9, or 12.0 and up, and a driver for "
@@ -205,7 +205,7 @@ PROVIDERS: tuple[Provider, ...] = (
     ),
     Provider(
         target=WEBGPU, name="WebGpuExecutionProvider", package="onnxruntime-ep-webgpu",
-        extra="webgpu", formats=(CONTRIB,), attention="gqa", experts="unrolled",
+        extra="webgpu", formats=(ONNX.name,), attention="gqa", experts="unrolled",
         options=WEBGPU_OPTIONS, plugin=Plugin("onnxruntime_ep_webgpu"),
         driver=Driver("install a current driver of the GPU (Linux, with Vulkan: apt install "
                       "libvulkan1 mesa-vulkan-drivers); or try it without: --simulate"),
@@ -213,14 +213,14 @@ PROVIDERS: tuple[Provider, ...] = (
     ),
     Provider(
         target=ROCM, name="MIGraphXExecutionProvider", package="onnxruntime-migraphx", extra="rocm",
-        formats=(STATIC,), memory=Memory("gpu", vendor=0x1002),
+        formats=(ONNX_STATIC.name,), memory=Memory("gpu", vendor=0x1002),
         library="onnxruntime_providers_migraphx", options=MIGRAPHX_OPTIONS,
         driver=Driver("install ROCm with MIGraphX (apt install migraphx)", drivers.amd),
         source="https://onnxruntime.ai/docs/execution-providers/MIGraphX-ExecutionProvider.html",
     ),
     Provider(
         target=ASCEND, name="CANNExecutionProvider", package="onnxruntime-cann", extra="ascend",
-        formats=(STATIC,), memory=Memory("cann"),
+        formats=(ONNX_STATIC.name,), memory=Memory("cann"),
         library="onnxruntime_providers_cann", options=CANN_OPTIONS,
         driver=Driver("install the CANN toolkit, and source its set_env.sh", drivers.ascend),
         source="https://onnxruntime.ai/docs/execution-providers/community-maintained/"

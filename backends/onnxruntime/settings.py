@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from qdeploy.backends.onnxruntime.providers import CONTRIB, Provider
+from qdeploy.backends.onnxruntime.providers import Provider
 from qdeploy.errors import InputError, did_you_mean
 from qdeploy.interface import Device, LoadOptions, Property
+from qdeploy.planning.formats import ONNX
 from qdeploy.planning.profile import Graph
 from qdeploy.targets import Evidence
 
@@ -128,7 +129,7 @@ def _check_form(provider: Provider, manifest: Manifest) -> None:
             f"{provider.target.name} takes {known} bundles, and this is {format_}", fix=fix
         )
     wanted = provider.attention
-    if format_ == CONTRIB and wanted and graph.attention != wanted:
+    if format_ == ONNX.name and wanted and graph.attention != wanted:
         raise InputError(
             f"{provider.name} takes graphs with {wanted!r} attention whole, and this bundle has "
             f"{graph.attention!r}",
@@ -148,7 +149,7 @@ def _loop(
     asked: Property | None, provider: Provider, device: Device, format_: str, graph: Graph
 ) -> Loop:
     """The runtime's own loop, wherever it has one for this."""
-    possible = provider.genai is not None and format_ == CONTRIB and graph.attention == "gqa"
+    possible = provider.genai is not None and format_ == ONNX.name and graph.attention == "gqa"
     if provider.plugin and ":" in device.id:
         possible = False  # it hands a plugin all of the devices, where that takes one
     if asked is None:

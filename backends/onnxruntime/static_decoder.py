@@ -14,12 +14,13 @@ from qdeploy.backends.onnxruntime import runtime
 from qdeploy.backends.onnxruntime.decoder import DTYPES, Model, caches, empty, present
 from qdeploy.backends.onnxruntime.inference_session import open_session
 from qdeploy.backends.onnxruntime.settings import Settings
+from qdeploy.planning.formats import ONNX_STATIC
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-PREFILL, DECODE = "prefill.onnx", "decode.onnx"
+PREFILL, DECODE = ONNX_STATIC.files["prefill"], ONNX_STATIC.files["decode"]
 MASKED = -30_000.0
 """Added to the logit of a position that may not be seen; within float16."""
 

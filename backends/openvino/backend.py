@@ -9,13 +9,13 @@ from qdeploy.backends.openvino import compile_cache, devices, placement, request
 from qdeploy.backends.openvino.errors import translated
 from qdeploy.backends.openvino.session import OpenVINOSession
 from qdeploy.interface import Backend, Device, LoadOptions, Request, Session
+from qdeploy.planning.formats import OPENVINO
 from qdeploy.targets import INTEL_CPU, INTEL_GPU, INTEL_NPU, Target
 
 if TYPE_CHECKING:
     from qdeploy.bundle import Bundle
     from qdeploy.planning.plan import Plan
 
-MODEL = "openvino_model.xml"
 WARM_UP = Request(prompt_ids=(0, 0), max_new_tokens=2)
 """A prefill and a step. The plugins pack weights and build kernels at the first inference (3 s
 for a 0.6B model on two cores); that belongs to loading, not to the first answer."""
@@ -25,7 +25,7 @@ class OpenVINOBackend(Backend):
     """Intel CPU, GPU and NPU."""
 
     name = "openvino"
-    formats = ("openvino",)
+    formats = (OPENVINO.name,)
     targets = (INTEL_CPU, INTEL_GPU, INTEL_NPU)
     simulates = frozenset({INTEL_NPU.name})
     requires = ("openvino", "openvino-genai", "openvino-tokenizers")
@@ -37,7 +37,7 @@ class OpenVINOBackend(Backend):
 
     def why_not(self, plan: Plan) -> str | None:
         if plan.format not in self.formats:
-            return f"it loads the format openvino, and this plan's is {plan.format}"
+            return f"it loads the format {OPENVINO.name}, and this plan's is {plan.format}"
         if plan.target.name not in devices.PLUGINS:
             return f"it serves {', '.join(devices.PLUGINS)}, and not {plan.target.name}"
         return None
@@ -63,7 +63,7 @@ class OpenVINOBackend(Backend):
             pipeline,
             proof,
             chosen,
-            bundle.path / MODEL,
+            bundle.path / OPENVINO.files["model"],
             bundle.manifest.model.vocab_size,
             cache,
         )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from qdeploy.errors import ExportFailed, QdeployError, Refusal, TargetUnavailable
 from qdeploy.exporters.native import config, memory
-from qdeploy.exporters.native.format import ExportLayout, Format
+from qdeploy.exporters.native.format import ExportLayout, FormatWriter
 from qdeploy.exporters.native.onnx.format import OnnxFormat
 from qdeploy.exporters.native.onnx_static.format import StaticFormat
 from qdeploy.exporters.native.openvino.format import OpenVINOFormat
@@ -18,7 +20,12 @@ from qdeploy.exporters.native.weights_file.journal import Journal
 from qdeploy.interface import SCRATCH, Exporter, Progress
 from qdeploy.planning.plan import Plan, is_qwen3
 
-FORMATS: dict[str, Format] = {f.name: f for f in (OpenVINOFormat(), OnnxFormat(), StaticFormat())}
+if TYPE_CHECKING:
+    from qdeploy.checkpoint.weights import WeightReader
+
+WRITERS: dict[str, FormatWriter] = {
+    f.format.name: f for f in (OpenVINOFormat(), OnnxFormat(), StaticFormat())
+}
 
 OTHERWISE = "--exporter optimum, which takes more, may"
 
@@ -27,17 +34,17 @@ class NativeExporter(Exporter):
     """Writes the graph from qdeploy's own description of Qwen3, and needs no framework for it."""
 
     name = "native"
-    formats = tuple(FORMATS)
+    formats = tuple(WRITERS)
     resumes = True
 
     def requires(self, format: str) -> tuple[str, ...]:
-        return ("numpy", *FORMATS[format].tools)
+        return ("numpy", *WRITERS[format].tools)
 
     def why_not(self, plan: Plan) -> Refusal | None:
         checkpoint = plan.checkpoint
         if plan.format not in self.formats:
             return Refusal(
-                f"it writes {', '.join(self.formats)}, not {plan.format}", "leave out --exporter"
+                f"it writes {', '.join(WRITERS)}, not {plan.format}", "leave out --exporter"
             )
         if not is_qwen3(checkpoint):
             return Refusal(f"it knows Qwen3 only, not {checkpoint.config.name}", OTHERWISE)
@@ -45,15 +52,15 @@ class NativeExporter(Exporter):
             return Refusal(reason, OTHERWISE)
         if any(t.precision.dtype == "nf4" for t in plan.tensors):
             return Refusal("it does not write nf4", OTHERWISE)
-        return FORMATS[plan.format].why_not(plan)
+        return WRITERS[plan.format].why_not(plan)
 
     def peak_memory_bytes(self, plan: Plan) -> int:
-        return memory.peak_bytes(plan, tables=FORMATS[plan.format].tables)
+        return memory.peak_bytes(plan, tables=WRITERS[plan.format].tables)
 
     def export(self, plan: Plan, folder: Path, progress: Progress) -> None:
         from qdeploy.checkpoint.weights import check_weights, open_weights
 
-        chosen = FORMATS[plan.format]
+        chosen = WRITERS[plan.format]
         _check_installed(chosen)
         check_weights(plan.checkpoint)
         _check_disk(plan, folder)
@@ -64,13 +71,28 @@ class NativeExporter(Exporter):
             progress.stage("describing the model")
             model = chosen.write_graph(plan, config.read(plan), folder)
             progress.stage("quantizing and writing the weights")
-            journal = Journal(scratch / "journal.json", _fingerprint(model))
             with open_weights(plan.checkpoint, adapter=plan.adapter) as source:
-                writer.write(model.blob, source, model.weights, journal, progress.written)
+                _write_weights(model, source, scratch, progress)
         except QdeployError:
             # the same input would fail again, so what there is of it is worth nothing
             shutil.rmtree(scratch, ignore_errors=True)
             raise
+
+
+def _write_weights(
+    model: ExportLayout, source: WeightReader, scratch: Path, progress: Progress
+) -> None:
+    """Write each file of weights in turn, with a journal of its own."""
+    fingerprint, before = _fingerprint(model), 0
+    for file, layout in model.weights.items():
+        journal = Journal(scratch / f"{file.name}.json", fingerprint)
+        writer.write(layout, source, file, journal, _offset(progress.written, before))
+        before += layout.size
+
+
+def _offset(report: Callable[[int], None], before: int) -> Callable[[int], None]:
+    """A *report* that adds the bytes of the files before this one."""
+    return lambda written: report(before + written)
 
 
 def _fingerprint(model: ExportLayout) -> str:
@@ -81,11 +103,12 @@ def _fingerprint(model: ExportLayout) -> str:
     return total.hexdigest()
 
 
-def _check_installed(format: Format) -> None:
-    missing = [name for name in format.tools if find_spec(name) is None]
+def _check_installed(writer: FormatWriter) -> None:
+    missing = [name for name in writer.tools if find_spec(name) is None]
     if missing:
         raise TargetUnavailable(
-            f"the format {format.name} is written with {', '.join(missing)}, not installed here",
+            f"the format {writer.format.name} is written with {', '.join(missing)}, "
+            "not installed here",
             f"pip install 'qdeploy[{missing[0]}]'",
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -11,6 +12,7 @@ from qdeploy.errors import Refusal
 from qdeploy.exporters.native.config import Config
 from qdeploy.exporters.native.weights_file.layout import WeightsLayout
 from qdeploy.exporters.native.weights_file.packing import Encoding
+from qdeploy.planning.formats import Format
 from qdeploy.planning.plan import Plan
 
 
@@ -20,18 +22,17 @@ class ExportLayout:
 
     Attributes:
         graphs: files of the graph; together they name the layout.
-        weights: the file that the weights go to.
+        weights: the files that the weights go to, with the layout of each: several are shards.
     """
 
-    blob: WeightsLayout
     graphs: tuple[Path, ...]
-    weights: Path
+    weights: Mapping[Path, WeightsLayout]
 
 
-class Format(ABC):
+class FormatWriter(ABC):
     """Writes everything of a bundle but the weights, and says where those belong."""
 
-    name: ClassVar[str]
+    format: ClassVar[Format]
     tools: ClassVar[tuple[str, ...]] = ()
     """Distributions that it needs besides NumPy; their versions go into the manifest."""
     tables: ClassVar[bool] = False

@@ -11,6 +11,7 @@ from qdeploy.errors import Refusal, TargetUnavailable
 from qdeploy.exporters.optimum import child, memory, passes
 from qdeploy.exporters.optimum.job import SCRATCH, jobs
 from qdeploy.interface import Exporter, Progress
+from qdeploy.planning.formats import OPENVINO
 from qdeploy.planning.plan import Plan
 
 WORKER = (sys.executable, "-m", "qdeploy.exporters.optimum.worker")
@@ -23,7 +24,7 @@ class OptimumExporter(Exporter):
     """Exports to OpenVINO through optimum-intel and NNCF, any causal language model they know."""
 
     name = "optimum"
-    formats = ("openvino",)
+    formats = (OPENVINO.name,)
 
     def requires(self, format: str) -> tuple[str, ...]:
         return LIBRARIES
@@ -31,9 +32,7 @@ class OptimumExporter(Exporter):
     def why_not(self, plan: Plan) -> Refusal | None:
         config = plan.checkpoint.config
         if plan.format not in self.formats:
-            return Refusal(
-                f"it writes {', '.join(self.formats)}, not {plan.format}", "leave out --exporter"
-            )
+            return Refusal(f"it writes {OPENVINO.name}, not {plan.format}", "leave out --exporter")
         if not config.name.endswith("ForCausalLM"):
             return Refusal(f"{config.name} is not a causal language model", "give it one that is")
         if config.quantization_config is not None:

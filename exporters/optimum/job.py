@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from qdeploy.planning.formats import OPENVINO
 from qdeploy.planning.plan import Plan
 from qdeploy.planning.profile import Precision
 from qdeploy.storage.toml_file import Strict
@@ -51,11 +52,11 @@ class Job(Strict):
     @property
     def float_model(self) -> Path:
         """The graph between the steps: traced, not yet quantized."""
-        return self.scratch / "openvino_model.xml"
+        return self.scratch / OPENVINO.files["model"]
 
     @property
     def model(self) -> Path:
-        return self.folder / "openvino_model.xml"
+        return self.folder / OPENVINO.files["model"]
 
 
 def matrices(plan: Plan) -> tuple[Matrix, ...]:

@@ -17,7 +17,7 @@ KV_CACHE = {"fp16": "f16", "bf16": "bf16", "fp32": "f32"}
 
 
 def quantize(job: Job, stage: Callable[[str], None]) -> None:
-    """Write `openvino_model.xml` and `.bin`.
+    """Write the model and its weights.
 
     Raises:
         ExportFailed: the traced graph or the result disagrees with the plan.

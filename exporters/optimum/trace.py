@@ -8,6 +8,7 @@ from typing import Any
 
 from qdeploy.errors import ExportFailed
 from qdeploy.exporters.optimum.job import Job
+from qdeploy.planning.formats import OPENVINO
 
 TASK = "text-generation-with-past"
 
@@ -56,5 +57,5 @@ def _convert_tokenizer(job: Job) -> None:
     # prompts of a batch end together, and a prompt that is cut keeps its end
     tokenizer.padding_side = tokenizer.truncation_side = "left"
     graphs = convert_tokenizer(tokenizer, with_detokenizer=True)
-    for graph, name in zip(graphs, ("openvino_tokenizer", "openvino_detokenizer"), strict=True):
-        ov.save_model(graph, job.folder / f"{name}.xml")
+    for graph, role in zip(graphs, ("tokenizer", "detokenizer"), strict=True):
+        ov.save_model(graph, job.folder / OPENVINO.files[role])

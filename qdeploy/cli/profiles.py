@@ -31,9 +31,11 @@ def command(ctx: click.Context, as_json: bool) -> None:
 @options.as_json
 def show(name: str, as_json: bool) -> None:
     """Print the profile NAME, ready to be copied and changed."""
+    from qdeploy import registry
     from qdeploy.planning.profile import load_profile, profile_source
 
     loaded = load_profile(name)
+    registry.format_of(loaded)
     if as_json:
         output.write_json(loaded.model_dump(mode="json", by_alias=True))
     else:

@@ -18,12 +18,13 @@ from qdeploy.bundle import (
 )
 from qdeploy.checkpoint import hub, preflight
 from qdeploy.checkpoint.checkpoint import Checkpoint
-from qdeploy.errors import CheckpointError, OutputError, PlanError
+from qdeploy.errors import CheckpointError, ExportFailed, OutputError, PlanError
 from qdeploy.interface import Exporter, Progress
 from qdeploy.planning.plan import Plan, is_qwen3, make_plan
 from qdeploy.planning.profile import default_profile, load_profile
 from qdeploy.storage.atomic import ELSEWHERE, OutputKind, atomic_directory
 from qdeploy.storage.hashing import data_sha256
+from qdeploy.storage.listing import visible
 from qdeploy.system import info
 
 BUNDLE = OutputKind(MANIFEST, contents)
@@ -49,6 +50,8 @@ def prepare(
         hub.locate(model)
     wanted = registry.target(target)
     chosen = load_profile(profile_name) if profile_name is not None else default_profile(target)
+    row = registry.format_of(chosen)
+    row.check(chosen)
     named = registry.exporter(exporter_name) if exporter_name is not None else None
     checkpoint = hub.resolve(model) if isinstance(model, str) else model
     if named is None and not is_qwen3(checkpoint):
@@ -57,7 +60,9 @@ def prepare(
             where=checkpoint.folder / "config.json",
             fix="--exporter optimum can take many other architectures",
         )
-    resolved = make_plan(checkpoint, chosen, wanted, context=context, adapter=adapter)
+    resolved = make_plan(
+        checkpoint, chosen, wanted, format_row=row, context=context, adapter=adapter
+    )
     if checkpoint.is_here:
         _check_readable(resolved)
     exporter = named or registry.exporter_for(resolved.format)
@@ -99,6 +104,7 @@ def export(
     with staging as folder, resolved.identity:
         progress.begin(resolved.bundle_bytes)
         exporter.export(resolved, folder, progress)
+        _check_complete(resolved, exporter, folder)
         progress.stage("checksums")
         for name in resolved.checkpoint.sidecars():
             shutil.copyfile(resolved.checkpoint.folder / name, folder / name)
@@ -121,6 +127,20 @@ def _check_apart(resolved: Plan, destination: Path) -> None:
                 where=destination,
                 fix=ELSEWHERE,
             )
+
+
+def _check_complete(resolved: Plan, exporter: Exporter, folder: Path) -> None:
+    """Check that the exporter wrote every file that the format's row names.
+
+    Raises:
+        ExportFailed: with those that are missing.
+    """
+    if missing := resolved.format_row.missing(visible(folder)):
+        raise ExportFailed(
+            f"exporter {exporter.name!r} wrote no {', '.join(missing)}, which every bundle of the "
+            f"format {resolved.format} has",
+            fix="report it to the exporter's author, or choose another with --exporter",
+        )
 
 
 def work_key(resolved: Plan, exporter: Exporter) -> str:

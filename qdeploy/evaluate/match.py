@@ -56,6 +56,7 @@ def open_reference(
         checkpoint,
         manifest.profile,
         registry.target(manifest.target),
+        format_row=registry.format_of(manifest.profile),
         context=manifest.model.context_length,
         adapter=adapter,
     )

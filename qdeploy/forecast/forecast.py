@@ -20,6 +20,7 @@ from qdeploy.errors import PlanError, QdeployError
 from qdeploy.forecast import hardware, roofline
 from qdeploy.forecast.hardware import DeviceSpec
 from qdeploy.forecast.roofline import Bound, Roof
+from qdeploy.planning.formats import SAFETENSORS
 from qdeploy.planning.plan import Plan, make_plan
 from qdeploy.planning.profile import (
     KVCache,
@@ -132,7 +133,8 @@ def default_plan(checkpoint: Checkpoint, target: Target, context: int) -> tuple[
     """
     has_profile = any(load_profile(name).target == target.name for name in profile_names())
     chosen = default_profile(target.name) if has_profile else _stand_in(target)
-    return make_plan(checkpoint, chosen, target, context=context), has_profile
+    row = registry.format_of(chosen)
+    return make_plan(checkpoint, chosen, target, format_row=row, context=context), has_profile
 
 
 def _stand_in(target: Target) -> Profile:
@@ -140,7 +142,7 @@ def _stand_in(target: Target) -> Profile:
         name="int4-g128",
         schema=1,
         target=target.name,
-        format="safetensors",
+        format=SAFETENSORS.name,
         why="What most runtimes take: for sizes only, until there is a profile.",
         weights=Weights(linear=Precision(dtype="int4", group_size=128)),
         kv_cache=KVCache(dtype="fp16"),

@@ -166,6 +166,8 @@ def _targets(config: Config, where: object) -> list[Target]:
 def _profiles(config: Config, targets: Sequence[Target], where: object) -> dict[str, Profile]:
     try:
         read = {name: load_profile(name) for name in config.profiles or profile_names()}
+        for profile in read.values():
+            registry.format_of(profile)
     except ProfileError as error:
         raise InputError(f"profiles: {error.what}", where=where, fix=error.fix) from None
     names = {target.name for target in targets}

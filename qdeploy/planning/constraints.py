@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from qdeploy.planning.formats import ONNX, ONNX_STATIC
 from qdeploy.planning.profile import PER_CHANNEL, Precision, Profile
 
 NF4_PLATFORMS = ("4000", "5010")
@@ -56,7 +57,7 @@ LIMITS: tuple[Limit, ...] = (
     *(
         Limit(
             target,
-            lambda _, profile: profile.format == "onnx" and profile.graph.attention != "plain",
+            lambda _, profile: profile.format == ONNX.name and profile.graph.attention != "plain",
             "ONNX Runtime's OpenVINO provider leaves GroupQueryAttention to the CPU provider "
             "(1.8.1, its own record of node assignments)",
             'set graph.attention = "plain"',
@@ -65,19 +66,19 @@ LIMITS: tuple[Limit, ...] = (
     ),
     Limit(
         "ascend",
-        lambda _, profile: profile.format == "onnx",
+        lambda _, profile: profile.format == ONNX.name,
         "CANN takes ONNX's own operators only, none of ONNX Runtime's (cann_graph.cc)",
         'set format = "onnx-static"',
     ),
     Limit(
         "ascend",
-        lambda linear, profile: profile.format == "onnx-static" and linear.bits == 4,
+        lambda linear, profile: profile.format == ONNX_STATIC.name and linear.bits == 4,
         "CANN has no operator for four-bit weights through ONNX Runtime (cann_graph.cc)",
         "use int8 or fp16, e.g. the profile ascend-int8",
     ),
     Limit(
         "rocm",
-        lambda _, profile: profile.format == "onnx",
+        lambda _, profile: profile.format == ONNX.name,
         "MIGraphX compiles anew for every shape, and its GroupQueryAttention does not go on from "
         "a cache (parse_group_query_attention.cpp)",
         'set format = "onnx-static"',
@@ -85,7 +86,7 @@ LIMITS: tuple[Limit, ...] = (
     Limit(
         "rocm",
         lambda linear, profile: (
-            profile.format == "onnx-static" and linear.bits == 4 and not linear.symmetric
+            profile.format == ONNX_STATIC.name and linear.bits == 4 and not linear.symmetric
         ),
         "MIGraphX reads MatMulNBits' zero points in another shape than the operator has "
         "(parse_matmulnbits.cpp)",

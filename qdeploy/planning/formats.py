@@ -1,16 +1,22 @@
-"""How many bytes a bundle takes in each format, from shapes alone.
+"""Bundle formats: one row each, with the file names, the sizes and the options of the format.
 
-A quantized weight of N rows and K columns in groups of g takes N*K*bits/8 bytes of codes, and for
-each of its N*ceil(K/g) groups a scale and, where asymmetric, a zero point of the codes' width.
+A quantized weight of N rows and K columns in groups of g takes N*K*bits/8 bytes of codes. Each of
+its N*ceil(K/g) groups has a scale and, where asymmetric, a zero point of the codes' width.
+
+Exporters and backends read file names from the row. A third party brings a row of its own through
+the entry-point group `qdeploy.formats`; `qdeploy.registry` offers all of them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from math import prod
 
 from qdeploy.architectures.config import Architecture
-from qdeploy.planning.profile import PER_CHANNEL, Graph, Precision
+from qdeploy.errors import ProfileError, did_you_mean
+from qdeploy.planning.profile import PER_CHANNEL, Graph, Precision, Profile
 
 FLOAT_BYTES = {"fp32": 4, "fp16": 2}
 OPENVINO_LAYER = 110_000
@@ -18,11 +24,11 @@ OPENVINO_LAYER = 110_000
 ONNX_LAYER = 7_500
 """Bytes a layer of one ONNX graph: 6.2 to 9.6 thousand measured on the same, in every form."""
 UNROLLED_EXPERT = 2_400
-"""Bytes of one ONNX graph that an expert takes which is an operator of its own."""
+"""Bytes of one ONNX graph for each expert that is unrolled into operators of its own."""
 
 
 @dataclass(frozen=True)
-class Layout:
+class Storage:
     """What a format stores besides codes.
 
     Attributes:
@@ -36,43 +42,139 @@ class Layout:
     tokenizer: float = 0.0
 
 
-def layout_of(format: str, graph: Graph) -> Layout:
-    """The layout of a bundle format with a profile's choices for the graph."""
-    floats = FLOAT_BYTES[graph.activations]
-    match format:
-        case "openvino":
-            return Layout(tokenizer=0.7)
-        case "onnx":
-            return Layout(scale=floats)
-        case "onnx-static":
-            return Layout(scale=4, matrix=floats)
-    return Layout()
+def _half(graph: Graph) -> Storage:
+    return Storage()
 
 
-def stored_bytes(shape: tuple[int, ...], precision: Precision, layout: Layout = Layout()) -> int:
+def _no_graph(config: Architecture, graph: Graph, context: int) -> int:
+    return 0
+
+
+@dataclass(frozen=True)
+class Format:
+    """A bundle format. Two rows of one name are equal.
+
+    Attributes:
+        name: the word in profiles and manifests.
+        files: file names by role. A name may be a pattern (`*.safetensors`), so that a role can
+            have several files: shards of the weights. An export that lacks one of them fails.
+        storage: what is stored besides codes, given the profile's `[graph]`.
+        graph_bytes: bytes of everything that is not a weight, given the model's config, the
+            profile's `[graph]` and the context in tokens.
+        graph_options: keys of the profile's `[graph]` that the format has. `context` applies to
+            every format and is not listed.
+        exporter: the default exporter; None is the first one installed that writes the format.
+        peer: distribution of the library that runs such bundles without qdeploy, for
+            `qdeploy bench --peer`; a backend provides it.
+    """
+
+    name: str
+    files: Mapping[str, str] = field(default_factory=dict, compare=False)
+    storage: Callable[[Graph], Storage] = field(default=_half, compare=False)
+    graph_bytes: Callable[[Architecture, Graph, int], int] = field(default=_no_graph, compare=False)
+    graph_options: frozenset[str] = field(default=frozenset(), compare=False)
+    exporter: str | None = field(default=None, compare=False)
+    peer: str | None = field(default=None, compare=False)
+
+    def missing(self, names: Iterable[str]) -> list[str]:
+        """The files of the format, as names or patterns, that no name in *names* matches."""
+        found = list(names)
+        return [p for p in self.files.values() if not any(fnmatchcase(n, p) for n in found)]
+
+    def check(self, profile: Profile) -> None:
+        """Refuse a profile that sets a graph option which the format does not have.
+
+        Raises:
+            ProfileError: with the option.
+        """
+        usual = Graph()
+        for option in Graph.model_fields:
+            if option == "context" or option in self.graph_options:
+                continue
+            if getattr(profile.graph, option) != getattr(usual, option):
+                has = ", ".join(f"graph.{name}" for name in sorted(self.graph_options)) or "none"
+                raise ProfileError(
+                    f"profile {profile.name!r} sets graph.{option}, which the format {self.name} "
+                    "does not have",
+                    fix=f"remove graph.{option}; options of {self.name} besides context: {has}",
+                )
+
+
+def _openvino_graph(config: Architecture, graph: Graph, context: int) -> int:
+    return config.num_hidden_layers * OPENVINO_LAYER
+
+
+def _onnx_graphs(config: Architecture, graph: Graph, context: int) -> int:
+    """Two graphs, and the table with a cosine and a sine for each position and pair of a head."""
+    unrolled = (config.num_experts or 0) if graph.experts == "unrolled" else 0
+    graphs = 2 * config.num_hidden_layers * (ONNX_LAYER + unrolled * UNROLLED_EXPERT)
+    return graphs + context * config.head_dim * FLOAT_BYTES[graph.activations]
+
+
+OPENVINO = Format(
+    "openvino",
+    files={
+        "model": "openvino_model.xml",
+        "weights": "openvino_model.bin",
+        "tokenizer": "openvino_tokenizer.xml",
+        "detokenizer": "openvino_detokenizer.xml",
+    },
+    storage=lambda _: Storage(tokenizer=0.7),
+    graph_bytes=_openvino_graph,
+    exporter="native",
+    peer="openvino-genai",
+)
+ONNX = Format(
+    "onnx",
+    files={
+        "model": "model.onnx",
+        "score": "score.onnx",
+        "weights": "model.onnx.data",
+        "genai_config": "genai_config.json",
+    },
+    storage=lambda graph: Storage(scale=FLOAT_BYTES[graph.activations]),
+    graph_bytes=_onnx_graphs,
+    graph_options=frozenset({"activations", "accuracy_level", "attention", "experts"}),
+    exporter="native",
+    peer="onnxruntime-genai",
+)
+ONNX_STATIC = Format(
+    "onnx-static",
+    files={"prefill": "prefill.onnx", "decode": "decode.onnx", "weights": "model.onnx.data"},
+    storage=lambda graph: Storage(scale=4, matrix=FLOAT_BYTES[graph.activations]),
+    graph_bytes=_onnx_graphs,
+    graph_options=frozenset({"activations", "accuracy_level", "prefill"}),
+    exporter="native",
+)
+SAFETENSORS = Format("safetensors", files={"weights": "*.safetensors"})
+
+BUILT_IN: tuple[Format, ...] = (OPENVINO, ONNX, ONNX_STATIC, SAFETENSORS)
+
+
+def format_of(profile: Profile, known: Iterable[Format] = BUILT_IN) -> Format:
+    """The row of the profile's format.
+
+    Raises:
+        ProfileError: *known* has no such format.
+    """
+    rows = {row.name: row for row in known}
+    if profile.format not in rows:
+        raise ProfileError(
+            f"profile {profile.name!r} has the unknown format {profile.format!r}",
+            fix=did_you_mean(profile.format, rows),
+        )
+    return rows[profile.format]
+
+
+def stored_bytes(shape: tuple[int, ...], precision: Precision, storage: Storage = Storage()) -> int:
     """Bytes that a tensor takes in a bundle at this precision (formula: module docstring)."""
     numel = prod(shape)
     if precision.dtype == "fp16":
-        return layout.matrix * numel
+        return storage.matrix * numel
     groups_a_row = (
         1 if precision.group_size == PER_CHANNEL else -(-shape[-1] // precision.group_size)
     )
     groups = prod(shape[:-1]) * groups_a_row
     zero_point_bits = 0 if precision.symmetric or precision.dtype == "nf4" else precision.bits
     codes, points = -(-numel * precision.bits // 8), -(-groups * zero_point_bits // 8)
-    return codes + groups * layout.scale + points
-
-
-def graph_bytes(format: str, config: Architecture, graph: Graph, context: int) -> int:
-    """Bytes of all that is no weight: graphs, and the table of cosine and sine where there is one.
-
-    That table has two numbers for each position and pair of a head's dimensions.
-    """
-    layers = config.num_hidden_layers
-    if format == "openvino":
-        return layers * OPENVINO_LAYER
-    if format not in ("onnx", "onnx-static"):
-        return 0
-    unrolled = (config.num_experts or 0) if graph.experts == "unrolled" else 0
-    graphs = 2 * layers * (ONNX_LAYER + unrolled * UNROLLED_EXPERT)
-    return graphs + context * config.head_dim * FLOAT_BYTES[graph.activations]
+    return codes + groups * storage.scale + points

@@ -14,7 +14,8 @@ from qdeploy.architectures.config import Qwen3, RopeScaling
 from qdeploy.architectures.yarn import longest_context, scaling_for
 from qdeploy.checkpoint.checkpoint import Checkpoint
 from qdeploy.errors import CheckpointError, PlanError
-from qdeploy.planning import constraints, formats
+from qdeploy.planning import constraints
+from qdeploy.planning.formats import Format, format_of
 from qdeploy.planning.profile import Precision, Profile
 from qdeploy.planning.tensor_spec import TensorPlan, plan_tensor, precisions
 from qdeploy.storage.hashing import Identity
@@ -29,6 +30,7 @@ class Plan:
     """Everything an exporter needs to know, and what the result will cost.
 
     Attributes:
+        format_row: the row of the profile's bundle format.
         context: longest context, in tokens, that the model is exported for.
         tensors: every tensor that is stored; a tied lm_head is not.
         adapter: folder of a LoRA adapter (PEFT) to be merged into the weights, or None.
@@ -37,13 +39,14 @@ class Plan:
     checkpoint: Checkpoint
     profile: Profile
     target: Target
+    format_row: Format
     context: int
     tensors: tuple[TensorPlan, ...] = field(repr=False)
     adapter: Path | None = None
 
     @property
     def format(self) -> str:
-        return self.profile.format
+        return self.format_row.name
 
     def files(self) -> dict[str, Path]:
         """Every file that the export reads: the checkpoint's, and the adapter's as `adapter/*`."""
@@ -81,8 +84,8 @@ class Plan:
         """Predicted size of the bundle: weights, graph, sidecars, the runtime's own tokenizer."""
         graph = self.profile.graph
         sidecars = sum(map(self.checkpoint.size_of, self.checkpoint.sidecars()))
-        rest = formats.graph_bytes(self.format, self.checkpoint.config, graph, self.context)
-        tokenizer = formats.layout_of(self.format, graph).tokenizer
+        rest = self.format_row.graph_bytes(self.checkpoint.config, graph, self.context)
+        tokenizer = self.format_row.storage(graph).tokenizer
         return self.weight_bytes + rest + round((1 + tokenizer) * sidecars)
 
     @cached_property
@@ -159,15 +162,21 @@ def make_plan(
     profile: Profile,
     target: Target,
     *,
+    format_row: Format | None = None,
     context: int | None = None,
     adapter: Path | None = None,
 ) -> Plan:
     """Resolve *profile* for *checkpoint*.
 
+    *format_row* is the row of the profile's format, from the registry; None looks it up among the
+    built-in rows.
+
     Raises:
         PlanError: they do not go together, with the reason and the fix.
+        ProfileError: its format is unknown.
         CheckpointError: the adapter's folder lacks a file.
     """
+    row = format_row or format_of(profile)
     if adapter:
         _check_adapter(adapter)
     if profile.target != target.name:
@@ -188,10 +197,10 @@ def make_plan(
             f"a context of {context} tokens; {checkpoint.name} takes 1 to {longest}",
             fix=f"--context {longest} or less",
         )
-    tensors = tuple(plan_tensor(t, profile, linear) for t in checkpoint.weights)
+    tensors = tuple(plan_tensor(t, profile, linear, row) for t in checkpoint.weights)
     usual = longest if config.rope_scaling else config.max_position_embeddings
     usual = min(usual, profile.graph.context or usual)
-    made = Plan(checkpoint, profile, target, context or usual, tensors, adapter)
+    made = Plan(checkpoint, profile, target, row, context or usual, tensors, adapter)
     for t in made.fallbacks():
         broken = constraints.broken_by(profile, target.name, t.precision)
         if broken and t.role == "linear":

@@ -158,13 +158,14 @@ class Profile(Strict):
 
     Attributes:
         name: the file's stem; not written in the file.
+        format: name of the bundle format; `registry.format_of` gives its row.
         why: one line for a person choosing between profiles.
     """
 
     name: str
     schema_version: Literal[1] = Field(alias="schema")
     target: str
-    format: Literal["openvino", "onnx", "onnx-static", "safetensors"]
+    format: str
     why: str = Field(min_length=1, max_length=300, pattern=r"^[^\n]+$")
     weights: Weights
     rules: tuple[Rule, ...] = ()

@@ -9,7 +9,7 @@ from typing import Literal
 
 from qdeploy.checkpoint.headers import TensorInfo
 from qdeploy.errors import PlanError
-from qdeploy.planning import formats
+from qdeploy.planning.formats import Format, stored_bytes
 from qdeploy.planning.profile import PER_CHANNEL, Precision, Profile
 
 Role = Literal["embedding", "lm_head", "linear", "router", "norm"]
@@ -64,16 +64,17 @@ def precisions(profile: Profile, linear: Precision) -> Mapping[Role, Precision]:
     }
 
 
-def plan_tensor(tensor: TensorInfo, profile: Profile, linear: Precision) -> TensorPlan:
-    """Plan one tensor. *linear* is what linear weights are stored as at the model's size.
+def plan_tensor(
+    tensor: TensorInfo, profile: Profile, linear: Precision, format: Format
+) -> TensorPlan:
+    """Plan one tensor. *linear* is the precision of linear weights at the model's size.
 
     Raises:
         PlanError: the group does not divide its rows, and the profile allows no fallback.
     """
     role = role_of(tensor)
     precision = _fit(precisions(profile, linear)[role], tensor, profile)
-    layout = formats.layout_of(profile.format, profile.graph)
-    size = formats.stored_bytes(tensor.shape, precision, layout)
+    size = stored_bytes(tensor.shape, precision, format.storage(profile.graph))
     return TensorPlan(tensor.name, tensor.shape, role, precision, size)
 
 

@@ -124,6 +124,38 @@ def test_an_unknown_key_in_a_profile(scripted_toml: Path, model: Path, quick: Qu
     )
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["plan", "model", "--target", "scripted", "--profile", "scripted.toml"],
+        ["export", "model", "--target", "scripted", "--profile", "scripted.toml", "-o", "out"],
+        ["profiles", "show", "scripted.toml"],
+    ],
+    ids=lambda command: str(command[0]),
+)
+@pytest.mark.usefixtures("model")
+def test_a_profile_of_an_unknown_format(
+    command: list[str], scripted_toml: Path, quick: QuickCommand
+) -> None:
+    text = scripted_toml.read_text(encoding="utf-8")
+    scripted_toml.write_text(text.replace('"safetensors"', '"safetensor"'), encoding="utf-8")
+    quick(*command).fails(
+        2,
+        "profile 'scripted' has the unknown format 'safetensor'",
+        "fix: did you mean 'safetensors'?",
+    )
+
+
+def test_a_profile_with_an_option_that_its_format_lacks(
+    model: Path, scripted_toml: Path, quick: QuickCommand
+) -> None:
+    with scripted_toml.open("a", encoding="utf-8") as file:
+        file.write('\n[graph]\nattention = "plain"\n')
+    quick("plan", model, "--target", "scripted", "--profile", scripted_toml.name).fails(
+        2, "sets graph.attention, which the format safetensors does not have", "fix: remove graph."
+    )
+
+
 def _export(out: str | Path, *more: str) -> list[str]:
     return ["export", "model", "--target", "scripted", "--profile", "scripted.toml",
             "-o", str(out), *more]  # fmt: skip
@@ -198,8 +230,8 @@ def garbage(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "code", "says"),
     [
-        (corrupted, 4, "scripted.bin does not have the sha256"),
-        (incomplete, 4, "scripted.bin is missing"),
+        (corrupted, 4, f"{WEIGHTS} does not have the sha256"),
+        (incomplete, 4, f"{WEIGHTS} is missing"),
         (tampered, 4, "chat_template.jinja is not in the manifest"),
         (newer, 2, "schema version 2; this qdeploy reads up to 1"),
         (leaving, 2, "'../secret'"),

@@ -96,7 +96,9 @@ def all_flows() -> list[Flow]:
 def plan_of(flow: Flow) -> Plan:
     """The flow's plan, made from the embedded checkpoint's config and headers."""
     target = registry.target(flow.target)
-    return make_plan(hub.resolve(flow.model), flow.load_profile(), target, context=CONTEXT)
+    profile = flow.load_profile()
+    row = registry.format_of(profile)
+    return make_plan(hub.resolve(flow.model), profile, target, format_row=row, context=CONTEXT)
 
 
 def exporter_of(resolved: Plan) -> Exporter:

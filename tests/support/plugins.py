@@ -61,5 +61,5 @@ def registry_of(folder: Path) -> Iterator[None]:
 
 
 def _forget() -> None:
-    for cached in (registry.backends, registry.exporters, registry.targets):
+    for cached in (registry.backends, registry.exporters, registry.targets, registry.formats):
         cached.cache_clear()

@@ -40,7 +40,7 @@ from qdeploy.tokenization.tokenizer import Tokenizer
 
 HERE = Target("scripted", "a script", "cpu")
 NOT_HERE = Target("unscripted", "a script nobody wrote", "npu")
-WEIGHTS = "scripted.bin"
+WEIGHTS = "scripted.safetensors"
 
 
 class ScriptedSession(Session):

@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 
 from qdeploy import registry
-from qdeploy.errors import InputError, PlanError, QdeployError
+from qdeploy.errors import InputError, PlanError, ProfileError, QdeployError
+from qdeploy.planning.formats import Format
+from qdeploy.planning.profile import Profile, parse_profile
 from qdeploy.targets import BUILT_IN, CPU
+from tests.support.bundles import profile_text
 from tests.support.plugins import SCRIPTED, Plugins, only
 from tests.support.scripted import HERE, ScriptedBackend, ScriptedExporter
 
@@ -129,3 +132,73 @@ def test_a_third_party_cannot_take_the_name_of_qdeploys_own(tmp_path: Path) -> N
         pytest.raises(QdeployError, match=r"a second .* 'openvino': .* of acme"),
     ):
         registry.backends()
+
+
+ACME = Format("acme", files={"weights": "*.acme"}, exporter="aaa")
+
+
+class AcmeExporter(ScriptedExporter):
+    name, formats = "acme", ("acme",)
+
+
+class AcmeSecond(ScriptedExporter):
+    name, formats = "aaa", ("acme",)
+
+
+def profile_of(format: str) -> Profile:
+    text = profile_text().replace('"safetensors"', f'"{format}"')
+    return parse_profile(text, "mine", where="mine.toml")
+
+
+def test_a_plugin_brings_a_bundle_format_of_its_own(tmp_path: Path) -> None:
+    brings = {registry.FORMATS: {"acme": f"{HERE_TOO}:ACME"}}
+    with only(tmp_path, acme=brings):
+        assert list(registry.formats()) == [
+            "openvino",
+            "onnx",
+            "onnx-static",
+            "safetensors",
+            "acme",
+        ]
+        assert registry.format_of(profile_of("acme")) is ACME
+
+
+def test_a_profile_of_an_unknown_format_names_the_nearest_known_one(tmp_path: Path) -> None:
+    brings = {registry.FORMATS: {"acme": f"{HERE_TOO}:ACME"}}
+    with only(tmp_path, acme=brings), pytest.raises(ProfileError) as caught:
+        registry.format_of(profile_of("acmee"))
+    assert caught.value.what == "profile 'mine' has the unknown format 'acmee'"
+    assert caught.value.fix == "did you mean 'acme'?"
+    with only(tmp_path / "no"), pytest.raises(ProfileError) as caught:
+        registry.format_of(profile_of("gguf"))
+    assert caught.value.fix == "choose one of: onnx, onnx-static, openvino, safetensors"
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "says"),
+    [
+        ("other", f"{HERE_TOO}:ACME", "calls itself 'acme'"),
+        ("aaa", f"{HERE_TOO}:Aaa", "is not a Format"),
+        ("onnx", "qdeploy.planning.formats:ONNX", "takes the name of the built-in format 'onnx'"),
+    ],
+)
+def test_a_broken_format_is_an_error(name: str, place: str, says: str, tmp_path: Path) -> None:
+    brings = {registry.FORMATS: {name: place}}
+    with only(tmp_path, acme=brings), pytest.raises(QdeployError) as caught:
+        registry.formats()
+    assert says in str(caught.value)
+
+
+def test_a_formats_row_names_its_default_exporter(tmp_path: Path) -> None:
+    brings = {
+        registry.FORMATS: {"acme": f"{HERE_TOO}:ACME"},
+        registry.EXPORTERS: {
+            "acme": f"{HERE_TOO}:AcmeExporter",
+            "aaa": f"{HERE_TOO}:AcmeSecond",
+        },
+    }
+    first = {registry.EXPORTERS: {"acme": f"{HERE_TOO}:AcmeExporter"}}
+    with only(tmp_path, acme=brings):
+        assert registry.exporter_for("acme").name == "aaa"
+    with only(tmp_path / "without", acme=first):
+        assert registry.exporter_for("acme").name == "acme"

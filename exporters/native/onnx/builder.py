@@ -17,6 +17,7 @@ from qdeploy.exporters.native.onnx.graph import FLOATS, MICROSOFT, Graph
 from qdeploy.exporters.native.onnx.moe import routing_weights, silu, unrolled_experts
 from qdeploy.exporters.native.onnx.weights import Experts, Weights
 from qdeploy.exporters.native.weights_file.layout import WeightsLayout
+from qdeploy.planning.formats import ONNX
 from qdeploy.planning.profile import Graph as Settings
 
 OPSET = 21
@@ -55,7 +56,7 @@ class ContribBuilder(Builder[Value]):
         context: int,
         all_logits: bool,
     ) -> None:
-        self.graph = Graph(blob, "model.onnx.data", opset=OPSET)
+        self.graph = Graph(blob, ONNX.files["weights"], opset=OPSET)
         self._config, self._settings, self._all_logits = config, settings, all_logits
         self._floats = floats = FLOATS[settings.activations]
         self._weights = Weights(self.graph, blob, floats, settings.accuracy_level)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from qdeploy.errors import Refusal
 from qdeploy.exporters.native.config import Config
-from qdeploy.exporters.native.format import ExportLayout, Format
+from qdeploy.exporters.native.format import ExportLayout, FormatWriter
 from qdeploy.exporters.native.onnx.builder import ContribBuilder
 from qdeploy.exporters.native.onnx.genai import genai_config
 from qdeploy.exporters.native.onnx.graph import FLOATS
@@ -16,18 +16,17 @@ from qdeploy.exporters.native.qwen3 import describe
 from qdeploy.exporters.native.tokenizer.special_tokens import added_tokens, special_ids
 from qdeploy.exporters.native.weights_file.layout import WeightsLayout
 from qdeploy.exporters.native.weights_file.packing import Encoding
+from qdeploy.planning.formats import ONNX
 from qdeploy.planning.plan import Plan
 from qdeploy.storage.json_file import read_json
 
-MODEL, SCORE, WEIGHTS = "model.onnx", "score.onnx", "model.onnx.data"
-GENAI = "genai_config.json"
 HEAD_STEP = 16
 
 
-class OnnxFormat(Format):
+class OnnxFormat(FormatWriter):
     """ONNX Runtime's own operators, with onnxruntime-genai's configuration beside the model."""
 
-    name = "onnx"
+    format = ONNX
     tools = ("onnx",)
     tables = True
 
@@ -64,16 +63,21 @@ class OnnxFormat(Format):
         the product with the vocabulary is a large part of the work.
         """
         blob = WeightsLayout({t.name: t for t in plan.tensors}, self.encoding(plan))
-        for file, all_logits in ((MODEL, False), (SCORE, True)):
+        model, score, weights = (
+            folder / ONNX.files[role] for role in ("model", "score", "weights")
+        )
+        for file, all_logits in ((model, False), (score, True)):
             build = ContribBuilder(
                 config, blob, plan.profile.graph, context=plan.context, all_logits=all_logits
             )
             describe(build, config)
-            build.graph.write(folder / file)
+            build.graph.write(file)
         source = plan.checkpoint.folder
         settings = source / "generation_config.json"
         generation = read_json(settings) if settings.is_file() else {}
         special = special_ids(source, added_tokens(source))
         about = genai_config(config, plan.context, generation, special)
-        (folder / GENAI).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
-        return ExportLayout(blob, (folder / MODEL, folder / SCORE), folder / WEIGHTS)
+        (folder / ONNX.files["genai_config"]).write_text(
+            json.dumps(about, indent=2) + "\n", encoding="utf-8"
+        )
+        return ExportLayout((model, score), {weights: blob})

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from qdeploy.exporters.native.config import Config
+from qdeploy.planning.formats import ONNX
 
 TYPE = "qwen3"
 """Also of mixtures of experts, for which onnxruntime-genai has no word: the graph decides."""
@@ -39,7 +40,7 @@ def genai_config(
             "eos_token_id": ends,
             "pad_token_id": special.get("pad_token_id", first_end),
             "decoder": {
-                "filename": "model.onnx",
+                "filename": ONNX.files["model"],
                 "session_options": {"log_id": "onnxruntime-genai", "provider_options": []},
                 "head_size": config.head_dim,
                 "hidden_size": config.hidden,

@@ -16,6 +16,7 @@ from qdeploy.exporters.native.onnx.moe import routing_weights, silu, unrolled_ex
 from qdeploy.exporters.native.onnx.plain import PlainAttention, rotary_tables
 from qdeploy.exporters.native.onnx_static.weights import Weights
 from qdeploy.exporters.native.weights_file.layout import WeightsLayout
+from qdeploy.planning.formats import ONNX_STATIC
 
 OPSET = 15
 """The newest that every release of ONNX Runtime's CANN provider takes (its `cann_graph.cc`)."""
@@ -42,7 +43,7 @@ class StaticBuilder(Builder[str]):
         dequantizes: bool,
         accuracy_level: int,
     ) -> None:
-        self.graph = Graph(blob, "model.onnx.data", opset=OPSET)
+        self.graph = Graph(blob, ONNX_STATIC.files["weights"], opset=OPSET)
         self._config, self._tokens, self._context, self._floats = config, tokens, context, floats
         self._weights = Weights(
             self.graph, blob, floats, dequantizes=dequantizes, accuracy_level=accuracy_level

@@ -6,24 +6,22 @@ from pathlib import Path
 
 from qdeploy.errors import Refusal
 from qdeploy.exporters.native.config import Config
-from qdeploy.exporters.native.format import ExportLayout, Format
-from qdeploy.exporters.native.onnx.format import WEIGHTS
+from qdeploy.exporters.native.format import ExportLayout, FormatWriter
 from qdeploy.exporters.native.onnx.graph import FLOATS
 from qdeploy.exporters.native.onnx_static.builder import StaticBuilder
 from qdeploy.exporters.native.onnx_static.packing import Rows
 from qdeploy.exporters.native.qwen3 import describe
 from qdeploy.exporters.native.weights_file.layout import WeightsLayout
 from qdeploy.exporters.native.weights_file.packing import Encoding
+from qdeploy.planning.formats import ONNX_STATIC
 from qdeploy.planning.plan import Plan
 from qdeploy.targets import ASCEND
 
-PREFILL, DECODE = "prefill.onnx", "decode.onnx"
 
-
-class StaticFormat(Format):
+class StaticFormat(FormatWriter):
     """Plain operators and fixed shapes; `qdeploy.exporters.native.onnx_static` says for whom."""
 
-    name = "onnx-static"
+    format = ONNX_STATIC
     tools = ("onnx",)
     tables = True
 
@@ -44,12 +42,15 @@ class StaticFormat(Format):
     def write_graph(self, plan: Plan, config: Config, folder: Path) -> ExportLayout:
         settings = plan.profile.graph
         blob = WeightsLayout({t.name: t for t in plan.tensors}, self.encoding(plan))
-        for file, tokens in ((PREFILL, settings.prefill), (DECODE, 1)):
+        prefill, decode, weights = (
+            folder / ONNX_STATIC.files[role] for role in ("prefill", "decode", "weights")
+        )
+        for file, tokens in ((prefill, settings.prefill), (decode, 1)):
             build = StaticBuilder(
                 config, blob, tokens=tokens, context=plan.context,
                 floats=FLOATS[settings.activations], accuracy_level=settings.accuracy_level,
                 dequantizes=plan.target.name != ASCEND.name,
             )  # fmt: skip
             describe(build, config)
-            build.graph.write(folder / file)
-        return ExportLayout(blob, (folder / PREFILL, folder / DECODE), folder / WEIGHTS)
+            build.graph.write(file)
+        return ExportLayout((prefill, decode), {weights: blob})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from qdeploy.exporters.native.config import Config
-from qdeploy.exporters.native.format import ExportLayout, Format
+from qdeploy.exporters.native.format import ExportLayout, FormatWriter
 from qdeploy.exporters.native.openvino import tokenizer
 from qdeploy.exporters.native.openvino.builder import OpenVINOBuilder
 from qdeploy.exporters.native.openvino.ir import Graph
@@ -15,20 +15,20 @@ from qdeploy.exporters.native.tokenizer.bpe import read_bpe
 from qdeploy.exporters.native.tokenizer.special_tokens import special_ids
 from qdeploy.exporters.native.weights_file.layout import WeightsLayout
 from qdeploy.exporters.native.weights_file.packing import Encoding
+from qdeploy.planning.formats import OPENVINO
 from qdeploy.planning.plan import Plan
 from qdeploy.tokenization.chat_template import find_chat_template
 
-MODEL, TOKENIZER, DETOKENIZER = "openvino_model", "openvino_tokenizer", "openvino_detokenizer"
 ACTIVATIONS_SCALE = "8.0"
 """What the GPU plugin divides activations by, lest they overflow float16: optimum-intel's value."""
 FLOAT_CACHE = {"fp16": "f16", "bf16": "bf16", "fp32": "f32"}
 """OpenVINO's words for a float cache. u8 is each plugin's default, under different words."""
 
 
-class OpenVINOFormat(Format):
+class OpenVINOFormat(FormatWriter):
     """Stateful IR, with tokenizer and detokenizer beside it as openvino-genai wants them."""
 
-    name = "openvino"
+    format = OPENVINO
 
     def encoding(self, plan: Plan) -> Encoding:
         return Dense()
@@ -40,9 +40,9 @@ class OpenVINOFormat(Format):
         options = {"ACTIVATIONS_SCALE_FACTOR": ACTIVATIONS_SCALE}
         if cache := FLOAT_CACHE.get(plan.profile.kv_cache.dtype):
             options["KV_CACHE_PRECISION"] = cache
-        graph = folder / f"{MODEL}.xml"
+        graph = folder / OPENVINO.files["model"]
         graph.write_text(build.graph.to_xml({"runtime_options": options}), encoding="utf-8")
-        return ExportLayout(blob, (graph,), folder / f"{MODEL}.bin")
+        return ExportLayout((graph,), {folder / OPENVINO.files["weights"]: blob})
 
     def write_tokenizer(self, plan: Plan, folder: Path) -> None:
         """Write tokenizer and detokenizer.
@@ -58,14 +58,15 @@ class OpenVINOFormat(Format):
         blob = WeightsLayout({}, Dense())
         padding = ids.get("pad_token_id", ids.get("eos_token_id", 0))
         graph = tokenizer.tokenizer(known, blob, padding=padding, longest=plan.context)
-        _write(graph, blob, info, folder / TOKENIZER)
+        _write(graph, blob, info, folder / OPENVINO.files["tokenizer"])
         blob = WeightsLayout({}, Dense())
-        _write(tokenizer.detokenizer(known, blob), blob, info, folder / DETOKENIZER)
+        graph = tokenizer.detokenizer(known, blob)
+        _write(graph, blob, info, folder / OPENVINO.files["detokenizer"])
 
 
-def _write(graph: Graph, blob: WeightsLayout, info: dict[str, object], stem: Path) -> None:
-    stem.with_suffix(".xml").write_text(graph.to_xml(info), encoding="utf-8")
-    with stem.with_suffix(".bin").open("wb") as out:
+def _write(graph: Graph, blob: WeightsLayout, info: dict[str, object], file: Path) -> None:
+    file.write_text(graph.to_xml(info), encoding="utf-8")
+    with file.with_suffix(".bin").open("wb") as out:
         for offset, content in blob.inlined:
             out.seek(offset)
             out.write(content)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import os
@@ -27,6 +28,7 @@ from qdeploy.errors import (
     QdeployError,
 )
 from qdeploy.interface import Progress
+from qdeploy.planning.formats import Format
 from qdeploy.planning.plan import Plan
 from qdeploy.storage.hashing import Identity
 from tests.support.bundles import profile_text, scripted_bundle, scripted_plan
@@ -49,6 +51,16 @@ class TestExport:
     def test_sidecars_travel_as_they_are(self, name: str, tmp_path: Path) -> None:
         made = scripted_bundle(tmp_path / "out", tmp_path / "model")
         assert (made.path / name).read_bytes() == (tmp_path / "model" / name).read_bytes()
+
+    def test_a_file_of_the_format_that_the_exporter_did_not_write_is_named(
+        self, tmp_path: Path
+    ) -> None:
+        resolved = scripted_plan(tmp_path / "model")
+        wanted = Format("acme", files={"graph": "acme.graph", "weights": "*.safetensors"})
+        incomplete = dataclasses.replace(resolved, format_row=wanted)
+        with pytest.raises(ExportFailed, match=r"'scripted' wrote no acme\.graph, which .* acme"):
+            export(incomplete, ScriptedExporter(), tmp_path / "out", Progress(), force=False)
+        assert not (tmp_path / "out").exists()
 
     def test_the_manifest_says_what_was_made_of_what(self, tmp_path: Path) -> None:
         manifest = scripted_bundle(tmp_path / "out", tmp_path / "model").manifest

@@ -13,10 +13,14 @@ from qdeploy.bundle import Bundle, open_bundle
 from qdeploy.checkpoint.checkpoint import read_checkpoint
 from qdeploy.deploy.export import export, work_key
 from qdeploy.interface import SCRATCH, Exporter, Progress
+from qdeploy.planning.formats import Format
 from qdeploy.planning.plan import Plan, make_plan
 from qdeploy.planning.profile import load_profile
 from qdeploy.targets import INTEL_CPU
 from tests.support.checkpoints import write_checkpoint
+
+ANY_FILES = Format("openvino")
+"""The format of the profiles, without a file that an export must write."""
 
 
 class Interrupted(Exception):
@@ -48,7 +52,8 @@ def source(tmp_path: Path) -> Path:
 
 
 def resolve(source: Path, name: str = "intel-cpu-int8", context: int | None = None) -> Plan:
-    return make_plan(read_checkpoint(source), load_profile(name), INTEL_CPU, context=context)
+    model, profile = read_checkpoint(source), load_profile(name)
+    return make_plan(model, profile, INTEL_CPU, format_row=ANY_FILES, context=context)
 
 
 def run(resolved: Plan, destination: Path) -> Bundle:

@@ -141,7 +141,6 @@ def test_a_missing_key_is_named(removed: str, key: str) -> None:
         ("group_size = 128", "group_size = -2", "group_size -2 is neither"),
         ('dtype = "int4"\n', 'dtype = "fp16"\n', "fp16 takes neither symmetric nor group_size"),
         ('dtype = "int4"\n', 'dtype = "int3"\n', "weights.linear.dtype"),
-        ('format = "openvino"', 'format = "gguf"', "format"),
         ('dtype = "u8"', 'dtype = "u4"', "kv_cache.dtype"),
         ("5e9", "0", "rules.0.above_parameters"),
         ("5e9", "inf", "rules.0.above_parameters"),

@@ -13,7 +13,11 @@ import pytest
 
 from qdeploy.checkpoint.checkpoint import read_checkpoint
 from qdeploy.errors import ExportFailed, QdeployError
-from qdeploy.exporters.native import NativeExporter
+from qdeploy.exporters.native import NativeExporter, exporter
+from qdeploy.exporters.native.config import Config
+from qdeploy.exporters.native.format import ExportLayout
+from qdeploy.exporters.native.openvino.format import OpenVINOFormat
+from qdeploy.exporters.native.weights_file.layout import WeightsLayout
 from qdeploy.interface import SCRATCH, Progress
 from qdeploy.planning.plan import Plan, make_plan
 from qdeploy.planning.profile import load_profile, parse_profile, profile_source
@@ -164,3 +168,58 @@ def test_the_chat_template_travels_with_the_tokenizer(tmp_path: Path) -> None:
         info = {i.tag: i.attrib["value"] for i in root.findall("rt_info/*")}
         assert info["chat_template"] == '{{ "<é & ü>" }}'
         assert added[info["eos_token_id"]]["content"] == settings["eos_token"]
+
+
+class Sharded(OpenVINOFormat):
+    """The tensors of each layer in a file of their own, and all others in one."""
+
+    def write_graph(self, plan: Plan, config: Config, folder: Path) -> ExportLayout:
+        shards: dict[Path, WeightsLayout] = {}
+        for tensor in plan.tensors:
+            part = tensor.name.split(".")[2] if ".layers." in tensor.name else "rest"
+            layout = shards.setdefault(
+                folder / f"weights-{part}.bin",
+                WeightsLayout({t.name: t for t in plan.tensors}, self.encoding(plan)),
+            )
+            layout.weight(tensor.name)
+        graph = folder / "graph.txt"
+        graph.write_text(str([w for s in shards.values() for w in s.weights]), encoding="utf-8")
+        return ExportLayout((graph,), shards)
+
+
+class Stopped(Exception):
+    pass
+
+
+class StopsAfter(Progress):
+    """Ends the export, as a kill would, once so many bytes are written."""
+
+    def __init__(self, most: float) -> None:
+        self.bytes: list[int] = []
+        self._most = most
+
+    def written(self, total_bytes: int) -> None:
+        self.bytes.append(total_bytes)
+        if total_bytes > self._most:
+            raise Stopped
+
+
+def test_weights_in_several_files_are_written_and_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(exporter.WRITERS, "openvino", Sharded())
+    made = resolve(tmp_path / "it", DENSE)
+    whole, resumed, progress = tmp_path / "whole", tmp_path / "resumed", StopsAfter(np.inf)
+    whole.mkdir()
+    resumed.mkdir()
+    NativeExporter().export(made, whole, progress)
+    sizes = {p.name: p.stat().st_size for p in whole.glob("weights-*.bin")}
+    assert set(sizes) == {f"weights-{part}.bin" for part in ("rest", 0, 1, 2)}
+    assert progress.bytes == sorted(progress.bytes)
+    assert progress.bytes[-1] == sum(sizes.values()) >= made.weight_bytes
+    with pytest.raises(Stopped):
+        NativeExporter().export(made, resumed, StopsAfter(sum(sizes.values()) / 2))
+    assert (resumed / SCRATCH).is_dir()
+    NativeExporter().export(made, resumed, Progress())
+    for name in sizes:
+        assert (resumed / name).read_bytes() == (whole / name).read_bytes()
