@@ -144,7 +144,7 @@ def _prefill(row: Bench) -> Groups:
 
 
 def _decode(row: Bench) -> Groups:
-    return _by_process(row, lambda sample: 1000 / mean(sample.gaps_ms))
+    return _by_process(row, lambda sample: 1000 / mean(sample.inter_token_latencies_ms))
 
 
 def _memory(row: Bench) -> Sequence[Sequence[float]]:

@@ -52,10 +52,10 @@ class Pairing:
 def identity(row: Bench) -> dict[str, str]:
     """The fields that a row is known by, its grid point apart."""
     return {
-        "model": row.subject.model,
-        "target": row.where.target,
-        "backend": row.where.backend,
-        "profile": row.subject.profile,
+        "model": row.artifact.model,
+        "target": row.environment.target,
+        "backend": row.environment.backend,
+        "profile": row.artifact.profile,
     }
 
 
@@ -112,13 +112,13 @@ def differences(pair: Pair) -> list[str]:
             if a.protocol.get(key) != b.protocol.get(key)
         ]
         found.append(f"protocol: {'; '.join(what) or 'hashes'}")
-    if a.subject.digest != b.subject.digest and a.subject.model == b.subject.model:
+    one, other = a.artifact.checkpoint_digest, b.artifact.checkpoint_digest
+    if one != other and a.artifact.model == b.artifact.model:
         found.append(
-            f"model: {a.subject.model} with checkpoint digests {a.subject.digest[:12]} and "
-            f"{b.subject.digest[:12]}"
+            f"model: {a.artifact.model} with checkpoint digests {one[:12]} and {other[:12]}"
         )
-    if a.where.evidence is not b.where.evidence:
-        found.append(f"evidence: {a.where.evidence} and {b.where.evidence}")
+    if a.environment.evidence is not b.environment.evidence:
+        found.append(f"evidence: {a.environment.evidence} and {b.environment.evidence}")
     return found
 
 

@@ -188,7 +188,11 @@ def listen(event: child.Event, task: Task, number: int, told: Told) -> None:
             told.bandwidths.append(event["bytes_per_s"])
         case "sample", _:
             samples = told.peer_samples if task == "peer" else told.samples
-            sample = Sample(process=number, ttft_ms=event["ttft_ms"], gaps_ms=event["gaps_ms"])
+            sample = Sample(
+                process=number,
+                ttft_ms=event["ttft_ms"],
+                inter_token_latencies_ms=event["inter_token_latencies_ms"],
+            )
             samples.setdefault(event["point"], []).append(sample)
         case "point", "measure":
             told.facts.setdefault(event["point"], []).append(event)

@@ -26,7 +26,7 @@ class Told:
     """All that was heard about one bundle.
 
     Attributes:
-        where: the fields of `Where` and the target's kind, from the first load.
+        where: the fields of `Environment` and the target's kind, from the first load.
         loads_cold, loads_warm: seconds, one a round.
         bandwidths: bytes a second at which memory was read, one a round.
         facts: of each point, by its index: what each process told at its end.
@@ -72,19 +72,21 @@ def _row(
     machine: Machine,
     interrupted: str | None,
 ) -> Bench:
-    ran = artifact_of(told.bundle)
+    artifact = artifact_of(told.bundle)
     facts = told.facts.get(index, [])
     ttft = spread([_ttft(s) for s in samples])
     tpot = spread([_tpot(s) for s in samples])
     decode = 1000 / tpot.p50
     joules = [f["energy_joules"] for f in facts if f["energy_joules"] is not None]
     peer_samples = told.peer_samples.get(index, [])
-    share = None
-    if ran.bytes_per_token and machine.bandwidth_bytes_per_s and told.where["kind"] == "cpu":
-        share = ran.bytes_per_token * decode / machine.bandwidth_bytes_per_s
+    utilization = None
+    if artifact.bytes_per_token and machine.bandwidth_bytes_per_s and told.where["kind"] == "cpu":
+        utilization = artifact.bytes_per_token * decode / machine.bandwidth_bytes_per_s
     return Bench(
-        subject=ran,
-        where=Environment.model_validate({k: v for k, v in told.where.items() if k != "kind"}),
+        artifact=artifact,
+        environment=Environment.model_validate(
+            {k: v for k, v in told.where.items() if k != "kind"}
+        ),
         conditions=_conditions(facts),
         protocol=protocol.as_dict(),
         protocol_hash=protocol.hash,
@@ -97,14 +99,14 @@ def _row(
         load_warm_s=median(told.loads_warm) if told.loads_warm else None,
         ttft_ms=ttft,
         tpot_ms=tpot,
-        gap_ms=spread([gap for s in samples for gap in s.gaps_ms]),
+        inter_token_latency_ms=spread([t for s in samples for t in s.inter_token_latencies_ms]),
         prefill_tokens_per_s=1000 * point.prompt / ttft.p50,
         decode_tokens_per_s=decode,
         peak_memory_bytes=_largest(facts, "peak_memory_bytes"),
         device_peak_memory_bytes=_largest(facts, "device_peak_memory_bytes"),
         energy_joules=sum(joules) if joules else None,
         energy_source=facts[0]["energy_source"] if facts else None,
-        bandwidth_share=share,
+        memory_bandwidth_utilization=utilization,
         peer=told.peer if peer_samples else None,
         peer_samples=tuple(peer_samples),
         peer_failure=told.peer_failure.what if told.peer_failure else None,
@@ -152,7 +154,7 @@ def _ttft(sample: Sample) -> float:
 
 
 def _tpot(sample: Sample) -> float:
-    return mean(sample.gaps_ms)
+    return mean(sample.inter_token_latencies_ms)
 
 
 def _process(told: Told, index: int, fact: Event) -> Process:
@@ -161,11 +163,11 @@ def _process(told: Told, index: int, fact: Event) -> Process:
 
 
 def _conditions(facts: Sequence[Event]) -> Conditions:
-    steals = [f["steal"] for f in facts if f["steal"] is not None]
+    steals = [f["cpu_steal"] for f in facts if f["cpu_steal"] is not None]
     loads = [f["load_average"] for f in facts if f["load_average"] is not None]
     return Conditions(
         load_average=(loads[0][0], loads[-1][1]) if loads else None,
-        steal=mean(steals) if steals else None,
+        cpu_steal=mean(steals) if steals else None,
     )
 
 

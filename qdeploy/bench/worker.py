@@ -157,7 +157,12 @@ def _measure(
             ids = prompt(length, vocab, number)
             with used:
                 timing = _checked(generate(ids, new), new)
-            channel.tell("sample", point=index, ttft_ms=timing.ttft_ms, gaps_ms=timing.gaps_ms())
+            channel.tell(
+                "sample",
+                point=index,
+                ttft_ms=timing.ttft_ms,
+                inter_token_latencies_ms=timing.inter_token_latencies_ms(),
+            )
         end = conditions.now()
         channel.tell(
             "point",
@@ -168,7 +173,7 @@ def _measure(
             energy_source=used.source,
             threads=memory.threads(),
             load_average=conditions.load(begin, end),
-            steal=conditions.steal(begin, end),
+            cpu_steal=conditions.steal(begin, end),
         )
 
 
@@ -183,6 +188,6 @@ def _checked(timing: Timing, new: int) -> Timing:
 
 
 def _where(opened: Bundle, choice: run.Choice, session: Session) -> Mapping[str, Any]:
-    """The fields of `results.Where`, and the target's kind."""
+    """The fields of `results.Environment`, and the target's kind."""
     found = environment_of(opened, choice, session)
     return {"kind": choice.target.kind, **found.model_dump(mode="json")}

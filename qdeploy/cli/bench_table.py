@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     "prompt", "new", "runs", "TTFT ms", "prefill tok/s", "decode tok/s", "TPOT ms",
-    "gap p50", "p95", "p99", "peak memory",
+    "ITL p50", "p95", "p99", "peak memory",
 )  # fmt: skip
 
 
@@ -29,10 +29,11 @@ def show(bundles: Sequence[Path], outcome: Outcome) -> None:
             console.print(f"{path}: nothing was measured")
             continue
         first = rows[0]
-        where = first.where
+        environment = first.environment
         console.print(
-            f"{path}: {first.subject.model}, {first.subject.profile} "
-            f"({first.subject.precision}) · {where.target} · {where.backend} · {where.device}",
+            f"{path}: {first.artifact.model}, {first.artifact.profile} "
+            f"({first.artifact.precision}) · {environment.target} · {environment.backend} · "
+            f"{environment.device}",
             style="bold",
         )
         console.print(_table(rows))
@@ -41,12 +42,12 @@ def show(bundles: Sequence[Path], outcome: Outcome) -> None:
 
 
 def _table(rows: Sequence[Bench]) -> Table:
-    share = any(row.bandwidth_share is not None for row in rows)
+    share = any(row.memory_bandwidth_utilization is not None for row in rows)
     peer = any(row.ratio for row in rows)
     extra = [*(["bandwidth"] if share else []), *(["prefill / peer", "decode / peer"] * peer)]
     table = output.table(*COLUMNS, *extra, "evidence", right=(*COLUMNS, *extra))
     for row in rows:
-        gaps = row.gap_ms
+        itl = row.inter_token_latency_ms
         cells = [
             str(row.prompt_tokens),
             str(row.new_tokens),
@@ -55,15 +56,15 @@ def _table(rows: Sequence[Bench]) -> Table:
             f"{row.prefill_tokens_per_s:.1f}",
             f"{row.decode_tokens_per_s:.1f}",
             f"{row.tpot_ms.p50:.2f}",
-            *(f"{value:.2f}" for value in (gaps.p50, gaps.p95, gaps.p99)),
+            *(f"{value:.2f}" for value in (itl.p50, itl.p95, itl.p99)),
             output.size(row.peak_memory_bytes) if row.peak_memory_bytes else "",
         ]
         if share:
-            known = row.bandwidth_share
+            known = row.memory_bandwidth_utilization
             cells.append("" if known is None else f"{100 * known:.0f}%")
         if peer:
             cells += [_ratio(row, "prefill"), _ratio(row, "decode")]
-        table.add_row(*cells, str(row.where.evidence))
+        table.add_row(*cells, str(row.environment.evidence))
     return table
 
 
@@ -79,8 +80,8 @@ def _notes(rows: Sequence[Bench], machine: Machine) -> Iterator[tuple[str, str]]
     if first.interrupted:
         yield "incomplete", f"{first.interrupted}; rows marked ! have fewer runs than asked for"
     yield "load", f"cold {_seconds(first.load_cold_s)}, warm {_seconds(first.load_warm_s)}"
-    if first.subject.bytes_per_token:
-        text = f"{output.size(first.subject.bytes_per_token)} of weights read a token"
+    if first.artifact.bytes_per_token:
+        text = f"{output.size(first.artifact.bytes_per_token)} of weights read a token"
         if machine.bandwidth_bytes_per_s:
             text += f"; memory is read at {output.size(machine.bandwidth_bytes_per_s)}/s here"
         yield "bandwidth", text
@@ -89,13 +90,11 @@ def _notes(rows: Sequence[Bench], machine: Machine) -> Iterator[tuple[str, str]]
         yield "peer", f"{first.peer}, in turns; ratios are of speed, with lowest and highest round"
     if first.peer_failure:
         yield "peer", f"failed: {first.peer_failure}"
-    where = first.where
-    yield (
-        "placement",
-        f"{', '.join(where.placement['devices'])}, by {where.placement['proof']}",
-    )
-    versions = [f"{name} {version}" for name, version in where.versions.items()]
-    driver = [f"driver {where.driver}"] if where.driver else []
+    environment = first.environment
+    placement = environment.placement
+    yield "placement", f"{', '.join(placement['devices'])}, by {placement['proof']}"
+    versions = [f"{name} {version}" for name, version in environment.versions.items()]
+    driver = [f"driver {environment.driver}"] if environment.driver else []
     yield "versions", ", ".join([*versions, *driver]) or "none told"
     yield "machine", ", ".join(_conditions(rows, machine))
     yield "protocol", first.protocol_hash[:16]
@@ -111,7 +110,7 @@ def _conditions(rows: Sequence[Bench], machine: Machine) -> Iterator[str]:
     loads = [row.conditions.load_average for row in rows if row.conditions.load_average]
     if loads:
         yield f"load {min(x[0] for x in loads):.1f} to {max(x[1] for x in loads):.1f}"
-    steals = [row.conditions.steal for row in rows if row.conditions.steal is not None]
+    steals = [row.conditions.cpu_steal for row in rows if row.conditions.cpu_steal is not None]
     if steals:
         yield f"steal {100 * max(steals):.1f}%"
 

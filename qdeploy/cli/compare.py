@@ -80,11 +80,11 @@ def _notes(pair: Pair) -> list[str]:
     one, other = pair.a, pair.b
     notes = []
     for name, x, y in (
-        ("device", one.where.device, other.where.device),
-        ("driver", one.where.driver, other.where.driver),
-        ("versions", one.where.versions, other.where.versions),
-        ("properties", one.where.properties, other.where.properties),
-        ("bundle", one.subject.bundle_digest[:12], other.subject.bundle_digest[:12]),
+        ("device", one.environment.device, other.environment.device),
+        ("driver", one.environment.driver, other.environment.driver),
+        ("versions", one.environment.versions, other.environment.versions),
+        ("properties", one.environment.properties, other.environment.properties),
+        ("bundle", one.artifact.bundle_digest[:12], other.artifact.bundle_digest[:12]),
     ):
         if x != y:
             notes.append(f"{name}: {x} in A, {y} in B")
@@ -95,7 +95,7 @@ def _notes(pair: Pair) -> list[str]:
 
 
 def _evidence(pair: Pair) -> str:
-    both = dict.fromkeys((str(pair.a.where.evidence), str(pair.b.where.evidence)))
+    both = dict.fromkeys((str(pair.a.environment.evidence), str(pair.b.environment.evidence)))
     return " and ".join(both)
 
 
@@ -124,7 +124,8 @@ def _pair(pair: Pair, findings: tuple[Finding, ...]) -> dict[str, Any]:
     from qdeploy.bench.pairing import identity
 
     sides = {
-        name: identity(row) | {"device": row.where.device, "evidence": str(row.where.evidence)}
+        name: identity(row)
+        | {"device": row.environment.device, "evidence": str(row.environment.evidence)}
         for name, row in (("a", pair.a), ("b", pair.b))
     }
     return {

@@ -144,10 +144,10 @@ def _questions(count: int) -> list[HeldOut]:
 
 
 def _show(made: Eval) -> None:
-    subject, where, limits = made.subject, made.where, made.thresholds
+    artifact, environment, limits = made.artifact, made.environment, made.thresholds
     console = output.console()
-    scheme = f"{subject.profile} ({subject.precision})"
-    console.print(f"{subject.model}, {scheme} against {made.reference['name']}", style="bold")
+    scheme = f"{artifact.profile} ({artifact.precision})"
+    console.print(f"{artifact.model}, {scheme} against {made.reference['name']}", style="bold")
     table = output.table("figure", "value", "limit", right=("value", "limit"))
     for name, value, key in (
         ("KL divergence, mean (nats a token)", made.kl.mean, "max_kl_mean"),
@@ -166,8 +166,9 @@ def _show(made: Eval) -> None:
     if codes := made.reference.get("codes"):
         console.print(f"codes:    {codes}")
     console.print(f"text:     {made.text['name']}, {made.text['tokens']} tokens scored")
-    devices = ", ".join(where.placement["devices"])
-    console.print(f"evidence: {where.evidence}, ran on {devices} ({where.backend}, {where.device})")
+    devices = ", ".join(environment.placement["devices"])
+    where = f"{devices} ({environment.backend}, {environment.device})"
+    console.print(f"evidence: {environment.evidence}, ran on {where}")
 
 
 def _check(made: Sequence[Eval], judged: Bundle) -> None:

@@ -26,8 +26,8 @@ def result(
     """Put a result together; *reference* says what the bundle was held against."""
     figures = measured.figures
     return Eval(
-        subject=artifact_of(judged),
-        where=environment_of(judged, choice, session),
+        artifact=artifact_of(judged),
+        environment=environment_of(judged, choice, session),
         reference=dict(reference),
         text=text.as_dict(),
         kl=Divergence(mean=figures.kl_mean, p99=figures.kl_p99, max=figures.kl_max),

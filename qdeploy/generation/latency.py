@@ -30,7 +30,7 @@ class Timing:
     def ttft_ms(self) -> float | None:
         return 1000 * (self.stamps[0] - self.start) if self.stamps else None
 
-    def gaps_ms(self) -> list[float]:
+    def inter_token_latencies_ms(self) -> list[float]:
         """Inter-token latencies of decoding, milliseconds."""
         pairs = enumerate(zip(self.stamps, self.stamps[1:], strict=False), start=1)
         return [1000 * (b - a) for i, (a, b) in pairs if i not in self.resumed]
@@ -38,8 +38,8 @@ class Timing:
     @property
     def tpot_ms(self) -> float | None:
         """Mean milliseconds a token after the first; None for fewer than two tokens."""
-        gaps = self.gaps_ms()
-        return sum(gaps) / len(gaps) if gaps else None
+        latencies = self.inter_token_latencies_ms()
+        return sum(latencies) / len(latencies) if latencies else None
 
     @property
     def decode_tokens_per_s(self) -> float | None:

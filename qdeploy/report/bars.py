@@ -66,7 +66,7 @@ def roofline(rows: Iterable[Row[Bench]]) -> Markup:
 
     def bar(row: Row[Bench]) -> Bar:
         roof = (row.machine.bandwidth_bytes_per_s or 0) / 1e9
-        share = f"({100 * (row.result.bandwidth_share or 0):.0f}%)"
+        share = f"({100 * (row.result.memory_bandwidth_utilization or 0):.0f}%)"
         return Bar(point(row.result), (achieved_bandwidth(row) or 0) / 1e9, roof, share)
 
     return draw(_blocks(measured, bar), "GB/s", "Achieved and measured memory bandwidth")
@@ -98,7 +98,7 @@ def draw(blocks: list[Block], unit: str, label: str) -> Markup:
 def _blocks(rows: Iterable[Row[Bench]], bar: Callable[[Row[Bench]], Bar]) -> list[Block]:
     found: dict[tuple[str, str, str], list[Bar]] = {}
     for row in rows:
-        key = (headline(row), subline(row), str(row.result.where.evidence))
+        key = (headline(row), subline(row), str(row.result.environment.evidence))
         found.setdefault(key, []).append(bar(row))
     blocks = [Block(*key, tuple(bars)) for key, bars in found.items()]
     return sorted(blocks, key=lambda block: -max(bar.value for bar in block.bars))

@@ -40,8 +40,8 @@ def draw(rows: Iterable[Row[Bench]]) -> Markup:
 
 
 def _block(row: Row[Bench], gaps: Sequence[float], scale: svg.Scale, y: float) -> list[Markup]:
-    result, spread = row.result, row.result.gap_ms
-    evidence = str(result.where.evidence)
+    result, spread = row.result, row.result.inter_token_latency_ms
+    evidence = str(result.environment.evidence)
     detail = f"{point(result)} · {subline(row)}"
     foot = y + HEADING + HEIGHT
     parts = [
@@ -76,10 +76,10 @@ def _outline(gaps: Sequence[float], scale: svg.Scale, foot: float) -> str:
 def _longest(rows: Iterable[Row[Bench]]) -> list[Row[Bench]]:
     found: dict[tuple[str, str, str], Row[Bench]] = {}
     for row in rows:
-        key = (headline(row), subline(row), str(row.result.where.evidence))
+        key = (headline(row), subline(row), str(row.result.environment.evidence))
         if key not in found or _length(row.result) > _length(found[key].result):
             found[key] = row
-    return sorted(found.values(), key=lambda row: row.result.gap_ms.p50)
+    return sorted(found.values(), key=lambda row: row.result.inter_token_latency_ms.p50)
 
 
 def _length(result: Bench) -> int:
@@ -87,7 +87,7 @@ def _length(result: Bench) -> int:
 
 
 def _gaps(result: Bench) -> list[float]:
-    return [gap for sample in result.samples for gap in sample.gaps_ms]
+    return [gap for sample in result.samples for gap in sample.inter_token_latencies_ms]
 
 
 def _clipped(result: Bench) -> list[float]:

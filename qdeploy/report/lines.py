@@ -105,11 +105,18 @@ def _measured(files: Iterable[Results]) -> list[Line]:
 
 
 def _line(row: Row[Bench] | Row[Eval]) -> Line:
-    subject, where = row.result.subject, row.result.where
+    artifact, environment = row.result.artifact, row.result.environment
     return Line(
-        where.target, where.backend, identity(row.machine), row.called, str(where.evidence),
-        subject.profile, subject.model, subject.digest, where.device,
-    )  # fmt: skip
+        target=environment.target,
+        backend=environment.backend,
+        machine=identity(row.machine),
+        called=row.called,
+        evidence=str(environment.evidence),
+        profile=artifact.profile,
+        model=artifact.model,
+        digest=artifact.checkpoint_digest,
+        device=environment.device,
+    )
 
 
 def _told_of(row: Row[Diagnosis]) -> Line:

@@ -14,6 +14,7 @@ from typing import Final, Literal
 
 from qdeploy.errors import InputError
 from qdeploy.results import Results, parse_results
+from qdeploy.results.upgrade import upgrade_report
 from qdeploy.storage.json_file import build_versioned, read_json
 from qdeploy.storage.toml_file import Strict
 
@@ -32,7 +33,7 @@ class Merged(Strict):
     """
 
     kind: Literal["qdeploy-report"] = KIND
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     created: str
     qdeploy: str
     files: tuple[Results, ...]
@@ -68,7 +69,8 @@ def _read(file: Path) -> Sequence[Results]:
     content = read_json(file, error=InputError, fix=HOW)
     if content.get("kind") != KIND:
         return [parse_results(content, file)]
-    return build_versioned(Merged, content, noun="report", where=file, fix=HOW).files
+    upgraded = upgrade_report(content)
+    return build_versioned(Merged, upgraded, noun="report", where=file, fix=HOW).files
 
 
 def schema() -> str:

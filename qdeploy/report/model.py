@@ -69,16 +69,16 @@ def page(merged: Merged) -> Page:
     benches, evals = rows.of_kind(files, Bench), rows.of_kind(files, Eval)
     diagnoses, hosts = rows.of_kind(files, Diagnosis), machines.distinct(files)
     measured: list[Row[Bench] | Row[Eval]] = [*benches, *evals]
-    subjects = [row.result.subject for row in measured]
-    ran = [row.result.where for row in measured]
+    artifacts = [row.result.artifact for row in measured]
+    devices = {row.result.environment.device for row in measured}
     return Page(
         created=merged.created,
         qdeploy=", ".join(sorted({file.qdeploy for file in files})),
         facts=_counts(
             machine=len(hosts),
-            device=len({w.device for w in ran}),
-            model=len({s.digest for s in subjects}),
-            bundle=len({s.bundle_digest for s in subjects}),
+            device=len(devices),
+            model=len({a.checkpoint_digest for a in artifacts}),
+            bundle=len({a.bundle_digest for a in artifacts}),
             measurement=len(benches),
             evaluation=len(evals),
         ),
@@ -96,13 +96,13 @@ def _counts(**numbers: int) -> tuple[tuple[int, str], ...]:
 
 
 def _which(row: Row[Bench] | Row[Eval]) -> tuple[Cell, ...]:
-    where = row.result.where
-    return where.device, Badge(str(where.evidence)), row.result.subject.profile
+    environment = row.result.environment
+    return environment.device, Badge(str(environment.evidence)), row.result.artifact.profile
 
 
 def _where(row: Row[Bench] | Row[Eval]) -> tuple[Cell, ...]:
-    where = row.result.where
-    return row.result.subject.precision, where.target, where.backend, row.called
+    environment = row.result.environment
+    return row.result.artifact.precision, environment.target, environment.backend, row.called
 
 
 WHICH = ("device", "evidence", "profile")
@@ -110,15 +110,15 @@ WHERE = ("linear weights", "target", "backend", "machine")
 """What every table begins and ends with: figures stand in between, where they are seen first."""
 SPEED = (
     *WHICH, "prompt + new", Column("decode", "tok/s"), Column("prefill", "tok/s"),
-    Column("TTFT p50", "ms"), Column("TPOT p50", "ms"), Column("gap p50", "ms"),
-    Column("gap p95", "ms"), Column("gap p99", "ms"), Column("predicted decode", "tok/s"),
+    Column("TTFT p50", "ms"), Column("TPOT p50", "ms"), Column("ITL p50", "ms"),
+    Column("ITL p95", "ms"), Column("ITL p99", "ms"), Column("predicted decode", "tok/s"),
     "peer", "ratio to peer", "runs", "interrupted", *WHERE,
 )  # fmt: skip
 COSTS = (
     *WHICH, "prompt + new", Column("bundle", "MB"), Column("cold load", "s"),
     Column("warm load", "s"), Column("peak memory", "MB"), Column("peak device memory", "MB"),
-    Column("weights read a token", "MB"), Column("share of bandwidth", "%"),
-    Column("energy a token", "J"), "energy from", "load before, after", Column("steal", "%"),
+    Column("weights read a token", "MB"), Column("bandwidth utilization", "%"),
+    Column("energy a token", "J"), "energy from", "load before, after", Column("CPU steal", "%"),
     "ran on", "proof", "fallback", "driver", "versions", "settings", "threads", *WHERE,
 )  # fmt: skip
 QUALITY = (
@@ -131,8 +131,8 @@ QUALITY = (
 def _speed(group: Group[Bench]) -> Speed:
     first = group.first
     return Speed(
-        model=first.subject.model,
-        digest=first.subject.digest[:SHORT],
+        model=first.artifact.model,
+        digest=first.artifact.checkpoint_digest[:SHORT],
         protocol_hash=first.protocol_hash[:SHORT],
         protocol=table(("rule", "value"), [(k, _plain(v)) for k, v in first.protocol.items()]),
         group=group,
@@ -142,10 +142,10 @@ def _speed(group: Group[Bench]) -> Speed:
 
 
 def _speed_cells(row: Row[Bench]) -> tuple[Cell, ...]:
-    r = row.result
+    r, itl = row.result, row.result.inter_token_latency_ms
     return (
         *_which(row), point(r), r.decode_tokens_per_s, r.prefill_tokens_per_s,
-        r.ttft_ms.p50, r.tpot_ms.p50, r.gap_ms.p50, r.gap_ms.p95, r.gap_ms.p99,
+        r.ttft_ms.p50, r.tpot_ms.p50, itl.p50, itl.p95, itl.p99,
         (r.predicted or {}).get("decode_tokens_per_s"), r.peer,
         _ratio(r.ratio or {}), len(r.samples),
         r.interrupted, *_where(row),
@@ -154,18 +154,18 @@ def _speed_cells(row: Row[Bench]) -> tuple[Cell, ...]:
 
 def _cost_cells(row: Row[Bench]) -> tuple[Cell, ...]:
     r, conditions = row.result, row.result.conditions
-    share, load, steal = r.bandwidth_share, conditions.load_average, conditions.steal
-    placement = r.where.placement
+    utilization, load = r.memory_bandwidth_utilization, conditions.load_average
+    placement = r.environment.placement
     return (
-        *_which(row), point(r), megabytes(r.subject.bundle_bytes), r.load_cold_s, r.load_warm_s,
+        *_which(row), point(r), megabytes(r.artifact.bundle_bytes), r.load_cold_s, r.load_warm_s,
         megabytes(r.peak_memory_bytes), megabytes(r.device_peak_memory_bytes),
-        megabytes(r.subject.bytes_per_token), None if share is None else 100 * share,
+        megabytes(r.artifact.bytes_per_token), _percent(utilization),
         r.joules_per_token, r.energy_source,
         None if load is None else f"{load[0]:.1f}, {load[1]:.1f}",
-        None if steal is None else 100 * steal,
+        _percent(conditions.cpu_steal),
         _plain(placement.get("devices", "")), _plain(placement.get("proof", "")),
-        _plain(placement.get("fallback", "")), r.where.driver, _named(r.where.versions),
-        _named(r.where.properties),
+        _plain(placement.get("fallback", "")), r.environment.driver, _named(r.environment.versions),
+        _named(r.environment.properties),
         max((p.threads or 0 for p in r.processes), default=0) or None, *_where(row),
     )  # fmt: skip
 
@@ -173,8 +173,8 @@ def _cost_cells(row: Row[Bench]) -> tuple[Cell, ...]:
 def _quality(group: Group[Eval]) -> Quality:
     first = group.first
     return Quality(
-        model=first.subject.model,
-        digest=first.subject.digest[:SHORT],
+        model=first.artifact.model,
+        digest=first.artifact.checkpoint_digest[:SHORT],
         reference=_called(first.reference),
         text=_called(first.text),
         group=group,
@@ -186,7 +186,7 @@ def _quality_cells(row: Row[Eval]) -> tuple[Cell, ...]:
     r = row.result
     gate = Badge("failed") if r.failures else Badge("ok") if r.thresholds else None
     return (
-        *_which(row), megabytes(r.subject.bundle_bytes), r.kl.mean, r.kl.p99, r.kl.max,
+        *_which(row), megabytes(r.artifact.bundle_bytes), r.kl.mean, r.kl.p99, r.kl.max,
         100 * r.top1_agreement, r.perplexity, r.reference_perplexity, r.first_divergence,
         _named(r.exact_match or {}, "{:.0f}"), gate, "; ".join(r.failures),
         *_where(row),
@@ -234,6 +234,10 @@ def _ratio(facts: Mapping[str, float]) -> str:
         rounds = "" if low is None or high is None else f" ({low:.2f} to {high:.2f})"
         shown.append(f"{key} {value:.2f}{rounds}")
     return ", ".join(shown)
+
+
+def _percent(fraction: float | None) -> float | None:
+    return None if fraction is None else 100 * fraction
 
 
 def _giga(value: float | None) -> float | None:

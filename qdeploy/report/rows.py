@@ -57,7 +57,8 @@ def of_kind(files: Iterable[Results], kind: type[R]) -> list[Row[R]]:
 def speed(files: Iterable[Results]) -> list[Group[Bench]]:
     """Measurements by model and protocol."""
     return _grouped(
-        of_kind(files, Bench), lambda b: (b.subject.model, b.subject.digest, b.protocol_hash)
+        of_kind(files, Bench),
+        lambda b: (b.artifact.model, b.artifact.checkpoint_digest, b.protocol_hash),
     )
 
 
@@ -66,7 +67,7 @@ def quality(files: Iterable[Results]) -> list[Group[Eval]]:
     return _grouped(
         of_kind(files, Eval),
         lambda e: (
-            e.subject.model, e.subject.digest, _frozen(e.reference), _frozen(e.text),
+            e.artifact.model, e.artifact.checkpoint_digest, _frozen(e.reference), _frozen(e.text),
         ),
     )  # fmt: skip
 
@@ -78,7 +79,7 @@ def from_float(result: Eval) -> bool:
 
 def achieved_bandwidth(row: Row[Bench]) -> float | None:
     """Bytes of weights read a second while decoding; None where the share was not measured."""
-    share, measured = row.result.bandwidth_share, row.machine.bandwidth_bytes_per_s
+    share, measured = row.result.memory_bandwidth_utilization, row.machine.bandwidth_bytes_per_s
     if share is None or measured is None or not isfinite(share * measured):
         return None
     return share * measured
@@ -97,13 +98,13 @@ def _grouped(rows: Iterable[Row[R]], key: Callable[[R], Hashable]) -> list[Group
 
 def headline(row: Row[Bench] | Row[Eval]) -> str:
     """The device, which is what people compare."""
-    return row.result.where.device
+    return row.result.environment.device
 
 
 def subline(row: Row[Bench] | Row[Eval]) -> str:
     """How it ran there, and on which machine."""
     result = row.result
-    return f"{result.subject.profile} · {result.where.backend} · {row.called}"
+    return f"{result.artifact.profile} · {result.environment.backend} · {row.called}"
 
 
 def point(result: Bench) -> str:

@@ -37,7 +37,7 @@ def predicted(rows: Iterable[Row[Bench]]) -> Markup:
     dots = []
     for row in rows:
         result, measured = row.result, row.result.decode_tokens_per_s
-        owner = (headline(row), str(result.where.evidence), subline(row))
+        owner = (headline(row), str(result.environment.evidence), subline(row))
         forecast = (result.predicted or {}).get("decode_tokens_per_s", 0)
         if forecast > svg.LEAST and measured > svg.LEAST:
             dots.append(Dot(forecast, measured, owner, point(result)))
@@ -58,12 +58,12 @@ def quality(rows: Iterable[Row[Eval]]) -> Markup:
     """Divergence from the reference over the bundle's size: lower left is better."""
     dots = [
         Dot(
-            row.result.subject.bundle_bytes / 1e6,
+            row.result.artifact.bundle_bytes / 1e6,
             max(row.result.kl.mean, LEAST_KL),
             (
-                f"{row.result.subject.profile} · {row.result.subject.precision}",
-                str(row.result.where.evidence),
-                f"{headline(row)} · {row.result.where.backend} · {row.called}",
+                f"{row.result.artifact.profile} · {row.result.artifact.precision}",
+                str(row.result.environment.evidence),
+                f"{headline(row)} · {row.result.environment.backend} · {row.called}",
             ),
         )
         for row in rows

@@ -98,9 +98,11 @@ def _of_same(new: Result, old: Result) -> bool:
 
 
 def _question(row: Bench | Eval) -> tuple[object, ...]:
-    subject, where = row.subject, row.where
-    ran = (subject.model, subject.digest, subject.profile)
-    ran_on = (where.target, where.backend, where.device, where.evidence)
+    artifact, environment = row.artifact, row.environment
+    ran = (artifact.model, artifact.checkpoint_digest, artifact.profile)
+    ran_on = (
+        environment.target, environment.backend, environment.device, environment.evidence,
+    )  # fmt: skip
     if isinstance(row, Bench):
         return (*ran, *ran_on, row.protocol_hash, row.prompt_tokens, row.new_tokens)
     return (*ran, *ran_on, sorted(row.reference.items()), sorted(row.text.items(), key=str))

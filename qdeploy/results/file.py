@@ -1,4 +1,4 @@
-"""Making, reading and writing files of results."""
+"""Create, read and write results files."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 from qdeploy.errors import InputError, OutputError
 from qdeploy.results.model import Machine, Result, Results
+from qdeploy.results.upgrade import upgrade_results
 from qdeploy.storage.atomic import write_file
 from qdeploy.storage.json_file import build_versioned, read_json
 
@@ -18,7 +19,7 @@ FIX = "give a file that qdeploy bench, eval, doctor or matrix wrote"
 
 
 def make_results(machine: Machine, rows: Sequence[Result]) -> Results:
-    """Put results into a file's content, of this moment and by this version of qdeploy."""
+    """Create the content of a results file, dated now."""
     return Results(
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         qdeploy=version("qdeploy"),
@@ -28,10 +29,10 @@ def make_results(machine: Machine, rows: Sequence[Result]) -> Results:
 
 
 def write_results(results: Results, path: Path) -> None:
-    """Write a file of results, whole or not at all.
+    """Write a results file atomically, always of the current schema version.
 
     Raises:
-        OutputError: it cannot be written there.
+        OutputError: the file cannot be written.
     """
     try:
         write_file(path, (results.model_dump_json(indent=1) + "\n").encode())
@@ -40,23 +41,24 @@ def write_results(results: Results, path: Path) -> None:
 
 
 def read_results(path: Path) -> Results:
-    """Read a file of results.
+    """Read a results file of this or an older schema version.
 
     Raises:
-        InputError: no such file, of a newer schema, or not a file of results.
+        InputError: the file is missing, has a newer schema version, or is not a results file.
     """
     return parse_results(read_json(path, error=InputError), path)
 
 
 def parse_results(content: Mapping[str, Any], path: Path) -> Results:
-    """Build results from what the file *path* holds.
+    """Build results from the parsed content of the file *path*, upgrading an older schema version.
 
     Raises:
-        InputError: of a newer schema, or not a file of results.
+        InputError: the content has a newer schema version, or is not that of a results file.
     """
+    content = upgrade_results(content)
     return build_versioned(Results, content, noun="file of results", where=path, fix=FIX)
 
 
 def results_schema() -> str:
-    """The published JSON schema of a file of results."""
+    """The published JSON schema of a results file."""
     return json.dumps(Results.model_json_schema(), indent=1) + "\n"

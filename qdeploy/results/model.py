@@ -1,4 +1,4 @@
-"""What a file of results says: pydantic models, of which the published schema is made."""
+"""The content of a results file as pydantic models; the published schema is generated from them."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ Amount = Annotated[float, Field(ge=0)]
 Bytes = Annotated[int, Field(gt=0)]
 
 
-def _some_time(gaps_ms: tuple[float, ...]) -> tuple[float, ...]:
-    if not sum(gaps_ms):
+def _not_all_zero(latencies_ms: tuple[float, ...]) -> tuple[float, ...]:
+    if not sum(latencies_ms):
         raise ValueError("no time passed between the tokens")
-    return gaps_ms
+    return latencies_ms
 
 
 class Machine(Strict):
-    """The machine that the results come from.
+    """The machine that the results were measured on.
 
     Attributes:
-        name: what its owner calls it; the host's name by default.
+        name: chosen by the owner; by default the host name.
         system: operating system and architecture, e.g. `Linux 6.1 x86_64`.
-        cores: processor cores that the process may use.
-        power: where the power comes from; None where the system does not tell.
-        bandwidth_bytes_per_s: how fast memory was read, all cores together; None if not measured.
+        cores: CPU cores that the process may use.
+        power: power source; None if the system does not report it.
+        bandwidth_bytes_per_s: memory read bandwidth of all cores together; None if not measured.
     """
 
     name: str
@@ -41,18 +41,18 @@ class Machine(Strict):
 
 
 class Artifact(Strict):
-    """What ran: a bundle, by content.
+    """The bundle that was measured, identified by its content.
 
     Attributes:
-        digest: sha256 of the checkpoint; results of equal digests are of one model.
+        checkpoint_digest: sha256 of the checkpoint; equal digests mean the same model.
         precision: of the linear weights, in the short form: `int4 asym g128`.
         bundle_digest: sha256 of the bundle.
-        bytes_per_token: of weights that one decoded token reads, as planned: with a mixture of
-            experts, those of the chosen ones only.
+        bytes_per_token: bytes of weights read to decode one token, as planned. A mixture-of-experts
+            model counts the top-k experts only.
     """
 
     model: str
-    digest: str
+    checkpoint_digest: str
     parameters: int
     profile: str
     precision: str
@@ -64,14 +64,15 @@ class Artifact(Strict):
 
 
 class Environment(Strict):
-    """Where it ran and how that is known.
+    """The hardware and software that the bundle ran on, with the evidence for it.
 
     Attributes:
-        device: product name; a simulated device's says what it is.
-        placement: devices, proof, nodes and what fell back, as `run --json` prints it.
-        versions: of the runtimes, by distribution.
-        properties: settings that the runtime was given, threads among them: the profile's, and
-            variables of the environment that runtimes read their threads from.
+        device: product name; the name of a simulated device says that it is simulated.
+        evidence: how it is known that the bundle ran on this target.
+        placement: devices, proof, nodes and fallbacks, as `run --json` prints them.
+        versions: versions of the runtimes, by distribution.
+        properties: settings passed to the runtime, the number of threads included: those of the
+            profile, and the environment variables that runtimes read thread settings from.
     """
 
     target: str
@@ -85,7 +86,7 @@ class Environment(Strict):
 
 
 class Spread(Strict):
-    """A measure over its samples: how many, median and percentiles."""
+    """Number of samples of a measure, their median and percentiles."""
 
     count: int = Field(gt=0)
     p50: Amount
@@ -94,26 +95,27 @@ class Spread(Strict):
 
 
 class Conditions(Strict):
-    """What else the machine did meanwhile.
+    """Load from other work on the machine during the measurement.
 
     Attributes:
-        load_average: of one minute, at the beginning and at the end; None off POSIX.
-        steal: part of the processors' time, 0 to 1, that the hypervisor gave to others; None off
-            Linux.
+        load_average: one-minute load average at the start and at the end; None except on POSIX.
+        cpu_steal: fraction of CPU time, 0 to 1, that the hypervisor gave to other guests; None
+            except on Linux.
     """
 
     load_average: tuple[float, float] | None = None
-    steal: float | None = None
+    cpu_steal: float | None = None
 
 
 class Process(Strict):
-    """One of the processes that the runs were spread over.
+    """One of the measuring processes; the runs are divided among them.
 
     Attributes:
-        load_cold_s: by a process of its own, right before, with nothing cached.
-        load_warm_s: by this one.
-        threads: of the process at its end, the runtime's and all others; None off Linux.
-        steal, load_average: as in `Conditions`, while this process measured.
+        load_cold_s: seconds to load with nothing cached, in a separate process just before.
+        load_warm_s: seconds to load in this process.
+        threads: threads of the process when it ended, the runtime's included; None except on
+            Linux.
+        load_average, cpu_steal: as in `Conditions`, for the time this process measured.
     """
 
     load_cold_s: Amount | None = None
@@ -123,51 +125,52 @@ class Process(Strict):
     energy_joules: Amount | None = None
     threads: int | None = None
     load_average: tuple[float, float] | None = None
-    steal: float | None = None
+    cpu_steal: float | None = None
 
 
 class Sample(Strict):
     """One generation.
 
     Attributes:
-        process: index of the process that made it; runs are spread over several.
-        ttft_ms: from the prompt handed over to the first token.
-        gaps_ms: between tokens, in order.
+        process: index of the process that measured it.
+        ttft_ms: time to first token, from passing the prompt to the runtime.
+        inter_token_latencies_ms: times between consecutive tokens, in order.
     """
 
     process: int = Field(ge=0)
     ttft_ms: Positive
-    gaps_ms: Annotated[tuple[Amount, ...], AfterValidator(_some_time)]
+    inter_token_latencies_ms: Annotated[tuple[Amount, ...], AfterValidator(_not_all_zero)]
 
 
 class Bench(Strict):
-    """Speed and cost of one bundle at one point of the grid.
+    """Speed and cost of one bundle at one grid point (prompt tokens, new tokens).
 
     Attributes:
-        protocol: the written protocol, and its hash: only equal ones compare.
-        samples, processes: the raw values; every figure below is of these.
-        interrupted: why there are fewer samples than the protocol asks for; None if all are there.
+        protocol: the benchmark protocol; only results of equal *protocol_hash* are compared.
+        samples, processes: the raw values; every figure below is computed from them.
+        interrupted: why there are fewer samples than the protocol specifies; None if complete.
         load_cold_s, load_warm_s: seconds to load with nothing cached, and with files and compiled
-            kernels kept from the load before; medians over the processes.
-        prefill_tokens_per_s: prompt tokens over the median time to first token.
-        tpot_ms: mean gap of each run; `gap_ms`: every single gap.
-        decode_tokens_per_s: from the median of `tpot_ms`.
-        peak_memory_bytes: resident memory of the process at its peak; device memory apart.
-        energy_joules: of all runs of the processes that ended, from *energy_source*; where the
-            platform tells none, that says why.
-        bandwidth_share: bytes a token times tokens a second, over the machine's bandwidth. Above 1
-            where the weights stay in the processor's cache.
-        predicted: `decode_tokens_per_s` as a roofline of the bandwidth measured in the same run has
-            it; None where it was never measured what part of that this backend reaches there.
-        peer: library and version that took turns with this one, and *peer_samples* its runs;
-            *peer_failure* says why they are fewer.
-        ratio: speed over the peer's: the median, lowest and highest of the rounds as `prefill`,
-            `prefill_low`, `prefill_high` and the same for `decode`.
+            kernels cached by the load before; medians over the processes.
+        prefill_tokens_per_s: prompt tokens divided by the median time to first token.
+        tpot_ms: time per output token, the mean inter-token latency of each run.
+        inter_token_latency_ms: over the single inter-token latencies of all runs.
+        decode_tokens_per_s: from the median of *tpot_ms*.
+        peak_memory_bytes: peak resident memory of the process, without device memory.
+        energy_joules: energy of all runs of the processes that finished, read from
+            *energy_source*; without a meter, *energy_source* says why.
+        memory_bandwidth_utilization: bytes per token times tokens per second, divided by the
+            machine's bandwidth. Above 1 if the weights stay in the CPU's cache.
+        predicted: *decode_tokens_per_s* predicted by the roofline model from the bandwidth measured
+            in the same run; None if the efficiency of this backend on this target is unknown.
+        peer: library and version that were measured in alternation with qdeploy; *peer_samples* are
+            its runs, *peer_failure* says why there are fewer of them.
+        ratio: speed divided by the peer's: median, lowest and highest of the rounds as `prefill`,
+            `prefill_low`, `prefill_high`, and the same for `decode`.
     """
 
     kind: Literal["bench"] = "bench"
-    subject: Artifact
-    where: Environment
+    artifact: Artifact
+    environment: Environment
     conditions: Conditions
     protocol: dict[str, Any]
     protocol_hash: str
@@ -180,14 +183,14 @@ class Bench(Strict):
     load_warm_s: Amount | None = None
     ttft_ms: Spread
     tpot_ms: Spread
-    gap_ms: Spread
+    inter_token_latency_ms: Spread
     prefill_tokens_per_s: Positive
     decode_tokens_per_s: Positive
     peak_memory_bytes: Bytes | None = None
     device_peak_memory_bytes: Bytes | None = None
     energy_joules: Amount | None = None
     energy_source: str | None = None
-    bandwidth_share: Amount | None = None
+    memory_bandwidth_utilization: Amount | None = None
     predicted: dict[str, float] | None = None
     peer: str | None = None
     peer_samples: tuple[Sample, ...] = ()
@@ -196,14 +199,14 @@ class Bench(Strict):
 
     @property
     def joules_per_token(self) -> float | None:
-        """Energy over the new tokens of the processes that told theirs; prefill is in it."""
+        """Energy per new token, prefill included, over the processes that have a meter."""
         metered = {i for i, p in enumerate(self.processes) if p.energy_joules is not None}
         tokens = self.new_tokens * sum(sample.process in metered for sample in self.samples)
         return self.energy_joules / tokens if self.energy_joules is not None and tokens else None
 
 
 class Divergence(Strict):
-    """Kullback-Leibler divergence from the reference, in nats a token."""
+    """Kullback-Leibler divergence from the reference, in nats per token."""
 
     mean: float
     p99: float
@@ -211,20 +214,21 @@ class Divergence(Strict):
 
 
 class Eval(Strict):
-    """How far a bundle's answers are from its reference's.
+    """Quality of a bundle: how far its predictions are from the reference's.
 
     Attributes:
-        reference: name and digest of what it is compared with.
-        text: name and sha256 of the text, and the tokens of it that were scored.
-        top1_agreement: part of the positions where both prefer the same token.
-        first_divergence: tokens that greedy decoding of both has in common, the median of prompts.
-        exact_match: percent of held-out questions answered exactly, by `thinking` and `answer`.
-        thresholds: what the profile allows; *failures* says which were passed, empty if none.
+        reference: kind, name and digest of the model that the bundle is compared with.
+        text: name and sha256 of the text, and how many of its tokens were scored.
+        top1_agreement: fraction of positions where both models rank the same token first.
+        first_divergence: length of the common prefix of both models' greedy decoding, in tokens;
+            the median over the prompts.
+        exact_match: percentage of held-out questions answered exactly, by `thinking` and `answer`.
+        thresholds: the quality gate's limits; *failures* lists those exceeded, empty if none.
     """
 
     kind: Literal["eval"] = "eval"
-    subject: Artifact
-    where: Environment
+    artifact: Artifact
+    environment: Environment
     reference: dict[str, str]
     text: dict[str, str | int]
     kl: Divergence
@@ -238,12 +242,12 @@ class Eval(Strict):
 
 
 class Diagnosis(Strict):
-    """What doctor, or the matrix, found out about one target and backend.
+    """The diagnosis of one target and backend, by doctor or by the matrix.
 
     Attributes:
-        status: `ok`; `absent`, which is not broken; or `failed`.
-        failure: which kind: `crash`, `hang`, `wrong` answers, or an `error` told by the runtime.
-        message, fix: in one line each, where the status is not `ok`.
+        status: `ok`; `absent`, the hardware or software is missing, which is no failure; `failed`.
+        failure: `crash`, `hang`, `wrong` (wrong answers), or `error` (raised by the runtime).
+        message, fix: one line each, unless the status is `ok`.
     """
 
     kind: Literal["diagnosis"] = "diagnosis"
@@ -264,14 +268,14 @@ Result = Annotated[Bench | Eval | Diagnosis, Field(discriminator="kind")]
 
 
 class Results(Strict):
-    """A file of results.
+    """A results file: one machine and its results, of any kind.
 
     Attributes:
         created: UTC time in ISO 8601.
-        qdeploy: version of qdeploy.
+        qdeploy: version of qdeploy that wrote the file.
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     created: str
     qdeploy: str
     machine: Machine

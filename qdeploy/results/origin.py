@@ -28,7 +28,7 @@ def artifact_of(bundle: Bundle) -> Artifact:
     linear = manifest.profile.linear_for(model.parameters, moe=model.experts > 0)
     return Artifact(
         model=model.name,
-        digest=model.digest,
+        checkpoint_digest=model.digest,
         parameters=model.parameters,
         profile=manifest.profile.name,
         precision=str(linear),

@@ -48,10 +48,10 @@ def test_json_is_a_file_of_results(talkative: Path, quick: QuickCommand, here: P
     rows = rows_of(found)
     assert [(r.prompt_tokens, r.new_tokens) for r in rows] == [(4, 3), (8, 3)]
     for row in rows:
-        assert [len(s.gaps_ms) for s in row.samples] == [2, 2]
+        assert [len(s.inter_token_latencies_ms) for s in row.samples] == [2, 2]
         assert row.protocol_hash == rows[0].protocol_hash
-        assert row.where.evidence == "device"
-        assert row.where.placement["proof"] == "it was written down"
+        assert row.environment.evidence == "device"
+        assert row.environment.placement["proof"] == "it was written down"
         assert row.load_cold_s is not None
         assert row.load_warm_s is not None
         assert row.peak_memory_bytes
@@ -89,7 +89,7 @@ def test_results_of_other_kinds_stay_in_the_file(
 
 def test_a_stand_in_says_so(talkative: Path, quick: QuickCommand) -> None:
     done = quick("bench", talkative, *SHORT, "--simulate", "--json")
-    assert [r.where.evidence.value for r in rows_of(Results.model_validate(done.json))] == [
+    assert [r.environment.evidence.value for r in rows_of(Results.model_validate(done.json))] == [
         "simulated", "simulated",
     ]  # fmt: skip
 
@@ -242,11 +242,11 @@ def test_for_real_with_the_peer_taking_turns(
     assert done.stderr == ""
     assert "decode / peer" in done.stdout
     (row,) = rows_of(read_results(Path(file)))
-    assert row.where.evidence == "device"
-    assert row.where.placement["devices"] == [device]
-    assert row.where.versions[runtime]
-    assert "unknown" not in row.where.versions.values()
-    assert row.bandwidth_share is not None
+    assert row.environment.evidence == "device"
+    assert row.environment.placement["devices"] == [device]
+    assert row.environment.versions[runtime]
+    assert "unknown" not in row.environment.versions.values()
+    assert row.memory_bandwidth_utilization is not None
     assert row.peer is not None
     assert row.peer.startswith(runtime)
     assert len(row.samples) == len(row.peer_samples) == 2

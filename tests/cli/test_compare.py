@@ -10,6 +10,7 @@ import pytest
 from tests.support.command import QuickCommand
 from tests.support.measured import STEADY, row, write
 
+ITL = "inter_token_latencies_ms"
 SLOWER = tuple(tuple(1.2 * ms for ms in process) for process in STEADY)
 
 
@@ -51,7 +52,7 @@ def test_json_is_one_object_even_then(a: Path, here: Path, quick: QuickCommand) 
 def test_what_may_be_the_reason_is_told(a: Path, here: Path, quick: QuickCommand) -> None:
     write(
         here / "b.json",
-        row(where={"driver": "2.0"}, interrupted="the device is gone"),
+        row(environment={"driver": "2.0"}, interrupted="the device is gone"),
         row(point=(8, 64)),
     )
     done = quick("compare", "a.json", "b.json")
@@ -61,7 +62,7 @@ def test_what_may_be_the_reason_is_told(a: Path, here: Path, quick: QuickCommand
 
 
 def test_other_models_only_if_told(a: Path, here: Path, quick: QuickCommand) -> None:
-    write(here / "b.json", row(subject={"model": "another"}))
+    write(here / "b.json", row(artifact={"model": "another"}))
     quick("compare", "a.json", "b.json").fails(2, "model: made-up and another", "--across")
     done = quick("compare", "a.json", "b.json", "--across")
     assert done.code == 0
@@ -100,9 +101,9 @@ def test_a_file_of_another_schema(
     ("change", "key"),
     [
         ({"samples": []}, "samples"),
-        ({"samples": [{"process": 0, "ttft_ms": 1, "gaps_ms": []}]}, "samples.0.gaps_ms"),
-        ({"samples": [{"process": 0, "ttft_ms": 1, "gaps_ms": [0, 0]}]}, "samples.0.gaps_ms"),
-        ({"samples": [{"process": 0, "ttft_ms": 0, "gaps_ms": [1]}]}, "samples.0.ttft_ms"),
+        ({"samples": [{"process": 0, "ttft_ms": 1, ITL: []}]}, f"samples.0.{ITL}"),
+        ({"samples": [{"process": 0, "ttft_ms": 1, ITL: [0, 0]}]}, f"samples.0.{ITL}"),
+        ({"samples": [{"process": 0, "ttft_ms": 0, ITL: [1]}]}, "samples.0.ttft_ms"),
         ({"processes": [{"load_warm_s": 1, "peak_memory_bytes": 0}]}, "peak_memory_bytes"),
         ({"decode_tokens_per_s": -5}, "decode_tokens_per_s"),
         ({"prefill_tokens_per_s": float("nan")}, "prefill_tokens_per_s"),
@@ -120,6 +121,6 @@ def test_numbers_that_nobody_can_have_measured(
 
 def test_a_name_that_is_no_text(a: Path, here: Path, quick: QuickCommand) -> None:
     content = json.loads(a.read_text())
-    content["results"][0]["subject"]["model"] = "\ud800"
+    content["results"][0]["artifact"]["model"] = "\ud800"
     (here / "b.json").write_text(json.dumps(content))
     quick("compare", "a.json", "b.json").fails(2, "b.json", "not valid JSON")

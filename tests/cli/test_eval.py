@@ -51,7 +51,7 @@ class TestForReal:
         assert figures["reference_perplexity"] < 1.5
         assert figures["first_divergence"] > 0
         assert set(figures["exact_match"]) == {"thinking", "answer"}
-        assert figures["where"]["evidence"] == "device"
+        assert figures["environment"]["evidence"] == "device"
         assert figures["reference"]["name"] == "qwen3-nano"
         found = read_results(qdeploy.folder / "all.json").results
         assert [r.text["name"] for r in found if r.kind == "eval"] == ["prose", "tasks", "tasks"]

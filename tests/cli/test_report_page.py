@@ -84,12 +84,12 @@ def test_the_page_looks_right(width: int, dark: bool, page: str, chromium: Brows
     "words", ["Made-up-9000-" * 25, "昇腾 " + "处理器" * 60, "a b " * 80], ids=len
 )
 def test_no_name_is_too_long_for_a_phone(words: str, chromium: Browser) -> None:
-    of, on = shown.subject(words, model=words), shown.where(device=words, driver=words)
+    of, on = shown.artifact(words, model=words), shown.environment(device=words, driver=words)
     forecast = {"decode_tokens_per_s": 50.0}
     machine = shown.SERVER.model_copy(update={"name": words, "cpu": words})
     found = shown.file(
-        shown.bench(of=of, on=on, predicted=forecast, bandwidth_share=1.4),
-        shown.evaluation(of=of, where=on, reference={"name": words}, failures=(words,)),
+        shown.bench(of=of, on=on, predicted=forecast, memory_bandwidth_utilization=1.4),
+        shown.evaluation(of=of, environment=on, reference={"name": words}, failures=(words,)),
         shown.diagnosis(status="failed", message=words, fix=words),
         machine=machine,
     )
@@ -100,7 +100,7 @@ def test_no_name_is_too_long_for_a_phone(words: str, chromium: Browser) -> None:
 
 
 def test_a_stand_in_is_hatched(chromium: Browser) -> None:
-    on = shown.where(evidence=Evidence.SIMULATED)
+    on = shown.environment(evidence=Evidence.SIMULATED)
     found = shown.file(shown.bench(), shown.bench(on=on))
     text = html.render(model.page(merged.merge([found])))
     bars = chromium.view(text, MEASURE, width=DESK, dark=False).value["bars"]

@@ -23,12 +23,12 @@ from qdeploy.results import (
 from qdeploy.targets import Evidence
 
 MACHINE = Machine(name="made-up", system="Linux", cpu="a processor", cores=2)
-SUBJECT = Artifact(
-    model="made-up", digest="d" * 64, parameters=10**6, profile="here-int4",
+ARTIFACT = Artifact(
+    model="made-up", checkpoint_digest="d" * 64, parameters=10**6, profile="here-int4",
     precision="int4 asym g128", format="safetensors", exporter="scripted", bundle_digest="b" * 64,
     bundle_bytes=10**6, bytes_per_token=10**6,
 )  # fmt: skip
-WHERE = Environment(
+ENVIRONMENT = Environment(
     target="here", backend="scripted", device="a script", evidence=Evidence.DEVICE,
     placement={"devices": ["SCRIPT"], "proof": "it was written down"},
 )  # fmt: skip
@@ -44,20 +44,20 @@ def row(
     memory: int = 10**9,
     protocol: Protocol = PROTOCOL,
     point: tuple[int, int] = (128, 64),
-    subject: dict[str, Any] | None = None,
-    where: dict[str, Any] | None = None,
+    artifact: dict[str, Any] | None = None,
+    environment: dict[str, Any] | None = None,
     **changes: Any,
 ) -> Bench:
     """A row whose every gap of a run is alike, and whose times to first token all are."""
     samples = tuple(
-        Sample(process=number, ttft_ms=ttft_ms, gaps_ms=(gap,) * (point[1] - 1))
+        Sample(process=number, ttft_ms=ttft_ms, inter_token_latencies_ms=(gap,) * (point[1] - 1))
         for number, gaps in enumerate(tpot_ms)
         for gap in gaps
     )
-    tpot = spread([s.gaps_ms[0] for s in samples])
+    tpot = spread([s.inter_token_latencies_ms[0] for s in samples])
     fields: dict[str, Any] = {
-        "subject": SUBJECT.model_copy(update=subject or {}),
-        "where": WHERE.model_copy(update=where or {}),
+        "artifact": ARTIFACT.model_copy(update=artifact or {}),
+        "environment": ENVIRONMENT.model_copy(update=environment or {}),
         "conditions": Conditions(),
         "protocol": protocol.as_dict(),
         "protocol_hash": protocol.hash,
@@ -67,7 +67,7 @@ def row(
         "processes": tuple(Process(load_warm_s=1, peak_memory_bytes=memory) for _ in tpot_ms),
         "ttft_ms": spread([ttft_ms]),
         "tpot_ms": tpot,
-        "gap_ms": spread([g for s in samples for g in s.gaps_ms]),
+        "inter_token_latency_ms": spread([g for s in samples for g in s.inter_token_latencies_ms]),
         "prefill_tokens_per_s": 1000 * point[0] / ttft_ms,
         "decode_tokens_per_s": 1000 / tpot.p50,
     }

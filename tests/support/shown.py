@@ -39,11 +39,11 @@ def _made(kind: Callable[..., M], changes: dict[str, Any], usual: dict[str, Any]
     return kind(**(usual | changes))
 
 
-def subject(profile: str = "intel-cpu-int4", **changes: Any) -> Artifact:
+def artifact(profile: str = "intel-cpu-int4", **changes: Any) -> Artifact:
     eight = profile.endswith("int8")
     return _made(
         Artifact, changes, {
-            "model": "qwen3-made-up", "digest": "ab" * 32, "parameters": 600_000_000,
+            "model": "qwen3-made-up", "checkpoint_digest": "ab" * 32, "parameters": 600_000_000,
             "profile": profile, "precision": "int8 sym channel" if eight else "int4 asym g128",
             "format": "openvino", "exporter": "native", "bundle_digest": profile.ljust(64, "0"),
             "bundle_bytes": 610_000_000 if eight else 406_000_000,
@@ -52,7 +52,9 @@ def subject(profile: str = "intel-cpu-int4", **changes: Any) -> Artifact:
     )  # fmt: skip
 
 
-def where(target: str = "intel-cpu", device: str = "Made-up 9000", **changes: Any) -> Environment:
+def environment(
+    target: str = "intel-cpu", device: str = "Made-up 9000", **changes: Any
+) -> Environment:
     return _made(
         Environment, changes, {
             "target": target, "backend": "openvino", "device": device, "evidence": Evidence.DEVICE,
@@ -88,26 +90,27 @@ def bench(
         Sample(
             process=i // 2,
             ttft_ms=prompt / speed * 40 * chance.uniform(0.97, 1.06),
-            gaps_ms=tuple(
+            inter_token_latencies_ms=tuple(
                 1000 / speed * chance.lognormvariate(0, 0.05) * (1.6 if not n % 37 else 1)
                 for n in range(new - 1)
             ),
         )
         for i in range(6)
     )
-    gaps = [gap for sample in samples for gap in sample.gaps_ms]
+    latencies = [sample.inter_token_latencies_ms for sample in samples]
     ttft = spread([sample.ttft_ms for sample in samples])
     return _made(
         Bench, changes, {
-            "subject": of or subject(), "where": on or where(),
-            "conditions": Conditions(load_average=(0.1, 2.0), steal=0.003),
+            "artifact": of or artifact(), "environment": on or environment(),
+            "conditions": Conditions(load_average=(0.1, 2.0), cpu_steal=0.003),
             "protocol": {"version": 1, "sampling": "greedy", "grid": [[128, 64], [1024, 64]]},
             "protocol_hash": protocol_hash, "prompt_tokens": prompt, "new_tokens": new,
             "samples": samples,
             "processes": tuple(Process(load_warm_s=0.42, threads=t) for t in (9, 8, 8)),
             "load_cold_s": 3.1, "load_warm_s": 0.42, "ttft_ms": ttft,
-            "tpot_ms": spread([sum(s.gaps_ms) / len(s.gaps_ms) for s in samples if s.gaps_ms]),
-            "gap_ms": spread(gaps), "prefill_tokens_per_s": 1000 * prompt / ttft.p50,
+            "tpot_ms": spread([sum(of_run) / len(of_run) for of_run in latencies if of_run]),
+            "inter_token_latency_ms": spread([ms for of_run in latencies for ms in of_run]),
+            "prefill_tokens_per_s": 1000 * prompt / ttft.p50,
             "decode_tokens_per_s": speed, "peak_memory_bytes": 920_000_000,
         },
     )  # fmt: skip
@@ -116,7 +119,7 @@ def bench(
 def evaluation(kl: float = 0.02, *, of: Artifact | None = None, **changes: Any) -> Eval:
     return _made(
         Eval, changes, {
-            "subject": of or subject(), "where": where(),
+            "artifact": of or artifact(), "environment": environment(),
             "reference": {"kind": "checkpoint", "name": "qwen3-made-up", "digest": "ab" * 32},
             "text": {"name": "shipped", "sha256": "ef" * 32, "tokens": 4096},
             "kl": Divergence(mean=kl, p99=9 * kl, max=40 * kl), "top1_agreement": 0.962,
@@ -150,16 +153,18 @@ def file(*results: Result, machine: Machine = SERVER) -> Results:
 def two_machines() -> list[Results]:
     """Results as a server and a laptop would write them: two models, three devices, a stand-in."""
     forecast = {"decode_tokens_per_s": 61.0}
-    eight = subject("intel-cpu-int8")
-    igpu = where("intel-gpu", "Made-up Graphics 140 with a very long product name (iGPU)")
-    npu = where("intel-npu", "simulated NPU on Made-up 9000", evidence=Evidence.SIMULATED)
-    other = subject(model="qwen3-other", digest="12" * 32)
+    eight = artifact("intel-cpu-int8")
+    igpu = environment("intel-gpu", "Made-up Graphics 140 with a very long product name (iGPU)")
+    npu = environment("intel-npu", "simulated NPU on Made-up 9000", evidence=Evidence.SIMULATED)
+    other = artifact(model="qwen3-other", checkpoint_digest="12" * 32)
     server: list[Result] = [
-        bench(51.3, predicted=forecast, bandwidth_share=0.1, seed=1),
-        bench(47.9, predicted=forecast, bandwidth_share=0.093, prompt=1024, seed=2),
-        bench(36.2, of=eight, bandwidth_share=0.108, seed=3, peer="openvino-genai 2026.4.1",
+        bench(51.3, predicted=forecast, memory_bandwidth_utilization=0.1, seed=1),
+        bench(47.9, predicted=forecast, memory_bandwidth_utilization=0.093, prompt=1024, seed=2),
+        bench(36.2, of=eight, memory_bandwidth_utilization=0.108, seed=3,
+              peer="openvino-genai 2026.4.1",
               ratio={"decode": 1.02, "decode_low": 0.98, "decode_high": 1.05, "prefill": 0.99}),
-        bench(9.1, of=subject("intel-npu-int4"), on=npu, seed=4, interrupted="the device vanished"),
+        bench(9.1, of=artifact("intel-npu-int4"), on=npu, seed=4,
+              interrupted="the device vanished"),
         bench(212.0, of=other, seed=5, protocol_hash="34" * 32,
               predicted={"decode_tokens_per_s": 180.0}),
         evaluation(0.021), evaluation(0.0011, of=eight, failures=("kl_mean 0.0011 > 0.001",)),
@@ -170,11 +175,12 @@ def two_machines() -> list[Results]:
                   message="the child ended with signal 11 (SIGSEGV)", fix="update the driver"),
     ]  # fmt: skip
     laptop: list[Result] = [
-        bench(88.4, of=subject("intel-gpu-int4"), on=igpu, bandwidth_share=0.383, seed=6,
-              predicted={"decode_tokens_per_s": 150.0},
+        bench(88.4, of=artifact("intel-gpu-int4"), on=igpu, seed=6,
+              memory_bandwidth_utilization=0.383, predicted={"decode_tokens_per_s": 150.0},
               energy_joules=143.0, energy_source="RAPL"),
-        bench(31.0, on=where(device="Made-up Mobile 7"), bandwidth_share=0.134, seed=7),
-        evaluation(0.0204, of=subject("intel-gpu-int4"), where=igpu),
+        bench(31.0, on=environment(device="Made-up Mobile 7"), seed=7,
+              memory_bandwidth_utilization=0.134),
+        evaluation(0.0204, of=artifact("intel-gpu-int4"), environment=igpu),
         diagnosis("intel-gpu", profile="intel-gpu-int4"),
     ]  # fmt: skip
     return [file(*server), file(*laptop, machine=LAPTOP)]

@@ -90,7 +90,7 @@ def test_a_verdict_holds_for_the_whole_interval(
 
 
 def test_rows_are_paired_by_what_they_are() -> None:
-    a = [row(), row(point=(512, 64)), row(subject={"profile": "here-int8"})]
+    a = [row(), row(point=(512, 64)), row(artifact={"profile": "here-int8"})]
     b = [row(point=(512, 64)), row(), row(point=(1024, 64))]
     found = pairing.pair(a, b, NAMES)
     assert [(p.a, p.b) for p in found.pairs] == [(a[0], b[1]), (a[1], b[0])]
@@ -102,11 +102,14 @@ def test_rows_are_paired_by_what_they_are() -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"subject": {"digest": "e" * 64}}, "model: made-up with checkpoint digests ddd"),
-        ({"subject": {"model": "another"}}, "model: made-up and another"),
-        ({"where": {"target": "there"}}, "target: here and there"),
-        ({"subject": {"profile": "here-int8"}}, "profile: here-int4 and here-int8"),
-        ({"where": {"evidence": Evidence.SIMULATED}}, "evidence: device and simulated"),
+        (
+            {"artifact": {"checkpoint_digest": "e" * 64}},
+            "model: made-up with checkpoint digests ddd",
+        ),
+        ({"artifact": {"model": "another"}}, "model: made-up and another"),
+        ({"environment": {"target": "there"}}, "target: here and there"),
+        ({"artifact": {"profile": "here-int8"}}, "profile: here-int4 and here-int8"),
+        ({"environment": {"evidence": Evidence.SIMULATED}}, "evidence: device and simulated"),
         ({"protocol": Protocol((128,), (64,), 9, 3)}, "protocol: runs 3 and 9"),
     ],
     ids=["weights", "model", "target", "profile", "evidence", "protocol"],

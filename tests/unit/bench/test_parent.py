@@ -36,7 +36,8 @@ def measured(*bundles: Bundle, options: Options) -> Outcome:
 def work(job: Job, environment: Mapping[str, str], hear: child.Hear) -> None:
     hear({"event": "loaded", "seconds": 1.0, "where": WHERE})
     if job.task != "load":
-        hear({"event": "sample", "point": 0, "ttft_ms": 1.0, "gaps_ms": [2.0, 2.0]})
+        made = {"ttft_ms": 1.0, "inter_token_latencies_ms": [2.0, 2.0]}
+        hear({"event": "sample", "point": 0, **made})
         hear(point(0))
 
 

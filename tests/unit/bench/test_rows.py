@@ -23,15 +23,17 @@ WHERE: dict[str, Any] = {
 FAST = MACHINE.model_copy(update={"bandwidth_bytes_per_s": 1e9})
 
 
-def sample(process: int, ttft_ms: float, *gaps_ms: float) -> Sample:
-    return Sample(process=process, ttft_ms=ttft_ms, gaps_ms=gaps_ms)
+def sample(process: int, ttft_ms: float, *inter_token_latencies_ms: float) -> Sample:
+    return Sample(
+        process=process, ttft_ms=ttft_ms, inter_token_latencies_ms=inter_token_latencies_ms
+    )
 
 
 def point(index: int, **facts: Any) -> dict[str, Any]:
     """What a worker tells at the end of a point."""
     known = dict.fromkeys(
         ("peak_memory_bytes", "device_peak_memory_bytes", "energy_joules", "threads",
-         "load_average", "steal")
+         "load_average", "cpu_steal")
     )  # fmt: skip
     return {"event": "point", "point": index, "energy_source": "none: at all", **known, **facts}
 
@@ -47,10 +49,15 @@ def told(tmp_path: Path) -> Told:
             ("measure", {"event": "loaded", "seconds": 2.0, "where": WHERE}),
         ]
         for index in range(2):
-            gaps = [10.0 + number, 30.0 + number]
-            made = {"event": "sample", "point": index, "ttft_ms": 20.0, "gaps_ms": gaps}
+            latencies = [10.0 + number, 30.0 + number]
+            made = {
+                "event": "sample",
+                "point": index,
+                "ttft_ms": 20.0,
+                "inter_token_latencies_ms": latencies,
+            }
             facts = {
-                "peak_memory_bytes": 1000 + number, "energy_joules": 3.0, "steal": 0.1 * number,
+                "peak_memory_bytes": 1000 + number, "energy_joules": 3.0, "cpu_steal": 0.1 * number,
                 "load_average": [1.0 + number, 2.0 + number], "threads": 5,
             }  # fmt: skip
             events += [("measure", {"event": "warm", "point": index}), ("measure", made)]
@@ -68,12 +75,12 @@ def test_figures_follow_from_the_samples(told: Told) -> None:
     assert second.prefill_tokens_per_s == pytest.approx(400)
     assert first.tpot_ms.p50 == pytest.approx(20.5)  # of runs with means 20 and 21
     assert first.decode_tokens_per_s == pytest.approx(1000 / 20.5)
-    assert first.gap_ms.count == 4
+    assert first.inter_token_latency_ms.count == 4
     assert (first.load_cold_s, first.load_warm_s) == (4.5, 2.0)
     assert first.peak_memory_bytes == 1001
     assert first.energy_joules == pytest.approx(6)
     assert first.conditions.load_average == (1.0, 3.0)
-    assert first.conditions.steal == pytest.approx(0.05)
+    assert first.conditions.cpu_steal == pytest.approx(0.05)
     assert [p.load_cold_s for p in first.processes] == [4.0, 5.0]
     assert first.protocol_hash == PROTOCOL.hash
     assert first.interrupted is None
@@ -92,16 +99,16 @@ def test_energy_a_token_is_of_the_processes_that_told_theirs(told: Told) -> None
 def test_the_share_of_bandwidth_is_bytes_a_token_times_tokens_a_second(told: Told) -> None:
     row = make_rows(told, PROTOCOL, FAST)[0]
     planned = told.bundle.manifest.plan["bytes_per_token"]
-    assert row.subject.bytes_per_token == planned > 0
+    assert row.artifact.bytes_per_token == planned > 0
     expected = planned * row.decode_tokens_per_s / 1e9
-    assert row.bandwidth_share == pytest.approx(expected)
+    assert row.memory_bandwidth_utilization == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("machine", [MACHINE, FAST], ids=["not measured", "a GPU's own memory"])
 def test_no_share_where_it_would_mean_nothing(machine: Machine, told: Told) -> None:
     if machine is FAST:
         told.where["kind"] = "gpu"
-    assert make_rows(told, PROTOCOL, machine)[0].bandwidth_share is None
+    assert make_rows(told, PROTOCOL, machine)[0].memory_bandwidth_utilization is None
 
 
 @pytest.mark.parametrize(("backend", "predicted"), [("openvino", True), ("onnxruntime", False)])

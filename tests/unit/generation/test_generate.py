@@ -228,4 +228,4 @@ def test_ttft_is_counted_from_the_first_piece_asked_for() -> None:
     generation, _ = answer(ScriptedSession(script("1234"), delay=0.002))
     assert generation.timing.ttft_ms is not None
     assert generation.timing.ttft_ms >= 2
-    assert len(generation.timing.gaps_ms()) == 4
+    assert len(generation.timing.inter_token_latencies_ms()) == 4

@@ -57,7 +57,7 @@ class TestBudget:
         generation, _ = answer(session, thinking_budget=3)
         assert [t.id for t in generation.tokens] == thoughts(3) + script("4")
         assert generation.timing.resumed == {4}
-        assert len(generation.timing.gaps_ms()) == len(generation.tokens) - 2
+        assert len(generation.timing.inter_token_latencies_ms()) == len(generation.tokens) - 2
 
     @pytest.mark.parametrize("budget", [100, 4096])
     def test_thinking_within_the_budget_is_left_alone(self, budget: int) -> None:

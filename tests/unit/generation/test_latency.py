@@ -32,14 +32,14 @@ def test_percentile_refuses_what_has_none(values: list[float], q: float) -> None
 def test_the_first_token_counts_as_ttft_and_not_as_decoding() -> None:
     timing = Timing(10.0, (10.5, 10.6, 10.8))
     assert timing.ttft_ms == pytest.approx(500)
-    assert timing.gaps_ms() == pytest.approx([100, 200])
+    assert timing.inter_token_latencies_ms() == pytest.approx([100, 200])
     assert timing.tpot_ms == pytest.approx(150)
     assert timing.decode_tokens_per_s == pytest.approx(1000 / 150)
 
 
 def test_a_second_prefill_is_not_decoding_either() -> None:
     timing = Timing(0.0, (1.0, 1.1, 5.0, 5.1), resumed=frozenset({2}))
-    assert timing.gaps_ms() == pytest.approx([100, 100])
+    assert timing.inter_token_latencies_ms() == pytest.approx([100, 100])
 
 
 def test_one_token_has_no_decoding_speed() -> None:

@@ -10,7 +10,7 @@ from qdeploy.report import html, merged, model
 from qdeploy.report.table import Badge
 from qdeploy.results import Result, Results
 from tests.support import shown
-from tests.support.shown import SERVER, bench, evaluation, file, subject, where
+from tests.support.shown import SERVER, artifact, bench, environment, evaluation, file
 
 TWIN = SERVER.model_copy(update={"cpu": "Made-up 5000"})
 """Another machine of the same name."""
@@ -53,8 +53,8 @@ def test_a_gate_against_another_bundle_counts_too() -> None:
 
 def test_two_checkpoints_of_one_name_are_two_rows() -> None:
     found: list[Result] = [
-        bench(50, of=subject(digest="ab" * 32)),
-        evaluation(0.3, of=subject(digest="12" * 32)),
+        bench(50, of=artifact(checkpoint_digest="ab" * 32)),
+        evaluation(0.3, of=artifact(checkpoint_digest="12" * 32)),
         shown.diagnosis(),
     ]
     one, other = rows(file(*found))
@@ -88,7 +88,7 @@ def test_two_machines_of_one_name_are_told_apart_everywhere(case: str) -> None:
 
 
 def test_equal_devices_of_two_machines_of_one_name_are_not_one_in_a_plot() -> None:
-    gpu = where("intel-gpu", "Arc B580")
+    gpu = environment("intel-gpu", "Arc B580")
     found = page(file(bench(50, on=gpu)), file(bench(20, on=gpu), machine=TWIN))
     assert html.render(found).count("<tspan") == 3 * 2
 
@@ -101,7 +101,7 @@ def test_a_bandwidth_measured_anew_is_no_other_machine() -> None:
 
 
 def test_a_diagnosis_of_one_device_says_nothing_of_another() -> None:
-    found: list[Result] = [bench(on=where(device=name)) for name in ("first", "second")]
+    found: list[Result] = [bench(on=environment(device=name)) for name in ("first", "second")]
     broken = shown.diagnosis(status="failed", failure="wrong", message="no", device="second")
     first, second = rows(file(*found, broken))
     assert (first["status"], second["status"]) == (None, Badge("failed"))

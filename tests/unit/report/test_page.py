@@ -17,7 +17,7 @@ from qdeploy.report.table import Badge
 from qdeploy.results import Bench, Divergence, Result, Sample, Spread, results_schema
 from qdeploy.targets import Evidence
 from tests.support import shown
-from tests.support.shown import bench, evaluation, file, subject, where
+from tests.support.shown import artifact, bench, environment, evaluation, file
 
 ROOT = Path(__file__).parents[3]
 HOSTILE = "<script>window.pwned=1</script>\"'><img src=x onerror=pwned=1> | `a` [b](c) **d**"
@@ -89,7 +89,7 @@ def test_what_is_not_measured_has_neither_a_column_nor_a_plot() -> None:
 
 @pytest.mark.parametrize(
     "other",
-    [bench(99, protocol_hash="ee" * 32), bench(99, of=subject(digest="ee" * 32))],
+    [bench(99, protocol_hash="ee" * 32), bench(99, of=artifact(checkpoint_digest="ee" * 32))],
     ids=["protocol", "model"],
 )
 def test_what_does_not_compare_is_never_in_one_plot(other: Bench) -> None:
@@ -106,8 +106,8 @@ def test_quality_compares_within_one_reference_and_text(changes: dict[str, Any])
 
 
 def test_every_row_and_every_plot_names_its_evidence() -> None:
-    stand_in = where("intel-npu", "simulated NPU", evidence=Evidence.SIMULATED)
-    page = page_of(bench(on=stand_in), evaluation(where=stand_in), shown.diagnosis())
+    stand_in = environment("intel-npu", "simulated NPU", evidence=Evidence.SIMULATED)
+    page = page_of(bench(on=stand_in), evaluation(environment=stand_in), shown.diagnosis())
     for table in (page.coverage, page.speeds[0].speed, page.speeds[0].costs,
                   page.qualities[0].table, page.diagnoses):  # fmt: skip
         assert "evidence" in [column.title for column in table.columns]
@@ -120,7 +120,7 @@ def test_every_row_and_every_plot_names_its_evidence() -> None:
 
 def test_an_absent_target_is_told_unless_another_machine_has_it() -> None:
     gone = shown.absent("intel-gpu", "no such device", "install the driver")
-    there = bench(on=where("intel-gpu", "Arc"))
+    there = bench(on=environment("intel-gpu", "Arc"))
     alone, both = page_of(gone).coverage, page_of(gone, there).coverage
     assert [row[2] for row in alone.rows] == ["absent: no such device"]
     assert [row[2] for row in both.rows] == ["Arc"]
@@ -146,7 +146,7 @@ def test_a_machine_is_told_once_with_the_median_of_its_bandwidths() -> None:
 
 def test_a_diagnosis_of_the_whole_target_counts_for_each_of_its_rows() -> None:
     broken = shown.diagnosis(status="failed", model=None, failure="wrong", message="answers")
-    found = page_of(bench(), bench(of=subject("intel-cpu-int8")), broken).coverage
+    found = page_of(bench(), bench(of=artifact("intel-cpu-int8")), broken).coverage
     place = [str(c) for c in found.columns].index("status")
     assert [row[place] for row in found.rows] == [Badge("failed")] * 2
 
@@ -162,13 +162,13 @@ def test_a_step_that_failed_is_told_in_the_row_of_the_one_that_did_not() -> None
 
 
 def test_nothing_in_a_result_becomes_markup() -> None:
-    named = subject(HOSTILE, model=HOSTILE, precision=HOSTILE)
-    on = where(HOSTILE, HOSTILE, driver=HOSTILE, versions={HOSTILE: HOSTILE})
+    named = artifact(HOSTILE, model=HOSTILE, precision=HOSTILE)
+    on = environment(HOSTILE, HOSTILE, driver=HOSTILE, versions={HOSTILE: HOSTILE})
     found: list[Result] = [
         bench(of=named, on=on, protocol={HOSTILE: HOSTILE}, protocol_hash=HOSTILE,
               peer=HOSTILE, predicted={"decode_tokens_per_s": 9.0}, energy_source=HOSTILE,
-              bandwidth_share=0.5),
-        evaluation(of=named, where=on, reference={HOSTILE: HOSTILE}, text={HOSTILE: HOSTILE},
+              memory_bandwidth_utilization=0.5),
+        evaluation(of=named, environment=on, reference={HOSTILE: HOSTILE}, text={HOSTILE: HOSTILE},
                    failures=(HOSTILE,)),
         shown.diagnosis(HOSTILE, "failed", message=HOSTILE, fix=HOSTILE),
     ]  # fmt: skip
@@ -184,7 +184,7 @@ def test_nothing_in_a_result_becomes_markup() -> None:
 
 
 def test_a_hostile_name_breaks_no_row_of_the_markdown() -> None:
-    text = markdown.render(page_of(bench(of=subject(model="a|b\nc"))))
+    text = markdown.render(page_of(bench(of=artifact(model="a|b\nc"))))
     assert "a\\|b c" in text
 
 
@@ -207,10 +207,10 @@ ANY = st.floats(min_value=0, exclude_min=True, allow_infinity=False)
 @settings(max_examples=25)
 def test_no_number_that_a_file_can_hold_breaks_the_page(n: list[float], gaps: list[float]) -> None:
     spread = Spread(count=1, p50=n[0], p95=n[1], p99=n[2])
-    sample = Sample(process=0, ttft_ms=n[3], gaps_ms=tuple(gaps))
+    sample = Sample(process=0, ttft_ms=n[3], inter_token_latencies_ms=tuple(gaps))
     odd = bench(
-        samples=(sample,), ttft_ms=spread, tpot_ms=spread, gap_ms=spread,
-        prefill_tokens_per_s=n[4], decode_tokens_per_s=n[5], bandwidth_share=n[6],
+        samples=(sample,), ttft_ms=spread, tpot_ms=spread, inter_token_latency_ms=spread,
+        prefill_tokens_per_s=n[4], decode_tokens_per_s=n[5], memory_bandwidth_utilization=n[6],
         predicted={"decode_tokens_per_s": n[7]}, energy_joules=n[0],
     )  # fmt: skip
     far = Divergence(mean=n[1], p99=n[2], max=n[3])
@@ -221,7 +221,7 @@ def test_no_number_that_a_file_can_hold_breaks_the_page(n: list[float], gaps: li
 
 
 def test_bars_begin_at_zero_and_have_the_length_of_their_value() -> None:
-    page = read(bench(80), bench(20, of=subject("intel-cpu-int8")))
+    page = read(bench(80), bench(20, of=artifact("intel-cpu-int8")))
     bars = [a for t, a in page.elements if t == "rect" and a.get("class") == "bar device"]
     assert len({bar["x"] for bar in bars}) == 1
     fast, slow = (float(bar["width"] or 0) for bar in bars[:2])

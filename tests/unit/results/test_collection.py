@@ -14,9 +14,9 @@ from tests.support import shown
 
 HERE = shown.SERVER
 OTHERS: tuple[Result, ...] = (
-    shown.bench(of=shown.subject("intel-cpu-int8")), shown.bench(prompt=1024),
-    shown.bench(protocol_hash="99" * 32), shown.bench(on=shown.where(device="another")),
-    shown.bench(of=shown.subject(digest="77" * 32)),
+    shown.bench(of=shown.artifact("intel-cpu-int8")), shown.bench(prompt=1024),
+    shown.bench(protocol_hash="99" * 32), shown.bench(on=shown.environment(device="another")),
+    shown.bench(of=shown.artifact(checkpoint_digest="77" * 32)),
     shown.evaluation(text={"name": "mine", "sha256": "12" * 32, "tokens": 99}),
     shown.evaluation(reference={"name": "another"}), shown.diagnosis("cpu"),
     shown.diagnosis(evidence=Evidence.SIMULATED), shown.absent("cuda", "there is none", "buy it"),
@@ -31,7 +31,7 @@ def saved(path: Path, *rows: Result, machine: Machine = HERE) -> Results:
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        (shown.bench(seed=1), shown.bench(70.0, of=shown.subject(bundle_digest="0" * 64))),
+        (shown.bench(seed=1), shown.bench(70.0, of=shown.artifact(bundle_digest="0" * 64))),
         (shown.evaluation(0.5), shown.evaluation(0.1)),
         (shown.diagnosis(status="failed", evidence=Evidence.NONE), shown.diagnosis()),
         (shown.absent("intel-cpu", "there is none", "buy one"), shown.diagnosis()),
