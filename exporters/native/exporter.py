@@ -9,8 +9,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qdeploy.architectures.table import known_classes
 from qdeploy.errors import ExportFailed, QdeployError, Refusal, TargetUnavailable
-from qdeploy.exporters.native import config, memory
+from qdeploy.exporters.native import memory
 from qdeploy.exporters.native.format import ExportLayout, FormatWriter
 from qdeploy.exporters.native.onnx.format import OnnxFormat
 from qdeploy.exporters.native.onnx_static.format import StaticFormat
@@ -18,7 +19,7 @@ from qdeploy.exporters.native.openvino.format import OpenVINOFormat
 from qdeploy.exporters.native.weights_file import writer
 from qdeploy.exporters.native.weights_file.journal import Journal
 from qdeploy.interface import SCRATCH, Exporter, Progress
-from qdeploy.planning.plan import Plan, is_qwen3
+from qdeploy.planning.plan import Plan
 
 if TYPE_CHECKING:
     from qdeploy.checkpoint.weights import WeightReader
@@ -31,7 +32,7 @@ OTHERWISE = "--exporter optimum, which takes more, may"
 
 
 class NativeExporter(Exporter):
-    """Writes the graph from qdeploy's own description of Qwen3, and needs no framework for it."""
+    """Builds the graph from the family's description in `qdeploy.architectures`; no framework."""
 
     name = "native"
     formats = tuple(WRITERS)
@@ -46,9 +47,10 @@ class NativeExporter(Exporter):
             return Refusal(
                 f"it writes {', '.join(WRITERS)}, not {plan.format}", "leave out --exporter"
             )
-        if not is_qwen3(checkpoint):
-            return Refusal(f"it knows Qwen3 only, not {checkpoint.config.name}", OTHERWISE)
-        if reason := config.why_not(checkpoint.qwen3):
+        if not checkpoint.is_known:
+            known = ", ".join(known_classes())
+            return Refusal(f"it knows {known}, not {checkpoint.config.name}", OTHERWISE)
+        if reason := checkpoint.decoder.why_not():
             return Refusal(reason, OTHERWISE)
         if any(t.precision.dtype == "nf4" for t in plan.tensors):
             return Refusal("it does not write nf4", OTHERWISE)
@@ -69,7 +71,8 @@ class NativeExporter(Exporter):
             progress.stage("converting the tokenizer")
             chosen.write_tokenizer(plan, folder)
             progress.stage("describing the model")
-            model = chosen.write_graph(plan, config.read(plan), folder)
+            config = plan.checkpoint.decoder.graph(plan.rope_scaling)
+            model = chosen.write_graph(plan, config, folder)
             progress.stage("quantizing and writing the weights")
             with open_weights(plan.checkpoint, adapter=plan.adapter) as source:
                 _write_weights(model, source, scratch, progress)

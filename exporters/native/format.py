@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from qdeploy.architectures.graph import GraphConfig
 from qdeploy.errors import Refusal
-from qdeploy.exporters.native.config import Config
 from qdeploy.exporters.native.weights_file.layout import WeightsLayout
 from qdeploy.exporters.native.weights_file.packing import Encoding
 from qdeploy.planning.formats import Format
@@ -52,5 +52,5 @@ class FormatWriter(ABC):
         """Write what the format's runtimes need to tokenize, besides the checkpoint's own files."""
 
     @abstractmethod
-    def write_graph(self, plan: Plan, config: Config, folder: Path) -> ExportLayout:
+    def write_graph(self, plan: Plan, config: GraphConfig, folder: Path) -> ExportLayout:
         """Write the model's graph."""

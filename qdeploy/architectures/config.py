@@ -1,9 +1,9 @@
-"""What `config.json` says of a model: of any decoder, and in full of a Qwen3."""
+"""What `config.json` says of a model: of any, and of a decoder whose graph qdeploy builds."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import (
     BaseModel,
@@ -15,13 +15,10 @@ from pydantic import (
 )
 from typing_extensions import TypedDict
 
-QWEN3 = ("Qwen3ForCausalLM", "Qwen3MoeForCausalLM")
-"""Architectures that qdeploy knows by heart. Others go through a general exporter, by name."""
+from qdeploy.architectures.graph import GraphConfig
 
 LIMIT = 2**31
 """Counts are below: the runtimes' own are signed numbers of 32 bits."""
-EXPERTS_PER_TOKEN = 8
-"""What `Qwen3MoeConfig` takes where the file does not tell."""
 
 Count = Annotated[int, Field(gt=0, lt=LIMIT)]
 Flag = Annotated[bool, Field(strict=True)]
@@ -49,8 +46,8 @@ class RopeScaling(TypedDict, total=False):
     truncate: Flag | None
 
 
-class Architecture(BaseModel):
-    """The part of `config.json` that a plan relies on; names are the file's own.
+class ModelConfig(BaseModel):
+    """The part of any model's `config.json` that a plan relies on; names are the file's own.
 
     `head_dim` defaults to hidden_size / num_attention_heads only where the file leaves it out:
     in Qwen3 it is independent of both. `rope_theta` and `rope_scaling` are what transformers
@@ -123,31 +120,36 @@ class Architecture(BaseModel):
         """Most tokens that the config says the model takes, its own scaling included."""
         return _scaled(self.max_position_embeddings, self.rope_scaling)
 
+    @property
+    def longest_context(self) -> int:
+        """Most tokens that the model can be exported for."""
+        return self.positions
+
+    def scaling_for(self, context: int) -> RopeScaling | None:
+        """How positions are scaled for a context of so many tokens, by the names of the file."""
+        return self.rope_scaling
+
     def kv_elements_per_token(self) -> int:
         """Elements of the key-value cache that one token adds, all layers together."""
         return 2 * self.num_hidden_layers * self.num_key_value_heads * self.head_dim
 
 
-class Qwen3(Architecture):
-    """All of `config.json` that decides what a Qwen3 or Qwen3-MoE computes.
+class DecoderConfig(ModelConfig):
+    """What decides the numbers of a decoder with RMS norms, rotary positions and SwiGLU.
 
-    Defaults are those of transformers' `Qwen3Config` and `Qwen3MoeConfig`.
+    A family's class adds its own keys, and says what it does not support.
 
     Attributes:
-        norm_topk_prob: whether the chosen experts' weights are scaled to a sum of one.
-        decoder_sparse_step: every so many layers, one has experts.
-        mlp_only_layers: layers without experts besides.
+        rope_types: values of `rope_type` that are supported.
+        unsupported: what a key means that must not be set, by the key.
     """
+
+    rope_types: ClassVar[tuple[str | None, ...]] = (None, "default")
+    unsupported: ClassVar[Mapping[str, str]] = {}
 
     rms_norm_eps: Epsilon = 1e-6
     rope_theta: Theta = 10000.0
     hidden_act: str = "silu"
-    attention_bias: Flag = False
-    use_sliding_window: Flag = False
-    num_experts_per_tok: int = Field(default=EXPERTS_PER_TOKEN, validate_default=True)
-    norm_topk_prob: Flag = False
-    decoder_sparse_step: Count = 1
-    mlp_only_layers: tuple[int, ...] = ()
 
     @field_validator("num_key_value_heads")
     @classmethod
@@ -159,47 +161,49 @@ class Qwen3(Architecture):
 
     @field_validator("head_dim")
     @classmethod
-    def _pairs_turn(cls, size: int) -> int:
+    def _dimensions_pair_up(cls, size: int) -> int:
         if size % 2:
             raise ValueError(f"heads of {size} elements cannot be rotated in pairs")
         return size
 
-    @field_validator("num_experts_per_tok", mode="before")
-    @classmethod
-    def _none_is_the_default(cls, value: object) -> object:
-        return EXPERTS_PER_TOKEN if value is None else value
-
-    @field_validator("num_experts_per_tok")
-    @classmethod
-    def _experts_are_there(cls, chosen: int, others: ValidationInfo) -> int:
-        experts = others.data.get("num_experts")
-        if experts and not 1 <= chosen <= experts:
-            raise ValueError(f"a token cannot go to {chosen} of {experts} experts")
-        return chosen
-
-    @field_validator("mlp_only_layers", mode="before")
-    @classmethod
-    def _none_is_no_layer(cls, value: object) -> object:
-        return () if value is None else value
+    def why_not(self) -> str | None:
+        """Why the family's graph does not compute this model, or None if it does."""
+        for key, meaning in self.unsupported.items():
+            if getattr(self, key):
+                return f"{meaning} ({key})"
+        if self.hidden_act != "silu":
+            return f"its activation is {self.hidden_act!r}, not 'silu' (hidden_act)"
+        if (kind := _rope_type(self.rope_scaling)) not in self.rope_types:
+            supported = ", ".join(repr(t) for t in self.rope_types if t)
+            return f"its positions are scaled as {kind!r}; supported: {supported} (rope_scaling)"
+        return None
 
     def is_sparse(self, layer: int) -> bool:
-        """Whether a layer, counted from 0, has experts: the rule of `Qwen3MoeDecoderLayer`."""
-        return (
-            self.is_moe
-            and layer not in self.mlp_only_layers
-            and (layer + 1) % self.decoder_sparse_step == 0
+        """Whether a layer, counted from 0, has experts."""
+        return False
+
+    def graph(self, rope_scaling: RopeScaling | None) -> GraphConfig:
+        """The numbers of the graph with positions scaled by *rope_scaling*: see `scaling_for`."""
+        return GraphConfig(
+            layers=self.num_hidden_layers,
+            hidden=self.hidden_size,
+            intermediate=self.intermediate_size or 0,
+            heads=self.num_attention_heads,
+            kv_heads=self.num_key_value_heads,
+            head_dim=self.head_dim,
+            vocab_size=self.vocab_size,
+            tied=self.tie_word_embeddings,
+            epsilon=self.rms_norm_eps,
+            theta=self.rope_theta,
+            rope_scaling=rope_scaling,
+            positions=self.max_position_embeddings,
+            sparse_layers=frozenset(filter(self.is_sparse, range(self.num_hidden_layers))),
         )
 
 
-def parse_config(raw: Mapping[str, Any]) -> Architecture:
-    """Check the content of a `config.json`; a `Qwen3` for the architectures of `QWEN3`.
-
-    Raises:
-        ValidationError: pydantic's, of the keys that are missing or hold what cannot be.
-    """
-    names = raw.get("architectures")
-    known = isinstance(names, list) and names and names[0] in QWEN3
-    return (Qwen3 if known else Architecture).model_validate(raw)
+def _rope_type(scaling: RopeScaling | None) -> str | None:
+    scaling = scaling or {}
+    return scaling.get("rope_type", scaling.get("type"))
 
 
 def _scaled(positions: int, scaling: RopeScaling | None) -> int:

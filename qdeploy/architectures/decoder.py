@@ -1,87 +1,70 @@
-"""The part of a Qwen3 checkpoint's `config.json` that decides what is computed."""
+"""The pre-norm decoder that most families are: each states only what it does differently.
+
+    tokens -> embedding -> layers -> norm -> lm_head -> logits
+    layer:      x + attention(norm(x)), then x + mlp(norm(x))
+    attention:  o(attend(q(x), k(x), v(x)))
+    mlp:        down(silu(gate(x)) * up(x))
+
+Tensors have the names that transformers gives them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from typing import ClassVar
 
-from qdeploy.architectures.config import Qwen3
-from qdeploy.architectures.rope import Rope, make_rope
+from qdeploy.architectures.base import Architecture
+from qdeploy.architectures.graph import Builder, GraphConfig, Linear, V
 
-ROPE_TYPES = (None, "default", "yarn")
+EMBEDDING, HEAD, LAST_NORM = "model.embed_tokens.weight", "lm_head.weight", "model.norm.weight"
 
 
-@dataclass(frozen=True)
-class Config:
-    """Numbers and choices of the model, in qdeploy's words.
-
-    Attributes:
-        epsilon: what the norms add to the mean square.
-        rope_scaling: YaRN's parameters, or None.
-        positions: the longest context before any scaling.
-        experts: 0 for a dense model.
-        chosen: experts that a token goes to.
-        renormalize: whether the chosen experts' weights are scaled to a sum of one.
-        sparse_layers: layers that have experts.
+class Decoder(Architecture):
+    """Attributes:
+    qkv_bias: whether the query, key and value projections have biases.
     """
 
-    layers: int
-    hidden: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    vocabulary: int
-    tied: bool
-    epsilon: float
-    theta: float
-    rope_scaling: Mapping[str, Any] | None
-    positions: int
-    experts: int = 0
-    chosen: int = 0
-    renormalize: bool = False
-    sparse_layers: frozenset[int] = frozenset()
+    qkv_bias: ClassVar[bool] = False
 
-    @cached_property
-    def rope(self) -> Rope:
-        return make_rope(self.theta, self.head_dim, self.rope_scaling, self.positions)
+    def hidden(self, build: Builder[V], config: GraphConfig) -> V:
+        x = build.embedding(EMBEDDING)
+        for layer in range(config.layers):
+            x = self._layer(build, config, layer, x)
+        return build.rms_norm(x, LAST_NORM)
 
+    def head(self, config: GraphConfig) -> str:
+        return EMBEDDING if config.tied else HEAD
 
-def read(known: Qwen3, rope_scaling: Mapping[str, Any] | None) -> Config:
-    """Read the config *known*, with positions scaled by *rope_scaling*.
+    def _layer(self, build: Builder[V], config: GraphConfig, layer: int, x: V) -> V:
+        prefix = f"model.layers.{layer}."
+        normed = build.rms_norm(x, prefix + "input_layernorm.weight")
+        x = build.add(x, self._attention(build, config, layer, f"{prefix}self_attn.", normed))
+        normed = build.rms_norm(x, prefix + "post_attention_layernorm.weight")
+        return build.add(x, self.mlp(build, config, layer, f"{prefix}mlp.", normed))
 
-    That is `yarn.scaling_for` the context wanted.
-    """
-    return Config(
-        layers=known.num_hidden_layers,
-        hidden=known.hidden_size,
-        heads=known.num_attention_heads,
-        kv_heads=known.num_key_value_heads,
-        head_dim=known.head_dim,
-        vocabulary=known.vocab_size,
-        tied=known.tie_word_embeddings,
-        epsilon=known.rms_norm_eps,
-        theta=known.rope_theta,
-        rope_scaling=rope_scaling,
-        positions=known.max_position_embeddings,
-        experts=known.num_experts or 0,
-        chosen=known.num_experts_per_tok,
-        renormalize=known.norm_topk_prob,
-        sparse_layers=frozenset(filter(known.is_sparse, range(known.num_hidden_layers))),
-    )
+    def _attention(
+        self, build: Builder[V], config: GraphConfig, layer: int, prefix: str, x: V
+    ) -> V:
+        query, key, value = self.qkv(build, config, prefix, x)
+        attended = build.attention(layer, query, key, value)
+        return build.linear(attended, Linear(prefix + "o_proj.weight", config.hidden))
 
+    def qkv(self, build: Builder[V], config: GraphConfig, prefix: str, x: V) -> tuple[V, V, V]:
+        """Query, key and value before rotation."""
+        heads = {"q": config.heads, "k": config.kv_heads, "v": config.kv_heads}
+        layers = [
+            Linear(
+                f"{prefix}{name}_proj.weight",
+                count * config.head_dim,
+                f"{prefix}{name}_proj.bias" if self.qkv_bias else None,
+            )
+            for name, count in heads.items()
+        ]
+        query, key, value = build.linears(x, layers)
+        return query, key, value
 
-def why_not(config: Qwen3) -> str | None:
-    """Why a model of this config is not the one that is described here, or None."""
-    if config.attention_bias:
-        return "its attention has biases (attention_bias)"
-    if config.use_sliding_window:
-        return "its attention has a sliding window (use_sliding_window)"
-    if config.hidden_act != "silu":
-        return f"its activation is {config.hidden_act!r}, not 'silu' (hidden_act)"
-    scaling = config.rope_scaling or {}
-    kind = scaling.get("rope_type", scaling.get("type"))
-    if kind not in ROPE_TYPES:
-        return f"its positions are scaled as {kind!r}; known is 'yarn' (rope_scaling)"
-    return None
+    def mlp(self, build: Builder[V], config: GraphConfig, layer: int, prefix: str, x: V) -> V:
+        """The feed-forward block of a layer."""
+        gate = build.linear(x, Linear(prefix + "gate_proj.weight", config.intermediate))
+        up = build.linear(x, Linear(prefix + "up_proj.weight", config.intermediate))
+        inner = build.swiglu(gate, up)
+        return build.linear(inner, Linear(prefix + "down_proj.weight", config.hidden))

@@ -10,13 +10,13 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
 from qdeploy import models
-from qdeploy.architectures.config import Qwen3
+from qdeploy.architectures.table import parse_config
 from qdeploy.checkpoint import hub
 from qdeploy.checkpoint.checkpoint import Checkpoint
 from qdeploy.checkpoint.headers import TensorInfo
@@ -97,13 +97,14 @@ def find_published(name: str) -> Published | None:
         if longer is None:
             return None
         facts |= longer
-    described = Qwen3.model_validate(_config(facts, fp8=fp8))
     full = f"Qwen/Qwen3-{size}{tuning}{'-FP8' if fp8 else ''}"
+    config = parse_config(_config(facts, fp8=fp8))
+    described = Published(full, NOWHERE, config, (), _facts()["sidecars"])
     tensors = tuple(
         TensorInfo(tensor, shape, FP8 if fp8 and _is_linear(tensor) else "BF16", "")
         for tensor, shape in expected_tensors(described).items()
     )
-    return Published(full, NOWHERE, described, tensors, _facts()["sidecars"])
+    return replace(described, tensors=tensors)
 
 
 def _config(facts: Mapping[str, Any], *, fp8: bool) -> dict[str, Any]:

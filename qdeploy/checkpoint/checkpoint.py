@@ -9,7 +9,9 @@ from typing import ClassVar
 
 from pydantic import ValidationError
 
-from qdeploy.architectures.config import QWEN3, Architecture, Qwen3, parse_config
+from qdeploy.architectures.base import Architecture
+from qdeploy.architectures.config import DecoderConfig, ModelConfig
+from qdeploy.architectures.table import find_architecture, known_classes, parse_config
 from qdeploy.checkpoint.headers import TensorInfo, read_tensors
 from qdeploy.errors import CheckpointError
 from qdeploy.storage.json_file import read_json
@@ -39,7 +41,7 @@ class Checkpoint:
 
     name: str
     folder: Path
-    config: Architecture
+    config: ModelConfig
     tensors: tuple[TensorInfo, ...] = field(repr=False)
 
     @cached_property
@@ -72,19 +74,38 @@ class Checkpoint:
         """Bytes of a sidecar file."""
         return (self.folder / sidecar).stat().st_size
 
-    @property
-    def qwen3(self) -> Qwen3:
-        """The config, for what is known of Qwen3 only.
+    @cached_property
+    def architecture(self) -> Architecture:
+        """The family in the table of architectures.
 
         Raises:
-            CheckpointError: it is a model of another architecture.
+            CheckpointError: the table does not have it.
         """
-        if not isinstance(self.config, Qwen3):
-            raise CheckpointError(
-                f"the architecture is {self.config.name}, not a Qwen3",
-                where=self.folder / "config.json",
-            )
-        return self.config
+        if found := find_architecture(self.config.name):
+            return found
+        raise self._unknown()
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the table of architectures has this model's."""
+        return isinstance(self.config, DecoderConfig)
+
+    @property
+    def decoder(self) -> DecoderConfig:
+        """The config of a known architecture.
+
+        Raises:
+            CheckpointError: the architecture is unknown.
+        """
+        if isinstance(self.config, DecoderConfig):
+            return self.config
+        raise self._unknown()
+
+    def _unknown(self) -> CheckpointError:
+        return CheckpointError(
+            f"unknown architecture {self.config.name}; known are {', '.join(known_classes())}",
+            where=self.folder / "config.json",
+        )
 
     def weight_files(self) -> list[str]:
         return sorted({t.file for t in self.tensors})
@@ -108,10 +129,9 @@ def read_checkpoint(folder: Path, *, name: str | None = None) -> Checkpoint:
     except ValidationError as error:
         key, complaint = fault(error)
         names = raw.get("architectures")
-        other = names[0] if isinstance(names, list) and names and names[0] not in QWEN3 else None
-        of = "of a Qwen3 model" + (f" but of {other}" if other else "")
+        of = names[0] if isinstance(names, list) and names else "any model"
         raise CheckpointError(
-            f"not the config {of}: {key or 'config'!r}: {complaint}",
+            f"not the config of {of}: {key or 'config'!r}: {complaint}",
             where=folder / "config.json",
         ) from None
     for sidecar in REQUIRED_SIDECARS:

@@ -6,8 +6,6 @@ from pathlib import Path
 
 from jinja2 import TemplateSyntaxError
 
-from qdeploy.architectures import decoder
-from qdeploy.architectures.config import Qwen3
 from qdeploy.checkpoint.checkpoint import Checkpoint
 from qdeploy.checkpoint.weights import check_weights, open_weights
 from qdeploy.errors import CheckpointError
@@ -19,7 +17,7 @@ from qdeploy.tokenization.vocabulary import check_vocabulary
 def check(checkpoint: Checkpoint, *, adapter: Path | None = None) -> None:
     """Check the tensors, the adapter, the tokenizer and the settings that go with it.
 
-    Of another architecture than Qwen3 it is not known which tensors and tokens it should have. A
+    For an unknown architecture, the tensors and the size of the vocabulary are not checked. A
     checkpoint that is only described has no files to check.
 
     Raises:
@@ -28,11 +26,11 @@ def check(checkpoint: Checkpoint, *, adapter: Path | None = None) -> None:
     """
     if not checkpoint.is_here:
         return
-    config, folder = checkpoint.config, checkpoint.folder
-    if isinstance(config, Qwen3) and decoder.why_not(config) is None:
+    folder = checkpoint.folder
+    if checkpoint.is_known and checkpoint.decoder.why_not() is None:
         check_weights(checkpoint)
         open_weights(checkpoint, adapter=adapter).close()
-    size = config.vocab_size if isinstance(config, Qwen3) else None
+    size = checkpoint.config.vocab_size if checkpoint.is_known else None
     _check_stop_tokens(folder, size)
     find_chat_template(folder)
     check_vocabulary(folder / "tokenizer.json", size=size)

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from qdeploy import registry
+from qdeploy.architectures.table import known_classes
 from qdeploy.bundle import (
     MANIFEST,
     SCHEMA,
@@ -20,7 +21,7 @@ from qdeploy.checkpoint import hub, preflight
 from qdeploy.checkpoint.checkpoint import Checkpoint
 from qdeploy.errors import CheckpointError, ExportFailed, OutputError, PlanError
 from qdeploy.interface import Exporter, Progress
-from qdeploy.planning.plan import Plan, is_qwen3, make_plan
+from qdeploy.planning.plan import Plan, make_plan
 from qdeploy.planning.profile import default_profile, load_profile
 from qdeploy.storage.atomic import ELSEWHERE, OutputKind, atomic_directory
 from qdeploy.storage.hashing import data_sha256
@@ -54,9 +55,10 @@ def prepare(
     row.check(chosen)
     named = registry.exporter(exporter_name) if exporter_name is not None else None
     checkpoint = hub.resolve(model) if isinstance(model, str) else model
-    if named is None and not is_qwen3(checkpoint):
+    if named is None and not checkpoint.is_known:
         raise CheckpointError(
-            f"unknown architecture {checkpoint.config.name}; qdeploy is made for Qwen3",
+            f"unknown architecture {checkpoint.config.name}; known are "
+            + ", ".join(known_classes()),
             where=checkpoint.folder / "config.json",
             fix="--exporter optimum can take many other architectures",
         )

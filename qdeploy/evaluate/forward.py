@@ -1,105 +1,164 @@
-"""Qwen3 and Qwen3-MoE in NumPy, float32: the reference that quantized models are held against.
+"""The float reference: an architecture's graph computed in NumPy, float32, as it is described.
 
-It is written from transformers' `modeling_qwen3.py` and `modeling_qwen3_moe.py`, apart from the
-description that the exporters build graphs from: a mistake in one of them shows as a difference.
+`NumpyBuilder` is a `Builder` like those of the bundle formats, so every architecture of the table
+has a reference. The tests compare it with transformers, and with a second forward in NumPy.
 
 All sequences go through layer 0, then layer 1, and so on. Each block of a weight's rows is read
-once and let go, so memory is that of the hidden states, [tokens, width], and of one block: it does
-not grow with the number of layers or experts.
+once and then released, so memory is that of the hidden states, [tokens, width], and of one block:
+it does not grow with the number of layers or experts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qdeploy.architectures.decoder import Config
+from qdeploy.architectures.base import Architecture
+from qdeploy.architectures.graph import Builder, Expert, GraphConfig, Linear
 from qdeploy.checkpoint.weights import WeightReader
 
 Floats = NDArray[np.float32]
+Progress = Callable[[int, int], None]
+"""Called with the number of layers that are done, and of all."""
 
 QUERIES = 256
 """Queries whose scores exist at a time: float32 [heads that share a key, 256, tokens]."""
-
-EMBEDDING, HEAD, LAST_NORM = "model.embed_tokens.weight", "lm_head.weight", "model.norm.weight"
 
 
 class Forward:
     """The model of an opened checkpoint."""
 
-    def __init__(self, source: WeightReader, config: Config) -> None:
-        self._source, self._config = source, config
+    def __init__(
+        self, source: WeightReader, architecture: Architecture, config: GraphConfig
+    ) -> None:
+        self._source, self._architecture, self._config = source, architecture, config
 
-    def hidden(
-        self, sequences: Sequence[Sequence[int]], progress: Callable[[int, int], None]
-    ) -> list[Floats]:
+    def hidden(self, sequences: Sequence[Sequence[int]], progress: Progress) -> list[Floats]:
         """Hidden states after the last norm, float32 [T, H], of each sequence of T token ids.
-
-        *progress* is told how many layers are done, and of how many.
 
         Raises:
             CheckpointError: a weight is infinite or not a number.
         """
-        lengths = [len(ids) for ids in sequences]
-        x = self._embed([token for ids in sequences for token in ids])
-        for layer in range(self._config.layers):
-            progress(layer, self._config.layers)
-            self._layer(layer, x, lengths)
+        build = NumpyBuilder(self._source, self._config, sequences, progress)
+        hidden = build.value(self._architecture.hidden(build, self._config))
         progress(self._config.layers, self._config.layers)
-        return np.split(self._norm(x, LAST_NORM), np.cumsum(lengths)[:-1])
+        return np.split(hidden, np.cumsum([len(ids) for ids in sequences])[:-1])
 
     def logits(self, hidden: Floats) -> Floats:
         """Logits, float32 [T, V], of hidden states [T, H]."""
-        return self._linear(hidden, EMBEDDING if self._config.tied else HEAD)
+        return multiply(self._source, hidden, self._architecture.head(self._config))
 
-    def _embed(self, ids: Sequence[int]) -> Floats:
-        x = np.empty((len(ids), self._config.hidden), np.float32)
-        for token in set(ids):
-            x[np.equal(ids, token)] = self._source.rows(EMBEDDING, token, token + 1)
+
+@dataclass(frozen=True)
+class Product:
+    """A linear layer of *x* that is not computed yet: `swiglu` then does it block by block."""
+
+    x: Floats
+    layer: Linear
+
+
+Value = Floats | Product
+
+
+class NumpyBuilder(Builder[Value]):
+    """Computes what it is told to build. All sequences' tokens follow each other: [tokens, H]."""
+
+    def __init__(
+        self,
+        source: WeightReader,
+        config: GraphConfig,
+        sequences: Sequence[Sequence[int]],
+        progress: Progress,
+    ) -> None:
+        self._source, self._config, self._progress = source, config, progress
+        self._ids = [token for ids in sequences for token in ids]
+        self._lengths = [len(ids) for ids in sequences]
+
+    def value(self, x: Value) -> Floats:
+        """The array that *x* stands for."""
+        if not isinstance(x, Product):
+            return x
+        out = multiply(self._source, x.x, x.layer.weight)
+        if x.layer.bias:
+            out += self._source.rows(x.layer.bias)
+        return out
+
+    def embedding(self, weight: str) -> Value:
+        x = np.empty((len(self._ids), self._config.hidden), np.float32)
+        for token in set(self._ids):
+            x[np.equal(self._ids, token)] = self._source.rows(weight, token, token + 1)
         return x
 
-    def _layer(self, layer: int, x: Floats, lengths: Sequence[int]) -> None:
-        """Add what the layer says to *x*, [tokens, H]."""
-        prefix = f"model.layers.{layer}."
-        x += self._attention(
-            prefix + "self_attn.", self._norm(x, prefix + "input_layernorm.weight"), lengths
-        )
-        normed = self._norm(x, prefix + "post_attention_layernorm.weight")
-        sparse = layer in self._config.sparse_layers
-        x += (self._experts if sparse else self._mlp)(prefix + "mlp.", normed)
+    def rms_norm(self, x: Value, weight: str) -> Value:
+        return self._norm(self.value(x), weight)
 
-    def _linear(self, x: Floats, weight: str) -> Floats:
-        """Multiply [tokens, K] by a weight [N, K], a block of its rows at a time."""
-        out = np.empty((len(x), self._source.shape(weight)[0]), np.float32)
-        for start, rows in self._source.blocks(weight):
-            out[:, start : start + len(rows)] = x @ rows.T
+    def qk_norm(self, x: Value, weight: str, heads: int) -> Value:
+        values = self.value(x)
+        return self._norm(values.reshape(len(values), heads, -1), weight).reshape(values.shape)
+
+    def linear(self, x: Value, layer: Linear) -> Value:
+        return Product(self.value(x), layer)
+
+    def attention(self, layer: int, query: Value, key: Value, value: Value) -> Value:
+        self._progress(layer, self._config.layers)
+        q, k, v = (
+            self.value(x).reshape(len(self._ids), -1, self._config.head_dim)
+            for x in (query, key, value)
+        )
+        start = 0
+        for length in self._lengths:
+            end = start + length
+            for heads in (q, k):
+                heads[start:end] = self._rotated(heads[start:end])
+            # the attended values take the place of the queries, which are not needed again
+            _attend(q[start:end], k[start:end], v[start:end])
+            start = end
+        return q.reshape(len(q), -1)
+
+    def swiglu(self, gate: Value, up: Value) -> Value:
+        inner = self.value(gate)
+        if isinstance(up, Product) and up.layer.bias is None:
+            for start, rows in self._source.blocks(up.layer.weight):
+                part = inner[:, start : start + len(rows)]
+                part[:] = _silu(part) * (up.x @ rows.T)
+            return inner
+        return _silu(inner) * self.value(up)
+
+    def experts(self, x: Value, router: str, experts: Sequence[Expert]) -> Value:
+        """An expert that no token is routed to is not read."""
+        tokens, top_k = self.value(x), self._config.top_k
+        weights = _softmax(multiply(self._source, tokens, router))
+        best = np.argsort(-weights, axis=-1, kind="stable")[:, :top_k]
+        routed = np.zeros(weights.shape, bool)
+        np.put_along_axis(routed, best, True, -1)
+        weights = np.where(routed, weights, np.float32(0))
+        if self._config.renormalize:
+            weights /= weights.sum(axis=-1, keepdims=True)
+        out = np.zeros_like(tokens)
+        for number in np.flatnonzero(routed.any(axis=0)).tolist():
+            rows = np.flatnonzero(routed[:, number])
+            output = self._expert(tokens[rows], experts[number])
+            out[rows] += weights[rows, number, None] * output
         return out
+
+    def add(self, x: Value, y: Value) -> Value:
+        return self.value(x) + self.value(y)
+
+    def logits(self, x: Value, weight: str) -> None:
+        """Compute nothing: `Forward.logits` does, for the hidden states that are asked for."""
+
+    def _expert(self, x: Floats, expert: Expert) -> Floats:
+        gate, up = (Product(x, Linear(name, 0)) for name in (expert.gate, expert.up))
+        return multiply(self._source, self.value(self.swiglu(gate, up)), expert.down)
 
     def _norm(self, x: Floats, weight: str) -> Floats:
         """RMS norm over the last axis."""
         mean = np.mean(x * x, axis=-1, keepdims=True, dtype=np.float32)
         scale = 1 / np.sqrt(mean + np.float32(self._config.epsilon))
         return np.asarray(x * scale * self._source.rows(weight), np.float32)
-
-    def _attention(self, prefix: str, x: Floats, lengths: Sequence[int]) -> Floats:
-        size = self._config.head_dim
-        query, key, value = (
-            self._linear(x, f"{prefix}{name}_proj.weight").reshape(len(x), -1, size)
-            for name in "qkv"
-        )
-        query = self._norm(query, prefix + "q_norm.weight")
-        key = self._norm(key, prefix + "k_norm.weight")
-        start = 0
-        for length in lengths:
-            end = start + length
-            for heads in (query, key):
-                heads[start:end] = self._rotated(heads[start:end])
-            # the attended values take the place of the queries, which are not needed again
-            _attend(query[start:end], key[start:end], value[start:end])
-            start = end
-        return self._linear(query.reshape(len(x), -1), prefix + "o_proj.weight")
 
     def _rotated(self, x: Floats) -> Floats:
         """Rotate heads, [tokens, heads, D], by their positions from 0 on."""
@@ -109,29 +168,13 @@ class Forward:
         first, second = np.split(x, 2, axis=-1)
         return np.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
 
-    def _mlp(self, prefix: str, x: Floats) -> Floats:
-        inner = self._linear(x, prefix + "gate_proj.weight")
-        for start, rows in self._source.blocks(prefix + "up_proj.weight"):
-            part = inner[:, start : start + len(rows)]
-            part[:] = _silu(part) * (x @ rows.T)
-        return self._linear(inner, prefix + "down_proj.weight")
 
-    def _experts(self, prefix: str, x: Floats) -> Floats:
-        """Each token's chosen experts, weighed. An expert that no token chose is not read."""
-        shares = _softmax(self._linear(x, prefix + "gate.weight"))
-        best = np.argsort(-shares, axis=-1, kind="stable")[:, : self._config.chosen]
-        weights = np.zeros_like(shares)
-        np.put_along_axis(weights, best, np.take_along_axis(shares, best, -1), -1)
-        if self._config.renormalize:
-            weights /= weights.sum(axis=-1, keepdims=True)
-        chosen = np.zeros(shares.shape, bool)
-        np.put_along_axis(chosen, best, True, -1)
-        out = np.zeros_like(x)
-        for expert in np.flatnonzero(chosen.any(axis=0)):
-            tokens = np.flatnonzero(chosen[:, expert])
-            said = self._mlp(f"{prefix}experts.{expert}.", x[tokens])
-            out[tokens] += weights[tokens, expert, None] * said
-        return out
+def multiply(source: WeightReader, x: Floats, weight: str) -> Floats:
+    """Multiply [tokens, K] by a transposed weight [N, K], a block of its rows at a time."""
+    out = np.empty((len(x), source.shape(weight)[0]), np.float32)
+    for start, rows in source.blocks(weight):
+        out[:, start : start + len(rows)] = x @ rows.T
+    return out
 
 
 def _attend(query: Floats, key: Floats, value: Floats) -> None:
@@ -146,8 +189,8 @@ def _attend(query: Floats, key: Floats, value: Floats) -> None:
             asked = query[start:end, group].swapaxes(0, 1).reshape(-1, size)  # [heads * queries, D]
             scores = (asked @ keys[:end].T / np.float32(np.sqrt(size))).reshape(shared_by, -1, end)
             scores[:, np.arange(end) > np.arange(start, end)[:, None]] = -np.inf
-            said = _softmax(scores).reshape(-1, end) @ values[:end]
-            query[start:end, group] = said.reshape(shared_by, -1, size).swapaxes(0, 1)
+            attended = _softmax(scores).reshape(-1, end) @ values[:end]
+            query[start:end, group] = attended.reshape(shared_by, -1, size).swapaxes(0, 1)
 
 
 def _softmax(x: Floats) -> Floats:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from qdeploy import registry
-from qdeploy.architectures import decoder
 from qdeploy.bundle import Bundle, ModelIdentity
 from qdeploy.checkpoint import hub
 from qdeploy.errors import CheckpointError, InputError
 from qdeploy.evaluate.reference import FloatReference
-from qdeploy.planning.plan import is_qwen3, make_plan
+from qdeploy.planning.plan import make_plan
 
 ALLOW = "--allow-other-model"
 
@@ -23,7 +22,7 @@ def open_reference(
     Raises:
         InputError: of another model than the bundle, and *allow_other* does not hold; or with
             another vocabulary, in any case.
-        CheckpointError: not a Qwen3 that can be read.
+        CheckpointError: the architecture is unknown, or the checkpoint cannot be read.
     """
     manifest = judged.manifest
     merged = manifest.plan.get("adapter")
@@ -34,12 +33,7 @@ def open_reference(
             fix=f"--adapter DIR, the folder of {merged}",
         )
     checkpoint = hub.resolve(model)
-    if not is_qwen3(checkpoint):
-        raise CheckpointError(
-            f"the reference is computed for Qwen3 only, not {checkpoint.config.name}",
-            where=checkpoint.folder / "config.json",
-        )
-    if problem := decoder.why_not(checkpoint.qwen3):
+    if problem := checkpoint.decoder.why_not():
         raise CheckpointError(
             f"the reference cannot be computed: {problem}", where=checkpoint.folder / "config.json"
         )

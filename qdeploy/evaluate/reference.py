@@ -8,7 +8,7 @@ Qwen3-0.6B's shape, and the head is one product away (docs/quality.md has the me
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from qdeploy.architectures import decoder
+from qdeploy.architectures.config import RopeScaling
 from qdeploy.bundle import Bundle
 from qdeploy.checkpoint.checkpoint import Checkpoint
 from qdeploy.checkpoint.weights import check_weights, open_weights
@@ -97,25 +97,27 @@ class FloatReference(Reference):
         checkpoint: Checkpoint,
         digest: str,
         *,
-        rope_scaling: Mapping[str, Any] | None = None,
+        rope_scaling: RopeScaling | None = None,
         adapter: Path | None = None,
     ) -> None:
         """Open the weights of *checkpoint*.
 
         Args:
-            checkpoint: a Qwen3 or Qwen3-MoE.
+            checkpoint: of a known architecture.
             digest: of the checkpoint and the adapter, as a plan states it.
             rope_scaling: how positions are scaled for the bundle's context.
             adapter: a LoRA adapter that the bundle was made with.
 
         Raises:
-            CheckpointError: not the tensors of a Qwen3, or not readable.
+            CheckpointError: an unknown architecture, or weights that its config does not ask for.
             InputError: the adapter does not fit.
         """
         check_weights(checkpoint)
         self.name, self.digest = checkpoint.name, digest
         self._source = open_weights(checkpoint, adapter=adapter)
-        self._forward = Forward(self._source, decoder.read(checkpoint.qwen3, rope_scaling))
+        self._forward = Forward(
+            self._source, checkpoint.architecture, checkpoint.decoder.graph(rope_scaling)
+        )
         self._kept: dict[Ids, Floats] = {}
         self.folder = cache.reference_path(checkpoint.name, digest, rope_scaling, ARITHMETIC)
 

@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from qdeploy import registry
-from qdeploy.architectures.yarn import longest_context
 from qdeploy.checkpoint.checkpoint import Checkpoint
 from qdeploy.errors import PlanError, QdeployError
 from qdeploy.forecast import hardware, roofline
@@ -114,7 +113,7 @@ def resolve_context(checkpoint: Checkpoint, context: int | None) -> int:
     Raises:
         PlanError: longer than the model takes.
     """
-    longest = longest_context(checkpoint.config)
+    longest = checkpoint.config.longest_context
     if context is not None and not 0 < context <= longest:
         raise PlanError(
             f"a context of {context} tokens; {checkpoint.name} takes 1 to {longest}",

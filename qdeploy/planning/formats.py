@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from math import prod
 
-from qdeploy.architectures.config import Architecture
+from qdeploy.architectures.config import ModelConfig
 from qdeploy.errors import ProfileError, did_you_mean
 from qdeploy.planning.profile import PER_CHANNEL, Graph, Precision, Profile
 
@@ -46,7 +46,7 @@ def _half(graph: Graph) -> Storage:
     return Storage()
 
 
-def _no_graph(config: Architecture, graph: Graph, context: int) -> int:
+def _no_graph(config: ModelConfig, graph: Graph, context: int) -> int:
     return 0
 
 
@@ -71,7 +71,7 @@ class Format:
     name: str
     files: Mapping[str, str] = field(default_factory=dict, compare=False)
     storage: Callable[[Graph], Storage] = field(default=_half, compare=False)
-    graph_bytes: Callable[[Architecture, Graph, int], int] = field(default=_no_graph, compare=False)
+    graph_bytes: Callable[[ModelConfig, Graph, int], int] = field(default=_no_graph, compare=False)
     graph_options: frozenset[str] = field(default=frozenset(), compare=False)
     exporter: str | None = field(default=None, compare=False)
     peer: str | None = field(default=None, compare=False)
@@ -100,11 +100,11 @@ class Format:
                 )
 
 
-def _openvino_graph(config: Architecture, graph: Graph, context: int) -> int:
+def _openvino_graph(config: ModelConfig, graph: Graph, context: int) -> int:
     return config.num_hidden_layers * OPENVINO_LAYER
 
 
-def _onnx_graphs(config: Architecture, graph: Graph, context: int) -> int:
+def _onnx_graphs(config: ModelConfig, graph: Graph, context: int) -> int:
     """Two graphs, and the table with a cosine and a sine for each position and pair of a head."""
     unrolled = (config.num_experts or 0) if graph.experts == "unrolled" else 0
     graphs = 2 * config.num_hidden_layers * (ONNX_LAYER + unrolled * UNROLLED_EXPERT)

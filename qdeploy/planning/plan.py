@@ -10,8 +10,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from qdeploy.architectures.config import Qwen3, RopeScaling
-from qdeploy.architectures.yarn import longest_context, scaling_for
+from qdeploy.architectures.config import RopeScaling
 from qdeploy.checkpoint.checkpoint import Checkpoint
 from qdeploy.errors import CheckpointError, PlanError
 from qdeploy.planning import constraints
@@ -66,7 +65,7 @@ class Plan:
     @cached_property
     def rope_scaling(self) -> RopeScaling | None:
         """How positions are scaled for this context, by the names of `config.json`; None if not."""
-        return scaling_for(self.checkpoint.config, self.context)
+        return self.checkpoint.config.scaling_for(self.context)
 
     @cached_property
     def linear(self) -> Precision:
@@ -191,7 +190,7 @@ def make_plan(
             fix=broken.fix,
         )
     config = checkpoint.config
-    longest = longest_context(config)
+    longest = config.longest_context
     if context is not None and not 0 < context <= longest:
         raise PlanError(
             f"a context of {context} tokens; {checkpoint.name} takes 1 to {longest}",
@@ -221,7 +220,3 @@ def _check_adapter(folder: Path) -> None:
                 where=folder,
                 fix="give the folder of a PEFT LoRA adapter, saved with safe_serialization=True",
             )
-
-
-def is_qwen3(checkpoint: Checkpoint) -> bool:
-    return isinstance(checkpoint.config, Qwen3)

@@ -5,14 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
+from qdeploy.architectures.tensors import Role
 from qdeploy.checkpoint.headers import TensorInfo
 from qdeploy.errors import PlanError
 from qdeploy.planning.formats import Format, stored_bytes
 from qdeploy.planning.profile import PER_CHANNEL, Precision, Profile
-
-Role = Literal["embedding", "lm_head", "linear", "router", "norm"]
 
 SMALLEST_GROUP = 32
 """A fallback group below this would spend more on scales than int8 a channel costs."""
@@ -44,7 +42,7 @@ class TensorPlan:
 def role_of(tensor: TensorInfo) -> Role:
     """The part a tensor plays, from its name and rank."""
     if len(tensor.shape) < 2:
-        return "norm"
+        return "bias" if tensor.name.endswith(".bias") else "norm"
     if "embed_tokens" in tensor.name:
         return "embedding"
     if tensor.name.startswith("lm_head"):
@@ -58,6 +56,7 @@ def precisions(profile: Profile, linear: Precision) -> Mapping[Role, Precision]:
     return {
         "linear": linear,
         "norm": FLOAT,
+        "bias": FLOAT,
         "embedding": weights.embedding,
         "lm_head": weights.lm_head,
         "router": weights.router,

@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from qdeploy.architectures import decoder
 from qdeploy.checkpoint.checkpoint import read_checkpoint
 from qdeploy.checkpoint.weights import open_weights
 from qdeploy.evaluate.forward import Forward
@@ -32,7 +31,9 @@ def logits_of(folder: Path, ids: Sequence[int]) -> NDArray[np.float32]:
     """What the reference says of one sequence, [T, V], positions as in the config."""
     found = read_checkpoint(folder)
     with open_weights(found) as source:
-        forward = Forward(source, decoder.read(found.qwen3, found.config.rope_scaling))
+        forward = Forward(
+            source, found.architecture, found.decoder.graph(found.config.rope_scaling)
+        )
         return forward.logits(forward.hidden([ids], no_progress)[0])
 
 

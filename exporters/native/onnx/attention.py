@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from functools import cached_property
 
-from qdeploy.exporters.native.config import Config
+from qdeploy.architectures.graph import GraphConfig
 from qdeploy.exporters.native.onnx.graph import INT32_TYPE, MICROSOFT, Graph
 from qdeploy.exporters.native.onnx.plain import MASKED, PlainAttention, rotary_tables
 
@@ -20,7 +20,7 @@ class Attention(ABC):
     """
 
     def __init__(
-        self, graph: Graph, config: Config, ids: str, mask: str, *, context: int, floats: str
+        self, graph: Graph, config: GraphConfig, ids: str, mask: str, *, context: int, floats: str
     ) -> None:
         self._graph, self._config, self._floats = graph, config, floats
         self._ids, self._mask, self._context = ids, mask, context

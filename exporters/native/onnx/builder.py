@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from qdeploy.exporters.native.config import Config
-from qdeploy.exporters.native.graph import Builder, Expert
+from qdeploy.architectures.graph import Builder, Expert, GraphConfig, Linear
 from qdeploy.exporters.native.onnx.attention import FORMS
 from qdeploy.exporters.native.onnx.graph import FLOATS, MICROSOFT, Graph
 from qdeploy.exporters.native.onnx.moe import routing_weights, silu, unrolled_experts
@@ -49,7 +48,7 @@ class ContribBuilder(Builder[Value]):
 
     def __init__(
         self,
-        config: Config,
+        config: GraphConfig,
         blob: WeightsLayout,
         settings: Settings,
         *,
@@ -82,29 +81,38 @@ class ContribBuilder(Builder[Value]):
         )  # fmt: skip
         return Value(name)
 
-    def head_norm(self, x: Value, weight: str, heads: int) -> Value:
+    def qk_norm(self, x: Value, weight: str, heads: int) -> Value:
         size, name = self._config.head_dim, weight.removesuffix(".weight")
         split = self._reshape(self._name(x), [0, -1, size], f"{name}/split")
         normed = self._norm(split, self._weights.vector(weight), name)
         return Value(self._reshape(normed, [0, -1, heads * size], f"{name}/joined"))
 
-    def linear(self, x: Value, weight: str) -> Value:
-        return Value(self._weights.multiply(self._name(x), [weight]))
+    def linear(self, x: Value, layer: Linear) -> Value:
+        return Value(self._product_of([layer], x))
 
-    def linears(self, x: Value, weights: Sequence[str], sizes: Sequence[int]) -> list[Value]:
+    def linears(self, x: Value, layers: Sequence[Linear]) -> list[Value]:
         """One product with the rows of all weights, then split."""
-        name = weights[0].removesuffix(".weight") + "/all"
-        together = self._weights.multiply(self._name(x), weights)
-        outputs = [f"{name}.{i}" for i in range(len(weights))]
-        inputs = [together, self.graph.i64(list(sizes))]
+        name = layers[0].weight.removesuffix(".weight") + "/all"
+        together = self._product_of(layers, x)
+        outputs = [f"{name}.{i}" for i in range(len(layers))]
+        inputs = [together, self.graph.i64([layer.rows for layer in layers])]
         self.graph.add_many("Split", inputs, outputs, name=name, axis=-1)
         return [Value(output) for output in outputs]
+
+    def _product_of(self, layers: Sequence[Linear], x: Value) -> str:
+        """Multiply x by the rows of all weights, and add the biases of all."""
+        product = self._weights.multiply(self._name(x), [layer.weight for layer in layers])
+        biases = [layer.bias for layer in layers if layer.bias]
+        if not biases:
+            return product
+        name = layers[0].weight.removesuffix(".weight") + "/biased"
+        return self.graph.add("Add", [product, self._weights.vector(*biases)], name=name)
 
     def attention(self, layer: int, query: Value, key: Value, value: Value) -> Value:
         tokens = [self._name(x) for x in (query, key, value)]
         return Value(self._attention.layer(layer, *tokens))
 
-    def gated(self, gate: Value, up: Value) -> Value:
+    def swiglu(self, gate: Value, up: Value) -> Value:
         activated = silu(self.graph, self._name(gate))
         return Value(self.graph.add("Mul", [activated, self._name(up)], name="gated"))
 
@@ -162,7 +170,7 @@ class ContribBuilder(Builder[Value]):
     def _mixture(self) -> dict[str, Any]:
         """Attributes of a mixture: down(silu(gate) * up), which is SwiGLU with these constants."""
         return {
-            "k": self._config.chosen,
+            "k": self._config.top_k,
             "normalize_routing_weights": int(self._config.renormalize),
             "activation_type": "swiglu",
             "swiglu_fusion": 1,
@@ -179,7 +187,7 @@ class ContribBuilder(Builder[Value]):
             last = self.graph.i64([-1])
             rows = self.graph.add("Gather", [rows, last], name="last_token", axis=1)
         self._weights.multiply(rows, [weight], output="logits")
-        shape = ("batch_size", tokens, self._config.vocabulary)
+        shape = ("batch_size", tokens, self._config.vocab_size)
         self.graph.output("logits", self._floats, shape)
 
     def _name(self, x: Value) -> str:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from qdeploy.architectures.graph import GraphConfig
 from qdeploy.errors import Refusal
-from qdeploy.exporters.native.config import Config
 from qdeploy.exporters.native.format import ExportLayout, FormatWriter
 from qdeploy.exporters.native.onnx.builder import ContribBuilder
 from qdeploy.exporters.native.onnx.genai import genai_config
 from qdeploy.exporters.native.onnx.graph import FLOATS
 from qdeploy.exporters.native.onnx.packing import Blocks, block_size
-from qdeploy.exporters.native.qwen3 import describe
 from qdeploy.exporters.native.tokenizer.special_tokens import added_tokens, special_ids
 from qdeploy.exporters.native.weights_file.layout import WeightsLayout
 from qdeploy.exporters.native.weights_file.packing import Encoding
@@ -56,7 +55,7 @@ class OnnxFormat(FormatWriter):
     def write_tokenizer(self, plan: Plan, folder: Path) -> None:
         """Write nothing: onnxruntime-genai reads the checkpoint's own files."""
 
-    def write_graph(self, plan: Plan, config: Config, folder: Path) -> ExportLayout:
+    def write_graph(self, plan: Plan, config: GraphConfig, folder: Path) -> ExportLayout:
         """Write the model twice over the same weights: the second one tells every token's logits.
 
         That is for scoring; for a prompt to be continued, only those of its last token matter, and
@@ -70,13 +69,14 @@ class OnnxFormat(FormatWriter):
             build = ContribBuilder(
                 config, blob, plan.profile.graph, context=plan.context, all_logits=all_logits
             )
-            describe(build, config)
+            plan.checkpoint.architecture.build(build, config)
             build.graph.write(file)
         source = plan.checkpoint.folder
         settings = source / "generation_config.json"
         generation = read_json(settings) if settings.is_file() else {}
         special = special_ids(source, added_tokens(source))
-        about = genai_config(config, plan.context, generation, special)
+        genai_type = plan.checkpoint.architecture.genai_type
+        about = genai_config(config, genai_type, plan.context, generation, special)
         (folder / ONNX.files["genai_config"]).write_text(
             json.dumps(about, indent=2) + "\n", encoding="utf-8"
         )

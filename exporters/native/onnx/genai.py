@@ -1,26 +1,28 @@
 """`genai_config.json`: what onnxruntime-genai must know of a model to run it.
 
-Names and values are those that its own builder writes for Qwen3 (0.18).
+Names and values are those that its own builder writes for a decoder (0.18).
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from qdeploy.exporters.native.config import Config
+from qdeploy.architectures.graph import GraphConfig
 from qdeploy.planning.formats import ONNX
-
-TYPE = "qwen3"
-"""Also of mixtures of experts, for which onnxruntime-genai has no word: the graph decides."""
 
 
 def genai_config(
-    config: Config, context: int, generation: dict[str, Any], special: dict[str, int]
+    config: GraphConfig,
+    type: str,
+    context: int,
+    generation: dict[str, Any],
+    special: dict[str, int],
 ) -> dict[str, Any]:
     """The whole file.
 
     Args:
         config: the model's.
+        type: onnxruntime-genai's name for the family: see `Architecture.genai_type`.
         context: most tokens, prompt and answer together.
         generation: the model's `generation_config.json`.
         special: ids of `bos_token_id`, `eos_token_id` and `pad_token_id`, as far as there are any.
@@ -33,9 +35,9 @@ def genai_config(
     first_end = ends[0] if ends else 0
     return {
         "model": {
-            "type": TYPE,
+            "type": type,
             "context_length": context,
-            "vocab_size": config.vocabulary,
+            "vocab_size": config.vocab_size,
             "bos_token_id": special.get("bos_token_id", first_end),
             "eos_token_id": ends,
             "pad_token_id": special.get("pad_token_id", first_end),

@@ -7,18 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from qdeploy.exporters.native.config import Config
-from qdeploy.exporters.native.graph import Expert
+from qdeploy.architectures.graph import Expert, GraphConfig
 from qdeploy.exporters.native.onnx.graph import Graph
 
 
-def routing_weights(graph: Graph, config: Config, logits: str, floats: str) -> str:
+def routing_weights(graph: Graph, config: GraphConfig, logits: str, floats: str) -> str:
     """How much of each expert's answer a token takes, [R, E], from the router's logits [R, E]."""
     import numpy as np
 
     likely = graph.add("Softmax", [logits], axis=-1)
     best, which = f"{logits}/best", f"{logits}/which"
-    inputs = [likely, graph.i64([config.chosen])]
+    inputs = [likely, graph.i64([config.top_k])]
     graph.add_many("TopK", inputs, [best, which], name=f"{logits}/chosen", axis=-1)
     if config.renormalize:
         total = graph.add("ReduceSum", [best, graph.i64([-1])], keepdims=1)

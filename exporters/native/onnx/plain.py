@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from qdeploy.exporters.native.config import Config
+from qdeploy.architectures.graph import GraphConfig
 from qdeploy.exporters.native.onnx.graph import Graph
 
 MASKED = -30_000.0
@@ -32,7 +32,7 @@ class PlainAttention:
     def __init__(
         self,
         graph: Graph,
-        config: Config,
+        config: GraphConfig,
         floats: str,
         *,
         rotary: tuple[str, str],
@@ -96,7 +96,7 @@ class PlainAttention:
 
 
 def rotary_tables(
-    graph: Graph, config: Config, positions: str, context: int, floats: str
+    graph: Graph, config: GraphConfig, positions: str, context: int, floats: str
 ) -> tuple[str, str]:
     """Cosine and sine of *positions* int64 [B, L], each [B, 1, L, D]."""
     import numpy as np

@@ -66,10 +66,11 @@ class Weights:
             gather_axis=0, quantize_axis=1,
         )  # fmt: skip
 
-    def vector(self, weight: str) -> str:
-        """The weight [N] in the graph's own type."""
-        stored = self._blob.weight(weight)
-        return self._graph.stored(weight, self._floats, stored.shape, stored.codes)
+    def vector(self, *weights: str) -> str:
+        """The weight [N] in the graph's own type; of several, one after another."""
+        stored = self._blob.weight(*weights)
+        name = weights[0] + ("/all" if len(weights) > 1 else "")
+        return self._graph.stored(name, self._floats, (stored.rows,), stored.codes)
 
     def experts(self, weights: Sequence[str], woven: int) -> Experts:
         """Experts' weights in one, *woven* of them row by row in each expert."""

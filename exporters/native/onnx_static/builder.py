@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 
-from qdeploy.exporters.native.config import Config
-from qdeploy.exporters.native.graph import Builder, Expert
+from qdeploy.architectures.graph import Builder, Expert, GraphConfig, Linear
 from qdeploy.exporters.native.onnx.graph import FLOAT_TYPES, Graph
 from qdeploy.exporters.native.onnx.moe import routing_weights, silu, unrolled_experts
 from qdeploy.exporters.native.onnx.plain import PlainAttention, rotary_tables
@@ -34,7 +33,7 @@ class StaticBuilder(Builder[str]):
 
     def __init__(
         self,
-        config: Config,
+        config: GraphConfig,
         blob: WeightsLayout,
         *,
         tokens: int,
@@ -68,19 +67,19 @@ class StaticBuilder(Builder[str]):
         normed = self._cast(graph.add("Div", [wide, root]), self._floats)
         return graph.add("Mul", [normed, self._weights.vector(weight)], name=name)
 
-    def head_norm(self, x: str, weight: str, heads: int) -> str:
+    def qk_norm(self, x: str, weight: str, heads: int) -> str:
         size = self._config.head_dim
         normed = self.rms_norm(self._reshape(x, [self._tokens, heads, size]), weight)
         return self._reshape(normed, [self._tokens, heads * size])
 
-    def linear(self, x: str, weight: str) -> str:
-        return self._weights.multiply(x, weight)
+    def linear(self, x: str, layer: Linear) -> str:
+        return self._weights.multiply(x, layer.weight, bias=layer.bias)
 
     def attention(self, layer: int, query: str, key: str, value: str) -> str:
         attended = self._attention.layer(layer, query, key, value)
         return self._reshape(attended, [self._tokens, self._config.heads * self._config.head_dim])
 
-    def gated(self, gate: str, up: str) -> str:
+    def swiglu(self, gate: str, up: str) -> str:
         return self.graph.add("Mul", [silu(self.graph, gate), up])
 
     def experts(self, x: str, router: str, experts: Sequence[Expert]) -> str:
@@ -114,7 +113,7 @@ class StaticBuilder(Builder[str]):
 
     def logits(self, x: str, weight: str) -> None:
         rows = self._weights.multiply(x, weight)
-        shape = [1, self._tokens, self._config.vocabulary]
+        shape = [1, self._tokens, self._config.vocab_size]
         self.graph.add("Reshape", [rows, self.graph.i64(shape)], output="logits")
         self.graph.output("logits", self._floats, shape)
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from qdeploy.architectures.graph import GraphConfig
 from qdeploy.errors import Refusal
-from qdeploy.exporters.native.config import Config
 from qdeploy.exporters.native.format import ExportLayout, FormatWriter
 from qdeploy.exporters.native.onnx.graph import FLOATS
 from qdeploy.exporters.native.onnx_static.builder import StaticBuilder
 from qdeploy.exporters.native.onnx_static.packing import Rows
-from qdeploy.exporters.native.qwen3 import describe
 from qdeploy.exporters.native.weights_file.layout import WeightsLayout
 from qdeploy.exporters.native.weights_file.packing import Encoding
 from qdeploy.planning.formats import ONNX_STATIC
@@ -39,7 +38,7 @@ class StaticFormat(FormatWriter):
     def write_tokenizer(self, plan: Plan, folder: Path) -> None:
         """Write nothing: no runtime of this format tokenizes."""
 
-    def write_graph(self, plan: Plan, config: Config, folder: Path) -> ExportLayout:
+    def write_graph(self, plan: Plan, config: GraphConfig, folder: Path) -> ExportLayout:
         settings = plan.profile.graph
         blob = WeightsLayout({t.name: t for t in plan.tensors}, self.encoding(plan))
         prefill, decode, weights = (
@@ -51,6 +50,6 @@ class StaticFormat(FormatWriter):
                 floats=FLOATS[settings.activations], accuracy_level=settings.accuracy_level,
                 dequantizes=plan.target.name != ASCEND.name,
             )  # fmt: skip
-            describe(build, config)
+            plan.checkpoint.architecture.build(build, config)
             build.graph.write(file)
         return ExportLayout((prefill, decode), {weights: blob})

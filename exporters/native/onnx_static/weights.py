@@ -32,13 +32,18 @@ class Weights:
         self._dequantizes, self._level = dequantizes, accuracy_level
         self._known: dict[tuple[str, ...], str] = {}
 
-    def multiply(self, x: str, weight: str, *, output: str = "") -> str:
-        """Multiply x [L, K] with *weight* [N, K] transposed; gives [L, N]."""
+    def multiply(self, x: str, weight: str, *, bias: str | None = None) -> str:
+        """Multiply x [L, K] by the transposed *weight* [N, K] and add *bias* [N]; gives [L, N]."""
         stored, name = self._blob.weight(weight), weight.removesuffix(".weight")
         if stored.precision.bits == 4:
-            return self._four_bits(x, stored, name, output)
-        matrix = self._floats_of(stored, (stored.rows, stored.columns))
-        return self._graph.add("Gemm", [x, matrix], name=name, output=output, transB=1)
+            product = self._four_bits(x, stored, name)
+            if bias is None:
+                return product
+            return self._graph.add("Add", [product, self.vector(bias)], name=f"{name}/biased")
+        inputs = [x, self._floats_of(stored, (stored.rows, stored.columns))]
+        if bias is not None:
+            inputs.append(self.vector(bias))
+        return self._graph.add("Gemm", inputs, name=name, transB=1)
 
     def look_up(self, weight: str, ids: str) -> str:
         """Rows of *weight* [N, K] by their numbers [L]; gives [L, K]."""
@@ -117,7 +122,7 @@ class Weights:
         values = graph.add("Mul", [values, scales])
         return graph.add("Cast", [values], name=name, to=FLOAT_TYPES[self._floats])
 
-    def _four_bits(self, x: str, stored: PackedWeight, name: str, output: str) -> str:
+    def _four_bits(self, x: str, stored: PackedWeight, name: str) -> str:
         graph, tensor = self._graph, stored.tensors[0]
         size = block_size(stored.precision, stored.columns)
         blocks = -(-stored.columns // size)
@@ -130,6 +135,6 @@ class Weights:
             per_block = (stored.rows, -(-blocks // 2))
             inputs.append(graph.stored(f"{tensor}/zeros", "uint8", per_block, stored.zero_points))
         return graph.add(
-            "MatMulNBits", inputs, name=name, output=output, domain=MICROSOFT,
+            "MatMulNBits", inputs, name=name, domain=MICROSOFT,
             K=stored.columns, N=stored.rows, bits=4, block_size=size, accuracy_level=self._level,
         )  # fmt: skip

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from qdeploy.exporters.native.config import Config
+from qdeploy.architectures.graph import GraphConfig
 from qdeploy.exporters.native.openvino.ir import Value
 from qdeploy.exporters.native.openvino.operations import DYNAMIC, Operations
 
@@ -31,7 +31,7 @@ class Attention:
     def __init__(
         self,
         ops: Operations,
-        config: Config,
+        config: GraphConfig,
         ids: Value,
         mask: Value,
         positions: Value,

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from qdeploy.exporters.native.config import Config
-from qdeploy.exporters.native.graph import Builder, Expert
+from qdeploy.architectures.graph import Builder, Expert, GraphConfig, Linear
 from qdeploy.exporters.native.openvino import moe
 from qdeploy.exporters.native.openvino.attention import Attention
 from qdeploy.exporters.native.openvino.ir import Graph, Value
@@ -26,7 +25,7 @@ class OpenVINOBuilder(Builder[Value]):
     output is `logits`, float32 [B, L, vocabulary].
     """
 
-    def __init__(self, config: Config, blob: WeightsLayout) -> None:
+    def __init__(self, config: GraphConfig, blob: WeightsLayout) -> None:
         self.graph = Graph("qdeploy", blob)
         self._config = config
         self._ops = Operations(self.graph)
@@ -52,19 +51,23 @@ class OpenVINOBuilder(Builder[Value]):
         normed = ops.elementwise("Multiply", x, inverse)
         return ops.elementwise("Multiply", gamma, normed, name=_layer(weight))
 
-    def head_norm(self, x: Value, weight: str, heads: int) -> Value:
+    def qk_norm(self, x: Value, weight: str, heads: int) -> Value:
         """Gives [B, L, heads, D], which `attention` takes as well as [B, L, heads * D]."""
         split = self._ops.reshape(x, [0, 0, heads, self._config.head_dim])
         return self.rms_norm(split, weight)
 
-    def linear(self, x: Value, weight: str) -> Value:
-        matrix = self._weights.matrix(weight)
-        return self._ops.matmul(x, matrix, transpose=True, name=_layer(weight))
+    def linear(self, x: Value, layer: Linear) -> Value:
+        matrix, name = self._weights.matrix(layer.weight), _layer(layer.weight)
+        if layer.bias is None:
+            return self._ops.matmul(x, matrix, transpose=True, name=name)
+        product = self._ops.matmul(x, matrix, transpose=True)
+        bias = self._weights.vector(layer.bias, rank=len(x.shape))
+        return self._ops.elementwise("Add", product, bias, name=name)
 
     def attention(self, layer: int, query: Value, key: Value, value: Value) -> Value:
         return self._attention.layer(layer, query, key, value)
 
-    def gated(self, gate: Value, up: Value) -> Value:
+    def swiglu(self, gate: Value, up: Value) -> Value:
         return self._ops.elementwise("Multiply", self._ops.unary("Swish", gate, opset="opset4"), up)
 
     def experts(self, x: Value, router: str, experts: Sequence[Expert]) -> Value:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qdeploy.exporters.native.config import Config
+from qdeploy.architectures.graph import GraphConfig
 from qdeploy.exporters.native.format import ExportLayout, FormatWriter
 from qdeploy.exporters.native.openvino import tokenizer
 from qdeploy.exporters.native.openvino.builder import OpenVINOBuilder
 from qdeploy.exporters.native.openvino.ir import Graph
 from qdeploy.exporters.native.openvino.packing import Dense
-from qdeploy.exporters.native.qwen3 import describe
 from qdeploy.exporters.native.tokenizer.bpe import read_bpe
 from qdeploy.exporters.native.tokenizer.special_tokens import special_ids
 from qdeploy.exporters.native.weights_file.layout import WeightsLayout
@@ -33,10 +32,10 @@ class OpenVINOFormat(FormatWriter):
     def encoding(self, plan: Plan) -> Encoding:
         return Dense()
 
-    def write_graph(self, plan: Plan, config: Config, folder: Path) -> ExportLayout:
+    def write_graph(self, plan: Plan, config: GraphConfig, folder: Path) -> ExportLayout:
         blob = WeightsLayout({t.name: t for t in plan.tensors}, self.encoding(plan))
         build = OpenVINOBuilder(config, blob)
-        describe(build, config)
+        plan.checkpoint.architecture.build(build, config)
         options = {"ACTIVATIONS_SCALE_FACTOR": ACTIVATIONS_SCALE}
         if cache := FLOAT_CACHE.get(plan.profile.kv_cache.dtype):
             options["KV_CACHE_PRECISION"] = cache

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from qdeploy.exporters.native.config import Config
-from qdeploy.exporters.native.graph import Expert
+from qdeploy.architectures.graph import Expert, GraphConfig
 from qdeploy.exporters.native.openvino.ir import Value
 from qdeploy.exporters.native.openvino.operations import DYNAMIC, Operations
 from qdeploy.exporters.native.openvino.weights import Weights
@@ -19,7 +18,7 @@ from qdeploy.exporters.native.openvino.weights import Weights
 def experts(
     ops: Operations,
     weights: Weights,
-    config: Config,
+    config: GraphConfig,
     x: Value,
     router: str,
     blocks: Sequence[Expert],
@@ -47,12 +46,12 @@ def _multiply(ops: Operations, weights: Weights, x: Value, names: list[str]) -> 
     return ops.matmul(x, stack, transpose=True, name=layer)
 
 
-def _routing_weights(ops: Operations, config: Config, logits: Value) -> Value:
+def _routing_weights(ops: Operations, config: GraphConfig, logits: Value) -> Value:
     """How much of each expert's answer a token takes, [E, R, 1]; from the router's [R, E]."""
-    graph, chosen = ops.graph, (DYNAMIC, config.chosen)
+    graph, chosen = ops.graph, (DYNAMIC, config.top_k)
     likely = graph.add("SoftMax", [logits], "f32", logits.shape, opset="opset8", axis=-1)
     best, which = graph.add_many(
-        "TopK", [likely, ops.i64(config.chosen)], [("f32", chosen), ("i64", chosen)],
+        "TopK", [likely, ops.i64(config.top_k)], [("f32", chosen), ("i64", chosen)],
         opset="opset11", axis=-1, mode="max", sort="value", index_element_type="i64", stable=False,
     )  # fmt: skip
     if config.renormalize:

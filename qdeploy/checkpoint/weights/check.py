@@ -1,11 +1,11 @@
-"""The tensors that a Qwen3 or Qwen3-MoE checkpoint must have, told by its config alone."""
+"""The tensors that a checkpoint of a known architecture must have: they follow from its config."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from qdeploy.architectures.config import Qwen3
+from qdeploy.architectures.config import DecoderConfig
 from qdeploy.checkpoint.checkpoint import Checkpoint
 from qdeploy.checkpoint.headers import TensorInfo
 from qdeploy.errors import CheckpointError
@@ -43,9 +43,10 @@ def fp8_block(checkpoint: Checkpoint) -> tuple[int, int] | None:
             )
 
 
-def expected_tensors(config: Qwen3) -> dict[str, Shape]:
-    """Name and shape of every tensor, in the order of the layers; a tied lm_head is not there."""
-    return dict(_tensors(config))
+def expected_tensors(checkpoint: Checkpoint) -> dict[str, Shape]:
+    """Name and shape of every tensor, in the order of the layers, without a tied lm_head."""
+    config = checkpoint.decoder.graph(None)
+    return {name: t.shape for name, t in checkpoint.architecture.tensors(config).items()}
 
 
 def check_weights(checkpoint: Checkpoint) -> None:
@@ -58,10 +59,10 @@ def check_weights(checkpoint: Checkpoint) -> None:
         CheckpointError: the first few missing, unexpected, wrongly shaped and wrongly typed
             tensors by name, and how many there are.
     """
-    config, held = checkpoint.qwen3, {t.name: t for t in checkpoint.tensors}
+    config, held = checkpoint.decoder, {t.name: t for t in checkpoint.tensors}
     block = fp8_block(checkpoint)
     _check_counts(config, len(held), checkpoint.folder / "config.json")
-    wanted = expected_tensors(config)
+    wanted = expected_tensors(checkpoint)
     optional = {}
     if config.tie_word_embeddings:
         optional["lm_head.weight"] = wanted["model.embed_tokens.weight"]
@@ -87,45 +88,7 @@ def scale_shape(shape: Shape, block: tuple[int, int]) -> Shape:
     return tuple(-(-size // side) for size, side in zip(shape, block, strict=True))
 
 
-def _tensors(config: Qwen3) -> Iterator[tuple[str, Shape]]:
-    hidden = config.hidden_size
-    yield "model.embed_tokens.weight", (config.vocab_size, hidden)
-    for layer in range(config.num_hidden_layers):
-        prefix = f"model.layers.{layer}."
-        yield f"{prefix}input_layernorm.weight", (hidden,)
-        yield from _attention(f"{prefix}self_attn.", config)
-        yield f"{prefix}post_attention_layernorm.weight", (hidden,)
-        if not config.is_sparse(layer):
-            yield from _mlp(f"{prefix}mlp.", hidden, config.intermediate_size or 0)
-            continue
-        experts = config.num_experts or 0
-        yield f"{prefix}mlp.gate.weight", (experts, hidden)
-        for expert in range(experts):
-            wide = config.moe_intermediate_size or 0
-            yield from _mlp(f"{prefix}mlp.experts.{expert}.", hidden, wide)
-    yield "model.norm.weight", (hidden,)
-    if not config.tie_word_embeddings:
-        yield "lm_head.weight", (config.vocab_size, hidden)
-
-
-def _attention(prefix: str, config: Qwen3) -> Iterator[tuple[str, Shape]]:
-    hidden, head = config.hidden_size, config.head_dim
-    query, key = config.num_attention_heads * head, config.num_key_value_heads * head
-    yield f"{prefix}q_proj.weight", (query, hidden)
-    yield f"{prefix}k_proj.weight", (key, hidden)
-    yield f"{prefix}v_proj.weight", (key, hidden)
-    yield f"{prefix}q_norm.weight", (head,)
-    yield f"{prefix}k_norm.weight", (head,)
-    yield f"{prefix}o_proj.weight", (hidden, query)
-
-
-def _mlp(prefix: str, hidden: int, wide: int) -> Iterator[tuple[str, Shape]]:
-    yield f"{prefix}gate_proj.weight", (wide, hidden)
-    yield f"{prefix}up_proj.weight", (wide, hidden)
-    yield f"{prefix}down_proj.weight", (hidden, wide)
-
-
-def _check_counts(config: Qwen3, held: int, where: object) -> None:
+def _check_counts(config: DecoderConfig, held: int, where: object) -> None:
     """Refuse a config of more layers or experts than tensors, before listing all their names.
 
     Raises:

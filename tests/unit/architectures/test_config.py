@@ -7,24 +7,20 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from qdeploy.architectures.config import Architecture, Qwen3, parse_config
+from qdeploy.architectures.config import DecoderConfig, ModelConfig
+from qdeploy.architectures.qwen3_moe import Qwen3MoeConfig
+from qdeploy.architectures.table import parse_config
 from qdeploy.storage.toml_file import fault
 from tests.support.checkpoints import MOE, SMALL
 
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768}
 OTHER = {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 32768}
 PLAIN = {"rope_type": "default", "rope_theta": 5e6}
-LLAMA = {"architectures": ["LlamaForCausalLM"], "model_type": "llama"}
+OTHER_FAMILY = {"architectures": ["GemmaForCausalLM"], "model_type": "gemma"}
 
 
-def parse(**changes: Any) -> Architecture:
+def parse(**changes: Any) -> ModelConfig:
     return parse_config(SMALL | changes)
-
-
-def qwen3(**changes: Any) -> Qwen3:
-    config = parse(**changes)
-    assert isinstance(config, Qwen3)
-    return config
 
 
 def test_what_is_left_out_is_as_in_transformers() -> None:
@@ -32,13 +28,13 @@ def test_what_is_left_out_is_as_in_transformers() -> None:
     bare |= {"num_experts": 16}
     del bare["num_experts_per_tok"]
     config = parse_config(bare)
-    assert isinstance(config, Qwen3)
+    assert isinstance(config, Qwen3MoeConfig)
     assert (config.rms_norm_eps, config.rope_theta) == (1e-6, 1e4)
     assert (config.num_experts_per_tok, config.norm_topk_prob) == (8, False)
 
 
 def test_a_dense_config_may_say_null_of_experts() -> None:
-    config = qwen3(num_experts=None, num_experts_per_tok=None, mlp_only_layers=None)
+    config = parse(num_experts=None, num_experts_per_tok=None, mlp_only_layers=None)
     assert not config.is_moe
 
 
@@ -129,4 +125,4 @@ def test_scaled_positions_can_be_counted_too() -> None:
     ids=str,
 )
 def test_another_architecture_need_not_keep_qwen3s_rules(changes: dict[str, Any]) -> None:
-    assert not isinstance(parse(**LLAMA | changes), Qwen3)
+    assert not isinstance(parse(**OTHER_FAMILY | changes), DecoderConfig)

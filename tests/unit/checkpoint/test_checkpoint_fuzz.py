@@ -13,8 +13,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qdeploy.architectures import decoder
-from qdeploy.architectures.config import Qwen3, RopeScaling, parse_config
+from qdeploy.architectures.config import RopeScaling
+from qdeploy.architectures.qwen3_moe import Qwen3MoeConfig
+from qdeploy.architectures.table import parse_config
 from qdeploy.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from qdeploy.checkpoint.headers import read_tensors
 from qdeploy.errors import CheckpointError, PlanError
@@ -93,7 +94,9 @@ def test_anything_for_an_index(weight_map: Any) -> None:
 
 
 @given(
-    st.dictionaries(st.sampled_from([*Qwen3.model_fields]), anything | st.floats(min_value=0)),
+    st.dictionaries(
+        st.sampled_from([*Qwen3MoeConfig.model_fields]), anything | st.floats(min_value=0)
+    ),
     st.dictionaries(st.sampled_from([*RopeScaling.__annotations__]), anything | st.floats(0, 1e9)),
     st.sampled_from([SMALL, SMALL | MOE, SMALL | {"architectures": ["LlamaForCausalLM"]}]),
 )
@@ -111,5 +114,7 @@ def test_anything_in_a_config(
         except (CheckpointError, PlanError):
             return
         assert made.kv_bytes_per_token > 0
-        if isinstance(found.config, Qwen3) and decoder.why_not(found.config) is None:
-            assert np.isfinite(decoder.read(found.qwen3, made.rope_scaling).rope.frequencies).all()
+        layers = found.config.num_hidden_layers
+        if found.is_known and layers < 1000 and found.decoder.why_not() is None:
+            graph = found.decoder.graph(made.rope_scaling)
+            assert np.isfinite(graph.rope.frequencies).all()

@@ -12,7 +12,6 @@ import pytest
 from safetensors.numpy import load_file
 
 from qdeploy import models
-from qdeploy.architectures import decoder
 from qdeploy.checkpoint.checkpoint import read_checkpoint
 from qdeploy.checkpoint.weights import WeightReader, open_weights
 from qdeploy.evaluate.forward import Forward
@@ -45,7 +44,7 @@ def test_golden_logits_come_out(name: str) -> None:
     found = read_checkpoint(models.path(name))
     passages = [golden[f"{k}.input_ids"].tolist() for k in range(6)]
     with open_weights(found) as source:
-        model = Forward(source, decoder.read(found.qwen3, None))
+        model = Forward(source, found.architecture, found.decoder.graph(None))
         for k, hidden in enumerate(model.hidden(passages, no_progress)):
             assert np.abs(model.logits(hidden) - golden[f"{k}.logits"]).max() < 1e-4
 
@@ -78,7 +77,7 @@ def test_fp8_in_blocks(tmp_path: Path) -> None:
 def test_sequences_do_not_see_each_other(tmp_path: Path) -> None:
     found = read_checkpoint(tiny.write(tmp_path / "it", SPARSE))
     with open_weights(found) as source:
-        model = Forward(source, decoder.read(found.qwen3, None))
+        model = Forward(source, found.architecture, found.decoder.graph(None))
         together = model.hidden([IDS[:13], IDS, IDS[5:6]], no_progress)
         for ids, hidden in zip([IDS[:13], IDS, IDS[5:6]], together, strict=True):
             assert np.abs(hidden - model.hidden([ids], no_progress)[0]).max() < CLOSE
@@ -102,7 +101,7 @@ def test_an_expert_that_no_token_chose_is_not_read(tmp_path: Path) -> None:
 
     with open_weights(found) as source:
         source.__class__ = Watched
-        Forward(source, decoder.read(found.qwen3, None)).hidden([[7]], no_progress)
+        Forward(source, found.architecture, found.decoder.graph(None)).hidden([[7]], no_progress)
     experts = [name for name in read if ".experts." in name]
     assert len(experts) == 3 * SPARSE["num_hidden_layers"]
 
@@ -111,7 +110,7 @@ def test_progress_counts_layers(tmp_path: Path) -> None:
     found = read_checkpoint(tiny.write(tmp_path / "it", DENSE))
     told: list[tuple[int, int]] = []
     with open_weights(found) as source:
-        model = Forward(source, decoder.read(found.qwen3, None))
+        model = Forward(source, found.architecture, found.decoder.graph(None))
         model.hidden([IDS], lambda done, total: told.append((done, total)))
     assert told == [(0, 3), (1, 3), (2, 3), (3, 3)]
 

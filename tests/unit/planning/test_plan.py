@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qdeploy.architectures.config import parse_config
+from qdeploy.architectures.table import parse_config
 from qdeploy.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from qdeploy.checkpoint.headers import TensorInfo
 from qdeploy.errors import PlanError

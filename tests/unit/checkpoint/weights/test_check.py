@@ -36,20 +36,20 @@ def rewrite(folder: Path, config: dict[str, Any]) -> Path:
 def test_the_embedded_models_fit(name: str) -> None:
     made = read_checkpoint(models.path(name))
     check_weights(made)
-    assert expected_tensors(made.qwen3) == {t.name: t.shape for t in made.tensors}
+    assert expected_tensors(made) == {t.name: t.shape for t in made.tensors}
 
 
 @pytest.mark.parametrize("config", [SMALL, UNTIED, SPARSE], ids=["tied", "untied", "experts"])
 def test_the_shapes_are_those_of_the_tests_own_list(tmp_path: Path, config: dict[str, Any]) -> None:
     made = read_checkpoint(write_checkpoint(tmp_path, config))
     check_weights(made)
-    assert expected_tensors(made.qwen3) == shapes(config)
+    assert expected_tensors(made) == shapes(config)
 
 
 def layers_with_experts(tmp_path: Path, **settings: Any) -> list[int]:
     write_sidecars(tmp_path, SPARSE | {"num_hidden_layers": 6, **settings})
     save(tmp_path / "model.safetensors", {})
-    wanted = expected_tensors(read_checkpoint(tmp_path).qwen3)
+    wanted = expected_tensors(read_checkpoint(tmp_path))
     both = [
         (
             f"model.layers.{n}.mlp.gate.weight" in wanted,
@@ -166,8 +166,11 @@ def test_a_quantization_that_is_not_known(
         ({**MOE, "num_experts": 2**30}, "layers and experts; there are"),
         ({"intermediate_size": None}, "'intermediate_size' is missing"),
         ({**MOE, "num_experts": 2, "moe_intermediate_size": None}, "'moe_intermediate_size' is"),
-        ({"decoder_sparse_step": 0}, "'decoder_sparse_step': input should be greater than 0"),
-        ({"mlp_only_layers": "all"}, "'mlp_only_layers': input should be a valid tuple"),
+        (
+            {**MOE, "decoder_sparse_step": 0},
+            "'decoder_sparse_step': input should be greater than 0",
+        ),
+        ({**MOE, "mlp_only_layers": "all"}, "'mlp_only_layers': input should be a valid tuple"),
     ],
 )
 def test_a_config_that_cannot_be(tmp_path: Path, settings: dict[str, Any], words: str) -> None:

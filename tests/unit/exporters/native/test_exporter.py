@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from qdeploy.architectures.graph import GraphConfig
 from qdeploy.checkpoint.checkpoint import read_checkpoint
 from qdeploy.errors import ExportFailed, QdeployError
 from qdeploy.exporters.native import NativeExporter, exporter
-from qdeploy.exporters.native.config import Config
 from qdeploy.exporters.native.format import ExportLayout
 from qdeploy.exporters.native.openvino.format import OpenVINOFormat
 from qdeploy.exporters.native.weights_file.layout import WeightsLayout
@@ -173,7 +173,7 @@ def test_the_chat_template_travels_with_the_tokenizer(tmp_path: Path) -> None:
 class Sharded(OpenVINOFormat):
     """The tensors of each layer in a file of their own, and all others in one."""
 
-    def write_graph(self, plan: Plan, config: Config, folder: Path) -> ExportLayout:
+    def write_graph(self, plan: Plan, config: GraphConfig, folder: Path) -> ExportLayout:
         shards: dict[Path, WeightsLayout] = {}
         for tensor in plan.tensors:
             part = tensor.name.split(".")[2] if ".layers." in tensor.name else "rest"

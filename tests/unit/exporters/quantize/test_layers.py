@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from qdeploy import models
-from qdeploy.architectures import decoder
 from qdeploy.checkpoint.checkpoint import read_checkpoint
 from qdeploy.checkpoint.weights import WeightReader, open_weights
+from qdeploy.evaluate import forward
 from qdeploy.evaluate.forward import Forward
 from qdeploy.exporters.quantize import quantize
 from qdeploy.planning.profile import Precision
@@ -28,17 +29,20 @@ SCHEMES = {
 QUESTIONS = models.heldout()[::6]
 
 
-class Watched(Forward):
-    """Keeps what goes into each linear layer, float32 [tokens, K] a piece."""
+@contextmanager
+def watched() -> Iterator[dict[str, list[Floats]]]:
+    """Collects what the reference puts into each linear layer, float32 [tokens, K] a piece."""
+    inputs: dict[str, list[Floats]] = {}
 
-    def __init__(self, source: WeightReader, config: decoder.Config) -> None:
-        super().__init__(source, config)
-        self.inputs: dict[str, list[Floats]] = {}
-
-    def _linear(self, x: Floats, weight: str) -> Floats:
+    def multiply(source: WeightReader, x: Floats, weight: str) -> Floats:
         if not weight.endswith(("mlp.gate.weight", "embed_tokens.weight", "lm_head.weight")):
-            self.inputs.setdefault(weight, []).append(x.copy())
-        return super()._linear(x, weight)
+            inputs.setdefault(weight, []).append(x.copy())
+        return original(source, x, weight)
+
+    original = forward.multiply
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(forward, "multiply", multiply)
+        yield inputs
 
 
 @pytest.fixture(scope="module", params=models.EMBEDDED)
@@ -51,11 +55,12 @@ def layers(request: pytest.FixtureRequest) -> Iterator[list[tuple[Floats, Floats
         for q in QUESTIONS
     ]
     with open_weights(found) as source:
-        model = Watched(source, decoder.read(found.qwen3, None))
-        model.hidden([tokenizer.encode(text) for text in prompts], lambda done, of: None)
-        gates = {name: x for name, x in model.inputs.items() if "gate_proj" in name}
-        model.inputs |= {name.replace("gate_proj", "up_proj"): x for name, x in gates.items()}
-        yield [(source.rows(name), np.concatenate(x)) for name, x in model.inputs.items()]
+        model = Forward(source, found.architecture, found.decoder.graph(None))
+        with watched() as inputs:
+            model.hidden([tokenizer.encode(text) for text in prompts], lambda done, of: None)
+        gates = {name: x for name, x in inputs.items() if "gate_proj" in name}
+        inputs |= {name.replace("gate_proj", "up_proj"): x for name, x in gates.items()}
+        yield [(source.rows(name), np.concatenate(x)) for name, x in inputs.items()]
 
 
 def error(layer: tuple[Floats, Floats], precision: Precision, *, search: bool) -> float:

@@ -7,14 +7,13 @@ from typing import Any
 import pytest
 
 from qdeploy import models
-from qdeploy.architectures import decoder
 from qdeploy.checkpoint.checkpoint import read_checkpoint
 from qdeploy.exporters.native.onnx.genai import genai_config
 
 
 def told(generation: dict[str, Any], special: dict[str, int]) -> dict[str, Any]:
-    config = decoder.read(read_checkpoint(models.path("qwen3-nano")).qwen3, None)
-    return genai_config(config, 100, generation, special)
+    config = read_checkpoint(models.path("qwen3-nano")).decoder.graph(None)
+    return genai_config(config, "qwen3", 100, generation, special)
 
 
 @pytest.mark.parametrize(

@@ -6,25 +6,25 @@ from typing import Any
 
 import pytest
 
-from qdeploy.architectures.config import Architecture, parse_config
-from qdeploy.architectures.yarn import longest_context, scaling_for
+from qdeploy.architectures.config import ModelConfig
+from qdeploy.architectures.table import parse_config
 from tests.support.checkpoints import SMALL
 
 PUBLISHED = SMALL | {"max_position_embeddings": 40960}
 OWN = {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 32768}
 
 
-def config(**changes: Any) -> Architecture:
+def config(**changes: Any) -> ModelConfig:
     return parse_config(PUBLISHED | changes)
 
 
 @pytest.mark.parametrize("context", [1, 2048, 32768, 40960])
 def test_what_the_model_was_made_for_needs_none(context: int) -> None:
-    assert scaling_for(config(), context) is None
+    assert config().scaling_for(context) is None
 
 
 def test_131072_tokens_are_four_times_those_of_training() -> None:
-    scaling = scaling_for(config(), 131072)
+    scaling = config().scaling_for(131072)
     assert scaling is not None
     assert scaling["rope_type"] == "yarn"
     assert scaling["factor"] == 4.0
@@ -32,14 +32,14 @@ def test_131072_tokens_are_four_times_those_of_training() -> None:
 
 
 def test_the_factor_is_no_larger_than_the_context_needs() -> None:
-    scaling = scaling_for(config(), 65536)
+    scaling = config().scaling_for(65536)
     assert scaling is not None
     assert scaling["factor"] == 2.0
 
 
 @pytest.mark.parametrize("context", [100, 65536])
 def test_the_checkpoints_own_scaling_holds_for_every_context(context: int) -> None:
-    assert scaling_for(config(rope_scaling=OWN), context) == OWN
+    assert config(rope_scaling=OWN).scaling_for(context) == OWN
 
 
 @pytest.mark.parametrize(
@@ -54,4 +54,4 @@ def test_the_checkpoints_own_scaling_holds_for_every_context(context: int) -> No
     ],
 )
 def test_the_longest_context(changes: dict[str, Any], longest: int) -> None:
-    assert longest_context(config(**changes)) == longest
+    assert config(**changes).longest_context == longest

@@ -8,13 +8,9 @@ from typing import Any
 
 import pytest
 
+from qdeploy.architectures.decoder import EMBEDDING
+from qdeploy.architectures.graph import Builder, Expert, Linear
 from qdeploy.checkpoint.checkpoint import read_checkpoint
-from qdeploy.exporters.native import config
-from qdeploy.exporters.native.graph import Builder, Expert
-from qdeploy.exporters.native.qwen3 import EMBEDDING, describe
-from qdeploy.planning.plan import make_plan
-from qdeploy.planning.profile import load_profile
-from qdeploy.targets import INTEL_CPU
 from tests.support.checkpoints import write_sidecars, write_weights
 from tests.support.tiny import DENSE, SPARSE, all_shapes
 
@@ -37,17 +33,18 @@ class Narrator(Builder[str]):
     def rms_norm(self, x: str, weight: str) -> str:
         return f"{self._use(weight)}({x})"
 
-    def head_norm(self, x: str, weight: str, heads: int) -> str:
+    def qk_norm(self, x: str, weight: str, heads: int) -> str:
         return f"{self._use(weight)}{heads}({x})"
 
-    def linear(self, x: str, weight: str) -> str:
-        return f"{self._use(weight)}({x})"
+    def linear(self, x: str, layer: Linear) -> str:
+        biased = " + " + self._use(layer.bias) if layer.bias else ""
+        return f"{self._use(layer.weight)}({x}{biased})"
 
     def attention(self, layer: int, query: str, key: str, value: str) -> str:
         return f"attention{layer}({query}, {key}, {value})"
 
-    def gated(self, gate: str, up: str) -> str:
-        return f"gated({gate}, {up})"
+    def swiglu(self, gate: str, up: str) -> str:
+        return f"swiglu({gate}, {up})"
 
     def experts(self, x: str, router: str, experts: Sequence[Expert]) -> str:
         for expert in experts:
@@ -67,10 +64,9 @@ class Narrator(Builder[str]):
 def tell(raw: Mapping[str, Any], folder: Path) -> Narrator:
     write_sidecars(folder, raw)
     write_weights(folder / "model.safetensors", all_shapes(raw))
-    chosen = load_profile("intel-cpu-int8")
-    made = make_plan(read_checkpoint(folder), chosen, INTEL_CPU)
+    checkpoint = read_checkpoint(folder)
     narrator = Narrator()
-    describe(narrator, config.read(made))
+    checkpoint.architecture.build(narrator, checkpoint.decoder.graph(None))
     return narrator
 
 
@@ -82,7 +78,7 @@ def test_one_dense_layer(tmp_path: Path) -> None:
         f"v_proj({normed})))"
     )
     inner = f"post_attention_layernorm({attended})"
-    mlp = f"down_proj(gated(gate_proj({inner}), up_proj({inner})))"
+    mlp = f"down_proj(swiglu(gate_proj({inner}), up_proj({inner})))"
     assert said == f"norm({attended} + {mlp})"
 
 

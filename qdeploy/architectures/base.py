@@ -1,0 +1,45 @@
+"""`Architecture`: what qdeploy must know of a model family; each family is one subclass."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from qdeploy.architectures.config import DecoderConfig
+from qdeploy.architectures.graph import Builder, GraphConfig, V
+from qdeploy.architectures.tensors import Tensor, TensorLister
+
+
+class Architecture(ABC):
+    """One model family.
+
+    Attributes:
+        name: the family's `model_type` in `config.json`.
+        classes: its names in `architectures` of `config.json`, which are transformers' classes.
+        config: what its `config.json` holds; also says which options are not supported.
+        genai_type: onnxruntime-genai's `model.type` for it. `decoder` is the type of any decoder
+            with a key-value cache.
+    """
+
+    name: ClassVar[str]
+    classes: ClassVar[tuple[str, ...]]
+    config: ClassVar[type[DecoderConfig]]
+    genai_type: ClassVar[str] = "decoder"
+
+    @abstractmethod
+    def hidden(self, build: Builder[V], config: GraphConfig) -> V:
+        """Build everything from the tokens to the hidden states after the last norm."""
+
+    @abstractmethod
+    def head(self, config: GraphConfig) -> str:
+        """Name of the weight that makes logits of hidden states."""
+
+    def build(self, build: Builder[V], config: GraphConfig) -> None:
+        """Build the whole model, from the tokens to the logits."""
+        build.logits(self.hidden(build, config), self.head(config))
+
+    def tensors(self, config: GraphConfig) -> dict[str, Tensor]:
+        """Name, shape and role of every tensor that the graph uses, in the order of the layers."""
+        lister = TensorLister(config)
+        self.build(lister, config)
+        return lister.found

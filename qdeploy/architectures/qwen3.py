@@ -1,0 +1,63 @@
+"""Qwen3: RMS norms on the heads of query and key before they are rotated, and no biases.
+
+Described in arXiv:2505.09388; the reference is transformers' `modeling_qwen3.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from qdeploy.architectures.config import DecoderConfig, Flag, RopeScaling
+from qdeploy.architectures.decoder import Decoder
+from qdeploy.architectures.graph import Builder, GraphConfig, V
+
+TRAINED = 32_768
+"""Tokens of Qwen3's training. Its `max_position_embeddings`, 40 960, adds room for an answer."""
+VALIDATED = 131_072
+"""Tokens that Qwen3's authors validated with YaRN: https://huggingface.co/Qwen/Qwen3-8B."""
+
+
+class Qwen3Config(DecoderConfig):
+    """`config.json` of a Qwen3. Defaults are those of transformers' `Qwen3Config`."""
+
+    rope_types = (None, "default", "yarn")
+    unsupported: ClassVar[Mapping[str, str]] = {
+        "attention_bias": "its attention has biases",
+        "use_sliding_window": "its attention has a sliding window",
+    }
+
+    attention_bias: Flag = False
+    use_sliding_window: Flag = False
+
+    @property
+    def longest_context(self) -> int:
+        """Positions grow by YaRN up to what was validated, unless the config scales them itself."""
+        grows = not self.rope_scaling and TRAINED <= self.max_position_embeddings < VALIDATED
+        return VALIDATED if grows else self.positions
+
+    def scaling_for(self, context: int) -> RopeScaling | None:
+        """Scale only for a context beyond the model's own: every token's rotation changes with it.
+
+        The factor is no larger than *context* needs.
+        """
+        if self.rope_scaling or context <= self.max_position_embeddings:
+            return self.rope_scaling
+        return {
+            "rope_type": "yarn",
+            "factor": context / TRAINED,
+            "original_max_position_embeddings": TRAINED,
+        }
+
+
+class Qwen3(Decoder):
+    name = "qwen3"
+    classes = ("Qwen3ForCausalLM",)
+    config: ClassVar[type[DecoderConfig]] = Qwen3Config
+    genai_type = "qwen3"
+
+    def qkv(self, build: Builder[V], config: GraphConfig, prefix: str, x: V) -> tuple[V, V, V]:
+        query, key, value = super().qkv(build, config, prefix, x)
+        query = build.qk_norm(query, prefix + "q_norm.weight", config.heads)
+        key = build.qk_norm(key, prefix + "k_norm.weight", config.kv_heads)
+        return query, key, value

@@ -1,0 +1,68 @@
+"""The tensors that a model needs, listed by building its graph with a builder that notes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+from qdeploy.architectures.graph import Builder, Expert, GraphConfig, Linear
+
+Role = Literal["embedding", "lm_head", "linear", "router", "norm", "bias"]
+"""What a tensor does. A profile sets a precision for each of these; norms and biases stay float."""
+
+
+class Tensor(NamedTuple):
+    """What a family says of one tensor."""
+
+    shape: tuple[int, ...]
+    role: Role
+
+
+class TensorLister(Builder[int]):
+    """Notes every weight by its name; a value is the size of its last axis."""
+
+    def __init__(self, config: GraphConfig) -> None:
+        self.found: dict[str, Tensor] = {}
+        self._config = config
+
+    def embedding(self, weight: str) -> int:
+        config = self._config
+        return self._note(weight, (config.vocab_size, config.hidden), "embedding", config.hidden)
+
+    def rms_norm(self, x: int, weight: str) -> int:
+        return self._note(weight, (x,), "norm", x)
+
+    def qk_norm(self, x: int, weight: str, heads: int) -> int:
+        return self._note(weight, (x // heads,), "norm", x)
+
+    def linear(self, x: int, layer: Linear) -> int:
+        self._note(layer.weight, (layer.rows, x), "linear", layer.rows)
+        if layer.bias:
+            self._note(layer.bias, (layer.rows,), "bias", layer.rows)
+        return layer.rows
+
+    def attention(self, layer: int, query: int, key: int, value: int) -> int:
+        return query
+
+    def swiglu(self, gate: int, up: int) -> int:
+        return gate
+
+    def experts(self, x: int, router: str, experts: Sequence[Expert]) -> int:
+        self._note(router, (len(experts), x), "router", x)
+        inner, outer = (self._config.moe_intermediate, x), (x, self._config.moe_intermediate)
+        for expert in experts:
+            self._note(expert.gate, inner, "linear", x)
+            self._note(expert.up, inner, "linear", x)
+            self._note(expert.down, outer, "linear", x)
+        return x
+
+    def add(self, x: int, y: int) -> int:
+        return x
+
+    def logits(self, x: int, weight: str) -> None:
+        self._note(weight, (self._config.vocab_size, x), "lm_head", x)
+
+    def _note(self, name: str, shape: tuple[int, ...], role: Role, width: int) -> int:
+        """Keep the first role of a weight: a head tied to the embedding stays an embedding."""
+        self.found.setdefault(name, Tensor(shape, role))
+        return width
