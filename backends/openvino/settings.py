@@ -7,11 +7,12 @@ are refused, because a contract of qdeploy hangs on them.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from qdeploy.backends.openvino import npu
+from qdeploy.backends.openvino import isa, npu
 from qdeploy.errors import InputError
 from qdeploy.interface import Device, LoadOptions, Property
 from qdeploy.targets import Evidence
@@ -85,7 +86,9 @@ def resolve(manifest: Manifest, device: Device, options: LoadOptions) -> Setting
     if device.id == "NPU":
         return _for_npu(merged, manifest, device, options.context)
     # Set even where it is the plugin's default: an IR may carry another one in its rt_info.
-    merged = {"KV_CACHE_PRECISION": KV_PRECISION[manifest.profile.kv_cache.dtype], **merged}
+    precision = {"KV_CACHE_PRECISION": KV_PRECISION[manifest.profile.kv_cache.dtype]}
+    limited = isa.limited_properties(os.environ) if device.id == "CPU" else {}
+    merged = {**precision, **limited, **merged}
     scheduler = _scheduler(merged, CPU_BATCH if device.id == "CPU" else UNLIMITED)
     plugin = {n: v for n, v in merged.items() if n != ATTENTION and n not in SCHEDULER}
     longest = manifest.model.context_length

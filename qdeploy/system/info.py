@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import sys
 from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
@@ -12,6 +13,14 @@ from typing import Literal
 
 SUPPLIES = Path("/sys/class/power_supply")
 CPUINFO = Path("/proc/cpuinfo")
+VENDORS = {
+    "GenuineIntel": "Intel", "AuthenticAMD": "AMD", "HygonGenuine": "Hygon",
+    "CentaurHauls": "Zhaoxin", "Shanghai": "Zhaoxin",
+    "0x41": "Arm", "0x42": "Broadcom", "0x43": "Cavium", "0x46": "Fujitsu", "0x48": "HiSilicon",
+    "0x4e": "NVIDIA", "0x50": "Applied Micro", "0x51": "Qualcomm", "0x61": "Apple",
+    "0x69": "Intel", "0x6d": "Microsoft", "0x70": "Phytium", "0xc0": "Ampere",
+}  # fmt: skip
+"""By the vendor's CPUID string (x86), or the implementer in ARM's MIDR_EL1."""
 LIMIT = Path("/sys/fs/cgroup/memory.max")
 """Of the control group that a container is, as Linux shows it from inside."""
 
@@ -41,17 +50,44 @@ def usable_memory_bytes(limit: Path = LIMIT) -> int | None:
     return min(memory, allowed) if memory else allowed
 
 
-def cpu_name(cpuinfo: Path = CPUINFO) -> str:
-    """The processor's product name; on systems that do not tell, its architecture."""
+def cpu_name(cpuinfo: Path | None = None) -> str:
+    """The processor's product name; its architecture on systems that do not give the name."""
+    said = _cpuinfo("model name", cpuinfo) or _cpuinfo("Hardware", cpuinfo)
+    return said or platform.processor() or platform.machine()
+
+
+def cpu_vendor(cpuinfo: Path | None = None) -> str | None:
+    """The processor's vendor by the name it trades under, e.g. `Intel`; None where it is unknown.
+
+    Linux names it in cpuinfo, x86 by the CPUID string and ARM by the implementer's number; Windows
+    names it at the end of an environment variable. Every Mac that is not Intel's is Apple's.
+    """
+    for key in ("vendor_id", "CPU implementer"):
+        if said := _cpuinfo(key, cpuinfo):
+            return VENDORS.get(said, said)
+    if sys.platform == "darwin":
+        return "Apple" if platform.machine() == "arm64" else "Intel"
+    _, comma, said = os.environ.get("PROCESSOR_IDENTIFIER", "").rpartition(", ")
+    return VENDORS.get(said, said) if comma else None
+
+
+def cpu_flags(cpuinfo: Path | None = None) -> frozenset[str]:
+    """The processor's instruction sets by Linux' names; empty where the system does not list them.
+
+    x86 calls the line `flags`, ARM `Features`.
+    """
+    said = _cpuinfo("flags", cpuinfo) or _cpuinfo("Features", cpuinfo) or ""
+    return frozenset(said.split())
+
+
+def _cpuinfo(key: str, cpuinfo: Path | None) -> str | None:
+    """The value of the first line of that key which has one."""
     try:
-        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+        with (cpuinfo or CPUINFO).open(encoding="utf-8", errors="replace") as lines:
+            pairs = (line.partition(":") for line in lines)
+            return next((v.strip() for k, _, v in pairs if k.strip() == key and v.strip()), None)
     except OSError:
-        lines = []
-    for line in lines:
-        key, _, value = line.partition(":")
-        if key.strip() in ("model name", "Hardware") and value.strip():
-            return value.strip()
-    return platform.processor() or platform.machine()
+        return None
 
 
 def power(supplies: Path = SUPPLIES) -> Literal["mains", "battery"] | None:

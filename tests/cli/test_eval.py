@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
 from qdeploy import models
+from qdeploy.backends.openvino.isa import limited_properties
 from qdeploy.planning.profile import profile_source
 from qdeploy.results import read_results
 from tests.support.checkpoints import SMALL, write_checkpoint
@@ -30,6 +32,14 @@ def export(command: Command, folder: str, changes: str = "", model: str = "qwen3
     arguments = ("--target", "intel-cpu", "--profile", "it.toml", "-o", folder)
     done = command("export", model, *arguments)
     assert done.code == 0, done.stderr
+
+
+def computes_in_bf16() -> bool:
+    """Whether OpenVINO computes in bfloat16 on this CPU unless it is told otherwise."""
+    import openvino
+
+    capable = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return capable and not limited_properties(os.environ)
 
 
 @NEEDS_RUNTIME
@@ -79,9 +89,11 @@ class TestForReal:
         for figures in done.json["results"]:
             assert figures["reference"]["kind"] == "bundle"
             assert figures["reference"]["codes"] == "the same"
-            assert 0 < figures["kl"]["mean"] < figures["thresholds"]["max_kl_mean"] < 0.01
+            assert figures["kl"]["mean"] < figures["thresholds"]["max_kl_mean"] < 0.01
+            # without bf16 both bundles compute in float32, and agree exactly
+            assert (figures["kl"]["mean"] > 0) == computes_in_bf16()
         over = qdeploy("eval", "exact", "usual", *QUICK, "--text", "prose", "--max-kl", "1e-9")
-        assert over.code == 4
+        assert over.code == (4 if computes_in_bf16() else 0), over.stderr
         assert "codes:    the same" in over.stdout
 
     def test_an_adapter_has_to_be_named(self, qdeploy: Command) -> None:

@@ -15,7 +15,7 @@ from qdeploy.cli import run_cli
 from qdeploy.deploy import run
 from qdeploy.errors import GenerationFailed
 from qdeploy.interface import Request
-from tests.support.real import qdeploy
+from tests.support.real import NEEDS_INTEL_PROVIDER, qdeploy
 
 pytestmark = [
     pytest.mark.slow,
@@ -157,7 +157,7 @@ def test_weights_that_are_missing_or_cut_short_are_a_failed_check(
     fails(qdeploy("run", str(folder), SUM), 4, "model.onnx.data")
 
 
-@pytest.mark.skipif(not find_spec("onnxruntime_ep_openvino"), reason="needs qdeploy[onnx-openvino]")
+@NEEDS_INTEL_PROVIDER
 def test_work_that_goes_elsewhere_is_an_error_unless_allowed(tmp_path: Path) -> None:
     """OpenVINO's provider leaves QMoE to the CPU, for real."""
     (tmp_path / "fused.toml").write_text(FUSED)

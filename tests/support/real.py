@@ -9,9 +9,15 @@ from importlib.util import find_spec
 
 import pytest
 
+from qdeploy.system import info
+
 QDEPLOY = (sys.executable, "-m", "qdeploy")
 NEEDS_RUNTIME = pytest.mark.skipif(
     not find_spec("openvino_genai"), reason="needs qdeploy[openvino]"
+)
+NEEDS_INTEL_PROVIDER = pytest.mark.skipif(
+    not find_spec("onnxruntime_ep_openvino") or info.cpu_vendor() != "Intel",
+    reason="needs qdeploy[onnx-openvino] and an Intel CPU: OpenVINO's provider takes no other",
 )
 NEEDS_OPTIMUM = pytest.mark.skipif(not find_spec("optimum"), reason="needs qdeploy[optimum]")
 

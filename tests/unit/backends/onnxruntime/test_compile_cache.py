@@ -6,10 +6,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
-
-import pytest
 
 from qdeploy.backends.onnxruntime import compile_cache
 from qdeploy.backends.onnxruntime.providers import OPENVINO_OPTIONS
@@ -17,10 +14,8 @@ from qdeploy.backends.onnxruntime.settings import Settings
 from qdeploy.targets import CPU, INTEL_CPU, ROCM
 from tests.support.onnx_models import relu
 from tests.support.onnxruntime_stub import chosen
+from tests.support.real import NEEDS_INTEL_PROVIDER
 
-NEEDS_OPENVINO = pytest.mark.skipif(
-    not find_spec("onnxruntime_ep_openvino"), reason="needs qdeploy[onnx-openvino]"
-)
 OPENS = """\
 import json, sys
 import onnxruntime as ort, onnxruntime_ep_openvino as plugin
@@ -41,7 +36,7 @@ def opened(model: Path, **options: str) -> str:
     return done.stdout + done.stderr
 
 
-@NEEDS_OPENVINO
+@NEEDS_INTEL_PROVIDER
 def test_openvinos_provider_ignores_no_option_of_the_row(tmp_path: Path) -> None:
     samples = {"load_config": '{"CPU": {}}', "reshape_input": "x[1,4]", "enable_causallm": "0"}
     assert samples.keys() == OPENVINO_OPTIONS.keys()
@@ -49,7 +44,7 @@ def test_openvinos_provider_ignores_no_option_of_the_row(tmp_path: Path) -> None
     assert "is ignored" not in opened(relu(tmp_path), **samples)
 
 
-@NEEDS_OPENVINO
+@NEEDS_INTEL_PROVIDER
 def test_openvinos_provider_writes_into_the_folder(tmp_path: Path) -> None:
     settings = kept(chosen(INTEL_CPU, "intel-cpu-int4-onnx"), tmp_path / "cache")
     opened(relu(tmp_path), **settings.options)
