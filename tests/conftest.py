@@ -13,7 +13,7 @@ def cpu(monkeypatch: pytest.MonkeyPatch) -> DeviceSpec:
     """Make up what this CPU was measured to do."""
     fixed = DeviceSpec(
         name=hardware.THIS_CPU, targets=("intel-cpu", "cpu"), memory_bytes=16e9,
-        bytes_per_s=20e9, float_per_s=200e9, sources={"all": "a test"},
+        bytes_per_s=20e9, fp32_flops=200e9, arithmetic="matrix", sources={"all": "a test"},
     )  # fmt: skip
     monkeypatch.setattr(hardware, "this_cpu", lambda: fixed)
     return fixed

@@ -4,7 +4,7 @@ Memory is the weights, the key-value cache of the whole context, and the activat
 Where one device does not hold that and several are linked, tensor parallelism is assumed: weights
 and cache are split evenly, by whole key-value heads, each device has all activations, and what
 they tell each other costs no time. So a forecast is what the hardware allows at best; only where
-a share of it was measured (`MEASURED`) is it what to expect.
+a share of it was measured (`share`) is it what to expect.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from qdeploy.errors import PlanError, QdeployError
 from qdeploy.forecast import hardware, roofline
 from qdeploy.forecast.hardware import DeviceSpec
 from qdeploy.forecast.roofline import Bound, Roof
+from qdeploy.forecast.share import MEASURED, ROOF, arithmetic_of, share_of
 from qdeploy.planning.formats import SAFETENSORS
 from qdeploy.planning.plan import Plan, make_plan
 from qdeploy.planning.profile import (
@@ -30,38 +31,12 @@ from qdeploy.planning.profile import (
     load_profile,
     profile_names,
 )
-from qdeploy.targets import INTEL_CPU, Target
+from qdeploy.system import info
+from qdeploy.targets import CPU, INTEL_CPU, Target
 
 PROMPT = 512
 """Tokens of the prompt that speeds are forecast for, where the context holds so many."""
 EVIDENCE = "predicted"
-
-
-@dataclass(frozen=True)
-class Share:
-    """What part of a device's numbers runs were measured to reach.
-
-    Attributes:
-        memory: of the bandwidth, in decode.
-        compute: of the rate of operations, in prefill; above 1 where a runtime computes in a
-            narrower type than the rate is of.
-        source: where it was measured.
-    """
-
-    memory: float
-    compute: float
-    source: str
-
-
-ROOF = Share(1.0, 1.0, "the hardware's own limit: not measured, and not reached")
-MEASURED = {
-    ("openvino", INTEL_CPU.name, hardware.THIS_CPU): Share(
-        memory=0.40,
-        compute=3.2,
-        source="openvino on 2 shared Xeon cores with AMX; see docs/planning.md",
-    )
-}
-"""By backend, target and device. Nothing is measured yet for any other."""
 
 
 @dataclass(frozen=True)
@@ -228,7 +203,7 @@ def _on(made: Plan, spec: DeviceSpec, row: dict[str, Any]) -> dict[str, Any]:
     known |= {"fits": True, "devices": count}
     if spec.bytes_per_s is None:
         return known | {"reason": "its bandwidth is not published"}
-    share = MEASURED.get((_backend(made), made.target.name, spec.name), ROOF)
+    share = share_of(_backend(made), spec.arithmetic)
     rate = spec.operations_per_s
     roof = Roof(
         count * spec.bytes_per_s * share.memory,
@@ -239,9 +214,9 @@ def _on(made: Plan, spec: DeviceSpec, row: dict[str, Any]) -> dict[str, Any]:
     known |= {"speeds": "limit" if share is ROOF else "expected", "share": share.source}
     if rate is None:
         return known | {"reason": "its rate of operations is not published"}
-    if not (spec.half_per_s or spec.float_per_s):
+    if not (spec.fp16_flops or spec.fp32_flops):
         known |= {"reason": "prefill by the rate of int8: that of 16-bit floats is not published"}
-    elif share is ROOF and not spec.half_per_s:
+    elif share is ROOF and not spec.fp16_flops:
         known |= {"reason": "prefill by the rate of float32, which narrower types may pass"}
     seconds, _ = roof.seconds(roofline.prefill(made, row["prompt"]))
     return known | {"prefill_tokens_per_s": row["prompt"] / seconds}
@@ -296,9 +271,10 @@ def decode_here(
         cached: tokens in the cache.
         bytes_per_s: how fast memory was read, for the same results.
     """
-    share = MEASURED.get((backend, target, hardware.THIS_CPU))
+    share = MEASURED.get((backend, arithmetic_of(info.cpu_flags())))
     weights = planned.get("bytes_per_token")
-    if share is None or weights is None or bytes_per_s is None:
+    cpu = target in (CPU.name, INTEL_CPU.name)
+    if not cpu or share is None or weights is None or bytes_per_s is None:
         return None
     read = int(weights) + cached * int(planned["kv_bytes_per_token"])
     return share.memory * bytes_per_s / read

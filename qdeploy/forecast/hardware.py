@@ -12,13 +12,14 @@ from functools import cache
 from pydantic import Field, model_validator
 
 from qdeploy.errors import InputError, did_you_mean
+from qdeploy.forecast.share import Arithmetic, arithmetic_of
 from qdeploy.storage import toml_file
 from qdeploy.storage.toml_file import Strict
 from qdeploy.system import bandwidth, info
 from qdeploy.targets import CPU, INTEL_CPU
 
 THIS_CPU = "this CPU"
-NUMBERS = ("memory_bytes", "bytes_per_s", "half_per_s", "int8_per_s", "float_per_s")
+NUMBERS = ("memory_bytes", "bytes_per_s", "fp16_flops", "int8_ops", "fp32_flops")
 MEASURED = "measured on this machine (qdeploy.system.bandwidth)"
 X86 = frozenset({"x86_64", "amd64"})
 
@@ -32,8 +33,9 @@ class DeviceSpec(Strict):
         shared: its memory is the whole system's.
         memory_bytes: bytes that it holds.
         bytes_per_s: bytes a second read from that memory.
-        half_per_s, int8_per_s, float_per_s: dense operations a second on matrices of float16 or
+        fp16_flops, int8_ops, fp32_flops: dense operations a second on matrices of float16 or
             bfloat16, int8 and float32.
+        arithmetic: the narrow types that a CPU multiplies fast; None for other devices.
         sources: where each of these numbers was read; `all` stands for those not named.
     """
 
@@ -43,9 +45,10 @@ class DeviceSpec(Strict):
     shared: bool = False
     memory_bytes: float | None = Field(default=None, gt=0)
     bytes_per_s: float | None = Field(default=None, gt=0)
-    half_per_s: float | None = Field(default=None, gt=0)
-    int8_per_s: float | None = Field(default=None, gt=0)
-    float_per_s: float | None = Field(default=None, gt=0)
+    fp16_flops: float | None = Field(default=None, gt=0)
+    int8_ops: float | None = Field(default=None, gt=0)
+    fp32_flops: float | None = Field(default=None, gt=0)
+    arithmetic: Arithmetic | None = None
     sources: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -64,7 +67,7 @@ class DeviceSpec(Strict):
 
         Where that rate is not known, int8's stands in, which is no lower.
         """
-        return self.half_per_s or self.float_per_s or self.int8_per_s
+        return self.fp16_flops or self.fp32_flops or self.int8_ops
 
 
 @cache
@@ -84,7 +87,8 @@ def this_cpu() -> DeviceSpec:
         shared=True,
         memory_bytes=info.usable_memory_bytes(),
         bytes_per_s=bandwidth.read_bytes_per_s(passes=3),
-        float_per_s=bandwidth.float32_flops_per_s(passes=3),
+        fp32_flops=bandwidth.float32_flops_per_s(passes=3),
+        arithmetic=arithmetic_of(info.cpu_flags()),
         sources={"all": MEASURED},
     )
 

@@ -30,8 +30,8 @@ def test_numbers_are_of_a_likely_size(spec: DeviceSpec) -> None:
         assert 8e9 <= spec.memory_bytes <= 300e9
     if spec.bytes_per_s:
         assert 50e9 <= spec.bytes_per_s <= 10e12
-    if spec.half_per_s and spec.int8_per_s:
-        assert spec.int8_per_s / spec.half_per_s == pytest.approx(2, rel=0.01) or (
+    if spec.fp16_flops and spec.int8_ops:
+        assert spec.int8_ops / spec.fp16_flops == pytest.approx(2, rel=0.01) or (
             spec.name == "RTX 4090"  # where sums in float32 halve the rate of float16
         )
 
@@ -76,6 +76,6 @@ def test_a_device_of_another_target_is_refused_unmeasured(
 def test_a_rate_that_is_not_known_is_stood_in_for_by_int8s() -> None:
     common = {"name": "x", "targets": ("cuda",), "sources": {"all": "https://x"}}
     assert DeviceSpec.model_validate(common).operations_per_s is None
-    assert DeviceSpec.model_validate(common | {"int8_per_s": 8.0}).operations_per_s == 8
-    both = common | {"int8_per_s": 8.0, "half_per_s": 4.0}
+    assert DeviceSpec.model_validate(common | {"int8_ops": 8.0}).operations_per_s == 8
+    both = common | {"int8_ops": 8.0, "fp16_flops": 4.0}
     assert DeviceSpec.model_validate(both).operations_per_s == 4
