@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qdeploy.report import merged, readme
+from qdeploy.report import readme
+from qdeploy.report.data import merged
 
 ROOT = Path(__file__).parents[1]
 README, RESULTS = ROOT / "README.md", ROOT / "docs" / "results"

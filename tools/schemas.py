@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qdeploy.report import merged
+from qdeploy.report.data import merged
 from qdeploy.results import results_schema
 
 DOCS = Path(__file__).parents[1] / "docs"

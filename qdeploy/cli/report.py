@@ -23,7 +23,8 @@ def command(results: tuple[Path, ...], destination: Path, force: bool, as_json: 
     The folder gets index.html, one page that needs no network; report.md, the same for a pull
     request; and report.json, everything merged, which is RESULTS again for another report.
     """
-    from qdeploy.report import HTML, JSON, MARKDOWN, machines, merged, write_report
+    from qdeploy.report import HTML, JSON, MARKDOWN, write_report
+    from qdeploy.report.data import machines, merged
 
     written = write_report(merged.read(results), destination, force=force)
     made = {

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from qdeploy.errors import OutputError
 from qdeploy.report import html, markdown
-from qdeploy.report.merged import NAME, Merged, merge
-from qdeploy.report.model import page
+from qdeploy.report.data.merged import NAME, Merged, merge
+from qdeploy.report.data.model import page
 from qdeploy.results import Results
 from qdeploy.storage.atomic import OutputKind, atomic_directory, write_file
 

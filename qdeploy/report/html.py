@@ -12,10 +12,10 @@ from importlib import resources
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from qdeploy.report import bars, gaps, scatter
-from qdeploy.report.model import Page, Quality, Speed
-from qdeploy.report.rows import Row
-from qdeploy.report.table import Badge
+from qdeploy.report.charts import bars, inter_token_latency, scatter
+from qdeploy.report.data.model import Page, Quality, Speed
+from qdeploy.report.data.rows import Row
+from qdeploy.report.data.table import Badge
 from qdeploy.results import Bench
 
 PAGE = "report.html.jinja"
@@ -39,7 +39,7 @@ SPEED: tuple[tuple[str, Callable[[Sequence[Row[Bench]]], Markup], str], ...] = (
     ),
     (
         "Time between tokens",
-        gaps.draw,
+        inter_token_latency.draw,
         "Every gap of every run, at the longest prompt + new; marks at p50, p95 and p99.",
     ),
     (

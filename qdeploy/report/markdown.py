@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from qdeploy.report.model import Page
-from qdeploy.report.table import Badge, Table
+from qdeploy.report.data.model import Page
+from qdeploy.report.data.table import Badge, Table
 
 SPECIAL = re.compile(r"([\\`*_\[\]<>#|~&@$])")
 """What GitHub's Markdown may take for markup, for a mention or for a formula."""

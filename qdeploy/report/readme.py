@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from qdeploy.errors import InputError
 from qdeploy.report import markdown
-from qdeploy.report.coverage import coverage
-from qdeploy.report.table import Table
+from qdeploy.report.data.coverage import coverage
+from qdeploy.report.data.table import Table
 from qdeploy.results import Results
 
 BEGIN, END = "<!-- matrix:begin -->", "<!-- matrix:end -->"

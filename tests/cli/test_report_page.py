@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from qdeploy.report import html, merged, model
+from qdeploy.report import html
+from qdeploy.report.data import merged, model
 from qdeploy.targets import Evidence
 from tests.support import browser, shown
 from tests.support.browser import Browser

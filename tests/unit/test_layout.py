@@ -123,7 +123,7 @@ def test_every_import_points_the_right_way() -> None:
         ("qdeploy.backends.openvino", "qdeploy.exporters.openvino"),
         ("qdeploy.models", "qdeploy.planning.plan"),
         ("qdeploy.storage.atomic", "qdeploy.planning.plan"),
-        ("qdeploy.bench.rows", "qdeploy.report.rows"),
+        ("qdeploy.bench.rows", "qdeploy.report.data.rows"),
     ],
 )
 def test_the_rule_knows_a_wrong_way(module: str, target: str) -> None:

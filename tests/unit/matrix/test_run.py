@@ -17,7 +17,7 @@ from qdeploy.matrix import commands
 from qdeploy.matrix.commands import Outcome
 from qdeploy.matrix.config import Arguments, Cell, Config
 from qdeploy.matrix.run import Matrix, Ran, judge, required
-from qdeploy.report import merged
+from qdeploy.report.data import merged
 from qdeploy.results import Diagnosis, Result, read_results, write_results
 from qdeploy.results.machine import describe_machine
 from tests.support import shown

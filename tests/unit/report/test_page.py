@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qdeploy.errors import OutputError
-from qdeploy.report import html, markdown, merged, model, write_report
-from qdeploy.report.table import Badge
+from qdeploy.report import html, markdown, write_report
+from qdeploy.report.data import merged, model
+from qdeploy.report.data.table import Badge
 from qdeploy.results import Bench, Divergence, Result, Sample, Spread, results_schema
 from qdeploy.targets import Evidence
 from tests.support import shown

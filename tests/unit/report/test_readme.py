@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from qdeploy.errors import InputError
-from qdeploy.report import merged, readme
+from qdeploy.report import readme
+from qdeploy.report.data import merged
 from tests.support import shown
 from tools.readme import README, RESULTS
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from qdeploy.errors import InputError
-from qdeploy.report import merged, write_report
+from qdeploy.report import write_report
+from qdeploy.report.data import merged
 from qdeploy.results import Bench, Diagnosis, Eval, collect_results, parse_results, read_results
 from tests.support import shown
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Generic, TypeVar
 
-from qdeploy.report.machines import called, identity
+from qdeploy.report.data.machines import called, identity
 from qdeploy.results import Bench, Diagnosis, Eval, Machine, Results
 
 R = TypeVar("R", Bench, Eval, Diagnosis)

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from qdeploy.report import svg
-from qdeploy.report.rows import Row, achieved_bandwidth, headline, point, subline
-from qdeploy.report.table import decimals, number
+from qdeploy.report.charts import svg
+from qdeploy.report.data.rows import Row, achieved_bandwidth, headline, point, subline
+from qdeploy.report.data.table import decimals, number
 from qdeploy.results import Bench
 
 LEFT = 78

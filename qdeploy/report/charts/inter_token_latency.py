@@ -11,9 +11,9 @@ from collections.abc import Iterable, Sequence
 
 from markupsafe import Markup
 
-from qdeploy.report import svg
-from qdeploy.report.rows import Row, headline, point, subline
-from qdeploy.report.table import number
+from qdeploy.report.charts import svg
+from qdeploy.report.data.rows import Row, headline, point, subline
+from qdeploy.report.data.table import number
 from qdeploy.results import Bench
 
 BINS = 60

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from qdeploy.report import html, merged, model
-from qdeploy.report.table import Badge
+from qdeploy.report import html
+from qdeploy.report.data import merged, model
+from qdeploy.report.data.table import Badge
 from qdeploy.results import Result, Results
 from tests.support import shown
 from tests.support.shown import SERVER, artifact, bench, environment, evaluation, file

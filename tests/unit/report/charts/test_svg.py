@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qdeploy.report import svg
-from qdeploy.report.table import LEAST_PLAIN, Badge, Column, decimals, number, table
+from qdeploy.report.charts import svg
+from qdeploy.report.data.table import LEAST_PLAIN, Badge, Column, decimals, number, table
 
 POSITIVE = st.floats(min_value=1e-6, max_value=1e9)
 VALUES = st.lists(POSITIVE, min_size=1, max_size=20)

@@ -6,11 +6,11 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from qdeploy.report import machines, rows
-from qdeploy.report.coverage import coverage
-from qdeploy.report.merged import Merged
-from qdeploy.report.rows import SHORT, Group, Row, point
-from qdeploy.report.table import Badge, Cell, Column, Table, megabytes, table
+from qdeploy.report.data import machines, rows
+from qdeploy.report.data.coverage import coverage
+from qdeploy.report.data.merged import Merged
+from qdeploy.report.data.rows import SHORT, Group, Row, point
+from qdeploy.report.data.table import Badge, Cell, Column, Table, megabytes, table
 from qdeploy.results import Bench, Diagnosis, Eval, Machine
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from qdeploy.report.lines import Line, collect
-from qdeploy.report.rows import SHORT, from_float
-from qdeploy.report.table import Badge, Cell, Column, Table, table
+from qdeploy.report.data.lines import Line, collect
+from qdeploy.report.data.rows import SHORT, from_float
+from qdeploy.report.data.table import Badge, Cell, Column, Table, table
 from qdeploy.results import Diagnosis, Eval, Results
 from qdeploy.targets import BUILT_IN
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from qdeploy.report import rows
-from qdeploy.report.machines import identity
-from qdeploy.report.rows import Row
+from qdeploy.report.data import rows
+from qdeploy.report.data.machines import identity
+from qdeploy.report.data.rows import Row
 from qdeploy.results import Bench, Diagnosis, Eval, Machine, Results
 from qdeploy.targets import Evidence
 

@@ -16,7 +16,7 @@ from unicodedata import east_asian_width
 
 from markupsafe import Markup, escape
 
-from qdeploy.report.table import LEAST_PLAIN, exponential
+from qdeploy.report.data.table import LEAST_PLAIN, exponential
 
 WIDTH = 360
 CHARACTER, WIDE = 6.1, 7.9

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from qdeploy.report import svg
-from qdeploy.report.rows import Row, headline, point, subline
-from qdeploy.report.table import number
+from qdeploy.report.charts import svg
+from qdeploy.report.data.rows import Row, headline, point, subline
+from qdeploy.report.data.table import number
 from qdeploy.results import Bench, Eval
 
 LEFT, RIGHT, TOP, BOTTOM = 52, svg.WIDTH - 14, 10, 250
