@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qdeploy.report.data import merged
+from qdeploy.report.data.merged import report_schema
 from qdeploy.results import results_schema
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -12,7 +12,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 def main() -> None:
     """Rewrite the schemas of a file of results and of a merged one."""
-    for name, schema in (("results", results_schema), ("report", merged.schema)):
+    for name, schema in (("results", results_schema), ("report", report_schema)):
         (DOCS / f"{name}.schema.json").write_text(schema(), encoding="utf-8")
 
 

@@ -24,19 +24,20 @@ def command(results: tuple[Path, ...], destination: Path, force: bool, as_json: 
     request; and report.json, everything merged, which is RESULTS again for another report.
     """
     from qdeploy.report import HTML, JSON, MARKDOWN, write_report
-    from qdeploy.report.data import machines, merged
+    from qdeploy.report.data.machines import distinct_machines
+    from qdeploy.report.data.merged import read_result_files
 
-    written = write_report(merged.read(results), destination, force=force)
-    made = {
+    written = write_report(read_result_files(results), destination, force=force)
+    paths = {
         "html": str(destination / HTML),
         "markdown": str(destination / MARKDOWN),
         "json": str(destination / JSON),
     }
     count = sum(len(file.results) for file in written.files)
-    hosts = len(machines.distinct(written.files))
+    machines = len(distinct_machines(written.files))
     if as_json:
-        output.write_json(made | {"results": count, "machines": hosts})
+        output.write_json(paths | {"results": count, "machines": machines})
         return
-    where = f"{hosts} machine{'' if hosts == 1 else 's'}"
+    where = f"{machines} machine{'' if machines == 1 else 's'}"
     click.echo(f"{count} results of {where}", err=True)
-    click.echo(made["html"])
+    click.echo(paths["html"])

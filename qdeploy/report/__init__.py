@@ -1,4 +1,4 @@
-"""The report: results of one or many machines as a page, as Markdown, and merged as JSON."""
+"""Reports: results of one or many machines as an HTML page, as Markdown, and merged as JSON."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from qdeploy.errors import OutputError
-from qdeploy.report import html, markdown
-from qdeploy.report.data.merged import NAME, Merged, merge
-from qdeploy.report.data.model import page
+from qdeploy.report.data.merged import NAME, Merged, merge_results
+from qdeploy.report.data.model import build_page
+from qdeploy.report.html import render_html
+from qdeploy.report.markdown import render_markdown
 from qdeploy.results import Results
 from qdeploy.storage.atomic import OutputKind, atomic_directory, write_file
 
@@ -17,32 +18,32 @@ REPORT = OutputKind(JSON, lambda _: (HTML, MARKDOWN, JSON))
 
 
 def write_report(files: Iterable[Results], destination: Path, *, force: bool = False) -> Merged:
-    """Write the folder of a report, and return what it was made of.
+    """Write the folder of a report, and return the merged results.
 
-    A new folder appears whole or not at all. With *force*, in the folder of a report, each file
-    is replaced so, and what else lies there stays.
+    A new folder is created atomically. With *force*, the three files of an existing report are
+    replaced, each atomically; other files in the folder are kept.
 
     Raises:
         OutputError: the folder exists, or cannot be written.
     """
-    merged = merge(files)
-    shown = page(merged)
-    made = {
-        HTML: html.render(shown),
-        MARKDOWN: markdown.render(shown),
+    merged = merge_results(files)
+    page = build_page(merged)
+    contents = {
+        HTML: render_html(page),
+        MARKDOWN: render_markdown(page),
         JSON: merged.model_dump_json(indent=1) + "\n",
     }
     if force and (destination / JSON).is_file():
-        _replace(destination, made)
+        _replace(destination, contents)
         return merged
     with atomic_directory(destination, REPORT, force=False) as folder:
-        for name, text in made.items():
+        for name, text in contents.items():
             (folder / name).write_bytes(text.encode())
     return merged
 
 
-def _replace(folder: Path, made: Mapping[str, str]) -> None:
-    for name, text in made.items():
+def _replace(folder: Path, contents: Mapping[str, str]) -> None:
+    for name, text in contents.items():
         try:
             write_file(folder / name, text.encode())
         except OSError as error:

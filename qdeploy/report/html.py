@@ -1,7 +1,7 @@
-"""The page: one file, without a script and without anything to fetch.
+"""The report as one HTML file, without scripts or external resources.
 
-Whatever comes from a file of results is escaped, by the template and by the SVG module alike; and
-should a gap be left in that, the page's own policy still forbids every script and every request.
+The template and the SVG module escape everything that comes from results files. As a second
+safeguard, the page's content security policy forbids all scripts and requests.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from importlib import resources
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from qdeploy.report.charts import bars, inter_token_latency, scatter
+from qdeploy.report.charts.bars import decode_chart, prefill_chart, roofline_chart
+from qdeploy.report.charts.inter_token_latency import latency_chart
+from qdeploy.report.charts.scatter import prediction_chart, quality_chart
 from qdeploy.report.data.model import Page, Quality, Speed
 from qdeploy.report.data.rows import Row
 from qdeploy.report.data.table import Badge
@@ -20,44 +22,44 @@ from qdeploy.results import Bench
 
 PAGE = "report.html.jinja"
 EVIDENCE = {
-    "device": "it ran on that hardware, and the runtime itself said so",
-    "simulated": "it ran on a stand-in, on explicit request; the device's speed is unknown",
+    "device": "it ran on that hardware, as the runtime itself confirmed",
+    "simulated": "it ran on a simulated device, as requested; the hardware's speed is unknown",
     "contract": "the calls to the vendor's library were checked against a stub",
     "none": "nothing was run",
 }
 
-SPEED: tuple[tuple[str, Callable[[Sequence[Row[Bench]]], Markup], str], ...] = (
+SPEED_CHARTS: tuple[tuple[str, Callable[[Sequence[Row[Bench]]], Markup], str], ...] = (
     (
         "Decode speed by device",
-        bars.decode,
-        "Each bar: prompt + new tokens. Higher is better.",
+        decode_chart,
+        "One bar per grid point (prompt + new tokens). Higher is better.",
     ),
     (
         "Prefill speed by device",
-        bars.prefill,
-        "Prompt tokens over time to first token. Higher is better.",
+        prefill_chart,
+        "Prompt tokens divided by time to first token. Higher is better.",
     ),
     (
-        "Time between tokens",
-        inter_token_latency.draw,
-        "Every gap of every run, at the longest prompt + new; marks at p50, p95 and p99.",
+        "Inter-token latency",
+        latency_chart,
+        "All tokens of all runs at the longest prompt + new; marks at p50, p95 and p99.",
     ),
     (
         "Decode speed, predicted against measured",
-        scatter.predicted,
-        "On the line, the forecast was right; in the band, within a factor of 2.",
+        prediction_chart,
+        "On the line, the prediction was exact; in the band, within a factor of 2.",
     ),
     (
         "Roofline",
-        bars.roofline,
-        "Weights read a second while decoding. The mark is memory's bandwidth; caches may pass it.",
+        roofline_chart,
+        "Weights read per second of decoding. Mark: memory bandwidth, which caches may exceed.",
     ),
 )
-"""Plots of measurements: title, what draws it, what to know."""
+"""Charts of benchmark results: title, drawing function, caption."""
 
 
-def render(page: Page) -> str:
-    """Write the page as HTML."""
+def render_html(page: Page) -> str:
+    """Render a report as HTML."""
     environment = Environment(
         loader=FunctionLoader(_source),
         autoescape=True,
@@ -69,23 +71,22 @@ def render(page: Page) -> str:
     return environment.get_template(PAGE).render(
         page=page,
         evidence=EVIDENCE,
-        speed_plots=_speed_plots,
-        quality_plots=_quality_plots,
+        speed_charts=_speed_charts,
+        quality_charts=_quality_charts,
     )
 
 
-def _speed_plots(speed: Speed) -> list[tuple[str, Markup, str]]:
-    """Title, picture and what to know for each plot that has something to show."""
+def _speed_charts(speed: Speed) -> list[tuple[str, Markup, str]]:
+    """Title, picture and caption of each chart that is not empty."""
     rows = speed.group.rows
-    return [
-        plot for plot in ((title, draw(rows), about) for title, draw, about in SPEED) if plot[1]
-    ]
+    charts = [(title, draw(rows), caption) for title, draw, caption in SPEED_CHARTS]
+    return [chart for chart in charts if chart[1]]
 
 
-def _quality_plots(quality: Quality) -> list[tuple[str, Markup, str]]:
-    about = "Divergence from the reference over the bundle's size. Lower left is better."
-    plots = [("Quality against size", scatter.quality(quality.group.rows), about)]
-    return [plot for plot in plots if plot[1]]
+def _quality_charts(quality: Quality) -> list[tuple[str, Markup, str]]:
+    caption = "Divergence from the reference against bundle size. Lower left is better."
+    charts = [("Quality against size", quality_chart(quality.group.rows), caption)]
+    return [chart for chart in charts if chart[1]]
 
 
 def _source(name: str) -> str:

@@ -1,4 +1,4 @@
-"""The report as Markdown, for a pull request or a job's summary: its tables, without the plots."""
+"""The report as Markdown for pull requests and job summaries: its tables, without the charts."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from qdeploy.report.data.model import Page
 from qdeploy.report.data.table import Badge, Table
 
 SPECIAL = re.compile(r"([\\`*_\[\]<>#|~&@$])")
-"""What GitHub's Markdown may take for markup, for a mention or for a formula."""
+"""Characters that GitHub's Markdown may read as markup, a mention or a formula."""
 NOT_IN_CODE = re.compile(r"[^\w.-]")
 
 
-def render(page: Page) -> str:
-    """Write the page's tables as GitHub's Markdown."""
+def render_markdown(page: Page) -> str:
+    """Render the tables of a report as GitHub's Markdown."""
     facts = " · ".join(f"{number} {word}" for number, word in page.facts)
-    parts = ["# qdeploy report", facts, "## What runs where", table(page.coverage)]
-    parts += ["## Machines", table(page.machines)]
+    parts = ["# qdeploy report", facts, "## What runs where", markdown_table(page.coverage)]
+    parts += ["## Machines", markdown_table(page.machines)]
     for speed in page.speeds:
         parts += [
             f"## Speed: {escaped(speed.model)}",
             f"model `{code(speed.digest)}`, protocol `{code(speed.protocol_hash)}`",
-            table(speed.speed),
+            markdown_table(speed.speed),
             _folded("Load, memory, energy, placement and conditions", speed.costs),
             _folded("Protocol", speed.protocol),
         ]
@@ -30,29 +30,29 @@ def render(page: Page) -> str:
         parts += [
             f"## Quality: {escaped(quality.model)}",
             f"model `{code(quality.digest)}`, {compared}",
-            table(quality.table),
+            markdown_table(quality.table),
         ]
     if page.diagnoses:
-        parts += ["## Diagnoses", table(page.diagnoses)]
+        parts += ["## Diagnoses", markdown_table(page.diagnoses)]
     parts.append(f"Made {escaped(page.created)} from results of qdeploy {escaped(page.qdeploy)}.")
     return "\n\n".join(parts) + "\n"
 
 
-def table(of: Table) -> str:
-    """One table; numbers are set to the right."""
-    rules = ["--:" if of.numeric(i) else "---" for i in range(len(of.columns))]
-    rows = [[escaped(str(c)) for c in of.columns], rules]
-    rows += [[_cell(cell) for cell in row] for row in of.shown()]
+def markdown_table(table: Table) -> str:
+    """Render one table; numeric columns are aligned right."""
+    rules = ["--:" if table.numeric(i) else "---" for i in range(len(table.columns))]
+    rows = [[escaped(str(column)) for column in table.columns], rules]
+    rows += [[_cell(cell) for cell in row] for row in table.formatted()]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def escaped(text: str) -> str:
-    """Text that stands for itself, on one line."""
+    """Escape text, and put it on one line."""
     return SPECIAL.sub(r"\\\1", " ".join(text.split()))
 
 
 def code(text: str) -> str:
-    """A digest between backquotes; nothing can be escaped there, so what is no digest's goes."""
+    """Text for a code span, where nothing can be escaped: unusual characters become `?`."""
     return NOT_IN_CODE.sub("?", text)
 
 
@@ -60,5 +60,9 @@ def _cell(cell: str | Badge) -> str:
     return f"**{escaped(cell.word)}**" if isinstance(cell, Badge) else escaped(cell)
 
 
-def _folded(title: str, of: Table) -> str:
-    return f"<details><summary>{title}</summary>\n\n{table(of)}\n\n</details>" if of else ""
+def _folded(title: str, table: Table) -> str:
+    return (
+        f"<details><summary>{title}</summary>\n\n{markdown_table(table)}\n\n</details>"
+        if table
+        else ""
+    )

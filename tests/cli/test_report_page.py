@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from qdeploy.report import html
-from qdeploy.report.data import merged, model
+from qdeploy.report.data.merged import merge_results
+from qdeploy.report.data.model import build_page
+from qdeploy.report.html import render_html
 from qdeploy.targets import Evidence
 from tests.support import browser, shown
 from tests.support.browser import Browser
@@ -63,7 +64,7 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Browser:
 
 @pytest.fixture(scope="module")
 def page() -> str:
-    return html.render(model.page(merged.merge(shown.two_machines())))
+    return render_html(build_page(merge_results(shown.two_machines())))
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
@@ -94,7 +95,7 @@ def test_no_name_is_too_long_for_a_phone(words: str, chromium: Browser) -> None:
         shown.diagnosis(status="failed", message=words, fix=words),
         machine=machine,
     )
-    text = html.render(model.page(merged.merge([found])))
+    text = render_html(build_page(merge_results([found])))
     view = chromium.view(text, MEASURE, width=PHONE, dark=False)
     assert view.value["page"] == [PHONE, PHONE]
     assert view.value["outside"] == []
@@ -103,7 +104,7 @@ def test_no_name_is_too_long_for_a_phone(words: str, chromium: Browser) -> None:
 def test_a_stand_in_is_hatched(chromium: Browser) -> None:
     on = shown.environment(evidence=Evidence.SIMULATED)
     found = shown.file(shown.bench(), shown.bench(on=on))
-    text = html.render(model.page(merged.merge([found])))
+    text = render_html(build_page(merge_results([found])))
     bars = chromium.view(text, MEASURE, width=DESK, dark=False).value["bars"]
     assert {bar.startswith("url(") for bar in bars} == {True, False}
 

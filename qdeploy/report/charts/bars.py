@@ -1,6 +1,6 @@
-"""Bars: one block for each configuration, best first, one bar for each point of the grid.
+"""Bar charts: one block per configuration, best first, with one bar per grid point.
 
-Bars begin at 0, always. A stand-in's are hatched, so that they are never taken for hardware.
+Bars always start at 0. Bars of simulated devices are hatched, to distinguish them from hardware.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from qdeploy.report.charts import svg
-from qdeploy.report.data.rows import Row, achieved_bandwidth, headline, point, subline
+from qdeploy.report.data.rows import Row, achieved_bandwidth, grid_point, headline, subline
 from qdeploy.report.data.table import decimals, number
 from qdeploy.results import Bench
 
 LEFT = 78
-"""Where bars begin: points of the grid stand before."""
+"""Start of the bars; the grid points are to the left."""
 DIGIT = 7.2
-"""Units that a character of a value takes, which is bold."""
+"""Width of a character of a value, which is bold."""
 HEADING, BAR, GAP, BLOCK, AXIS = 34, 14, 5, 12, 34
 
 
@@ -27,9 +27,9 @@ class Bar:
     """One value.
 
     Attributes:
-        name: what stands before the bar.
-        ceiling: a value to be held against this one, drawn as a mark across.
-        note: what follows the value.
+        name: text before the bar.
+        ceiling: an upper bound, drawn as a mark across the bar.
+        note: text after the value.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Block:
-    """The bars of one configuration, under its name and its details."""
+    """The bars of one configuration, below its name and details."""
 
     heading: str
     detail: str
@@ -48,32 +48,32 @@ class Block:
     bars: tuple[Bar, ...]
 
 
-def decode(rows: Iterable[Row[Bench]]) -> Markup:
-    """Tokens a second of decoding."""
-    blocks = _blocks(rows, lambda r: Bar(point(r.result), r.result.decode_tokens_per_s))
-    return draw(blocks, "tokens a second", "Decode speed by device")
+def decode_chart(rows: Iterable[Row[Bench]]) -> Markup:
+    """Draw decode speed in tokens per second."""
+    blocks = _blocks(rows, lambda r: Bar(grid_point(r.result), r.result.decode_tokens_per_s))
+    return draw_bars(blocks, "tokens per second", "Decode speed by device")
 
 
-def prefill(rows: Iterable[Row[Bench]]) -> Markup:
-    """Prompt tokens a second."""
-    blocks = _blocks(rows, lambda r: Bar(point(r.result), r.result.prefill_tokens_per_s))
-    return draw(blocks, "prompt tokens a second", "Prefill speed by device")
+def prefill_chart(rows: Iterable[Row[Bench]]) -> Markup:
+    """Draw prefill speed in prompt tokens per second."""
+    blocks = _blocks(rows, lambda r: Bar(grid_point(r.result), r.result.prefill_tokens_per_s))
+    return draw_bars(blocks, "prompt tokens per second", "Prefill speed by device")
 
 
-def roofline(rows: Iterable[Row[Bench]]) -> Markup:
-    """Bytes of weights read a second, under the bandwidth measured on the same machine."""
+def roofline_chart(rows: Iterable[Row[Bench]]) -> Markup:
+    """Draw the bandwidth achieved while decoding, below that measured on the same machine."""
     measured = [row for row in rows if achieved_bandwidth(row) is not None]
 
     def bar(row: Row[Bench]) -> Bar:
         roof = (row.machine.bandwidth_bytes_per_s or 0) / 1e9
-        share = f"({100 * (row.result.memory_bandwidth_utilization or 0):.0f}%)"
-        return Bar(point(row.result), (achieved_bandwidth(row) or 0) / 1e9, roof, share)
+        utilization = f"({100 * (row.result.memory_bandwidth_utilization or 0):.0f}%)"
+        return Bar(grid_point(row.result), (achieved_bandwidth(row) or 0) / 1e9, roof, utilization)
 
-    return draw(_blocks(measured, bar), "GB/s", "Achieved and measured memory bandwidth")
+    return draw_bars(_blocks(measured, bar), "GB/s", "Achieved and measured memory bandwidth")
 
 
-def draw(blocks: list[Block], unit: str, label: str) -> Markup:
-    """Draw blocks over one axis from 0. Nothing at all where there is no block."""
+def draw_bars(blocks: list[Block], unit: str, label: str) -> Markup:
+    """Draw blocks over one axis from 0; empty if there are no blocks."""
     if not blocks:
         return Markup()
     bars = [bar for block in blocks for bar in block.bars]
@@ -96,11 +96,11 @@ def draw(blocks: list[Block], unit: str, label: str) -> Markup:
 
 
 def _blocks(rows: Iterable[Row[Bench]], bar: Callable[[Row[Bench]], Bar]) -> list[Block]:
-    found: dict[tuple[str, str, str], list[Bar]] = {}
+    bars: dict[tuple[str, str, str], list[Bar]] = {}
     for row in rows:
         key = (headline(row), subline(row), str(row.result.environment.evidence))
-        found.setdefault(key, []).append(bar(row))
-    blocks = [Block(*key, tuple(bars)) for key, bars in found.items()]
+        bars.setdefault(key, []).append(bar(row))
+    blocks = [Block(*key, tuple(of_block)) for key, of_block in bars.items()]
     return sorted(blocks, key=lambda block: -max(bar.value for bar in block.bars))
 
 

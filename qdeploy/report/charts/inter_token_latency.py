@@ -1,7 +1,7 @@
-"""How long the next token takes: every gap of every run, as a histogram for each configuration.
+"""Histograms of inter-token latency, one per configuration, over all runs.
 
-A mean hides a stall. The axis is logarithmic and the same for all; each histogram has its own
-height, so that shapes compare and amounts do not pretend to.
+A mean hides stalls; the distribution shows them. All histograms share one logarithmic time axis.
+Each is scaled to the same height, because the shapes are to be compared and not the counts.
 """
 
 from __future__ import annotations
@@ -12,41 +12,41 @@ from collections.abc import Iterable, Sequence
 from markupsafe import Markup
 
 from qdeploy.report.charts import svg
-from qdeploy.report.data.rows import Row, headline, point, subline
+from qdeploy.report.data.rows import Row, grid_point, headline, subline
 from qdeploy.report.data.table import number
 from qdeploy.results import Bench
 
 BINS = 60
 LEFT, RIGHT = 8, svg.WIDTH - 12
 HEADING, HEIGHT, BLOCK, AXIS = 34, 36, 34, 34
-QUICKEST = 0.01
-"""A gap below this part of the median is drawn there: tokens handed over together have none."""
+LEAST_OF_MEDIAN = 0.01
+"""Latencies below this fraction of the median are drawn at it; it is 0 for tokens in one batch."""
 
 
-def draw(rows: Iterable[Row[Bench]]) -> Markup:
-    """Draw a histogram for each configuration, of its longest point of the grid."""
-    shown = [(row, _clipped(row.result)) for row in _longest(rows) if _gaps(row.result)]
+def latency_chart(rows: Iterable[Row[Bench]]) -> Markup:
+    """Draw a histogram for the longest grid point of each configuration."""
+    shown = [(row, _clipped(row.result)) for row in _longest(rows) if _latencies(row.result)]
     if not shown:
         return Markup()
-    scale = svg.over_decades([g for _, gaps in shown for g in gaps], LEFT, RIGHT)
+    scale = svg.over_decades([ms for _, latencies in shown for ms in latencies], LEFT, RIGHT)
     bottom = len(shown) * (HEADING + HEIGHT + BLOCK)
     parts = [svg.line(scale(v), HEADING, scale(v), bottom - 8, "grid") for v in scale.ticks]
-    for place, (row, gaps) in enumerate(shown):
-        parts += _block(row, gaps, scale, place * (HEADING + HEIGHT + BLOCK))
+    for place, (row, latencies) in enumerate(shown):
+        parts += _block(row, latencies, scale, place * (HEADING + HEIGHT + BLOCK))
     parts += [svg.text(scale(v), bottom + 6, svg.tick(v), "detail", "middle") for v in scale.ticks]
     middle = (LEFT + RIGHT) / 2
-    parts.append(svg.text(middle, bottom + 22, "ms between tokens", "detail", "middle"))
-    return svg.picture(bottom + AXIS, *parts, label="Distribution of the time between tokens, ms")
+    parts.append(svg.text(middle, bottom + 22, "inter-token latency, ms", "detail", "middle"))
+    return svg.picture(bottom + AXIS, *parts, label="Distribution of inter-token latency, ms")
 
 
-def _block(row: Row[Bench], gaps: Sequence[float], scale: svg.Scale, y: float) -> list[Markup]:
+def _block(row: Row[Bench], latencies: Sequence[float], scale: svg.Scale, y: float) -> list[Markup]:
     result, spread = row.result, row.result.inter_token_latency_ms
     evidence = str(result.environment.evidence)
-    detail = f"{point(result)} · {subline(row)}"
+    detail = f"{grid_point(result)} · {subline(row)}"
     foot = y + HEADING + HEIGHT
     parts = [
         svg.heading(y, headline(row), evidence, detail),
-        svg.tag("path", d=_outline(gaps, scale, foot), class_=f"bar {evidence}"),
+        svg.tag("path", d=_outline(latencies, scale, foot), class_=f"bar {evidence}"),
         svg.line(LEFT, foot, RIGHT, foot, "axis"),
     ]
     for value in (spread.p50, spread.p95, spread.p99):
@@ -60,13 +60,13 @@ def _block(row: Row[Bench], gaps: Sequence[float], scale: svg.Scale, y: float) -
     return [*parts, svg.text(RIGHT, foot + 14, f"{figures} ms", "value", "end")]
 
 
-def _outline(gaps: Sequence[float], scale: svg.Scale, foot: float) -> str:
-    """The histogram's steps as a path, the fullest bin of full height."""
+def _outline(latencies: Sequence[float], scale: svg.Scale, foot: float) -> str:
+    """The histogram's steps as a path; the fullest bin has the full height."""
     width = (RIGHT - LEFT) / BINS
     edges = [LEFT + width * i for i in range(1, BINS)]
     counts = [0] * BINS
-    for gap in gaps:
-        counts[bisect_right(edges, scale(gap))] += 1
+    for latency in latencies:
+        counts[bisect_right(edges, scale(latency))] += 1
     steps = [f"M{LEFT} {foot:g}"]
     for i, count in enumerate(counts):
         steps.append(f"V{foot - HEIGHT * count / max(counts):.1f}H{LEFT + width * (i + 1):.1f}")
@@ -74,23 +74,23 @@ def _outline(gaps: Sequence[float], scale: svg.Scale, foot: float) -> str:
 
 
 def _longest(rows: Iterable[Row[Bench]]) -> list[Row[Bench]]:
-    found: dict[tuple[str, str, str], Row[Bench]] = {}
+    longest: dict[tuple[str, str, str], Row[Bench]] = {}
     for row in rows:
         key = (headline(row), subline(row), str(row.result.environment.evidence))
-        if key not in found or _length(row.result) > _length(found[key].result):
-            found[key] = row
-    return sorted(found.values(), key=lambda row: row.result.inter_token_latency_ms.p50)
+        if key not in longest or _length(row.result) > _length(longest[key].result):
+            longest[key] = row
+    return sorted(longest.values(), key=lambda row: row.result.inter_token_latency_ms.p50)
 
 
 def _length(result: Bench) -> int:
     return result.prompt_tokens + result.new_tokens
 
 
-def _gaps(result: Bench) -> list[float]:
-    return [gap for sample in result.samples for gap in sample.inter_token_latencies_ms]
+def _latencies(result: Bench) -> list[float]:
+    return [ms for sample in result.samples for ms in sample.inter_token_latencies_ms]
 
 
 def _clipped(result: Bench) -> list[float]:
-    gaps = _gaps(result)
-    least = max(QUICKEST * sorted(gaps)[len(gaps) // 2], svg.LEAST)
-    return [max(gap, least) for gap in gaps]
+    latencies = _latencies(result)
+    least = max(LEAST_OF_MEDIAN * sorted(latencies)[len(latencies) // 2], svg.LEAST)
+    return [max(latency, least) for latency in latencies]

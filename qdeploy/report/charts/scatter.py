@@ -1,6 +1,6 @@
-"""Points in a plane: predicted against measured, quality against size.
+"""Scatter plots: predicted against measured speed, and quality against size.
 
-Points carry numbers and a key below names them, which stays readable where names would collide.
+Points are numbered and a key below names them, because names beside the points would overlap.
 """
 
 from __future__ import annotations
@@ -11,20 +11,25 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from qdeploy.report.charts import svg
-from qdeploy.report.data.rows import Row, headline, point, subline
+from qdeploy.report.data.rows import Row, grid_point, headline, subline
 from qdeploy.report.data.table import number
 from qdeploy.results import Bench, Eval
 
 LEFT, RIGHT, TOP, BOTTOM = 52, svg.WIDTH - 14, 10, 250
 UNDER, LINE = 46, 30
-"""Room below the axis for its marks and unit, and for each line of the key."""
+"""Height below the axis for tick labels and unit, and height of each line of the key."""
 LEAST_KL = 1e-7
-"""A divergence below this, which is that of rounding, is drawn here."""
+"""A divergence below this is rounding error and is drawn at this value."""
 
 
 @dataclass(frozen=True)
 class Dot:
-    """A point: where, the configuration that it is numbered after, and what else it is."""
+    """A point.
+
+    Attributes:
+        owner: name, evidence and details of the configuration whose number the point has.
+        note: shown in the tooltip.
+    """
 
     x: float
     y: float
@@ -32,15 +37,15 @@ class Dot:
     note: str = ""
 
 
-def predicted(rows: Iterable[Row[Bench]]) -> Markup:
-    """Decode speed as the roofline predicted it, and as measured; in the band, a factor of 2."""
+def prediction_chart(rows: Iterable[Row[Bench]]) -> Markup:
+    """Draw decode speed, predicted against measured; the band marks a factor of 2."""
     dots = []
     for row in rows:
         result, measured = row.result, row.result.decode_tokens_per_s
         owner = (headline(row), str(result.environment.evidence), subline(row))
         forecast = (result.predicted or {}).get("decode_tokens_per_s", 0)
         if forecast > svg.LEAST and measured > svg.LEAST:
-            dots.append(Dot(forecast, measured, owner, point(result)))
+            dots.append(Dot(forecast, measured, owner, grid_point(result)))
     if not dots:
         return Markup()
     values = [v for dot in dots for v in (dot.x, dot.y)]
@@ -50,12 +55,12 @@ def predicted(rows: Iterable[Row[Bench]]) -> Markup:
         svg.tag("path", d=_band(x, y), class_="band"),
         svg.line(x(x.low), y(x.low), x(x.high), y(x.high), "mark"),
     ]
-    label = "Measured against predicted tokens a second of decoding"
+    label = "Decode speed, predicted against measured, tokens per second"
     return _draw(dots, x, y, ("predicted tok/s", "measured tok/s"), label, behind)
 
 
-def quality(rows: Iterable[Row[Eval]]) -> Markup:
-    """Divergence from the reference over the bundle's size: lower left is better."""
+def quality_chart(rows: Iterable[Row[Eval]]) -> Markup:
+    """Draw divergence from the reference against bundle size; lower left is better."""
     dots = [
         Dot(
             row.result.artifact.bundle_bytes / 1e6,
@@ -63,7 +68,7 @@ def quality(rows: Iterable[Row[Eval]]) -> Markup:
             (
                 f"{row.result.artifact.profile} · {row.result.artifact.precision}",
                 str(row.result.environment.evidence),
-                f"{headline(row)} · {row.result.environment.backend} · {row.called}",
+                f"{headline(row)} · {row.result.environment.backend} · {row.machine_name}",
             ),
         )
         for row in rows
@@ -73,7 +78,7 @@ def quality(rows: Iterable[Row[Eval]]) -> Markup:
     x = svg.from_zero([dot.x for dot in dots], LEFT, RIGHT)
     y = svg.over_decades([dot.y for dot in dots], BOTTOM, TOP)
     label = "Mean KL divergence from the reference against bundle size"
-    return _draw(dots, x, y, ("bundle, MB", "mean KL, nats a token"), label)
+    return _draw(dots, x, y, ("bundle, MB", "mean KL, nats per token"), label)
 
 
 def _draw(
@@ -105,9 +110,9 @@ def _draw(
 def _free(
     at: tuple[float, float], taken: Sequence[tuple[float, float]]
 ) -> tuple[float, float] | None:
-    """A place for a number beside its point, away from other points and numbers; None in a crowd.
+    """A free position for a point's number beside it; None if all positions are taken.
 
-    There the pointer still tells a point's name and figures.
+    The tooltip names the point in any case.
     """
     places = ((at[0] + dx, at[1] + 4 + dy) for dx, dy in _AROUND)
     free = (
@@ -123,7 +128,7 @@ _AROUND = ((11, 0), (-11, 0), (0, -13), (0, 13), (11, -12), (-11, -12), (11, 12)
 
 
 def _band(x: svg.Scale, y: svg.Scale) -> str:
-    """Where measured is between half and twice the predicted, cut to the axes."""
+    """The area where measured is between half and twice the predicted, clipped to the axes."""
     low, high = x.low, x.high
     corners = (
         (low, low), (low, min(high, 2 * low)), (max(low, high / 2), high), (high, high),

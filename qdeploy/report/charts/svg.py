@@ -1,8 +1,8 @@
-"""SVG, as much of it as plots need: elements whose every attribute and text is escaped.
+"""SVG elements for charts; all attributes and texts are escaped.
 
-Colours are not here: elements have classes, and the page's style sheet gives those a colour for
-light and for dark. A plot is `WIDTH` units wide, which is about what a phone gives it in pixels,
-so that its text is as large there as on a desk, where plots stand side by side.
+Elements have classes instead of colours, and the page's style sheet colours them for light and dark
+mode. A chart is `WIDTH` units wide, about the width in pixels of a phone's screen, so its text has
+the same size there as on a desktop, where charts are placed side by side.
 """
 
 from __future__ import annotations
@@ -20,27 +20,26 @@ from qdeploy.report.data.table import LEAST_PLAIN, exponential
 
 WIDTH = 360
 CHARACTER, WIDE = 6.1, 7.9
-"""Units that a character takes at most in a common sans-serif: of plain text, and of a heading."""
-
+"""Maximum width of a character in common sans-serif fonts: of plain text, and of a heading."""
 
 LEAST, MOST = 1e-9, 1e18
-"""An axis ends there, whatever a file says: nothing that was ever measured is beyond."""
+"""Limits of an axis, whatever values a file contains; no real measurement is outside."""
 
 
 def tag(_name: str, *children: str | Markup, **attributes: str | float | None) -> Markup:
-    """One element. `class_` is `class`; other underscores become hyphens, None leaves one out."""
+    """One element. `class_` becomes `class`, other underscores become hyphens, None is left out."""
     written = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{escape(_short(value))}"'
         for key, value in attributes.items()
         if value is not None
     )
-    # every part below was escaped, or is a name that this package wrote
+    # all parts are escaped or are names from this package
     inside = "".join(escape(child) for child in children)
     return Markup(f"<{_name}{written}>{inside}</{_name}>")  # noqa: S704
 
 
 def picture(height: float, *parts: Markup, label: str) -> Markup:
-    """A whole plot; *label* is what a screen reader says."""
+    """A whole chart; *label* is read by screen readers."""
     box = f"0 0 {WIDTH} {_short(height)}"
     return tag("svg", *parts, viewBox=box, role="img", aria_label=label, class_="plot")
 
@@ -54,7 +53,7 @@ def line(x1: float, y1: float, x2: float, y2: float, class_: str) -> Markup:
 
 
 def fitted(words: str, units: float, character: float = CHARACTER) -> str:
-    """As much of *words* as has room in this width; a Chinese character takes that of two."""
+    """Truncate *words* to a width; wide (East Asian) characters count as two."""
     ends = list(accumulate(2 if east_asian_width(c) in "FW" else 1 for c in words))
     room = int(units / character)
     if not ends or ends[-1] <= room:
@@ -63,7 +62,7 @@ def fitted(words: str, units: float, character: float = CHARACTER) -> str:
 
 
 def heading(y: float, name: str, evidence: str, detail: str) -> Markup:
-    """Two lines above a configuration's marks: its name; its evidence and what else it is."""
+    """Two lines above a configuration's marks: its name, then its evidence and details."""
     shown = tag("tspan", evidence, class_=f"word {evidence}")
     rest = fitted(f" · {detail}", WIDTH - CHARACTER * len(evidence))
     return tag(
@@ -76,12 +75,12 @@ def heading(y: float, name: str, evidence: str, detail: str) -> Markup:
 
 @dataclass(frozen=True)
 class Scale:
-    """From values to places along an axis; what is beyond an end is drawn at it.
+    """Maps values to positions along an axis; values outside are drawn at its ends.
 
     Attributes:
         low, high: the values at the ends.
-        start, end: where those are drawn.
-        ticks: values that have a mark.
+        start, end: the positions of the ends.
+        ticks: the values that have a tick.
         logarithmic: equal ratios have equal lengths.
     """
 
@@ -100,7 +99,7 @@ class Scale:
 
 
 def from_zero(values: Sequence[float], start: float, end: float) -> Scale:
-    """A linear axis from 0 to a round value at or above the largest, with 3 to 6 steps."""
+    """A linear axis from 0 to a round value at or above the largest, with 3 to 6 ticks."""
     largest = min(max([v for v in values if v > LEAST], default=1.0), MOST)
     step = _round_step(largest / 4)
     steps = math.ceil(largest / step - 1e-9)
@@ -109,9 +108,9 @@ def from_zero(values: Sequence[float], start: float, end: float) -> Scale:
 
 
 def over_decades(values: Sequence[float], start: float, end: float) -> Scale:
-    """A logarithmic axis around positive *values*, marked at 1, 2 and 5 of each decade.
+    """A logarithmic axis around positive *values*, with ticks at 1, 2 and 5 of each decade.
 
-    Where that would be more than 7 marks, at the decades alone.
+    If that gives more than 7 ticks, there are ticks at the decades only.
     """
     low, high = (min(max(end, LEAST), MOST) for end in (min(values), max(values)))
     marks = [m * 10.0**d for d in range(_decade(low) - 1, _decade(high) + 2) for m in (1, 2, 5)]
@@ -124,7 +123,7 @@ def over_decades(values: Sequence[float], start: float, end: float) -> Scale:
 
 
 def tick(value: float) -> str:
-    """A mark's number, as short as it goes: 0.0005 is 5e-4, and 20000 is 20k."""
+    """The label of a tick, as short as possible: 0.0005 is 5e-4, and 20000 is 20k."""
     if value and abs(value) < LEAST_PLAIN:
         return exponential(value, 0)
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):

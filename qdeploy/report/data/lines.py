@@ -1,36 +1,34 @@
-"""What is known of each combination of target, backend, profile, model, device and machine.
+"""Results grouped by configuration: target, backend, profile, model, device and machine.
 
-A measurement and a diagnosis of one combination make one line, from whichever files they come.
+Results of one configuration make one line, even if they come from different files.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from qdeploy.report.data import rows
-from qdeploy.report.data.machines import identity
-from qdeploy.report.data.rows import Row
+from qdeploy.report.data.machines import machine_identity
+from qdeploy.report.data.rows import Row, rows_of_kind
 from qdeploy.results import Bench, Diagnosis, Eval, Machine, Results
 from qdeploy.targets import Evidence
 
 
 @dataclass
 class Line:
-    """What is known of one combination.
+    """All results of one configuration.
 
     Attributes:
-        called: what the machine is called.
-        digest: of the checkpoint; None where only a diagnosis tells of it, which has none.
-        bench: the first measurement.
-        evals: every evaluation, of any text and against any reference.
-        diagnosis: the first that is not good, else the first.
+        digest: of the checkpoint; None if there is only a diagnosis, which has no digest.
+        bench: the first benchmark result.
+        evals: all evaluations, on any text and against any reference.
+        diagnosis: the first whose status is not `ok`, else the first.
     """
 
     target: str
     backend: str | None
     machine: Machine
-    called: str
+    machine_name: str
     evidence: str
     profile: str | None
     model: str | None
@@ -41,62 +39,61 @@ class Line:
     diagnosis: Diagnosis | None = None
 
     def covers(self, row: Row[Diagnosis]) -> bool:
-        """Whether a diagnosis is of this combination; what it does not name, it says of all."""
-        found = row.result
-        evidence = None if found.evidence is Evidence.NONE else str(found.evidence)
-        same = (self.target, self.machine) == (found.target, identity(row.machine))
+        """Whether a diagnosis applies to this configuration; a field it leaves out matches any."""
+        diagnosis = row.result
+        evidence = None if diagnosis.evidence is Evidence.NONE else str(diagnosis.evidence)
+        same = (self.target, self.machine) == (diagnosis.target, machine_identity(row.machine))
         return same and all(
-            said in (None, mine)
-            for said, mine in (
+            theirs in (None, ours)
+            for theirs, ours in (
                 (evidence, self.evidence),
-                (found.backend, self.backend),
-                (found.profile, self.profile),
-                (found.model, self.model),
-                (found.device, self.device),
+                (diagnosis.backend, self.backend),
+                (diagnosis.profile, self.profile),
+                (diagnosis.model, self.model),
+                (diagnosis.device, self.device),
             )
         )
 
-    def diagnose(self, found: Diagnosis) -> None:
-        """Note a diagnosis; one that is not good stays."""
+    def add_diagnosis(self, diagnosis: Diagnosis) -> None:
+        """Add a diagnosis, unless an earlier one has a status other than `ok`."""
         if self.diagnosis is None or self.diagnosis.status == "ok":
-            self.diagnosis = found
+            self.diagnosis = diagnosis
 
 
-def collect(files: Iterable[Results]) -> tuple[list[Line], dict[str, Diagnosis]]:
-    """All lines, and for each target that is absent somewhere the best reason, by its name.
+def collect_lines(files: Iterable[Results]) -> tuple[list[Line], dict[str, Diagnosis]]:
+    """Return all lines, and the diagnosis of each target that is absent on some machine.
 
-    The best is of a case that was really tried, and so has a profile.
+    Of several, a diagnosis with a profile is preferred, because that profile was really tried.
     """
     files = list(files)
-    lines = _measured(files)
+    lines = _measured_lines(files)
     absent: dict[str, Diagnosis] = {}
-    for row in rows.of_kind(files, Diagnosis):
-        found = row.result
-        if found.status == "absent":
-            known = absent.get(found.target)
-            if known is None or (known.profile is None and found.profile):
-                absent[found.target] = found
+    for row in rows_of_kind(files, Diagnosis):
+        diagnosis = row.result
+        if diagnosis.status == "absent":
+            known = absent.get(diagnosis.target)
+            if known is None or (known.profile is None and diagnosis.profile):
+                absent[diagnosis.target] = diagnosis
             continue
         covered = [line for line in lines if line.covers(row)]
         if not covered:
-            covered = [_told_of(row)]
+            covered = [_line_of_diagnosis(row)]
             lines += covered
         for line in covered:
-            line.diagnose(found)
+            line.add_diagnosis(diagnosis)
     return lines, absent
 
 
-def _measured(files: Iterable[Results]) -> list[Line]:
-    files = list(files)
+def _measured_lines(files: Sequence[Results]) -> list[Line]:
     lines: dict[tuple[object, ...], Line] = {}
-    ran: list[Row[Bench] | Row[Eval]] = [*rows.of_kind(files, Bench), *rows.of_kind(files, Eval)]
-    for row in ran:
-        made = _line(row)
+    rows: list[Row[Bench] | Row[Eval]] = [*rows_of_kind(files, Bench), *rows_of_kind(files, Eval)]
+    for row in rows:
+        new = _line(row)
         key = (
-            made.target, made.backend, made.machine, made.evidence, made.profile, made.model,
-            made.digest, made.device,
+            new.target, new.backend, new.machine, new.evidence, new.profile, new.model, new.digest,
+            new.device,
         )  # fmt: skip
-        line = lines.setdefault(key, made)
+        line = lines.setdefault(key, new)
         if isinstance(row.result, Bench):
             line.bench = line.bench or row.result
         else:
@@ -109,8 +106,8 @@ def _line(row: Row[Bench] | Row[Eval]) -> Line:
     return Line(
         target=environment.target,
         backend=environment.backend,
-        machine=identity(row.machine),
-        called=row.called,
+        machine=machine_identity(row.machine),
+        machine_name=row.machine_name,
         evidence=str(environment.evidence),
         profile=artifact.profile,
         model=artifact.model,
@@ -119,10 +116,17 @@ def _line(row: Row[Bench] | Row[Eval]) -> Line:
     )
 
 
-def _told_of(row: Row[Diagnosis]) -> Line:
-    """The line of a combination that only a diagnosis tells of."""
-    found = row.result
+def _line_of_diagnosis(row: Row[Diagnosis]) -> Line:
+    """The line of a configuration that was diagnosed and not measured."""
+    diagnosis = row.result
     return Line(
-        found.target, found.backend, identity(row.machine), row.called, str(found.evidence),
-        found.profile, found.model, None, found.device,
-    )  # fmt: skip
+        target=diagnosis.target,
+        backend=diagnosis.backend,
+        machine=machine_identity(row.machine),
+        machine_name=row.machine_name,
+        evidence=str(diagnosis.evidence),
+        profile=diagnosis.profile,
+        model=diagnosis.model,
+        digest=None,
+        device=diagnosis.device,
+    )

@@ -1,7 +1,7 @@
-"""Which machines results come from, and what each is called.
+"""Identify the machines of a report and give each a unique name.
 
-A host's name may be anyone's: machines are told apart by all their facts, and where two share a
-name, what they are called says in what they differ.
+Host names are not unique, so machines are compared by all their facts. If two machines share a
+name, the facts that differ are added to it.
 """
 
 from __future__ import annotations
@@ -12,55 +12,63 @@ from statistics import median
 from qdeploy.results import Machine, Results
 
 
-def identity(machine: Machine) -> Machine:
-    """A machine without its bandwidth, which is another at each measurement."""
+def machine_identity(machine: Machine) -> Machine:
+    """Return *machine* without its bandwidth, which varies from one measurement to the next."""
     return machine.model_copy(update={"bandwidth_bytes_per_s": None})
 
 
-def distinct(files: Iterable[Results]) -> list[Machine]:
-    """Every machine once, with the median of the bandwidths that its files measured.
+def distinct_machines(files: Iterable[Results]) -> list[Machine]:
+    """Every machine once, with the median of the bandwidths measured on it.
 
-    One whose facts changed in between is told twice.
+    A machine whose facts changed between two files counts as two machines.
     """
-    found: dict[Machine, list[float]] = {}
+    bandwidths: dict[Machine, list[float]] = {}
     for file in files:
-        measured = file.machine.bandwidth_bytes_per_s
-        found.setdefault(identity(file.machine), []).extend([] if measured is None else [measured])
+        of_machine = bandwidths.setdefault(machine_identity(file.machine), [])
+        if file.machine.bandwidth_bytes_per_s is not None:
+            of_machine.append(file.machine.bandwidth_bytes_per_s)
     return [
-        machine.model_copy(update={"bandwidth_bytes_per_s": median(each)}) if each else machine
-        for machine, each in found.items()
+        machine.model_copy(update={"bandwidth_bytes_per_s": median(measured)})
+        if measured
+        else machine
+        for machine, measured in bandwidths.items()
     ]
 
 
-def called(files: Iterable[Results]) -> dict[Machine, str]:
-    """What each machine is called, by its identity: its name, and what no other of that name has.
+def machine_names(files: Iterable[Results]) -> dict[Machine, str]:
+    """A unique name for each machine, by its identity.
 
-    That is the processor; where it is not enough, other facts too, as few as tell them apart.
+    A shared name is followed by the facts that differ: the CPU first, then as few other facts as
+    make the names unique.
     """
-    named: dict[str, dict[Machine, None]] = {}
+    by_name: dict[str, dict[Machine, None]] = {}
     for file in files:
-        named.setdefault(file.machine.name, {})[identity(file.machine)] = None
+        by_name.setdefault(file.machine.name, {})[machine_identity(file.machine)] = None
     return {
-        machine: words for same in named.values() for machine, words in _apart(list(same)).items()
+        machine: name
+        for machines in by_name.values()
+        for machine, name in _unique_names(list(machines)).items()
     }
 
 
-def _apart(same: Sequence[Machine]) -> dict[Machine, str]:
-    columns = zip(*map(_facts, same), strict=True)
+def _unique_names(machines: Sequence[Machine]) -> dict[Machine, str]:
+    """Names for machines that share one name."""
+    columns = zip(*map(_facts, machines), strict=True)
     differing = [column for column in columns if len(set(column)) > 1]
-    names = [machine.name for machine in same]
+    names = [machine.name for machine in machines]
     for count in range(1, len(differing) + 1):
-        told = [", ".join(filter(None, facts)) for facts in zip(*differing[:count], strict=True)]
+        facts = [", ".join(filter(None, row)) for row in zip(*differing[:count], strict=True)]
         names = [
-            f"{m.name} ({words})" if words else m.name for m, words in zip(same, told, strict=True)
+            f"{machine.name} ({words})" if words else machine.name
+            for machine, words in zip(machines, facts, strict=True)
         ]
         if len(set(names)) == len(names):
             break
-    return dict(zip(same, names, strict=True))
+    return dict(zip(machines, names, strict=True))
 
 
 def _facts(machine: Machine) -> tuple[str, ...]:
-    """What may tell two machines apart, in words, the best first; empty where it is not known."""
+    """Facts that may differ between two machines, the most telling first; empty if unknown."""
     memory = machine.memory_bytes
     return (
         machine.cpu,

@@ -1,6 +1,6 @@
-"""Results of many machines in one file, which is what a report is made of and can be made of again.
+"""`report.json`: the results files of a report, merged into one file.
 
-The file keeps everything, raw samples too: the page is a view of it.
+It keeps all results, raw samples included, so `qdeploy report` accepts it as input again.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from qdeploy.storage.toml_file import Strict
 
 NAME = "report.json"
 KIND: Final = "qdeploy-report"
-HOW = "qdeploy bench BUNDLE -o FILE makes one"
+FIX = "qdeploy bench BUNDLE -o FILE makes one"
 
 
 class Merged(Strict):
-    """Files of results, side by side.
+    """The content of `report.json`.
 
     Attributes:
-        kind: tells this file from one of results.
+        kind: distinguishes this file from a results file.
         created: UTC time in ISO 8601.
         qdeploy: version of qdeploy that merged them.
     """
@@ -39,40 +39,41 @@ class Merged(Strict):
     files: tuple[Results, ...]
 
 
-def merge(files: Iterable[Results]) -> Merged:
-    """Put files side by side, in the order given; of equal ones, the first stays."""
+def merge_results(files: Iterable[Results]) -> Merged:
+    """Merge results files in the order given; of equal files the first is kept."""
     unique = {file.model_dump_json(): file for file in files}
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     return Merged(created=now, qdeploy=version("qdeploy"), files=tuple(unique.values()))
 
 
-def read(paths: Sequence[Path]) -> list[Results]:
-    """Read files of results, reports, and the `*.json` of folders, in the order given.
+def read_result_files(paths: Sequence[Path]) -> list[Results]:
+    """Read results files, `report.json` files, and the `*.json` of folders, in the order given.
 
     Raises:
-        InputError: a path that is missing or is neither; no file at all; or files without a result.
+        InputError: a path is missing or is none of these, a folder is empty, or the files hold no
+            result.
     """
     found: list[Results] = []
     for path in paths:
         files = sorted(path.glob("*.json")) if path.is_dir() else [path]
         if not files:
-            raise InputError("no file of results in this folder", where=path, fix=HOW)
+            raise InputError("no file of results in this folder", where=path, fix=FIX)
         for file in files:
             found += _read(file)
     if not any(file.results for file in found):
         where = ", ".join(map(str, paths))
-        raise InputError("there is no result in these files", where=where, fix=HOW)
+        raise InputError("there is no result in these files", where=where, fix=FIX)
     return found
 
 
 def _read(file: Path) -> Sequence[Results]:
-    content = read_json(file, error=InputError, fix=HOW)
+    content = read_json(file, error=InputError, fix=FIX)
     if content.get("kind") != KIND:
         return [parse_results(content, file)]
     upgraded = upgrade_report(content)
-    return build_versioned(Merged, upgraded, noun="report", where=file, fix=HOW).files
+    return build_versioned(Merged, upgraded, noun="report", where=file, fix=FIX).files
 
 
-def schema() -> str:
+def report_schema() -> str:
     """The published JSON schema of `report.json`."""
     return json.dumps(Merged.model_json_schema(), indent=1) + "\n"

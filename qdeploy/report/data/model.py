@@ -1,4 +1,4 @@
-"""What a report shows, as plain data: the page and the Markdown are two ways to write it down."""
+"""The content of a report as plain data; it is rendered as HTML and as Markdown."""
 
 from __future__ import annotations
 
@@ -6,21 +6,30 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from qdeploy.report.data import machines, rows
-from qdeploy.report.data.coverage import coverage
+from qdeploy.report.data.coverage import coverage_table
+from qdeploy.report.data.machines import distinct_machines
 from qdeploy.report.data.merged import Merged
-from qdeploy.report.data.rows import SHORT, Group, Row, point
-from qdeploy.report.data.table import Badge, Cell, Column, Table, megabytes, table
+from qdeploy.report.data.rows import (
+    SHORT,
+    Group,
+    Row,
+    grid_point,
+    group_benchmarks,
+    group_evaluations,
+    rows_of_kind,
+)
+from qdeploy.report.data.table import Badge, Cell, Column, Table, make_table, megabytes
 from qdeploy.results import Bench, Diagnosis, Eval, Machine
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Measurements of one model under one protocol.
+    """Benchmark results of one model under one protocol.
 
     Attributes:
-        protocol: the written protocol, by key.
-        speed: how fast; `costs`: what else it took, and under which conditions.
+        protocol: the benchmark protocol, one row per key.
+        speed: speed and latency.
+        costs: load times, memory, energy, placement and conditions.
     """
 
     model: str
@@ -46,10 +55,10 @@ class Quality:
 
 @dataclass(frozen=True)
 class Page:
-    """Everything a report says.
+    """The content of a report.
 
     Attributes:
-        facts: numbers of things for the head of the page, with the word for each.
+        facts: counts for the head of the page, each with its noun.
     """
 
     created: str
@@ -62,12 +71,11 @@ class Page:
     machines: Table
 
 
-def page(merged: Merged) -> Page:
-    """Arrange results for a person."""
+def build_page(merged: Merged) -> Page:
+    """Build the content of a report from merged results."""
     files = merged.files
-    speeds, qualities = rows.speed(files), rows.quality(files)
-    benches, evals = rows.of_kind(files, Bench), rows.of_kind(files, Eval)
-    diagnoses, hosts = rows.of_kind(files, Diagnosis), machines.distinct(files)
+    benches, evals = rows_of_kind(files, Bench), rows_of_kind(files, Eval)
+    machines = distinct_machines(files)
     measured: list[Row[Bench] | Row[Eval]] = [*benches, *evals]
     artifacts = [row.result.artifact for row in measured]
     devices = {row.result.environment.device for row in measured}
@@ -75,56 +83,56 @@ def page(merged: Merged) -> Page:
         created=merged.created,
         qdeploy=", ".join(sorted({file.qdeploy for file in files})),
         facts=_counts(
-            machine=len(hosts),
+            machine=len(machines),
             device=len(devices),
             model=len({a.checkpoint_digest for a in artifacts}),
             bundle=len({a.bundle_digest for a in artifacts}),
             measurement=len(benches),
             evaluation=len(evals),
         ),
-        coverage=coverage(files),
-        speeds=tuple(_speed(group) for group in speeds),
-        qualities=tuple(_quality(group) for group in qualities),
-        diagnoses=_diagnoses(diagnoses),
-        machines=_machines(hosts),
+        coverage=coverage_table(files),
+        speeds=tuple(_speed(group) for group in group_benchmarks(files)),
+        qualities=tuple(_quality(group) for group in group_evaluations(files)),
+        diagnoses=_diagnoses(rows_of_kind(files, Diagnosis)),
+        machines=_machines(machines),
     )
 
 
 def _counts(**numbers: int) -> tuple[tuple[int, str], ...]:
-    """Numbers with their words, in the plural where it is due; without what there is none of."""
+    """Counts with their nouns, singular or plural; zero counts are left out."""
     return tuple((n, word if n == 1 else f"{word}s") for word, n in numbers.items() if n)
 
 
-def _which(row: Row[Bench] | Row[Eval]) -> tuple[Cell, ...]:
+def _leading_cells(row: Row[Bench] | Row[Eval]) -> tuple[Cell, ...]:
     environment = row.result.environment
     return environment.device, Badge(str(environment.evidence)), row.result.artifact.profile
 
 
-def _where(row: Row[Bench] | Row[Eval]) -> tuple[Cell, ...]:
+def _trailing_cells(row: Row[Bench] | Row[Eval]) -> tuple[Cell, ...]:
     environment = row.result.environment
-    return row.result.artifact.precision, environment.target, environment.backend, row.called
+    return row.result.artifact.precision, environment.target, environment.backend, row.machine_name
 
 
-WHICH = ("device", "evidence", "profile")
-WHERE = ("linear weights", "target", "backend", "machine")
-"""What every table begins and ends with: figures stand in between, where they are seen first."""
+LEADING = ("device", "evidence", "profile")
+TRAILING = ("linear weights", "target", "backend", "machine")
+"""First and last columns of every table; the figures are between them."""
 SPEED = (
-    *WHICH, "prompt + new", Column("decode", "tok/s"), Column("prefill", "tok/s"),
+    *LEADING, "prompt + new", Column("decode", "tok/s"), Column("prefill", "tok/s"),
     Column("TTFT p50", "ms"), Column("TPOT p50", "ms"), Column("ITL p50", "ms"),
     Column("ITL p95", "ms"), Column("ITL p99", "ms"), Column("predicted decode", "tok/s"),
-    "peer", "ratio to peer", "runs", "interrupted", *WHERE,
+    "peer", "ratio to peer", "runs", "interrupted", *TRAILING,
 )  # fmt: skip
 COSTS = (
-    *WHICH, "prompt + new", Column("bundle", "MB"), Column("cold load", "s"),
+    *LEADING, "prompt + new", Column("bundle", "MB"), Column("cold load", "s"),
     Column("warm load", "s"), Column("peak memory", "MB"), Column("peak device memory", "MB"),
     Column("weights read a token", "MB"), Column("bandwidth utilization", "%"),
     Column("energy a token", "J"), "energy from", "load before, after", Column("CPU steal", "%"),
-    "ran on", "proof", "fallback", "driver", "versions", "settings", "threads", *WHERE,
+    "ran on", "proof", "fallback", "driver", "versions", "settings", "threads", *TRAILING,
 )  # fmt: skip
 QUALITY = (
-    *WHICH, Column("bundle", "MB"), Column("KL mean", "nats"), Column("KL p99", "nats"),
+    *LEADING, Column("bundle", "MB"), Column("KL mean", "nats"), Column("KL p99", "nats"),
     Column("KL max", "nats"), Column("top-1 agreement", "%"), "perplexity", "of the reference",
-    Column("first divergence", "tokens"), "exact match, %", "gate", "over", *WHERE,
+    Column("first divergence", "tokens"), "exact match, %", "gate", "over", *TRAILING,
 )  # fmt: skip
 
 
@@ -134,21 +142,21 @@ def _speed(group: Group[Bench]) -> Speed:
         model=first.artifact.model,
         digest=first.artifact.checkpoint_digest[:SHORT],
         protocol_hash=first.protocol_hash[:SHORT],
-        protocol=table(("rule", "value"), [(k, _plain(v)) for k, v in first.protocol.items()]),
+        protocol=make_table(("rule", "value"), [(k, _plain(v)) for k, v in first.protocol.items()]),
         group=group,
-        speed=table(SPEED, (_speed_cells(row) for row in group.rows)),
-        costs=table(COSTS, (_cost_cells(row) for row in group.rows)),
+        speed=make_table(SPEED, (_speed_cells(row) for row in group.rows)),
+        costs=make_table(COSTS, (_cost_cells(row) for row in group.rows)),
     )
 
 
 def _speed_cells(row: Row[Bench]) -> tuple[Cell, ...]:
     r, itl = row.result, row.result.inter_token_latency_ms
     return (
-        *_which(row), point(r), r.decode_tokens_per_s, r.prefill_tokens_per_s,
+        *_leading_cells(row), grid_point(r), r.decode_tokens_per_s, r.prefill_tokens_per_s,
         r.ttft_ms.p50, r.tpot_ms.p50, itl.p50, itl.p95, itl.p99,
         (r.predicted or {}).get("decode_tokens_per_s"), r.peer,
         _ratio(r.ratio or {}), len(r.samples),
-        r.interrupted, *_where(row),
+        r.interrupted, *_trailing_cells(row),
     )  # fmt: skip
 
 
@@ -157,7 +165,8 @@ def _cost_cells(row: Row[Bench]) -> tuple[Cell, ...]:
     utilization, load = r.memory_bandwidth_utilization, conditions.load_average
     placement = r.environment.placement
     return (
-        *_which(row), point(r), megabytes(r.artifact.bundle_bytes), r.load_cold_s, r.load_warm_s,
+        *_leading_cells(row), grid_point(r), megabytes(r.artifact.bundle_bytes),
+        r.load_cold_s, r.load_warm_s,
         megabytes(r.peak_memory_bytes), megabytes(r.device_peak_memory_bytes),
         megabytes(r.artifact.bytes_per_token), _percent(utilization),
         r.joules_per_token, r.energy_source,
@@ -166,7 +175,7 @@ def _cost_cells(row: Row[Bench]) -> tuple[Cell, ...]:
         _plain(placement.get("devices", "")), _plain(placement.get("proof", "")),
         _plain(placement.get("fallback", "")), r.environment.driver, _named(r.environment.versions),
         _named(r.environment.properties),
-        max((p.threads or 0 for p in r.processes), default=0) or None, *_where(row),
+        max((p.threads or 0 for p in r.processes), default=0) or None, *_trailing_cells(row),
     )  # fmt: skip
 
 
@@ -175,10 +184,10 @@ def _quality(group: Group[Eval]) -> Quality:
     return Quality(
         model=first.artifact.model,
         digest=first.artifact.checkpoint_digest[:SHORT],
-        reference=_called(first.reference),
-        text=_called(first.text),
+        reference=_described(first.reference),
+        text=_described(first.text),
         group=group,
-        table=table(QUALITY, (_quality_cells(row) for row in group.rows)),
+        table=make_table(QUALITY, (_quality_cells(row) for row in group.rows)),
     )
 
 
@@ -186,14 +195,14 @@ def _quality_cells(row: Row[Eval]) -> tuple[Cell, ...]:
     r = row.result
     gate = Badge("failed") if r.failures else Badge("ok") if r.thresholds else None
     return (
-        *_which(row), megabytes(r.artifact.bundle_bytes), r.kl.mean, r.kl.p99, r.kl.max,
+        *_leading_cells(row), megabytes(r.artifact.bundle_bytes), r.kl.mean, r.kl.p99, r.kl.max,
         100 * r.top1_agreement, r.perplexity, r.reference_perplexity, r.first_divergence,
         _named(r.exact_match or {}, "{:.0f}"), gate, "; ".join(r.failures),
-        *_where(row),
+        *_trailing_cells(row),
     )  # fmt: skip
 
 
-def _diagnoses(found: Sequence[Row[Diagnosis]]) -> Table:
+def _diagnoses(rows: Sequence[Row[Diagnosis]]) -> Table:
     columns = (
         "target", "backend", "status", "evidence", "model", "profile", "device", "machine", "kind",
         "why", "fix", Column("took", "s"),
@@ -201,15 +210,15 @@ def _diagnoses(found: Sequence[Row[Diagnosis]]) -> Table:
     cells = [
         (
             d.target, d.backend, Badge(d.status), Badge(str(d.evidence)), d.model, d.profile,
-            d.device, row.called, d.failure, d.message, d.fix, d.seconds,
+            d.device, row.machine_name, d.failure, d.message, d.fix, d.seconds,
         )
-        for row in found
+        for row in rows
         for d in [row.result]
     ]  # fmt: skip
-    return table(columns, cells)
+    return make_table(columns, cells)
 
 
-def _machines(found: Iterable[Machine]) -> Table:
+def _machines(machines: Iterable[Machine]) -> Table:
     columns = (
         "machine", "processor", "cores", Column("memory", "GB"),
         Column("read bandwidth, median", "GB/s"), "power", "system",
@@ -219,13 +228,13 @@ def _machines(found: Iterable[Machine]) -> Table:
             m.name, m.cpu, m.cores, _giga(m.memory_bytes), _giga(m.bandwidth_bytes_per_s), m.power,
             m.system,
         )
-        for m in found
+        for m in machines
     ]  # fmt: skip
-    return table(columns, cells)
+    return make_table(columns, cells)
 
 
 def _ratio(facts: Mapping[str, float]) -> str:
-    """Medians, each with its lowest and highest round where those are told."""
+    """Medians, each followed by its lowest and highest round if known."""
     shown = []
     for key, value in facts.items():
         if key.endswith(("_low", "_high")):
@@ -244,8 +253,8 @@ def _giga(value: float | None) -> float | None:
     return None if value is None else value / 1e9
 
 
-def _called(facts: Mapping[str, str | int]) -> str:
-    """A name with what else is known, digests cut to the length that people are shown."""
+def _described(facts: Mapping[str, str | int]) -> str:
+    """The name, followed by the other facts in parentheses; digests are shortened."""
     rest = {
         k: v[:SHORT] if isinstance(v, str) and k in ("digest", "sha256") else v
         for k, v in facts.items()
@@ -259,7 +268,7 @@ def _named(facts: Mapping[str, object], form: str = "{}") -> str:
 
 
 def _plain(value: object) -> str:
-    """A value of JSON in a person's words."""
+    """A JSON value as text."""
     if isinstance(value, list | tuple):
         return ", ".join(map(_plain, value))
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

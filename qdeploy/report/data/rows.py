@@ -1,6 +1,6 @@
-"""Results as rows: each beside its machine, in groups of what may be compared.
+"""Results with their machines, grouped by what may be compared.
 
-Speeds compare within one model and one protocol, quality within one model, reference and text.
+Speed is compared within one model and one protocol; quality within one model, reference and text.
 """
 
 from __future__ import annotations
@@ -10,30 +10,30 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Generic, TypeVar
 
-from qdeploy.report.data.machines import called, identity
+from qdeploy.report.data.machines import machine_identity, machine_names
 from qdeploy.results import Bench, Diagnosis, Eval, Machine, Results
 
 R = TypeVar("R", Bench, Eval, Diagnosis)
 SHORT = 8
-"""Letters of a digest that people are shown."""
+"""Characters of a digest that are displayed."""
 
 
 @dataclass(frozen=True)
 class Row(Generic[R]):
-    """One result and the machine that it comes from.
+    """One result and the machine that it was measured on.
 
     Attributes:
-        called: what the machine is called beside the others of these results.
+        machine_name: unique among the machines of the report.
     """
 
     machine: Machine
-    called: str
+    machine_name: str
     result: R
 
 
 @dataclass(frozen=True)
 class Group(Generic[R]):
-    """Rows that may be compared, at least one."""
+    """One or more rows that may be compared."""
 
     rows: tuple[Row[R], ...]
 
@@ -42,47 +42,48 @@ class Group(Generic[R]):
         return self.rows[0].result
 
 
-def of_kind(files: Iterable[Results], kind: type[R]) -> list[Row[R]]:
-    """Every result of a kind, in the order of the files."""
+def rows_of_kind(files: Iterable[Results], kind: type[R]) -> list[Row[R]]:
+    """All results of one kind, in the order of the files."""
     files = list(files)
-    names = called(files)
+    names = machine_names(files)
     return [
-        Row(f.machine, names[identity(f.machine)], r)
-        for f in files
-        for r in f.results
-        if isinstance(r, kind)
+        Row(file.machine, names[machine_identity(file.machine)], result)
+        for file in files
+        for result in file.results
+        if isinstance(result, kind)
     ]
 
 
-def speed(files: Iterable[Results]) -> list[Group[Bench]]:
-    """Measurements by model and protocol."""
+def group_benchmarks(files: Iterable[Results]) -> list[Group[Bench]]:
+    """Benchmark results grouped by model and protocol."""
     return _grouped(
-        of_kind(files, Bench),
+        rows_of_kind(files, Bench),
         lambda b: (b.artifact.model, b.artifact.checkpoint_digest, b.protocol_hash),
     )
 
 
-def quality(files: Iterable[Results]) -> list[Group[Eval]]:
-    """Evaluations by model, reference and text."""
+def group_evaluations(files: Iterable[Results]) -> list[Group[Eval]]:
+    """Evaluations grouped by model, reference and text."""
     return _grouped(
-        of_kind(files, Eval),
+        rows_of_kind(files, Eval),
         lambda e: (
             e.artifact.model, e.artifact.checkpoint_digest, _frozen(e.reference), _frozen(e.text),
         ),
     )  # fmt: skip
 
 
-def from_float(result: Eval) -> bool:
-    """Whether the reference is the float checkpoint, and not another bundle."""
+def has_float_reference(result: Eval) -> bool:
+    """Whether the reference is the float checkpoint, not another bundle."""
     return result.reference.get("kind") == "checkpoint"
 
 
 def achieved_bandwidth(row: Row[Bench]) -> float | None:
-    """Bytes of weights read a second while decoding; None where the share was not measured."""
-    share, measured = row.result.memory_bandwidth_utilization, row.machine.bandwidth_bytes_per_s
-    if share is None or measured is None or not isfinite(share * measured):
+    """Bytes of weights read per second while decoding; None if not measured."""
+    utilization = row.result.memory_bandwidth_utilization
+    measured = row.machine.bandwidth_bytes_per_s
+    if utilization is None or measured is None or not isfinite(utilization * measured):
         return None
-    return share * measured
+    return utilization * measured
 
 
 def _frozen(facts: Mapping[str, str | int]) -> Hashable:
@@ -93,20 +94,20 @@ def _grouped(rows: Iterable[Row[R]], key: Callable[[R], Hashable]) -> list[Group
     groups: dict[Hashable, list[Row[R]]] = {}
     for row in rows:
         groups.setdefault(key(row.result), []).append(row)
-    return [Group(tuple(found)) for found in groups.values()]
+    return [Group(tuple(members)) for members in groups.values()]
 
 
 def headline(row: Row[Bench] | Row[Eval]) -> str:
-    """The device, which is what people compare."""
+    """First line of a label in a chart: the device."""
     return row.result.environment.device
 
 
 def subline(row: Row[Bench] | Row[Eval]) -> str:
-    """How it ran there, and on which machine."""
+    """Second line of a label in a chart: profile, backend and machine."""
     result = row.result
-    return f"{result.artifact.profile} · {result.environment.backend} · {row.called}"
+    return f"{result.artifact.profile} · {result.environment.backend} · {row.machine_name}"
 
 
-def point(result: Bench) -> str:
-    """The point of the grid: prompt and new tokens."""
+def grid_point(result: Bench) -> str:
+    """The grid point: prompt tokens + new tokens."""
     return f"{result.prompt_tokens:,} + {result.new_tokens:,}"

@@ -17,7 +17,7 @@ from qdeploy.matrix import commands
 from qdeploy.matrix.commands import Outcome
 from qdeploy.matrix.config import Arguments, Cell, Config
 from qdeploy.matrix.run import Matrix, Ran, judge, required
-from qdeploy.report.data import merged
+from qdeploy.report.data.merged import read_result_files
 from qdeploy.results import Diagnosis, Result, read_results, write_results
 from qdeploy.results.machine import describe_machine
 from tests.support import shown
@@ -66,7 +66,7 @@ def run(
     """What became of the cells, and every result in the folder."""
     settings = Config(schema=1, models=("m",), arguments=Arguments(**arguments))
     done = Matrix(settings, folder, describe_machine, runner, lambda _: None).run(cells)
-    return done, [r for file in merged.read([folder]) for r in file.results]
+    return done, [r for file in read_result_files([folder]) for r in file.results]
 
 
 def diagnoses(found: Sequence[Result], status: str) -> list[Diagnosis]:

@@ -12,9 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qdeploy.errors import OutputError
-from qdeploy.report import html, markdown, write_report
-from qdeploy.report.data import merged, model
+from qdeploy.report import write_report
+from qdeploy.report.data.merged import merge_results, read_result_files, report_schema
+from qdeploy.report.data.model import Page, build_page
 from qdeploy.report.data.table import Badge
+from qdeploy.report.html import SPEED_CHARTS, render_html
+from qdeploy.report.markdown import render_markdown
 from qdeploy.results import Bench, Divergence, Result, Sample, Spread, results_schema
 from qdeploy.targets import Evidence
 from tests.support import shown
@@ -55,35 +58,35 @@ class Reader(HTMLParser):
         return sum(t == tag and wanted <= a.items() for t, a in self.elements)
 
 
-def page_of(*found: Result) -> model.Page:
-    return model.page(merged.merge([file(*found)]))
+def page_of(*found: Result) -> Page:
+    return build_page(merge_results([file(*found)]))
 
 
 def read(*found: Result) -> Reader:
-    return Reader(html.render(page_of(*found)))
+    return Reader(render_html(page_of(*found)))
 
 
 def captions(reader: Reader) -> list[str]:
-    titles = [title for title, _, _ in html.SPEED] + ["Quality against size"]
+    titles = [title for title, _, _ in SPEED_CHARTS] + ["Quality against size"]
     return [title for title in titles if title in reader.text]
 
 
 def test_every_kind_of_result_is_shown_with_its_machine() -> None:
-    page = model.page(merged.merge(shown.two_machines()))
-    for text in (html.render(page), markdown.render(page)):
+    page = build_page(merge_results(shown.two_machines()))
+    for text in (render_html(page), render_markdown(page)):
         for words in ("Made-up 9000", "qwen3-other", "laptop", "openvino-genai 2026.4.1", "RAPL",
                       "decode 1.02 (0.98 to 1.05), prefill 0.99", "the device vanished",
                       "no NVIDIA GPU was found", "the child ended with signal 11"):  # fmt: skip
             assert words in text
-    assert captions(Reader(html.render(page))) == [
-        "Decode speed by device", "Prefill speed by device", "Time between tokens",
+    assert captions(Reader(render_html(page))) == [
+        "Decode speed by device", "Prefill speed by device", "Inter-token latency",
         "Decode speed, predicted against measured", "Roofline", "Quality against size",
     ]  # fmt: skip
 
 
 def test_what_is_not_measured_has_neither_a_column_nor_a_plot() -> None:
     reader = read(bench())
-    assert captions(reader) == [title for title, _, _ in html.SPEED[:3]]
+    assert captions(reader) == [title for title, _, _ in SPEED_CHARTS[:3]]
     for words in ("energy from", "ratio to peer", "Quality", "Diagnoses", "predicted"):
         assert words not in reader.text
 
@@ -112,7 +115,7 @@ def test_every_row_and_every_plot_names_its_evidence() -> None:
     for table in (page.coverage, page.speeds[0].speed, page.speeds[0].costs,
                   page.qualities[0].table, page.diagnoses):  # fmt: skip
         assert "evidence" in [column.title for column in table.columns]
-    reader = Reader(html.render(page))
+    reader = Reader(render_html(page))
     marked = [a for t, a in reader.elements if t == "tspan"]
     assert [a["class"] for a in marked] == ["word simulated"] * 4
     assert reader.count("rect", **{"class": "bar simulated"}) == 2
@@ -141,7 +144,7 @@ def test_a_machine_is_told_once_with_the_median_of_its_bandwidths() -> None:
         file(bench(seed=i), machine=shown.SERVER.model_copy(update={"bandwidth_bytes_per_s": s}))
         for i, s in enumerate(speeds)
     ]
-    [row] = model.page(merged.merge(files)).machines.rows
+    [row] = build_page(merge_results(files)).machines.rows
     assert (row[0], row[4]) == ("server", 9.0)
 
 
@@ -174,23 +177,23 @@ def test_nothing_in_a_result_becomes_markup() -> None:
         shown.diagnosis(HOSTILE, "failed", message=HOSTILE, fix=HOSTILE),
     ]  # fmt: skip
     machine = shown.SERVER.model_copy(update={"name": HOSTILE, "cpu": HOSTILE})
-    page = model.page(merged.merge([file(*found, machine=machine)]))
-    reader = Reader(html.render(page))
+    page = build_page(merge_results([file(*found, machine=machine)]))
+    reader = Reader(render_html(page))
     assert reader.count("script") == reader.count("img") == 0
     assert not [a for _, attributes in reader.elements for a in attributes if a.startswith("on")]
     assert "window.pwned=1" in reader.text
-    for line in markdown.render(page).splitlines():
+    for line in render_markdown(page).splitlines():
         assert "<script" not in line.replace("\\<", "")
         assert "<img" not in line.replace("\\<", "")
 
 
 def test_a_hostile_name_breaks_no_row_of_the_markdown() -> None:
-    text = markdown.render(page_of(bench(of=artifact(model="a|b\nc"))))
+    text = render_markdown(page_of(bench(of=artifact(model="a|b\nc"))))
     assert "a\\|b c" in text
 
 
 def test_the_page_asks_for_nothing() -> None:
-    page = html.render(model.page(merged.merge(shown.two_machines())))
+    page = render_html(build_page(merge_results(shown.two_machines())))
     reader = Reader(page)
     assert "://" not in page
     assert reader.count("script") == reader.count("iframe") == reader.count("img") == 0
@@ -217,8 +220,8 @@ def test_no_number_that_a_file_can_hold_breaks_the_page(n: list[float], gaps: li
     far = Divergence(mean=n[1], p99=n[2], max=n[3])
     distant = evaluation().model_copy(update={"kl": far, "perplexity": n[4]})
     page = page_of(odd, bench(), evaluation(), distant)
-    Reader(html.render(page))
-    markdown.render(page)
+    Reader(render_html(page))
+    render_markdown(page)
 
 
 def test_bars_begin_at_zero_and_have_the_length_of_their_value() -> None:
@@ -232,10 +235,10 @@ def test_bars_begin_at_zero_and_have_the_length_of_their_value() -> None:
 def test_the_merged_file_keeps_everything_and_is_a_file_of_results_again(tmp_path: Path) -> None:
     files = shown.two_machines()
     write_report(files, tmp_path / "one")
-    again = merged.read([tmp_path / "one"])
+    again = read_result_files([tmp_path / "one"])
     assert again == files
     write_report([*again, *files], tmp_path / "two")
-    assert merged.read([tmp_path / "two" / "report.json"]) == files
+    assert read_result_files([tmp_path / "two" / "report.json"]) == files
 
 
 def test_a_report_is_replaced_only_on_request(tmp_path: Path) -> None:
@@ -243,11 +246,11 @@ def test_a_report_is_replaced_only_on_request(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="output exists"):
         write_report([file(bench())], tmp_path / "out")
     write_report([file(bench(), bench())], tmp_path / "out", force=True)
-    assert len(merged.read([tmp_path / "out"])[0].results) == 2
+    assert len(read_result_files([tmp_path / "out"])[0].results) == 2
 
 
 @pytest.mark.parametrize(
-    ("name", "schema"), [("results", results_schema), ("report", merged.schema)]
+    ("name", "schema"), [("results", results_schema), ("report", report_schema)]
 )
 def test_the_published_schema_is_current(name: str, schema: object) -> None:
     assert callable(schema)

@@ -10,7 +10,7 @@ import pytest
 
 from qdeploy.errors import InputError
 from qdeploy.report import write_report
-from qdeploy.report.data import merged
+from qdeploy.report.data.merged import read_result_files
 from qdeploy.results import Bench, Diagnosis, Eval, collect_results, parse_results, read_results
 from tests.support import shown
 
@@ -62,9 +62,9 @@ def test_the_shipped_results_are_the_old_ones_in_the_current_version() -> None:
 
 
 def test_a_report_is_made_of_old_files_and_old_reports(tmp_path: Path) -> None:
-    [of_report] = merged.read([REPORT])
+    [of_report] = read_result_files([REPORT])
     assert of_report == read_results(MEASURED)
-    made = write_report(merged.read([SCHEMA_1]), tmp_path / "report")
+    made = write_report(read_result_files([SCHEMA_1]), tmp_path / "report")
     assert len(made.files) == 2
     written = content(tmp_path / "report" / "report.json")
     assert {written["schema_version"], *(f["schema_version"] for f in written["files"])} == {2}

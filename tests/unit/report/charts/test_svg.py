@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qdeploy.report.charts import svg
-from qdeploy.report.data.table import LEAST_PLAIN, Badge, Column, decimals, number, table
+from qdeploy.report.data.table import LEAST_PLAIN, Badge, Column, decimals, make_table, number
 
 POSITIVE = st.floats(min_value=1e-6, max_value=1e9)
 VALUES = st.lists(POSITIVE, min_size=1, max_size=20)
@@ -73,7 +73,7 @@ SHOWN_PLAIN = st.floats(-1e6, 1e6).filter(lambda v: v == 0 or abs(v) >= LEAST_PL
 
 @given(st.lists(SHOWN_PLAIN, min_size=1))
 def test_a_columns_numbers_have_the_same_decimals(values: list[float]) -> None:
-    rows = table(("n",), [(value,) for value in values]).shown()
+    rows = make_table(("n",), [(value,) for value in values]).formatted()
     assert len({str(cell).partition(".")[2].__len__() for [cell] in rows}) == 1
 
 
@@ -86,7 +86,7 @@ def test_the_smallest_number_has_three_digits(values: list[float], digits: int) 
 
 
 def test_a_number_that_decimals_would_show_as_zeros_has_an_exponent() -> None:
-    rows = table(("n",), [(4.9e-05,), (1.8e-12,), (-2.5e-4,), (0.0213,), (0.0,)]).shown()
+    rows = make_table(("n",), [(4.9e-05,), (1.8e-12,), (-2.5e-4,), (0.0213,), (0.0,)]).formatted()
     assert [cell for [cell] in rows] == ["4.90e-5", "1.80e-12", "-2.50e-4", "0.0213", "0.0000"]
 
 
@@ -95,12 +95,12 @@ def test_numbers_have_their_thousands_apart() -> None:
 
 
 def test_a_column_without_a_value_is_left_out() -> None:
-    made = table(("a", Column("b", "ms"), "c"), [("x", None, ""), ("y", 1.5, "")])
+    made = make_table(("a", Column("b", "ms"), "c"), [("x", None, ""), ("y", 1.5, "")])
     assert [str(column) for column in made.columns] == ["a", "b, ms"]
     assert [made.numeric(i) for i in (0, 1)] == [False, True]
-    assert made.shown() == [["x", ""], ["y", "1.50"]]
-    assert not table(("a",), [])
+    assert made.formatted() == [["x", ""], ["y", "1.50"]]
+    assert not make_table(("a",), [])
 
 
 def test_a_badge_is_never_taken_for_a_number() -> None:
-    assert not table(("a",), [(Badge("device"),)]).numeric(0)
+    assert not make_table(("a",), [(Badge("device"),)]).numeric(0)

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from qdeploy.report import html
-from qdeploy.report.data import merged, model
+from qdeploy.report.data.merged import merge_results
+from qdeploy.report.data.model import Page, build_page
 from qdeploy.report.data.table import Badge
+from qdeploy.report.html import render_html
 from qdeploy.results import Result, Results
 from tests.support import shown
 from tests.support.shown import SERVER, artifact, bench, environment, evaluation, file
@@ -18,8 +19,8 @@ TWIN = SERVER.model_copy(update={"cpu": "Made-up 5000"})
 BUNDLE = {"kind": "bundle", "name": "qwen3-made-up intel-cpu-int8", "digest": "77" * 32}
 
 
-def page(*files: Results) -> model.Page:
-    return model.page(merged.merge(files))
+def page(*files: Results) -> Page:
+    return build_page(merge_results(files))
 
 
 def rows(*files: Results) -> list[dict[str, object]]:
@@ -43,7 +44,7 @@ def test_another_bundle_is_no_float_model() -> None:
     assert row["worst KL from float"] == 0.02
     [alone] = rows(file(bench(), evaluation(0.3, reference=BUNDLE)))
     assert "worst KL from float" not in alone
-    assert "float" not in html.render(page(file(evaluation(0.3, reference=BUNDLE))))
+    assert "float" not in render_html(page(file(evaluation(0.3, reference=BUNDLE))))
 
 
 def test_a_gate_against_another_bundle_counts_too() -> None:
@@ -91,7 +92,7 @@ def test_two_machines_of_one_name_are_told_apart_everywhere(case: str) -> None:
 def test_equal_devices_of_two_machines_of_one_name_are_not_one_in_a_plot() -> None:
     gpu = environment("intel-gpu", "Arc B580")
     found = page(file(bench(50, on=gpu)), file(bench(20, on=gpu), machine=TWIN))
-    assert html.render(found).count("<tspan") == 3 * 2
+    assert render_html(found).count("<tspan") == 3 * 2
 
 
 def test_a_bandwidth_measured_anew_is_no_other_machine() -> None:
