@@ -92,5 +92,5 @@ def _pipeline(
 
 
 def _warm_up(loaded: runtime.Runtime, pipeline: Any) -> None:
-    config = request.generation_config(loaded, WARM_UP, WARM_UP.max_new_tokens)
+    config = request.generation_config(loaded, WARM_UP)
     pipeline.generate(request.token_tensor(loaded, WARM_UP.prompt_ids), config)

@@ -19,14 +19,14 @@ def token_tensor(runtime: Runtime, ids: Sequence[int]) -> Any:
     return runtime.ov.Tensor(np.array([ids], dtype=np.int64))
 
 
-def generation_config(runtime: Runtime, request: Request, room: int) -> Any:
-    """Return a GenerationConfig for *request*, with at most *room* tokens to generate.
+def generation_config(runtime: Runtime, request: Request) -> Any:
+    """Return a GenerationConfig for *request*.
 
     It owes nothing to the bundle's generation_config.json: the request alone says what stops
     the generation and how tokens are drawn.
     """
     config = runtime.genai.GenerationConfig()
-    config.max_new_tokens = min(request.max_new_tokens, room)
+    config.max_new_tokens = request.max_new_tokens
     config.apply_chat_template = False
     if request.stop_ids:
         config.stop_token_ids = set(request.stop_ids)

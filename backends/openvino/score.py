@@ -11,7 +11,6 @@ from qdeploy.backends.openvino import npu, placement
 from qdeploy.backends.openvino.errors import translated
 from qdeploy.backends.openvino.runtime import Runtime
 from qdeploy.backends.openvino.settings import Settings
-from qdeploy.errors import PromptError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -85,21 +84,6 @@ class StepScorer(Scorer):
             new, start = (ids[:2], 0) if at == 1 else (ids[at : at + 1], at)
             rows[at] = self._run(new, [1] * (at + 1), start)[-1]
         return rows
-
-
-def check_length(ids: Sequence[int], settings: Settings) -> None:
-    """Check that the ids fit.
-
-    Raises:
-        PromptError: more tokens than the session holds. The NPU's cache holds one less than
-            its context, since the last token generated is never fed back.
-    """
-    longest = settings.context - 1 if settings.on_npu else settings.context
-    if len(ids) > longest:
-        raise PromptError(
-            f"{len(ids)} tokens to score; the session holds {longest}",
-            fix="score a shorter text, or load with a larger context",
-        )
 
 
 def compile_scorer(runtime: Runtime, model: Path, settings: Settings, cache: Path | None) -> Scorer:

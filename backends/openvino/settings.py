@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from qdeploy.backends.openvino import isa, npu
 from qdeploy.errors import InputError
-from qdeploy.interface import Device, LoadOptions, Property
+from qdeploy.interface import Device, Limits, LoadOptions, Property
 from qdeploy.targets import Evidence
 
 if TYPE_CHECKING:
@@ -72,6 +72,22 @@ class Settings:
     @property
     def on_npu(self) -> bool:
         return self.device == "NPU"
+
+    def limits(self, vocab_size: int) -> Limits:
+        """Return what a session can take.
+
+        On the NPU a prompt over its limit gave garbled text without an error (openvino.genai issue
+        3255), and the cache holds one token less than the context, since the last token generated
+        is never fed back.
+        """
+        return Limits(
+            self.context,
+            vocab_size,
+            prompt=self.prompt_limit,
+            shortest_prompt=self.prompt_minimum,
+            score=self.context - 1 if self.on_npu else None,
+            prompt_setting=npu.PROMPT if self.on_npu else None,
+        )
 
 
 def resolve(manifest: Manifest, device: Device, options: LoadOptions) -> Settings:

@@ -76,13 +76,8 @@ class Generation:
 
     def _check_prompt(self) -> None:
         """Raise PromptError for a prompt too long to answer, or to end its thinking early."""
+        self._session.check_prompt(self._prompt)
         tokens, limit = self.prompt_tokens, self._session.prompt_limit
-        if tokens > limit:
-            raise PromptError(
-                f"the prompt has {tokens} tokens; the session holds {self._session.context}, "
-                f"answer included, and takes a prompt of {limit}",
-                fix="shorten the prompt, or give a longer --context, here or to export",
-            )
         if self._settings.thinking_budget is not None and self._most_before_ending < 1:
             raise PromptError(
                 f"the prompt has {tokens} tokens, which leaves nothing for a thinking budget: "

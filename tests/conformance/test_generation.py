@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import closing, suppress
+from contextlib import closing
 
 import pytest
 
@@ -78,12 +78,12 @@ def test_closing_early_stops_the_runtime_and_leaves_the_session_usable(loaded: L
     assert ids(loaded, 8) == expected
 
 
-def test_scoring_while_an_answer_is_made_does_not_change_it(loaded: Loaded) -> None:
+def test_scoring_while_an_answer_is_made_is_refused_and_does_not_change_it(loaded: Loaded) -> None:
     expected = ids(loaded, 8)
     prompt = tuple(loaded.tokenizer.encode(PROMPT))
     with closing(loaded.session.generate(Request(prompt, 8))) as stream:
         made = [next(stream).id for _ in range(3)]
-        with suppress(GenerationFailed):  # a session may refuse
+        with pytest.raises(GenerationFailed, match="still generating for another request"):
             loaded.session.score(prompt[:4])
         made += [token.id for token in stream]
     assert made == expected
@@ -110,3 +110,36 @@ def test_a_shared_prefix_does_not_change_the_answer(loaded: Loaded) -> None:
     expected = ids(loaded, 12)
     loaded.continue_(other, 12)
     assert ids(loaded, 12) == expected
+
+
+def test_every_backend_refuses_the_same_requests_in_the_same_words(loaded: Loaded) -> None:
+    session, size = loaded.session, loaded.bundle.manifest.model.vocab_size
+    long = [5] * (session.prompt_limit + 1)
+    sentences = {
+        "the prompt is empty": [],
+        f"token id {size} is outside the model's vocabulary of {size}": [5, size],
+        f"token id -1 is outside the model's vocabulary of {size}": [-1, 5],
+        f"the prompt has {len(long)} tokens; the session holds {session.context}, answer included, "
+        f"and takes a prompt of {session.prompt_limit}": long,
+    }
+    for sentence, prompt in sentences.items():
+        with pytest.raises(PromptError) as caught:
+            session.generate(Request(tuple(prompt), 1))
+        assert caught.value.what == sentence
+    for sentence, text in list(sentences.items())[:3]:
+        with pytest.raises(PromptError) as caught:
+            session.score(text)
+        assert caught.value.what == sentence
+    with pytest.raises(PromptError, match=f"{session.context + 1} tokens to score; the session"):
+        session.score([5] * (session.context + 1))
+
+
+def test_a_second_request_is_refused_while_one_runs(loaded: Loaded) -> None:
+    prompt = tuple(loaded.tokenizer.encode(PROMPT))
+    with closing(loaded.session.generate(Request(prompt, 8))) as first:
+        made = [next(first).id]
+        with pytest.raises(GenerationFailed) as caught:
+            next(loaded.session.generate(Request(prompt, 8)))
+        assert caught.value.what == "the session is still generating for another request"
+        made += [token.id for token in first]
+    assert made == ids(loaded, 8)

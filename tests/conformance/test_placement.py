@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
+from qdeploy.errors import GenerationFailed
+from qdeploy.interface import Request
 from qdeploy.targets import Evidence
 from tests.conformance.conftest import Loaded
 from tests.conformance.flows import Flow
@@ -28,7 +30,19 @@ def test_a_stand_in_says_so_in_its_name(loaded: Loaded) -> None:
     assert says == loaded.flow.simulate
 
 
-def test_closing_twice_is_harmless(flow: Flow, open_flow: Callable[[Flow], Loaded]) -> None:
+def test_a_closed_session_says_so_and_closing_twice_is_harmless(
+    flow: Flow, open_flow: Callable[[Flow], Loaded]
+) -> None:
     session = open_flow(flow).session
+    waiting = session.generate(Request((5, 6), 1))
     session.close()
     session.close()
+    calls: tuple[Callable[[], object], ...] = (
+        lambda: session.generate(Request((5, 6), 1)),
+        lambda: next(waiting),
+        lambda: session.score([5, 6]),
+    )
+    for call in calls:
+        with pytest.raises(GenerationFailed) as caught:
+            call()
+        assert caught.value.what == "the session is closed"

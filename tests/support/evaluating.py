@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from qdeploy.checkpoint.checkpoint import read_checkpoint
 from qdeploy.checkpoint.weights import open_weights
 from qdeploy.evaluate.forward import Forward
-from qdeploy.interface import Placement, Request, Session, Token
+from qdeploy.interface import Limits, Placement, Request, Session, Token
 from qdeploy.targets import Evidence
 from tests.support.exporting import Peak
 
@@ -41,28 +41,25 @@ class Noisy(Session):
     """The checkpoint itself, with noise of a given size on every logit."""
 
     def __init__(self, folder: Path, noise: float = 0.0, *, context: int = 2048) -> None:
-        self._folder, self._noise, self._context = folder, noise, context
+        super().__init__(Limits(context, read_checkpoint(folder).config.vocab_size), device="numpy")
+        self._folder, self._noise = folder, noise
         self._random = np.random.default_rng(0)
 
-    @property
-    def context(self) -> int:
-        return self._context
-
-    def score(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
+    def _score(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
         logits = logits_of(self._folder, token_ids)
         noise = self._random.standard_normal(logits.shape, np.float32)
         return np.asarray(logits + np.float32(self._noise) * noise, np.float32)
 
-    def generate(self, request: Request) -> Generator[Token, None, None]:
+    def _generate(self, request: Request) -> Generator[Token, None, None]:
         ids = list(request.prompt_ids)
         for _ in range(min(request.max_new_tokens, 4)):
-            ids.append(int(self.score(ids)[-1].argmax()))
+            ids.append(int(self._score(ids)[-1].argmax()))
             yield Token(ids[-1], time.perf_counter())
 
     def placement(self) -> Placement:
         return Placement(("numpy",), Evidence.DEVICE, "it is NumPy")
 
-    def close(self) -> None: ...
+    def _close(self) -> None: ...
 
 
 if __name__ == "__main__":

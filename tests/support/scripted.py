@@ -27,6 +27,7 @@ from qdeploy.interface import (
     Backend,
     Device,
     Exporter,
+    Limits,
     LoadOptions,
     Placement,
     Progress,
@@ -56,27 +57,20 @@ class ScriptedSession(Session):
         *answers: Sequence[int],
         context: int = 4096,
         prompt_limit: int | None = None,
+        vocab_size: int = 2**31,
         delay: float = 0.0,
         evidence: Evidence = Evidence.DEVICE,
         vanish: int | None = None,
         die: int | None = None,
     ) -> None:
-        self._answers, self._context, self._delay = answers, context, delay
-        self._prompt_limit = context - 1 if prompt_limit is None else prompt_limit
+        super().__init__(Limits(context, vocab_size, prompt=prompt_limit), device="SCRIPT")
+        self._answers, self._delay = answers, delay
         self._evidence, self._vanish, self._die = evidence, vanish, die
         self.requests: list[Request] = []
         self.closed_early = 0
         self.closed = False
 
-    @property
-    def context(self) -> int:
-        return self._context
-
-    @property
-    def prompt_limit(self) -> int:
-        return self._prompt_limit
-
-    def generate(self, request: Request) -> Generator[Token, None, None]:
+    def _generate(self, request: Request) -> Generator[Token, None, None]:
         if len(self.requests) == self._vanish:
             raise GenerationFailed("the device is gone", where="SCRIPT", fix="plug it in again")
         if len(self.requests) == self._die:
@@ -95,13 +89,13 @@ class ScriptedSession(Session):
             if last:
                 return
 
-    def score(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
+    def _score(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
         return np.zeros((len(token_ids), 1), np.float32)
 
     def placement(self) -> Placement:
         return Placement(("SCRIPT",), self._evidence, "it was written down")
 
-    def close(self) -> None:
+    def _close(self) -> None:
         self.closed = True
 
 
@@ -127,6 +121,7 @@ class ScriptedBackend(Backend):
         return ScriptedSession(
             [*answer, min(tokenizer.stop_ids)],
             context=options.context or bundle.manifest.model.context_length,
+            vocab_size=bundle.manifest.model.vocab_size,
             delay=float(script.get("delay", 0)),
             evidence=device.evidence,
             vanish=int(script["vanish"]) if "vanish" in script else None,

@@ -38,7 +38,7 @@ class SickSession(ScriptedSession):
         super().__init__([])
         self._prompts, self._ill = golden.golden(model), ill
 
-    def score(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
+    def _score(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
         for prompt in self._prompts:
             if prompt.token_ids.tolist() == list(token_ids):
                 return self._spoilt(prompt.logits)
@@ -56,7 +56,7 @@ class SickSession(ScriptedSession):
             case _:
                 return logits
 
-    def generate(self, request: Request) -> Generator[Token, None, None]:
+    def _generate(self, request: Request) -> Generator[Token, None, None]:
         token = 8 if self._ill == "stray" else 7
         for _ in range(request.max_new_tokens):
             yield Token(token, time.perf_counter())

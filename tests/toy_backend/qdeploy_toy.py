@@ -16,7 +16,7 @@ from safetensors import deserialize
 
 from qdeploy import interface as api
 from qdeploy.bundle import Bundle
-from qdeploy.errors import PromptError, Refusal
+from qdeploy.errors import Refusal
 from qdeploy.planning.plan import Plan
 from qdeploy.targets import CPU, Evidence, Target
 
@@ -52,44 +52,37 @@ class ToyBackend(api.Backend):
         return "it knows no experts" if plan.checkpoint.config.is_moe else None
 
     def load(self, bundle: Bundle, device: api.Device, options: api.LoadOptions) -> api.Session:
-        return ToySession(bundle, options.context or bundle.manifest.model.context_length)
+        model = bundle.manifest.model
+        limits = api.Limits(options.context or model.context_length, model.vocab_size)
+        return ToySession(bundle, limits)
 
 
 class ToySession(api.Session):
-    def __init__(self, bundle: Bundle, context: int) -> None:
+    def __init__(self, bundle: Bundle, limits: api.Limits) -> None:
+        super().__init__(limits, device="numpy")
         self._config: dict[str, Any] = json.loads((bundle.path / "config.json").read_text())
         self._w: dict[str, Array] = {}
-        self._context = context
         for file in bundle.path.glob("*.safetensors"):
             for name, tensor in deserialize(file.read_bytes()):  # type: ignore[no-untyped-call]
                 bits = np.frombuffer(tensor["data"], np.uint16).astype(np.uint32) << 16
                 self._w[name] = bits.view(np.float32).reshape(tensor["shape"])  # was bfloat16
 
-    @property
-    def context(self) -> int:
-        return self._context
-
     def placement(self) -> api.Placement:
         return api.Placement(("numpy",), Evidence.DEVICE, "NumPy has no other place to run")
 
-    def close(self) -> None:
+    def _close(self) -> None:
         self._w = {}
 
-    def score(self, token_ids: Sequence[int]) -> Array:
+    def _score(self, token_ids: Sequence[int]) -> Array:
         return self._forward(list(token_ids), [])
 
-    def generate(self, request: api.Request) -> Generator[api.Token, None, None]:
-        if len(request.prompt_ids) >= self._context:
-            raise PromptError(f"{len(request.prompt_ids)} tokens; it holds {self._context}")
+    def _generate(self, request: api.Request) -> Generator[api.Token, None, None]:
         cache: Cache = []
         random = np.random.default_rng(request.sampling.seed)
         feed = list(request.prompt_ids)
-        room = min(request.max_new_tokens, self._context - len(feed))
-        for _ in range(room):
+        for _ in range(request.max_new_tokens):
             token = _sample(self._forward(feed, cache)[-1], request.sampling, random)
             yield api.Token(token, time.perf_counter())
-            if token in request.stop_ids:
-                return
             feed = [token]
 
     def _forward(self, ids: list[int], cache: Cache) -> Array:

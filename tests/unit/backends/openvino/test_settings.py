@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from qdeploy.backends.openvino import compile_cache, npu, prompts, score, settings
+from qdeploy.backends.openvino import compile_cache, npu, settings
+from qdeploy.backends.openvino.session import OpenVINOSession
 from qdeploy.backends.openvino.settings import REFUSED, Settings
 from qdeploy.bundle import Manifest, ModelIdentity
 from qdeploy.errors import InputError, PromptError
-from qdeploy.interface import Device, LoadOptions, Property
+from qdeploy.interface import Device, LoadOptions, Placement, Property
 from qdeploy.planning.profile import parse_profile
 from qdeploy.targets import Evidence
 
@@ -208,6 +210,13 @@ def test_no_cache_folder_keeps_nothing() -> None:
     assert found is None
 
 
+def session(device: Device) -> OpenVINOSession:
+    """A session whose runtime is never called."""
+    placement = Placement((device.id,), device.evidence, "none was asked")
+    nothing: Any = None
+    return OpenVINOSession(nothing, object(), placement, resolve(device), Path(), 100, None)
+
+
 @pytest.mark.parametrize(
     ("device", "tokens", "named"),
     [
@@ -215,30 +224,32 @@ def test_no_cache_folder_keeps_nothing() -> None:
         (CPU, CONTEXT, str(CONTEXT)),
         (CPU, CONTEXT + 5, str(CONTEXT)),
         (NPU, 1, "2 or more"),
-        (NPU, 1025, "MAX_PROMPT_LEN"),
+        (NPU, 1025, "a prompt of 1024"),
         (NPU, 1152, "1152"),
     ],
 )
 def test_a_prompt_that_does_not_fit_is_refused(device: Device, tokens: int, named: str) -> None:
-    with pytest.raises(PromptError, match=named):
-        prompts.check([5] * tokens, resolve(device), 100)
+    with pytest.raises(PromptError, match=named) as caught:
+        session(device).check_prompt([5] * tokens)
+    names_the_setting = "raise MAX_PROMPT_LEN" in (caught.value.fix or "")
+    assert names_the_setting == (device is NPU and tokens > 1)
 
 
 @pytest.mark.parametrize(
     ("device", "tokens"), [(CPU, 1), (CPU, CONTEXT - 1), (NPU, 2), (NPU, 1024)]
 )
 def test_a_prompt_that_fits_is_taken(device: Device, tokens: int) -> None:
-    prompts.check([99] * tokens, resolve(device), 100)
+    session(device).check_prompt([99] * tokens)
 
 
 @pytest.mark.parametrize("wrong", [-1, 100, 2**31])
 def test_ids_outside_the_vocabulary_are_refused(wrong: int) -> None:
     with pytest.raises(PromptError, match=str(wrong)):
-        prompts.check([5, wrong], resolve(CPU), 100)
+        session(CPU).check_prompt([5, wrong])
 
 
 @pytest.mark.parametrize(("device", "longest"), [(CPU, CONTEXT), (NPU, 1151)])
 def test_the_longest_text_to_score(device: Device, longest: int) -> None:
-    score.check_length([5] * longest, resolve(device))
+    assert (resolve(device).limits(100).score or CONTEXT) == longest
     with pytest.raises(PromptError, match=str(longest)):
-        score.check_length([5] * (longest + 1), resolve(device))
+        session(device).score([5] * (longest + 1))

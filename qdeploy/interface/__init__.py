@@ -1,0 +1,26 @@
+"""The contracts: what a backend and an exporter are to the rest of qdeploy.
+
+    device      a device, a load's options, and the proof of where the work ran
+    session     a loaded bundle: requests in, tokens and logits out
+    backend     finds devices and loads bundles
+    exporter    writes the files of a bundle
+
+A backend adapts one runtime. It is found through the entry-point group `qdeploy.backends`, an
+exporter through `qdeploy.exporters`; the core imports neither in any other way. Importing a
+backend's module must be cheap: its methods import the runtime.
+
+Requests and results are token ids. The core (`qdeploy.generation`) does the tokenizing, the chat
+template, the reasoning and the detokenizing, so that every backend gets the same ids.
+"""
+
+from __future__ import annotations
+
+from qdeploy.interface.backend import Backend
+from qdeploy.interface.device import Device, LoadOptions, Placement, Property
+from qdeploy.interface.exporter import SCRATCH, Exporter, Progress
+from qdeploy.interface.session import Limits, Request, Sampling, Session, Token
+
+__all__ = [
+    "SCRATCH", "Backend", "Device", "Exporter", "Limits", "LoadOptions", "Placement", "Progress",
+    "Property", "Request", "Sampling", "Session", "Token",
+]  # fmt: skip

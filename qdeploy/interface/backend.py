@@ -1,0 +1,54 @@
+"""A backend: the adapter to one runtime. It finds devices and loads bundles on them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, ClassVar
+
+from qdeploy.targets import Target
+
+if TYPE_CHECKING:
+    from qdeploy.bundle import Bundle
+    from qdeploy.interface.device import Device, LoadOptions
+    from qdeploy.interface.session import Session
+    from qdeploy.planning.plan import Plan
+
+
+class Backend(ABC):
+    """The adapter to one runtime."""
+
+    name: ClassVar[str]
+    """The word on the command line."""
+    formats: ClassVar[tuple[str, ...]]
+    """Bundle formats that it loads."""
+    targets: ClassVar[tuple[Target, ...]]
+    """Targets that it serves."""
+    simulates: ClassVar[frozenset[str]] = frozenset()
+    """Names of the targets that it can simulate, which happens on explicit request only."""
+    slow: ClassVar[frozenset[str]] = frozenset()
+    """Names of those whose simulated device takes seconds a token: tests ask less of it."""
+    requires: ClassVar[tuple[str, ...]] = ()
+    """Distributions whose versions belong in reports, e.g. `openvino`."""
+
+    @abstractmethod
+    def devices(self, target: Target, *, simulate: bool = False) -> list[Device]:
+        """Return the devices of *target* on this machine, at least one.
+
+        With *simulate*, return the simulated device instead, and only that.
+
+        Raises:
+            TargetUnavailable: runtime, driver or hardware is absent (reason and fix).
+        """
+
+    @abstractmethod
+    def why_not(self, plan: Plan) -> str | None:
+        """Return why *plan* cannot run on this backend, or None if it can. Loads nothing."""
+
+    @abstractmethod
+    def load(self, bundle: Bundle, device: Device, options: LoadOptions) -> Session:
+        """Load *bundle* on *device*.
+
+        Raises:
+            PlacementError: the runtime put the work elsewhere.
+            GenerationFailed: the runtime could not load it.
+        """

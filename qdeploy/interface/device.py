@@ -1,0 +1,80 @@
+"""A device, what a user may ask for when a bundle is loaded on it, and where the work ran."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from qdeploy.targets import Evidence
+
+Property = str | int | float | bool
+"""The value of a runtime setting, as a profile writes it."""
+
+
+@dataclass(frozen=True)
+class Device:
+    """One piece of hardware that a backend found.
+
+    Attributes:
+        id: the runtime's own name for it, e.g. `CPU`, `GPU.1`, `cuda:0`.
+        name: the product name. The name of a simulated device says that it is simulated.
+        target: name of the target that it serves.
+        memory_bytes: memory that a model can use there; None where the runtime does not tell.
+        driver: driver version, if the runtime tells.
+        evidence: `device`, or `simulated` for a simulated device.
+    """
+
+    id: str
+    name: str
+    target: str
+    memory_bytes: int | None = None
+    driver: str | None = None
+    evidence: Evidence = Evidence.DEVICE
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """What a user may ask of a backend at load time.
+
+    Attributes:
+        context: most tokens, prompt and answer together, that the session must hold.
+        properties: runtime settings that override the profile's.
+        cache_dir: where compiled kernels and blobs may be kept; None keeps nothing.
+        allow_fallback: heavy operators may run elsewhere; the placement then lists them.
+    """
+
+    context: int | None = None
+    properties: Mapping[str, Property] = field(default_factory=dict)
+    cache_dir: Path | None = None
+    allow_fallback: bool = False
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the work really ran, in the runtime's own words.
+
+    Attributes:
+        devices: the devices that the runtime says it executes on.
+        evidence: `device`, or `simulated` with the simulated device named in `devices`.
+        proof: the question put to the runtime, e.g. `EXECUTION_DEVICES of the compiled model`.
+        nodes: number of graph nodes on each device, where the runtime tells.
+        fallback: heavy operators that run elsewhere than asked, by name. It is empty unless the
+            user allowed a fallback.
+    """
+
+    devices: tuple[str, ...]
+    evidence: Evidence
+    proof: str
+    nodes: Mapping[str, int] | None = None
+    fallback: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain data, for JSON and for results."""
+        return {
+            "devices": list(self.devices),
+            "proof": self.proof,
+            "nodes": dict(self.nodes) if self.nodes is not None else None,
+            "fallback": list(self.fallback),
+        }

@@ -1,0 +1,70 @@
+"""An exporter: it carries out a plan and writes the files of a bundle."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from qdeploy.storage.workdir import SCRATCH as SCRATCH  # part of this contract
+
+if TYPE_CHECKING:
+    from qdeploy.errors import Refusal
+    from qdeploy.planning.plan import Plan
+
+
+class Progress:
+    """Receives how far an export is. Byte counts are of the bundle being written.
+
+    This class ignores it; subclasses show it.
+    """
+
+    def begin(self, total_bytes: int) -> None:
+        """Begin the work on a bundle of this predicted size."""
+
+    def stage(self, title: str) -> None:
+        """Begin a stage, with a title for the user."""
+
+    def written(self, total_bytes: int) -> None:
+        """Report the bytes written so far."""
+
+
+class Exporter(ABC):
+    """Turns a plan into the files of a bundle, in one or more formats."""
+
+    name: ClassVar[str]
+    """The word on the command line."""
+    formats: ClassVar[tuple[str, ...]]
+    """Bundle formats that it writes."""
+    resumes: ClassVar[bool] = False
+    """Whether `export` can resume an interrupted run of the same plan.
+
+    The exporter keeps what it needs for that in the subdirectory `SCRATCH`. A run that fails while
+    that is there is resumed by the next run.
+    """
+
+    def requires(self, format: str) -> tuple[str, ...]:
+        """Return the distributions whose versions decide the bytes of this format.
+
+        The manifest records their versions.
+        """
+        return ()
+
+    @abstractmethod
+    def why_not(self, plan: Plan) -> Refusal | None:
+        """Return why this exporter cannot carry out *plan*, or None if it can. Loads nothing."""
+
+    @abstractmethod
+    def peak_memory_bytes(self, plan: Plan) -> int:
+        """Predict the peak anonymous memory of `export`, in bytes, from the plan alone."""
+
+    @abstractmethod
+    def export(self, plan: Plan, folder: Path, progress: Progress) -> None:
+        """Write the bundle's files, all but the manifest, into *folder*.
+
+        The folder is empty, or as an interrupted run left it if this exporter `resumes`.
+
+        Raises:
+            TargetUnavailable: a library that the exporter needs is not installed.
+            ExportFailed: anything else; the caller removes *folder*.
+        """

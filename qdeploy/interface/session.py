@@ -1,0 +1,283 @@
+"""A session: a bundle loaded on a device, which continues prompts and scores texts."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from qdeploy.errors import GenerationFailed, InputError, PromptError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from typing_extensions import Self
+
+    from qdeploy.interface.device import Placement
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is drawn. A temperature of 0 is greedy decoding.
+
+    Attributes:
+        temperature: finite, 0 or more.
+        top_p: keep the most probable tokens that together have this probability: above 0; 1 keeps
+            all.
+        top_k: keep the k most probable tokens; 0 keeps all.
+        seed: the same seed, bundle, device and request give the same tokens.
+
+    Raises:
+        InputError: a number out of its range, or not a number.
+    """
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.temperature < math.inf:
+            raise InputError(
+                f"the temperature is {self.temperature}", fix="give a finite number, 0 or more"
+            )
+        if not 0 < self.top_p <= 1:
+            raise InputError(f"top-p is {self.top_p}", fix="give a number above 0 and up to 1")
+
+    @property
+    def greedy(self) -> bool:
+        return self.temperature == 0.0
+
+
+@dataclass(frozen=True)
+class Request:
+    """One prompt to continue.
+
+    Attributes:
+        prompt_ids: the whole prompt as token ids; at least one.
+        max_new_tokens: at most this many tokens are generated, a stop token included.
+        stop_ids: generation ends after the first of these, which is still yielded.
+    """
+
+    prompt_ids: tuple[int, ...]
+    max_new_tokens: int
+    sampling: Sampling = field(default_factory=Sampling)
+    stop_ids: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class Token:
+    """One generated token.
+
+    Attributes:
+        id: token id.
+        timestamp: `time.perf_counter()` seconds at which the runtime returned it.
+        text: the characters that this token completes. Backends leave it empty; the core's
+            detokenizer fills it in, since a character may span several tokens.
+    """
+
+    id: int
+    timestamp: float
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a session can take. A backend states it once; the base class checks every request.
+
+    Attributes:
+        context: most tokens, prompt and answer together.
+        vocab_size: token ids are below this.
+        prompt: most tokens of a prompt; None is all of the context but one.
+        shortest_prompt: fewest tokens of a prompt.
+        score: most tokens to score; None is the context.
+        prompt_setting: the profile's property that sets `prompt`, named in the error.
+    """
+
+    context: int
+    vocab_size: int
+    prompt: int | None = None
+    shortest_prompt: int = 1
+    score: int | None = None
+    prompt_setting: str | None = None
+
+
+class Session(ABC):
+    """A bundle loaded on a device. Not thread-safe: one caller at a time.
+
+    `generate`, `score` and `close` check what they are given and call the methods `_generate`,
+    `_score` and `_close` of the backend. Every backend therefore refuses the same requests with
+    the same messages.
+
+    Args:
+        limits: what the session can take.
+        device: named in errors.
+    """
+
+    def __init__(self, limits: Limits, *, device: str) -> None:
+        self._limits, self._device_name = limits, device
+        self._closed = self._busy = False
+
+    @property
+    def context(self) -> int:
+        """Most tokens, prompt and answer together, that this session can hold."""
+        return self._limits.context
+
+    @property
+    def prompt_limit(self) -> int:
+        """Most tokens of a prompt: less than the context where lengths were fixed beforehand."""
+        longest = self._limits.context - 1
+        return longest if self._limits.prompt is None else min(self._limits.prompt, longest)
+
+    def generate(self, request: Request) -> Generator[Token, None, None]:
+        """Yield tokens as the runtime makes them, up to a stop token or the end of the context.
+
+        Closing the generator early stops the runtime before returning, and leaves the session
+        ready for the next request.
+
+        Raises:
+            PromptError: the session cannot take the prompt. Raised before any work is done.
+            GenerationFailed: the runtime broke, or the session is closed or busy.
+        """
+        self._require_open()
+        self.check_prompt(request.prompt_ids)
+        return self._run(request)
+
+    def _run(self, request: Request) -> Generator[Token, None, None]:
+        if request.max_new_tokens < 1:
+            return
+        self._require_open()
+        self._require_idle()
+        room = self.context - len(request.prompt_ids)
+        bounded = replace(request, max_new_tokens=min(request.max_new_tokens, room))
+        self._busy = True
+        try:
+            with closing(self._generate(bounded)) as tokens:
+                for token in tokens:
+                    yield token
+                    if token.id in request.stop_ids:
+                        return
+                    if self._closed:
+                        raise GenerationFailed(
+                            "the session was closed while it was generating",
+                            where=self._device_name,
+                        )
+        finally:
+            self._busy = False
+
+    def score(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
+        """Return teacher-forced logits, float32 [T, V], for T token ids.
+
+        Row t holds the logits for the token after `token_ids[: t + 1]`.
+
+        Raises:
+            PromptError: no ids, ids outside the vocabulary, or more than the session holds.
+            GenerationFailed: the runtime broke, or the session is closed or busy.
+        """
+        self._require_open()
+        self._require_idle()
+        self._check_ids(token_ids)
+        longest = self.context if self._limits.score is None else self._limits.score
+        if len(token_ids) > longest:
+            raise PromptError(
+                f"{len(token_ids)} tokens to score; the session holds {longest}",
+                fix="score a shorter text, or load with a longer context",
+            )
+        return self._score(token_ids)
+
+    def close(self) -> None:
+        """Free the device. Calling it twice is harmless."""
+        if not self._closed:
+            self._closed = True
+            self._close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def check_prompt(self, token_ids: Sequence[int]) -> None:
+        """Check that the session can take a prompt.
+
+        Raises:
+            PromptError: it is too short or too long, or has ids outside the vocabulary.
+        """
+        self._check_ids(token_ids)
+        tokens, shortest = len(token_ids), self._limits.shortest_prompt
+        if tokens < shortest:
+            raise PromptError(
+                f"the prompt has {tokens} token; {self._device_name} takes {shortest} or more",
+                fix="add to the prompt, e.g. through the chat template",
+            )
+        if tokens > self.prompt_limit:
+            fix = "shorten the prompt, or give a longer --context, here or to export"
+            if setting := self._limits.prompt_setting:
+                fix = f"shorten the prompt, or raise {setting} in the profile"
+            raise PromptError(
+                f"the prompt has {tokens} tokens; the session holds {self.context}, answer "
+                f"included, and takes a prompt of {self.prompt_limit}",
+                fix=fix,
+            )
+
+    def _check_ids(self, token_ids: Sequence[int]) -> None:
+        """Check the ids themselves: one outside the embedding reads zeros or foreign memory."""
+        if len(token_ids) == 0:
+            raise PromptError("the prompt is empty", fix="give at least one token")
+        size = self._limits.vocab_size
+        wrong = next((i for i in token_ids if not 0 <= i < size), None)
+        if wrong is not None:
+            raise PromptError(
+                f"token id {wrong} is outside the model's vocabulary of {size}",
+                fix="use the tokenizer of the bundle",
+            )
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise GenerationFailed("the session is closed", where=self._device_name)
+
+    def _require_idle(self) -> None:
+        """A session has one cache, which a request that is not finished still needs."""
+        if self._busy:
+            raise GenerationFailed(
+                "the session is still generating for another request",
+                where=self._device_name,
+                fix="close that request's generator first",
+            )
+
+    @abstractmethod
+    def placement(self) -> Placement:
+        """Return where the work really runs, asked of the runtime itself."""
+
+    def device_peak_memory_bytes(self) -> int | None:
+        """Return the peak of the device's own memory that the session took, in bytes.
+
+        None where the device has none of its own, or the runtime does not tell.
+        """
+        return None
+
+    @abstractmethod
+    def _generate(self, request: Request) -> Generator[Token, None, None]:
+        """Yield up to `max_new_tokens` tokens. The request was checked and fits the context.
+
+        Closing the generator must stop the runtime before it returns. The base class closes it
+        after a stop token, at the latest.
+
+        Raises:
+            GenerationFailed: the runtime broke.
+        """
+
+    @abstractmethod
+    def _score(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
+        """Return the logits of `score`. The ids were checked, and no request is running.
+
+        Raises:
+            GenerationFailed: the runtime broke.
+        """
+
+    @abstractmethod
+    def _close(self) -> None:
+        """Free the device. It is called once; a generator may still be waiting to go on."""
