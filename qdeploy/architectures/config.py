@@ -19,6 +19,8 @@ from qdeploy.architectures.graph import GraphConfig
 
 LIMIT = 2**31
 """Counts are below: the runtimes' own are signed numbers of 32 bits."""
+SCALED_ALREADY = ("llama3",)
+"""Types of scaling with which `max_position_embeddings` counts the scaled positions."""
 
 Count = Annotated[int, Field(gt=0, lt=LIMIT)]
 Flag = Annotated[bool, Field(strict=True)]
@@ -44,6 +46,8 @@ class RopeScaling(TypedDict, total=False):
     mscale: Weight | None
     mscale_all_dim: Weight | None
     truncate: Flag | None
+    low_freq_factor: Scale | None
+    high_freq_factor: Scale | None
 
 
 class ModelConfig(BaseModel):
@@ -173,7 +177,7 @@ class DecoderConfig(ModelConfig):
                 return f"{meaning} ({key})"
         if self.hidden_act != "silu":
             return f"its activation is {self.hidden_act!r}, not 'silu' (hidden_act)"
-        if (kind := _rope_type(self.rope_scaling)) not in self.rope_types:
+        if (kind := rope_type(self.rope_scaling)) not in self.rope_types:
             supported = ", ".join(repr(t) for t in self.rope_types if t)
             return f"its positions are scaled as {kind!r}; supported: {supported} (rope_scaling)"
         return None
@@ -201,12 +205,15 @@ class DecoderConfig(ModelConfig):
         )
 
 
-def _rope_type(scaling: RopeScaling | None) -> str | None:
+def rope_type(scaling: RopeScaling | None) -> str | None:
+    """The type of scaling, under its new key or its old one."""
     scaling = scaling or {}
     return scaling.get("rope_type", scaling.get("type"))
 
 
 def _scaled(positions: int, scaling: RopeScaling | None) -> int:
     scaling = scaling or {}
+    if rope_type(scaling) in SCALED_ALREADY:
+        return positions
     original = scaling.get("original_max_position_embeddings") or positions
     return max(positions, int(original * (scaling.get("factor") or 1)))

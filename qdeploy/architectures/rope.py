@@ -1,9 +1,9 @@
-"""Rotary position embedding: how fast each pair of dimensions turns, YaRN included."""
+"""Rotary position embedding: the frequency of each pair of dimensions, and how it is scaled."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ class Rope:
 
     Attributes:
         frequencies: radians a position, float32 [head_dim / 2].
-        attention_factor: what cosine and sine are multiplied with; 1 without YaRN.
+        attention_factor: what cosine and sine are multiplied by; 1 without YaRN.
     """
 
     frequencies: NDArray[np.float32]
@@ -39,7 +39,7 @@ def make_rope(theta: float, head_dim: int, scaling: Mapping[str, Any] | None, lo
     Args:
         theta: the base, e.g. 1e6.
         head_dim: elements of a head, twice the number of frequencies.
-        scaling: YaRN's parameters by their names in `config.json`; any other kind is ignored.
+        scaling: parameters by their names in `config.json`, of a type in `SCALINGS`, or None.
         longest: the model's positions before scaling, where *scaling* does not tell.
     """
     import numpy as np
@@ -48,17 +48,12 @@ def make_rope(theta: float, head_dim: int, scaling: Mapping[str, Any] | None, lo
     # float32 throughout, as transformers computes it: at a position of 100 000 the last bit of a
     # frequency is a turn of 0.006 radians
     plain = np.float32(1) / np.power(np.float32(theta), exponents, dtype=np.float32)
-    if scaling is None or scaling.get("rope_type", scaling.get("type")) != "yarn":
-        return Rope(plain, 1.0)
-    return _yarn(plain, theta, head_dim, scaling, longest)
+    scale = SCALINGS.get(scaling.get("rope_type", scaling.get("type"))) if scaling else None
+    return scale(plain, theta, scaling, longest) if scale and scaling else Rope(plain, 1.0)
 
 
 def _yarn(
-    plain: NDArray[np.float32],
-    theta: float,
-    head_dim: int,
-    scaling: Mapping[str, Any],
-    longest: int,
+    plain: NDArray[np.float32], theta: float, scaling: Mapping[str, Any], longest: int
 ) -> Rope:
     """YaRN (arXiv:2309.00071): slow dimensions are interpolated, fast ones left as they are.
 
@@ -66,6 +61,7 @@ def _yarn(
     """
     import numpy as np
 
+    head_dim = 2 * len(plain)
     original = scaling.get("original_max_position_embeddings") or longest
     factor = float(scaling.get("factor") or longest / original)
     fast, slow = scaling.get("beta_fast") or 32.0, scaling.get("beta_slow") or 1.0
@@ -96,3 +92,27 @@ def _attention_factor(factor: float, scaling: Mapping[str, Any]) -> float:
 
     one, all_ = scaling.get("mscale"), scaling.get("mscale_all_dim")
     return grown(one) / grown(all_) if one and all_ else grown(1.0)
+
+
+def _llama3(
+    plain: NDArray[np.float32], theta: float, scaling: Mapping[str, Any], longest: int
+) -> Rope:
+    """Llama 3.1: divide low frequencies by the factor, keep high ones, blend those between.
+
+    The formulas are those of `_compute_llama3_parameters` in transformers' modeling_rope_utils.py.
+    """
+    import numpy as np
+
+    factor, original = scaling["factor"], scaling["original_max_position_embeddings"]
+    low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
+    wavelengths = 2 * math.pi / plain
+    divided = np.where(wavelengths > original / low, plain / np.float32(factor), plain)
+    kept = (original / wavelengths - low) / (high - low)
+    blended = (1 - kept) * divided / np.float32(factor) + kept * divided
+    between = (wavelengths >= original / high) & (wavelengths <= original / low)
+    return Rope(np.where(between, blended, divided).astype(np.float32), 1.0)
+
+
+Scaling = Callable[["NDArray[np.float32]", float, Mapping[str, Any], int], Rope]
+SCALINGS: dict[str | None, Scaling] = {"yarn": _yarn, "llama3": _llama3}
+"""How the plain frequencies are scaled, by `rope_type` in `config.json`."""

@@ -8,10 +8,12 @@ from typing import Any
 
 from qdeploy.architectures.base import Architecture
 from qdeploy.architectures.config import ModelConfig
+from qdeploy.architectures.llama import Llama
+from qdeploy.architectures.qwen2 import Qwen2
 from qdeploy.architectures.qwen3 import Qwen3
 from qdeploy.architectures.qwen3_moe import Qwen3Moe
 
-BUILT_IN: tuple[Architecture, ...] = (Qwen3(), Qwen3Moe())
+BUILT_IN: tuple[Architecture, ...] = (Qwen3(), Qwen3Moe(), Qwen2(), Llama())
 
 
 @cache

@@ -20,7 +20,6 @@ WINDOW = 256
 WINDOWS = 8
 PROMPT = 32
 """Tokens of a passage of prose that greedy decoding goes on from."""
-END = "<|im_end|>"
 
 T = TypeVar("T")
 
@@ -92,10 +91,12 @@ def read_passages(
             where=name,
             fix="give a text of a few hundred words",
         )
-    pieces = [ids[at : at + window] for at in range(0, len(ids), window)]
-    whole = [piece for piece in pieces if len(piece) == window] or pieces[:1]
+    prefix = tokenizer.prefix
+    step = max(1, window - len(prefix))
+    pieces = [ids[at : at + step] for at in range(0, len(ids), step)]
+    whole = [piece for piece in pieces if len(piece) == step] or pieces[:1]
     chosen = spread(whole, WINDOWS if windows is None else windows)
-    return Text(Path(name).name, digest, tuple(_prose(piece) for piece in chosen))
+    return Text(Path(name).name, digest, tuple(_prose(prefix, piece) for piece in chosen))
 
 
 def spread(items: Sequence[T], count: int | None) -> list[T]:
@@ -120,13 +121,15 @@ def _bytes(name: str) -> bytes:
         ) from None
 
 
-def _prose(ids: Sequence[int]) -> Passage:
-    return Passage(tuple(ids), 1, min(PROMPT, max(1, len(ids) // 2)))
+def _prose(prefix: Sequence[int], ids: Sequence[int]) -> Passage:
+    whole = (*prefix, *ids)
+    return Passage(whole, max(1, len(prefix)), min(PROMPT, max(1, len(whole) // 2)))
 
 
 def _chat(tokenizer: Tokenizer, line: str) -> Passage:
     """A question and its reply, of which only the reply is scored: the question is anyone's."""
     row = json.loads(line)
     prompt = tokenizer.encode(tokenizer.render([{"role": "user", "content": row["question"]}]))
-    reply = tokenizer.encode(row["reply"] + END)
+    end = [] if tokenizer.eos_id is None else [tokenizer.eos_id]
+    reply = (*tokenizer.encode(row["reply"]), *end)
     return Passage((*prompt, *reply), len(prompt), len(prompt))

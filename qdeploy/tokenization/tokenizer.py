@@ -28,6 +28,8 @@ from qdeploy.tokenization.chat_template import find_chat_template
 Message = Mapping[str, str]
 """One turn of a chat: `role` and `content`."""
 
+SPECIAL_TOKENS = ("bos_token", "eos_token", "pad_token", "unk_token")
+"""Keys of `tokenizer_config.json` that chat templates may refer to, as in transformers."""
 THINK, END_THINK = "<think>", "</think>"
 REPLACEMENT = "\ufffd"
 
@@ -115,6 +117,16 @@ class Tokenizer:
         ids: list[int] = self._inner.encode(text, add_special_tokens=False).ids
         return ids
 
+    @cached_property
+    def prefix(self) -> tuple[int, ...]:
+        """Ids that the tokenizer puts before a plain text, such as Llama 3's `<|begin_of_text|>`.
+
+        A rendered chat needs none: the template writes them.
+        """
+        plain = self.encode("a")
+        whole: list[int] = self._inner.encode("a", add_special_tokens=True).ids
+        return tuple(whole[: whole.index(plain[0])]) if plain else ()
+
     def decode(self, ids: Sequence[int]) -> str:
         """Text of *ids* without special tokens; bytes that form no character become U+FFFD."""
         text: str = self._inner.decode(list(ids), skip_special_tokens=True)
@@ -132,23 +144,35 @@ class Tokenizer:
         extra = {} if think is None else {"enable_thinking": think}
         source = self.template
         try:
-            return (
-                environment()
-                .from_string(source)
-                .render(messages=list(messages), add_generation_prompt=True, tools=None, **extra)
-            )
+            template = environment().from_string(source)
+            settings = {"add_generation_prompt": True, "tools": None, **self._special_tokens}
+            return template.render(messages=list(messages), **settings, **extra)
         except Exception as error:  # a template is a program of someone else's
             raise PromptError(f"the chat template failed ({error})", where=self.folder) from None
+
+    @cached_property
+    def _special_tokens(self) -> dict[str, str]:
+        """Text of `bos_token` and so on, which templates may write; see `SPECIAL_TOKENS`."""
+        found = {}
+        for name in SPECIAL_TOKENS:
+            token = self._config.get(name)
+            text = token.get("content") if isinstance(token, dict) else token
+            if isinstance(text, str):
+                found[name] = text
+        return found
+
+    @property
+    def eos_id(self) -> int | None:
+        """Id of the token that the tokenizer's settings call `eos_token`, or None."""
+        name = self._special_tokens.get("eos_token")
+        return None if name is None else self.id_of(name)
 
     @cached_property
     def stop_ids(self) -> frozenset[int]:
         """Tokens that end an answer: `eos_token_id` of generation_config, else the tokenizer's."""
         if ids := self.generation_config.stop_ids:
             return frozenset(ids)
-        token = self._config.get("eos_token")
-        name = token.get("content") if isinstance(token, dict) else token
-        found = self.id_of(name) if isinstance(name, str) else None
-        return frozenset() if found is None else frozenset({found})
+        return frozenset() if self.eos_id is None else frozenset({self.eos_id})
 
 
 class Detokenizer:

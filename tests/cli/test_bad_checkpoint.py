@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from tests.support import tiny
-from tests.support.checkpoints import SMALL, shapes, write_checkpoint, write_weights
+from tests.support.checkpoints import MOE, SMALL, shapes, write_checkpoint, write_weights
 from tests.support.command import QuickCommand
 from tests.support.tiny import DENSE, SPARSE
 
@@ -86,7 +86,7 @@ GPTQ = {"quant_method": "gptq", "bits": 4}
 SPOILT: list[tuple[Spoil, list[str]]] = [
     (config(rms_norm_eps=None), ["config.json", "'rms_norm_eps'"]),
     (config(rope_theta=-1), ["config.json", "'rope_theta'"]),
-    (config(norm_topk_prob="false"), ["config.json", "'norm_topk_prob'"]),
+    (config(**MOE, norm_topk_prob="false"), ["config.json", "'norm_topk_prob'"]),
     (config(num_attention_heads=3), ["3 attention heads cannot share 2 evenly"]),
     (config(head_dim=127), ["heads of 127 elements"]),
     (config(rope_scaling={"rope_type": "yarn", "factor": "4"}), ["'rope_scaling.factor'"]),
@@ -164,12 +164,12 @@ def test_an_adapter_that_does_not_fit(
 def test_another_architecture_may_have_any_tensors_and_token_ids(
     here: Path, quick: QuickCommand
 ) -> None:
-    folder = write_checkpoint(here / "llama", SMALL | {"architectures": ["LlamaForCausalLM"]})
+    folder = write_checkpoint(here / "gemma", SMALL | {"architectures": ["GemmaForCausalLM"]})
     write_weights(folder / "model.safetensors", {"something.else": (4, 4)})
     vocab(foo=2048)(folder)
-    command = ["export", "llama", "--target", "intel-cpu", "--dry-run"]
+    command = ["export", "gemma", "--target", "intel-cpu", "--dry-run"]
     assert quick(*command, "--exporter", "optimum").code == 0
-    quick(*command).fails(2, "unknown architecture LlamaForCausalLM", "--exporter optimum")
+    quick(*command).fails(2, "unknown architecture GemmaForCausalLM", "--exporter optimum")
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def not_a_config(folder: Path) -> None:
 
 
 def another_architecture(folder: Path) -> None:
-    _config(folder, architectures=["LlamaForCausalLM"])
+    _config(folder, architectures=["GemmaForCausalLM"])
 
 
 def truncated(folder: Path) -> None:
@@ -54,7 +54,7 @@ def missing_tokenizer(folder: Path) -> None:
     ("spoil", "says"),
     [
         (not_a_config, ["config.json", "not the config of", "'model_type'"]),
-        (another_architecture, ["LlamaForCausalLM", "--exporter optimum"]),
+        (another_architecture, ["GemmaForCausalLM", "--exporter optimum"]),
         (truncated, ["model.safetensors", "not a whole safetensors file", "download"]),
         (lying_header, ["model.safetensors", "not a whole safetensors file"]),
         (missing_shard, ["model-00002-of-00002.safetensors", "missing", "download"]),

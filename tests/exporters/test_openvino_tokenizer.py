@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
+from tests.support import llama
 from tests.support.native import export, resolve
 from tests.support.tiny import DENSE
 
@@ -53,9 +54,13 @@ class Pair:
         return text
 
 
-@pytest.fixture(scope="module")
-def checkpoint(made: Callable[..., Path]) -> Path:
-    return made(DENSE)
+@pytest.fixture(scope="module", params=["qwen3", "llama"])
+def checkpoint(request: pytest.FixtureRequest, made: Callable[..., Path]) -> Path:
+    """Qwen3's tokenizer; and Llama 3's, which takes whole words first and begins every text."""
+    folder = made(DENSE)
+    if request.param == "llama":
+        llama.write_tokenizer(folder)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +86,8 @@ def test_random_texts(pair: Pair) -> None:
 
 def test_shorter_texts_are_padded_on_the_left(pair: Pair) -> None:
     padding = pair.original.token_to_id("<|endoftext|>")
+    if padding is None:  # a Llama has no padding token, and is padded with its last token
+        padding = pair.original.token_to_id(llama.END)
     long, short = pair.original.encode("a b c d").ids, pair.original.encode("a").ids
     ids, mask = pair.encode("a b c d", "a")
     missing = len(long) - len(short)
@@ -89,8 +96,28 @@ def test_shorter_texts_are_padded_on_the_left(pair: Pair) -> None:
 
 
 def test_half_a_character_becomes_a_replacement(pair: Pair) -> None:
-    ids = pair.original.encode("😀").ids
+    ids = pair.original.encode("😀", add_special_tokens=False).ids
     assert pair.decode(ids[:1]) == "\N{REPLACEMENT CHARACTER}"
+
+
+def test_a_word_that_is_a_token_is_not_made_of_merges(
+    made: Callable[..., Path], tmp_path: Path
+) -> None:
+    source = made(DENSE)
+    llama.write_tokenizer(source)
+    pair = Pair(export(resolve(source), tmp_path / "bundle"), source)
+    content = json.loads((source / "tokenizer.json").read_text("utf-8"))
+    made_by_merges = {*map("".join, content["model"]["merges"])}
+    words = [
+        pair.original.decode([number])
+        for word, number in content["model"]["vocab"].items()
+        if len(word) > 1 and word not in made_by_merges and llama.is_english(word)
+    ]
+    assert len(words) == llama.UNREACHED
+    for word in words:
+        wanted = pair.original.encode(word).ids
+        assert pair.encode(word)[0] == [wanted], repr(word)
+        assert len(wanted) == 2, repr(word)  # the token that begins a text, and the word
 
 
 def change(folder: Path, **parts: Any) -> None:

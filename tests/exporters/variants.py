@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from qdeploy.exporters.quantize import quantize
 from qdeploy.planning.plan import Plan
 from tests.support import forward, tiny
-from tests.support.tiny import DENSE, SPARSE
+from tests.support.tiny import DENSE, LLAMA, QWEN2, SPARSE
 
 CLOSE = 3e-5
 """Largest difference of a logit, all of which are below 10: sums are taken in another order."""
@@ -29,6 +29,10 @@ VARIANTS: dict[str, Mapping[str, Any]] = {
     "experts not renormalized": SPARSE | {"norm_topk_prob": False},
     "every other layer has experts": SPARSE | {"decoder_sparse_step": 2},
     "one layer has none": SPARSE | {"mlp_only_layers": [1]},
+    "qwen2": QWEN2,
+    "qwen2 untied": QWEN2 | {"tie_word_embeddings": False},
+    "llama": LLAMA,
+    "llama without scaling": LLAMA | {"rope_scaling": None, "tie_word_embeddings": False},
 }
 
 

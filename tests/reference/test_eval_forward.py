@@ -10,7 +10,7 @@ import pytest
 
 from tests.support import tiny
 from tests.support.evaluating import logits_of
-from tests.support.tiny import DENSE, SPARSE
+from tests.support.tiny import DENSE, LLAMA, QWEN2, SPARSE
 
 torch = pytest.importorskip("torch", reason="needs qdeploy[optimum]")
 transformers = pytest.importorskip("transformers", reason="needs qdeploy[optimum]")
@@ -22,6 +22,19 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "shares as they are": SPARSE | {"norm_topk_prob": False},
     "every second layer": SPARSE | {"decoder_sparse_step": 2},
     "but the first layer": SPARSE | {"mlp_only_layers": [0]},
+    "qwen2": QWEN2,
+    "qwen2 with yarn, untied": QWEN2
+    | {
+        "rope_scaling": YARN,
+        "max_position_embeddings": 131072,
+        "tie_word_embeddings": False,
+    },
+    "llama": LLAMA,
+    "llama without scaling, untied": LLAMA
+    | {
+        "rope_scaling": None,
+        "tie_word_embeddings": False,
+    },
 }
 IDS = np.random.default_rng(0).integers(0, 2000, 60).tolist()
 ROUNDING = 1e-4

@@ -49,7 +49,7 @@ def shape_of_0_6b() -> dict[str, Any]:
 
 
 def shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every tensor that a Qwen3 checkpoint of this config holds."""
+    """Name and shape of every tensor of a checkpoint with this config, of any known family."""
     hidden = config["hidden_size"]
     found: dict[str, tuple[int, ...]] = {
         "model.embed_tokens.weight": (config["vocab_size"], hidden)
@@ -66,12 +66,14 @@ def shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
 def _layer(config: Mapping[str, Any]) -> Iterator[tuple[str, tuple[int, ...]]]:
     hidden, head = config["hidden_size"], config["head_dim"]
     query, key = config["num_attention_heads"] * head, config["num_key_value_heads"] * head
-    yield "self_attn.q_proj.weight", (query, hidden)
-    yield "self_attn.k_proj.weight", (key, hidden)
-    yield "self_attn.v_proj.weight", (key, hidden)
+    for name, size in {"q": query, "k": key, "v": key}.items():
+        yield f"self_attn.{name}_proj.weight", (size, hidden)
+        if config["model_type"] == "qwen2":
+            yield f"self_attn.{name}_proj.bias", (size,)
     yield "self_attn.o_proj.weight", (hidden, query)
-    for norm in ("self_attn.q_norm", "self_attn.k_norm"):
-        yield f"{norm}.weight", (head,)
+    if config["model_type"].startswith("qwen3"):
+        yield "self_attn.q_norm.weight", (head,)
+        yield "self_attn.k_norm.weight", (head,)
     for norm in ("input_layernorm", "post_attention_layernorm"):
         yield f"{norm}.weight", (hidden,)
     if experts := config.get("num_experts"):

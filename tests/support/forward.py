@@ -1,4 +1,4 @@
-"""Qwen3 in NumPy, as plainly as it can be said: what exported graphs are compared with.
+"""Qwen3, Qwen2 and Llama in plain NumPy: what exported graphs are compared with.
 
 Only the frequencies of rotation are qdeploy's own; those are compared with transformers'.
 """
@@ -41,10 +41,17 @@ def _attention(config: Mapping[str, Any], weight: Lookup, prefix: str, x: Array)
     size, count = config["head_dim"], config["num_attention_heads"]
 
     def heads(name: str) -> Array:
-        return (x @ weight(f"{prefix}{name}_proj.weight").T).reshape(len(x), -1, size)
+        projected = x @ weight(f"{prefix}{name}_proj.weight").T
+        if config["model_type"] == "qwen2":
+            projected = projected + weight(f"{prefix}{name}_proj.bias")
+        return projected.reshape(len(x), -1, size)
 
-    query = _rotate(_norm(heads("q"), weight(prefix + "q_norm.weight"), config), config)
-    key = _rotate(_norm(heads("k"), weight(prefix + "k_norm.weight"), config), config)
+    def normed(name: str) -> Array:
+        if not config["model_type"].startswith("qwen3"):
+            return heads(name)
+        return _norm(heads(name), weight(f"{prefix}{name}_norm.weight"), config)
+
+    query, key = _rotate(normed("q"), config), _rotate(normed("k"), config)
     value = heads("v")
     future = np.triu(np.full((len(x), len(x)), -np.inf), 1)
     said = []

@@ -18,6 +18,18 @@ DENSE: dict[str, Any] = SMALL | {
 SPARSE: dict[str, Any] = DENSE | MOE | {
     "tie_word_embeddings": False, "norm_topk_prob": True, "moe_intermediate_size": 64,
 }  # fmt: skip
+QWEN2: dict[str, Any] = DENSE | {
+    "architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "use_sliding_window": False,
+}  # fmt: skip
+LLAMA3 = {
+    "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 256,
+}  # fmt: skip
+LLAMA: dict[str, Any] = DENSE | {
+    "architectures": ["LlamaForCausalLM"], "model_type": "llama", "rope_theta": 5e5,
+    "rope_scaling": LLAMA3,
+}  # fmt: skip
+"""Scaled so that low, high and blended frequencies all occur, as in Llama 3.1."""
 
 Weights = dict[str, NDArray[np.float32]]
 
@@ -29,6 +41,7 @@ def draw(config: Mapping[str, Any], seed: int = 0) -> Weights:
     for name, shape in all_shapes(config).items():
         values = generator.standard_normal(shape, dtype=np.float32)
         scaled = 1 + values / 8 if len(shape) == 1 else values / np.sqrt(shape[-1])
+        scaled = values if name.endswith(".bias") else scaled
         weights[name] = _bits(scaled.astype(np.float32))[1]
     return weights
 

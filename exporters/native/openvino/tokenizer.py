@@ -90,10 +90,8 @@ def tokenizer(bpe: ByteLevelBPE, blob: WeightsLayout, *, padding: int, longest: 
     )  # fmt: skip
     words = _split(build, bpe, _one_word_each(build, texts))
     tokens = _merge(build, bpe, words)
-    tokens = _truncate(build, tokens, longest)
-    begins, ends, ids, *_ = build.call(
-        "CombineSegments", [*tokens, build.i32([0])], [INDEX] * 6
-    )  # fmt: skip
+    tokens = _truncate(build, tokens, longest - len(bpe.prefix) - len(bpe.suffix))
+    begins, ends, ids = _combine(build, bpe, tokens)
     lengths = graph.add("Subtract", [ends, begins], "i32", VECTOR, auto_broadcast="numpy")
     width = graph.add("ReduceMax", [lengths, build.i32(0)], "i32", (), keep_dims=False)
     table = (DYNAMIC, DYNAMIC)
@@ -187,13 +185,42 @@ def _merge(build: _Strings, bpe: ByteLevelBPE, words: list[Value]) -> list[Value
     """The tokens of each text: begins, ends and ids."""
     left, right = zip(*bpe.merges, strict=True)
     inputs = [*words, *build.strings(bpe.tokens), *build.strings(left), *build.strings(right)]
-    if bpe.added:
-        inputs += build.strings([t.text.encode() for t in bpe.added])
-        inputs.append(build.i32([t.id for t in bpe.added]))
+    if whole := _whole_words(bpe):
+        inputs += build.strings([text for text, _ in whole])
+        inputs.append(build.i32([number for _, number in whole]))
     return build.call(
         "BPETokenizer", inputs, [INDEX] * 3, unk_token="", fuse_unk=False, suffix_indicator="",
         end_suffix="", byte_fallback=False, cache_capacity=max(len(bpe.tokens) // 5, CACHED_WORDS),
     )  # fmt: skip
+
+
+def _whole_words(bpe: ByteLevelBPE) -> list[tuple[bytes, int]]:
+    """Words that are a token without any merging, and the ids of those.
+
+    These are the added tokens; and with `ignore_merges` every token, for which the operator has no
+    option of its own.
+    """
+    if bpe.ignore_merges:
+        return [(text, number) for number, text in enumerate(bpe.tokens) if text]
+    return [(token.text.encode(), token.id) for token in bpe.added]
+
+
+def _combine(build: _Strings, bpe: ByteLevelBPE, tokens: list[Value]) -> list[Value]:
+    """Put the post-processor's ids around each text: begins, ends and ids.
+
+    openvino-genai finds these constants, and empties them where special tokens are not wanted.
+    """
+    segments = [_constant_segment(build, ids) for ids in (bpe.prefix, bpe.suffix)]
+    parts = [segments[0], tokens, segments[1]]
+    parts = [part for part in parts if part]
+    inputs = [value for part in parts for value in part]
+    return build.call(
+        "CombineSegments", [*inputs, build.i32([0] * len(parts))], [INDEX] * 6
+    )[:3]  # fmt: skip
+
+
+def _constant_segment(build: _Strings, ids: Sequence[int]) -> list[Value]:
+    return [build.i32(0), build.i32(len(ids)), build.i32(list(ids))] if ids else []
 
 
 def _truncate(build: _Strings, tokens: list[Value], longest: int) -> list[Value]:

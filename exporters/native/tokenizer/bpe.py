@@ -1,8 +1,8 @@
 """A byte-level BPE tokenizer, read from `tokenizer.json`: what its vocabulary is in real bytes.
 
-The file spells bytes as characters (a space is "Ġ"), so that its JSON holds text only. Here they
-are bytes again. Other kinds of tokenizers than Qwen's are refused by name rather than half
-understood.
+The file spells bytes as characters (a space is "Ġ"), so that its JSON holds text only; here they
+are bytes again. This is the kind of tokenizer that Qwen and Llama 3 have. A file with any part that
+has no counterpart here is refused, naming that part.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from qdeploy.errors import CheckpointError, ExportFailed
 from qdeploy.storage.json_file import read_json
 
 NORMALIZERS = ("NFC", "NFD", "NFKC", "NFKD")
+PROCESSORS = ("ByteLevel", "TemplateProcessing")
 MOST_TOKENS = 2**22
 """No vocabulary comes near. The table of tokens is as long as the highest id."""
 
@@ -50,6 +51,8 @@ class ByteLevelBPE:
         merges: pairs of tokens in the order they are merged.
         added: in the order of their ids.
         normalizer: a Unicode normalization form, or None.
+        ignore_merges: whether a word that is a token becomes that one, whatever merges give.
+        prefix, suffix: ids that the post-processor puts before and after a text.
     """
 
     tokens: Sequence[bytes]
@@ -57,6 +60,9 @@ class ByteLevelBPE:
     added: Sequence[AddedToken]
     normalizer: str | None
     splits: Sequence[Split]
+    ignore_merges: bool = False
+    prefix: Sequence[int] = ()
+    suffix: Sequence[int] = ()
 
 
 def read_bpe(file: Path) -> ByteLevelBPE:
@@ -89,12 +95,16 @@ def _parse(content: Mapping[str, Any]) -> ByteLevelBPE:
     normalizer = (content.get("normalizer") or {}).get("type")
     *splits, _ = _steps(content.get("pre_tokenizer"))
     spelt = {text: _bytes(text) for text in model["vocab"]}
+    prefix, suffix = _template(content.get("post_processor"))
     return ByteLevelBPE(
         _tokens(model["vocab"], spelt, added),
         [_merge(pair, spelt) for pair in model["merges"]],
         added,
         normalizer,
         [_split(step) for step in splits],
+        bool(model.get("ignore_merges")),
+        prefix,
+        suffix,
     )
 
 
@@ -104,7 +114,7 @@ def _unknown(content: Mapping[str, Any]) -> str | None:
     if model.get("type") != "BPE":
         return f"a model of type {model.get('type')!r}"
     for option in ("dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix",
-                   "byte_fallback", "ignore_merges"):  # fmt: skip
+                   "byte_fallback"):  # fmt: skip
         if model.get(option):
             return f"the model option {option} = {model[option]!r}"
     if not model["merges"]:
@@ -117,9 +127,13 @@ def _unknown(content: Mapping[str, Any]) -> str | None:
         return "a pre-tokenizer that does not end in ByteLevel"
     if other := next((s["type"] for s in splits if s["type"] != "Split"), None):
         return f"the pre-tokenizer {other!r}"
-    processor = content.get("post_processor")
-    if processor and processor["type"] != "ByteLevel":
-        return f"the post-processor {processor['type']!r}"
+    processors = _processors(content.get("post_processor"))
+    if other := next((p["type"] for p in processors if p["type"] not in PROCESSORS), None):
+        return f"the post-processor {other!r}"
+    templates = [p for p in processors if p["type"] == "TemplateProcessing"]
+    texts = [part for t in templates for part in t["single"] if "Sequence" in part]
+    if len(templates) > 1 or len(texts) != len(templates):
+        return "a post-processor that does not hold the text exactly once"
     word = next((t for t in content.get("added_tokens", []) if t.get("single_word")), None)
     return f"the single-word token {word['content']!r}" if word else None
 
@@ -130,6 +144,26 @@ def _steps(pre_tokenizer: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
     if pre_tokenizer["type"] == "Sequence":
         return list(pre_tokenizer["pretokenizers"])
     return [pre_tokenizer]
+
+
+def _processors(processor: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
+    if not processor:
+        return []
+    return list(processor["processors"]) if processor["type"] == "Sequence" else [processor]
+
+
+def _template(processor: Mapping[str, Any] | None) -> tuple[list[int], list[int]]:
+    """Ids that are put before and after a text; a `ByteLevel` processor changes offsets only."""
+    before: list[int] = []
+    after: list[int] = []
+    for step in _processors(processor):
+        ids = before
+        for part in step.get("single", []):
+            if "Sequence" in part:
+                ids = after
+            else:
+                ids += step["special_tokens"][part["SpecialToken"]["id"]]["ids"]
+    return before, after
 
 
 def _split(step: Mapping[str, Any]) -> Split:

@@ -126,3 +126,37 @@ def test_scaled_positions_can_be_counted_too() -> None:
 )
 def test_another_architecture_need_not_keep_qwen3s_rules(changes: dict[str, Any]) -> None:
     assert not isinstance(parse(**OTHER_FAMILY | changes), DecoderConfig)
+
+
+LLAMA = SMALL | {"architectures": ["LlamaForCausalLM"], "model_type": "llama"}
+LLAMA3 = {
+    "rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 8192,
+}  # fmt: skip
+
+
+def test_llama3s_positions_are_scaled_already() -> None:
+    config = parse_config(LLAMA | {"max_position_embeddings": 131072, "rope_scaling": LLAMA3})
+    assert config.longest_context == 131072
+    assert config.scaling_for(1000) == config.scaling_for(131072) == LLAMA3
+
+
+@pytest.mark.parametrize(
+    ("scaling", "says"),
+    [
+        (LLAMA3 | {"low_freq_factor": None}, "'low_freq_factor' is missing"),
+        (LLAMA3 | {"high_freq_factor": 1.0}, "'low_freq_factor' is not below"),
+        ({"rope_type": "llama3", "factor": 8.0}, "is missing, which 'llama3' needs"),
+        ({"type": "llama3", "factor": 8.0}, "is missing, which 'llama3' needs"),
+    ],
+)
+def test_llama3_scaling_must_be_whole(scaling: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        parse_config(LLAMA | {"rope_scaling": scaling})
+
+
+@pytest.mark.parametrize("name", ["LlamaForCausalLM", "Qwen2ForCausalLM"])
+def test_only_qwen3s_context_grows_beyond_its_config(name: str) -> None:
+    config = parse_config(LLAMA | {"architectures": [name], "max_position_embeddings": 40960})
+    assert config.longest_context == 40960
+    assert config.scaling_for(40960) is None

@@ -12,7 +12,7 @@ from qdeploy.architectures.decoder import EMBEDDING
 from qdeploy.architectures.graph import Builder, Expert, Linear
 from qdeploy.checkpoint.checkpoint import read_checkpoint
 from tests.support.checkpoints import write_sidecars, write_weights
-from tests.support.tiny import DENSE, SPARSE, all_shapes
+from tests.support.tiny import DENSE, LLAMA, QWEN2, SPARSE, all_shapes
 
 
 class Narrator(Builder[str]):
@@ -88,6 +88,8 @@ VARIANTS = {
     "experts": SPARSE,
     "every other layer has experts": SPARSE | {"decoder_sparse_step": 2},
     "one layer has none": SPARSE | {"mlp_only_layers": [1]},
+    "qwen2": QWEN2,
+    "llama": LLAMA,
 }
 
 

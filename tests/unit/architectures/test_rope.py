@@ -33,6 +33,32 @@ def test_yarn(size: int, more: dict[str, Any], factor: float, frequencies: list[
     assert made.attention_factor == pytest.approx(factor, rel=1e-12)
 
 
+LLAMA3 = {
+    "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 8192,
+}  # fmt: skip
+
+# head size, parameters, and frequencies at 0, 1, d/8, d/6, d/5, d/4, 7d/20, d/2 - 1;
+# printed by ROPE_INIT_FUNCTIONS["llama3"] of transformers 5.5.4 for a base of 5e5
+LLAMA3_REFERENCE: list[tuple[int, dict[str, Any], list[float]]] = [
+    (128, {}, [1.0, 0.814617217, 0.0376060307, 0.0134904198, 0.00594073068, 0.000524846022,
+               1.50962178e-05, 3.06892588e-07]),
+    (64, {"factor": 32.0}, [1.0, 0.663601279, 0.0376060307, 0.0165604409, 0.00729266508,
+                            0.000429556705, 3.77405445e-06, 9.41830649e-08]),
+    (128, {"low_freq_factor": 2.0, "high_freq_factor": 3.0},
+     [1.0, 0.814617217, 0.0376060307, 0.0134904198, 0.00594073068, 0.000176776681,
+      1.50962178e-05, 3.06892588e-07]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("size", "more", "frequencies"), LLAMA3_REFERENCE)
+def test_llama3(size: int, more: dict[str, Any], frequencies: list[float]) -> None:
+    made = make_rope(5e5, size, {**LLAMA3, **more}, 131072)
+    picked = [0, 1, size // 8, size // 6, size // 5, size // 4, 7 * size // 20, size // 2 - 1]
+    np.testing.assert_allclose(made.frequencies[picked], frequencies, rtol=1e-6)
+    assert made.attention_factor == 1.0
+
+
 @pytest.mark.parametrize("scaling", [None, {"rope_type": "default"}])
 def test_without_yarn_frequencies_fall_from_one_geometrically(scaling: dict[str, Any]) -> None:
     made = make_rope(1e6, 128, scaling, 40960)

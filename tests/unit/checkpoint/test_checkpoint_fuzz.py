@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qdeploy.architectures.config import RopeScaling
+from qdeploy.architectures.llama import LlamaConfig
 from qdeploy.architectures.qwen3_moe import Qwen3MoeConfig
 from qdeploy.architectures.table import parse_config
 from qdeploy.checkpoint.checkpoint import Checkpoint, read_checkpoint
@@ -93,20 +94,23 @@ def test_anything_for_an_index(weight_map: Any) -> None:
         facts_or_refusal(place)
 
 
+KEYS = sorted({*Qwen3MoeConfig.model_fields, *LlamaConfig.model_fields})
+OTHERS = ("LlamaForCausalLM", "Qwen2ForCausalLM", "GemmaForCausalLM")
+
+
 @given(
-    st.dictionaries(
-        st.sampled_from([*Qwen3MoeConfig.model_fields]), anything | st.floats(min_value=0)
-    ),
+    st.dictionaries(st.sampled_from(KEYS), anything | st.floats(min_value=0)),
     st.dictionaries(st.sampled_from([*RopeScaling.__annotations__]), anything | st.floats(0, 1e9)),
-    st.sampled_from([SMALL, SMALL | MOE, SMALL | {"architectures": ["LlamaForCausalLM"]}]),
+    st.sampled_from([SMALL, SMALL | MOE, *(SMALL | {"architectures": [n]} for n in OTHERS)]),
+    st.sampled_from(["yarn", "llama3"]),
 )
 def test_anything_in_a_config(
-    changes: dict[str, Any], scaling: dict[str, Any], config: dict[str, Any]
+    changes: dict[str, Any], scaling: dict[str, Any], config: dict[str, Any], kind: str
 ) -> None:
-    yarn = {"rope_type": "yarn", "factor": 4.0, **scaling}
+    known = {"rope_type": kind, "factor": 4.0, **scaling}
     with folder() as place:
         write_checkpoint(place)
-        changed = config | {"rope_scaling": yarn} | changes
+        changed = config | {"rope_scaling": known} | changes
         (place / "config.json").write_text(json.dumps(changed), encoding="utf-8")
         try:
             found = read_checkpoint(place)

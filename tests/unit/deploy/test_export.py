@@ -36,7 +36,7 @@ from tests.support.checkpoints import SMALL, write_checkpoint
 from tests.support.plugins import SCRIPTED, only
 from tests.support.scripted import HERE, WEIGHTS, ScriptedExporter
 
-OTHER = SMALL | {"architectures": ["LlamaForCausalLM"], "model_type": "llama"}
+OTHER = SMALL | {"architectures": ["GemmaForCausalLM"], "model_type": "gemma"}
 
 
 class TestExport:
@@ -239,18 +239,18 @@ class TestPrepare:
     def test_an_unknown_architecture_is_named_with_the_exporter_that_can_take_it(
         self, tmp_path: Path, scripted_profile: str
     ) -> None:
-        llama = read_checkpoint(write_checkpoint(tmp_path / "llama", OTHER))
-        with pytest.raises(CheckpointError, match="unknown architecture LlamaFor") as caught:
-            prepare(llama, "scripted", profile_name=scripted_profile)
+        gemma = read_checkpoint(write_checkpoint(tmp_path / "gemma", OTHER))
+        with pytest.raises(CheckpointError, match="unknown architecture GemmaFor") as caught:
+            prepare(gemma, "scripted", profile_name=scripted_profile)
         assert "--exporter optimum" in (caught.value.fix or "")
 
     def test_an_unknown_architecture_passes_where_the_exporter_is_named(
         self, tmp_path: Path, scripted_profile: str
     ) -> None:
-        llama = read_checkpoint(write_checkpoint(tmp_path / "llama", OTHER))
+        gemma = read_checkpoint(write_checkpoint(tmp_path / "gemma", OTHER))
         options = {"profile_name": scripted_profile, "exporter_name": "scripted"}
-        plan, _ = prepare(llama, "scripted", **options)  # type: ignore[arg-type]
-        assert plan.checkpoint.config.name == "LlamaForCausalLM"
+        plan, _ = prepare(gemma, "scripted", **options)  # type: ignore[arg-type]
+        assert plan.checkpoint.config.name == "GemmaForCausalLM"
 
 
 @pytest.mark.parametrize("target", ["intel-cpu", "intel-gpu", "intel-npu"])

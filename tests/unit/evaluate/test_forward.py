@@ -17,7 +17,7 @@ from qdeploy.checkpoint.weights import WeightReader, open_weights
 from qdeploy.evaluate.forward import Forward
 from tests.support import forward, tiny
 from tests.support.evaluating import logits_of, no_progress
-from tests.support.tiny import DENSE, SPARSE
+from tests.support.tiny import DENSE, LLAMA, QWEN2, SPARSE
 from tests.support.weights import FP8_CONFIG, f32, fp8, save_checkpoint
 
 CLOSE = 3e-5
@@ -31,6 +31,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "shares as they are": SPARSE | {"norm_topk_prob": False},
     "every second layer": SPARSE | {"decoder_sparse_step": 2},
     "but the first layer": SPARSE | {"mlp_only_layers": [0]},
+    "qwen2": QWEN2,
+    "llama": LLAMA,
 }
 IDS = np.random.default_rng(0).integers(0, 2000, 40).tolist()
 WIDE = DENSE | {"hidden_size": 1024, "intermediate_size": 2560, "num_hidden_layers": 2}

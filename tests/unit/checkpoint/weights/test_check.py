@@ -14,6 +14,7 @@ from qdeploy import models
 from qdeploy.checkpoint.checkpoint import read_checkpoint
 from qdeploy.checkpoint.weights import check_weights, expected_tensors
 from qdeploy.errors import CheckpointError
+from tests.support import tiny
 from tests.support.checkpoints import MOE, SMALL, Shapes, shapes, write_checkpoint, write_sidecars
 from tests.support.weights import BLOCK, FP8_CONFIG, Stored, save, save_checkpoint
 
@@ -44,6 +45,25 @@ def test_the_shapes_are_those_of_the_tests_own_list(tmp_path: Path, config: dict
     made = read_checkpoint(write_checkpoint(tmp_path, config))
     check_weights(made)
     assert expected_tensors(made) == shapes(config)
+
+
+@pytest.mark.parametrize("config", [tiny.QWEN2, tiny.LLAMA], ids=["qwen2", "llama"])
+def test_other_families_have_shapes_of_their_own(tmp_path: Path, config: dict[str, Any]) -> None:
+    made = read_checkpoint(write_checkpoint(tmp_path, config))
+    check_weights(made)
+    assert expected_tensors(made) == shapes(config)
+
+
+def test_a_qwen2_without_its_biases_is_refused(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path, tiny.LLAMA)
+    assert "9 missing: model.layers.0.self_attn.q_proj.bias, " in refusal(
+        rewrite(folder, tiny.QWEN2)
+    )
+
+
+def test_a_llama_with_biases_is_refused(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path, tiny.QWEN2)
+    assert "9 unexpected: " in refusal(rewrite(folder, tiny.LLAMA))
 
 
 def layers_with_experts(tmp_path: Path, **settings: Any) -> list[int]:

@@ -23,7 +23,7 @@ from qdeploy.planning.plan import Plan, make_plan
 from qdeploy.planning.profile import load_profile, parse_profile, profile_source
 from qdeploy.targets import INTEL_CPU
 from tests.support import native, tiny
-from tests.support.tiny import DENSE, SPARSE
+from tests.support.tiny import DENSE, LLAMA, LLAMA3, QWEN2, SPARSE
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -33,16 +33,18 @@ def resolve(folder: Path, raw: dict[str, Any], name: str = "intel-cpu-int8") -> 
     return make_plan(read_checkpoint(folder), load_profile(name), INTEL_CPU)
 
 
-@pytest.mark.parametrize("raw", [DENSE, SPARSE], ids=["dense", "experts"])
+@pytest.mark.parametrize(
+    "raw", [DENSE, SPARSE, QWEN2, LLAMA], ids=["dense", "experts", "qwen2", "llama"]
+)
 @pytest.mark.parametrize("name", ["intel-cpu-int8", "intel-cpu-int4"])
-def test_qwen3_is_taken(raw: dict[str, Any], name: str, tmp_path: Path) -> None:
+def test_known_families_are_taken(raw: dict[str, Any], name: str, tmp_path: Path) -> None:
     assert NativeExporter().why_not(resolve(tmp_path / "it", raw, name)) is None
 
 
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"architectures": ["LlamaForCausalLM"]}, "LlamaForCausalLM"),
+        ({"architectures": ["GemmaForCausalLM"]}, "GemmaForCausalLM"),
         ({"attention_bias": True}, "attention_bias"),
         ({"use_sliding_window": True}, "use_sliding_window"),
         ({"hidden_act": "gelu"}, "hidden_act"),
@@ -53,6 +55,26 @@ def test_other_models_are_refused(change: dict[str, Any], named: str, tmp_path: 
     reason = NativeExporter().why_not(resolve(tmp_path / "it", DENSE | change))
     assert reason is not None
     assert named in reason.reason
+
+
+@pytest.mark.parametrize(
+    ("config", "named"),
+    [
+        (QWEN2 | {"use_sliding_window": True}, "use_sliding_window"),
+        (QWEN2 | {"rope_scaling": LLAMA3}, "'llama3'; supported: 'default', 'yarn'"),
+        (LLAMA | {"attention_bias": True}, "attention_bias"),
+        (LLAMA | {"mlp_bias": True}, "mlp_bias"),
+        (LLAMA | {"hidden_act": "gelu"}, "hidden_act"),
+        (LLAMA | {"rope_scaling": {"rope_type": "linear", "factor": 2.0}}, "'linear'"),
+    ],
+)
+def test_what_a_family_does_not_support_is_refused(
+    config: dict[str, Any], named: str, tmp_path: Path
+) -> None:
+    reason = NativeExporter().why_not(resolve(tmp_path / "it", config))
+    assert reason is not None
+    assert named in reason.reason
+    assert "--exporter optimum" in reason.fix
 
 
 def test_nf4_is_refused(tmp_path: Path) -> None:

@@ -15,6 +15,14 @@ from qdeploy.exporters.native.tokenizer.bpe import read_bpe
 SPLIT = {"type": "Split", "pattern": {"Regex": r"\s+"}, "behavior": "Isolated", "invert": False}
 BYTES = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False}
 
+TEXT = {"Sequence": {"id": "A", "type_id": 0}}
+BEGIN = {"SpecialToken": {"id": "<s>", "type_id": 0}}
+TEMPLATE = {
+    "type": "TemplateProcessing",
+    "single": [BEGIN, TEXT],
+    "special_tokens": {"<s>": {"id": "<s>", "ids": [6, 0], "tokens": ["<é>", "a"]}},
+}
+
 
 def write(folder: Path, **changes: Any) -> Path:
     """A tokenizer.json of five tokens."""
@@ -64,6 +72,29 @@ def test_a_pattern_may_be_plain_text(tmp_path: Path) -> None:
     assert found.splits[0].pattern == r"a\.b"
 
 
+@pytest.mark.parametrize(
+    ("single", "prefix", "suffix"),
+    [
+        ([BEGIN, TEXT], [6, 0], []),
+        ([TEXT, BEGIN], [], [6, 0]),
+        ([BEGIN, TEXT, BEGIN, BEGIN], [6, 0], [6, 0, 6, 0]),
+    ],
+)
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_template_puts_ids_around_a_text(
+    single: list[Any], prefix: list[int], suffix: list[int], alone: bool, tmp_path: Path
+) -> None:
+    template: dict[str, Any] = TEMPLATE | {"single": single}
+    steps = {"type": "Sequence", "processors": [{"type": "ByteLevel"}, template]}
+    found = read_bpe(write(tmp_path, post_processor=template if alone else steps))
+    assert (found.prefix, found.suffix) == (prefix, suffix)
+
+
+@pytest.mark.parametrize("value", [True, False])
+def test_merges_may_be_ignored_for_whole_words(value: bool, tmp_path: Path) -> None:
+    assert read_bpe(write(tmp_path, model={"ignore_merges": value})).ignore_merges == value
+
+
 def test_normalizer_and_splits_may_be_missing(tmp_path: Path) -> None:
     found = read_bpe(write(tmp_path, normalizer=None, pre_tokenizer=BYTES))
     assert found.normalizer is None
@@ -84,7 +115,9 @@ def test_normalizer_and_splits_may_be_missing(tmp_path: Path) -> None:
             {"pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "Digits"}, BYTES]}},
             "'Digits'",
         ),
-        ({"post_processor": {"type": "TemplateProcessing"}}, "'TemplateProcessing'"),
+        ({"post_processor": {"type": "BertProcessing"}}, "'BertProcessing'"),
+        ({"post_processor": TEMPLATE | {"single": [BEGIN]}}, "the text exactly once"),
+        ({"post_processor": TEMPLATE | {"single": [TEXT, BEGIN, TEXT]}}, "the text exactly once"),
         ({"added_tokens": [{"content": "x", "single_word": True}]}, "'x'"),
     ],
 )
