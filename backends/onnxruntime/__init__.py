@@ -1,13 +1,15 @@
 """ONNX Runtime and its execution providers: CPU, CUDA, TensorRT for RTX, WebGPU and others.
 
-providers   which providers serve which target, what each takes: a table
-devices     whether it is there, and why not
+providers      which providers serve which target, and the options of each: a table
+devices        whether a target's device is present, and why not
 drivers, masks
-            what the vendors' own means list, and what is hidden of it
-growing, static, genai
-            three ways to run a model: two loops of qdeploy's own, and onnxruntime-genai's
-caching     where providers keep what they compiled
-placement   where every node went
+               what the vendors' tools list, and which devices environment variables hide
+simulated_devices
+               targets that run on another provider on request
+genai, dynamic_decoder, static_decoder
+               three loops: onnxruntime-genai's, and qdeploy's own for two kinds of graphs
+compile_cache  where providers keep what they compiled
+placement      which provider each node was assigned to
 
 The runtime is imported inside functions, so importing this package costs next to nothing.
 """

@@ -1,11 +1,12 @@
-"""Export of Qwen3 and Qwen3-MoE by qdeploy itself: the graph said once, the weights streamed.
+"""Export by qdeploy itself: the graph is built from the architecture's description, weights stream.
 
-qwen3         the model, in the words of `builder`
+exporter      plan in, bundle out
+format        what each format implements
 openvino, onnx, onnx_static
-              those words in a format each; another format is another folder like them
-encoding      how a format lays out the bytes of a weight
-blob          where every weight will lie in the file, known before the first is read
-stream        the weights on their way there: read, quantized, written, forgotten
+              the graph builder and the weight packing of one format each
+weights_file  where each weight lies in the file, and the writer that streams them into it
+tokenizer     tokenizers for the runtimes' own loops
+memory        prediction of the export's peak memory
 """
 
 from qdeploy.exporters.native.exporter import NativeExporter

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from math import exp, log
 from statistics import NormalDist, median, stdev
 
-from qdeploy.generation.latency import percentile
 from qdeploy.results import Spread
 
 RESAMPLES = 2000
@@ -27,7 +26,9 @@ Groups = Sequence[Sequence[float]]
 
 def spread(values: Sequence[float]) -> Spread:
     """Count, median and percentiles of at least one value."""
-    p50, p95, p99 = (percentile(values, q) for q in (50, 95, 99))
+    import numpy as np
+
+    p50, p95, p99 = np.percentile(values, (50, 95, 99)).tolist()
     return Spread(count=len(values), p50=p50, p95=p95, p99=p99)
 
 
@@ -38,9 +39,12 @@ def pooled_median(groups: Groups) -> float:
 
 def relative_iqr(groups: Groups) -> float:
     """Distance of the quartiles of all values, as a part of their median."""
+    import numpy as np
+
     values = [value for group in groups for value in group]
     middle = median(values)
-    return (percentile(values, 75) - percentile(values, 25)) / middle if middle else 0.0
+    low, high = np.percentile(values, (25, 75)).tolist()
+    return (high - low) / middle if middle else 0.0
 
 
 def ratio_interval(a: Groups, b: Groups, *, seed: int = SEED) -> tuple[float, float] | None:

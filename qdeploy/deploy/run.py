@@ -22,6 +22,7 @@ from qdeploy.errors import (
 )
 from qdeploy.interface import Backend, Device, LoadOptions, Progress, Property, Session
 from qdeploy.planning import constraints
+from qdeploy.planning.context import check_context
 from qdeploy.targets import Evidence, Target
 
 
@@ -156,12 +157,13 @@ def load(
         QdeployError: a stand-in ran where hardware was asked for, or the other way round.
     """
     longest = opened.manifest.model.context_length
-    if context is not None and not 0 < context <= longest:
-        raise InputError(
-            f"a context of {context} tokens; this bundle takes 1 to {longest}",
-            where=opened.path,
-            fix=f"--context {longest} or less, or export with a longer --context",
-        )
+    check_context(
+        context,
+        longest,
+        taker="this bundle",
+        where=opened.path,
+        otherwise="export with a longer --context",
+    )
     options = LoadOptions(
         context=context,
         properties=properties or {},

@@ -7,5 +7,9 @@ divergence  KL divergence, top-1 agreement and perplexity of two models on one t
 greedy      how many tokens greedy decoding of both has in common
 heldout     held-out questions answered exactly
 gate        what the profile allows
-run         all of it together
+logits      log-probabilities
+golden      shipped logits of the embedded models, for doctor and the tests
+match       whether two references score the same text with the same vocabulary
+measure     all of it together
+record      the result that goes into a results file
 """

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-Logits = NDArray[np.float32]
+from qdeploy.evaluate.logits import Logits, log_softmax
+
 Doubles = NDArray[np.float64]
 
 ROWS = 16
@@ -61,7 +62,7 @@ class Tally:
             self._add(reference[span], judged[span], following[span])
 
     def _add(self, reference: Logits, judged: Logits, following: NDArray[np.int64]) -> None:
-        p, q = _log_softmax(reference), _log_softmax(judged)
+        p, q = log_softmax(reference), log_softmax(judged)
         own = np.arange(len(following)), following
         # rounding can take a divergence of nothing a little below zero
         self._kl.append(np.maximum(np.einsum("tv,tv->t", np.exp(p), p - q), 0))
@@ -84,10 +85,3 @@ class Tally:
 
 def _perplexity(lost: list[Doubles]) -> float:
     return float(np.exp(min(np.concatenate(lost).mean(), MOST_NATS)))
-
-
-def _log_softmax(logits: Logits) -> Doubles:
-    x = logits.astype(np.float64)
-    x -= x.max(-1, keepdims=True)
-    x -= np.log(np.exp(x).sum(-1, keepdims=True))
-    return x

@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from qdeploy import models
+from qdeploy.evaluate.logits import Logits, log_softmax
 from qdeploy.interface import Session
-
-Logits = NDArray[np.float32]
 
 
 class Bound(NamedTuple):
@@ -103,10 +102,3 @@ def measure(session: Session, model: str) -> Distance:
     return Distance(
         float(np.concatenate(divergence).mean()), float(np.concatenate(agree).mean()), worst
     )
-
-
-def log_softmax(logits: Logits) -> NDArray[np.float64]:
-    """Logarithms of the probabilities, float64 [T, V]."""
-    x = logits.astype(np.float64)
-    x -= x.max(-1, keepdims=True)
-    return np.asarray(x - np.log(np.exp(x).sum(-1, keepdims=True)))

@@ -20,6 +20,7 @@ from qdeploy.forecast import hardware, roofline
 from qdeploy.forecast.hardware import DeviceSpec
 from qdeploy.forecast.roofline import Bound, Roof
 from qdeploy.forecast.share import MEASURED, ROOF, arithmetic_of, share_of
+from qdeploy.planning.context import check_context
 from qdeploy.planning.formats import SAFETENSORS
 from qdeploy.planning.plan import Plan, make_plan
 from qdeploy.planning.profile import (
@@ -89,11 +90,7 @@ def resolve_context(checkpoint: Checkpoint, context: int | None) -> int:
         PlanError: longer than the model takes.
     """
     longest = checkpoint.config.longest_context
-    if context is not None and not 0 < context <= longest:
-        raise PlanError(
-            f"a context of {context} tokens; {checkpoint.name} takes 1 to {longest}",
-            fix=f"--context {longest} or less",
-        )
+    check_context(context, longest, taker=checkpoint.name)
     return context or min(longest, checkpoint.config.max_position_embeddings)
 
 

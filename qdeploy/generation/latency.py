@@ -1,25 +1,24 @@
-"""What a generation cost, from the timestamps of its tokens.
+"""Latencies of a generation, from the timestamps of its tokens.
 
-TTFT is the time from handing over the prompt to the first token. TPOT (time per output token) is
-the mean gap between tokens after the first, so that prefill does not count into it.
+TTFT (time to first token) runs from the request to the first token. An inter-token latency is the
+time between two tokens that follow each other. TPOT (time per output token) is the mean of those,
+so prefill does not count into it.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Speed of one generation.
+    """Timestamps of one generation, and its latencies.
 
     Attributes:
-        start: `perf_counter` seconds when the prompt was handed over.
+        start: `perf_counter` seconds at the request.
         stamps: `perf_counter` seconds of each token, in order.
-        resumed: indices of tokens that a new prefill preceded (a thinking budget continues with a
-            second request); the gap before them is not decoding.
+        resumed: indices of tokens that follow a second prefill: a thinking budget continues with
+            a second request. The time before them is not an inter-token latency.
     """
 
     start: float
@@ -37,7 +36,7 @@ class Timing:
 
     @property
     def tpot_ms(self) -> float | None:
-        """Mean milliseconds a token after the first; None for fewer than two tokens."""
+        """Mean inter-token latency, milliseconds; None for fewer than two tokens."""
         latencies = self.inter_token_latencies_ms()
         return sum(latencies) / len(latencies) if latencies else None
 
@@ -45,20 +44,3 @@ class Timing:
     def decode_tokens_per_s(self) -> float | None:
         tpot = self.tpot_ms
         return 1000 / tpot if tpot else None
-
-
-def percentile(samples: Sequence[float], q: float) -> float:
-    """The q-th percentile, 0 <= q <= 100, interpolated linearly (NumPy's default method).
-
-    Raises:
-        ValueError: no samples, or q out of range.
-    """
-    if not samples:
-        raise ValueError("percentile of no samples")
-    if not 0 <= q <= 100:
-        raise ValueError(f"q is {q}, not within 0 to 100")
-    ordered = sorted(samples)
-    at = (len(ordered) - 1) * q / 100
-    low = math.floor(at)
-    high = min(low + 1, len(ordered) - 1)
-    return ordered[low] + (ordered[high] - ordered[low]) * (at - low)

@@ -14,6 +14,7 @@ from qdeploy.architectures.config import RopeScaling
 from qdeploy.checkpoint.checkpoint import Checkpoint
 from qdeploy.errors import CheckpointError, PlanError
 from qdeploy.planning import constraints
+from qdeploy.planning.context import check_context
 from qdeploy.planning.formats import Format, format_of
 from qdeploy.planning.profile import Precision, Profile
 from qdeploy.planning.tensor_spec import TensorPlan, plan_tensor, precisions
@@ -191,11 +192,7 @@ def make_plan(
         )
     config = checkpoint.config
     longest = config.longest_context
-    if context is not None and not 0 < context <= longest:
-        raise PlanError(
-            f"a context of {context} tokens; {checkpoint.name} takes 1 to {longest}",
-            fix=f"--context {longest} or less",
-        )
+    check_context(context, longest, taker=checkpoint.name)
     tensors = tuple(plan_tensor(t, profile, linear, row) for t in checkpoint.weights)
     usual = longest if config.rope_scaling else config.max_position_embeddings
     usual = min(usual, profile.graph.context or usual)

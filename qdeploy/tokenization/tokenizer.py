@@ -24,6 +24,7 @@ from qdeploy.errors import CheckpointError, PromptError
 from qdeploy.storage.json_file import read_json
 from qdeploy.storage.toml_file import fault
 from qdeploy.tokenization.chat_template import find_chat_template
+from qdeploy.tokenization.tokenizer_file import TOKENIZER_FILE
 
 Message = Mapping[str, str]
 """One turn of a chat: `role` and `content`."""
@@ -67,7 +68,7 @@ class Tokenizer:
 
     @cached_property
     def _inner(self) -> _Tokenizer:
-        file = self.folder / "tokenizer.json"
+        file = self.folder / TOKENIZER_FILE
         try:
             return _Tokenizer.from_file(str(file))
         except Exception as error:  # the library raises bare Exception

@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 
 from qdeploy.errors import CheckpointError
 from qdeploy.storage.json_file import read_json
+from qdeploy.tokenization.tokenizer_file import added_token_ids
 
 FIX = "take tokenizer.json and config.json from one and the same model"
 
@@ -59,7 +60,7 @@ def _bpe(content: dict[str, Any]) -> dict[str, int]:
     rest = content | {"model": model | {"vocab": {}, "merges": []}}
     Tokenizer.from_str(json.dumps(rest))
     _check_merges(merges, vocab, model.get("continuing_subword_prefix") or "")
-    ids = vocab | {token["content"]: token["id"] for token in content.get("added_tokens", [])}
+    ids = vocab | added_token_ids(content)
     for token, number in ids.items():
         if type(number) is not int or not 0 <= number < 2**31:
             raise ValueError(f"token {token!r} has the id {number!r}")

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from qdeploy.bundle import Bundle
 from qdeploy.errors import GenerationFailed
 from qdeploy.evaluate import golden
-from qdeploy.evaluate.golden import Logits
+from qdeploy.evaluate.logits import Logits
 from qdeploy.interface import Device, LoadOptions, Request, Session, Token
 from tests.support.scripted import HERE, ScriptedBackend, ScriptedSession
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -145,6 +146,35 @@ def test_the_reader_sees_every_form_of_import(tmp_path: Path) -> None:
 
 def test_the_layers_name_all_that_there_is() -> None:
     assert {folder(module) for module in MODULES if "." in module} == {*LAYER, *PLUGINS}
+
+
+BACKEND_FILES = ("backend", "devices", "errors", "placement", "runtime", "session", "settings")
+"""Modules that every backend has, under these names; further ones are its own."""
+
+
+def test_every_backend_has_the_same_file_names() -> None:
+    names = {plugin(module) for module in MODULES if folder(f"{module}.") == "backends"}
+    found = {name for name in names if name != "backends"}
+    assert found >= {"backends.openvino", "backends.onnxruntime"}
+    wanted = {f"qdeploy.{name}.{file}" for name in found for file in BACKEND_FILES}
+    assert not wanted - MODULES.keys()
+
+
+MAP_ROW = re.compile(r"^([a-z]\w*(?:, [a-z]\w*)*)(?: {2,}\S|$)")
+"""A row of a package's map: one or more modules, then what they are."""
+
+
+def test_the_map_in_a_packages_docstring_lists_modules_that_exist() -> None:
+    rows = 0
+    for name, file in MODULES.items():
+        if file.name != "__init__.py":
+            continue
+        text = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+        named = [m[1] for m in map(MAP_ROW.match, map(str.strip, text.splitlines())) if m]
+        for module in ", ".join(named).split(", ") if named else ():
+            assert f"{name}.{module}" in MODULES, f"the docstring of {name} names {module}"
+            rows += 1
+    assert rows > 10
 
 
 def test_pyproject_lists_every_folder_of_code_as_a_package() -> None:

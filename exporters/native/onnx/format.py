@@ -12,12 +12,13 @@ from qdeploy.exporters.native.onnx.builder import ContribBuilder
 from qdeploy.exporters.native.onnx.genai import genai_config
 from qdeploy.exporters.native.onnx.graph import FLOATS
 from qdeploy.exporters.native.onnx.packing import Blocks, block_size
-from qdeploy.exporters.native.tokenizer.special_tokens import added_tokens, special_ids
+from qdeploy.exporters.native.tokenizer.special_tokens import special_ids
 from qdeploy.exporters.native.weights_file.layout import WeightsLayout
 from qdeploy.exporters.native.weights_file.packing import Encoding
 from qdeploy.planning.formats import ONNX
 from qdeploy.planning.plan import Plan
 from qdeploy.storage.json_file import read_json
+from qdeploy.tokenization.tokenizer_file import TOKENIZER_FILE, added_token_ids
 
 HEAD_STEP = 16
 
@@ -74,7 +75,7 @@ class OnnxFormat(FormatWriter):
         source = plan.checkpoint.folder
         settings = source / "generation_config.json"
         generation = read_json(settings) if settings.is_file() else {}
-        special = special_ids(source, added_tokens(source))
+        special = special_ids(source, added_token_ids(read_json(source / TOKENIZER_FILE)))
         genai_type = plan.checkpoint.architecture.genai_type
         about = genai_config(config, genai_type, plan.context, generation, special)
         (folder / ONNX.files["genai_config"]).write_text(

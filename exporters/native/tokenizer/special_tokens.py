@@ -23,9 +23,3 @@ def special_ids(folder: Path, added: Mapping[str, int]) -> dict[str, int]:
         if isinstance(text, str) and text in added:
             ids[f"{name}_id"] = added[text]
     return ids
-
-
-def added_tokens(folder: Path) -> dict[str, int]:
-    """Id of every token that `tokenizer.json` adds to its model's own, by its text."""
-    added = read_json(folder / "tokenizer.json").get("added_tokens", [])
-    return {token["content"]: int(token["id"]) for token in added}

@@ -1,10 +1,10 @@
 """The weights of a checkpoint as float32, a few rows at a time, whatever they are stored as.
 
-layout      the tensors that a Qwen3 checkpoint must have, and the check that it has them
-tensorfile  one safetensors file, mapped into memory
-floats      the number formats of checkpoints, made float32
-lora        an adapter, merged into the rows as they are read
-source      all of it together: `rows`
+check        the tensors that a checkpoint must have, and the check that it has them
+safetensors  one safetensors file, mapped into memory
+dtypes       the number formats of checkpoints, converted to float32
+lora         an adapter, merged into the rows as they are read
+reader       all of it together: `rows`
 """
 
 from qdeploy.checkpoint.weights.check import check_weights, expected_tensors

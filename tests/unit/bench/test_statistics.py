@@ -19,6 +19,13 @@ def test_percentiles_of_known_values() -> None:
     assert (found.count, found.p50, found.p95, found.p99) == (101, 50, 95, 99)
 
 
+@given(st.lists(st.integers(0, 10**6).map(float), min_size=1, max_size=50))
+def test_percentiles_rise_between_the_least_and_the_greatest(values: list[float]) -> None:
+    found = statistics.spread(values)
+    assert found.count == len(values)
+    assert min(values) <= found.p50 <= found.p95 <= found.p99 <= max(values)
+
+
 def test_constant_samples_leave_no_doubt() -> None:
     interval = statistics.ratio_interval([[2.0, 2.0], [2.0]], [[3.0], [3.0, 3.0]])
     assert interval == pytest.approx((1.5, 1.5))

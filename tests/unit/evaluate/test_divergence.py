@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qdeploy.evaluate.divergence import ROWS, Figures, Logits, Tally
+from qdeploy.evaluate.divergence import ROWS, Figures, Tally
+from qdeploy.evaluate.logits import Logits
 
 
 def figures(reference: Logits, judged: Logits, following: list[int]) -> Figures:
