@@ -148,6 +148,23 @@ def test_the_layers_name_all_that_there_is() -> None:
     assert {folder(module) for module in MODULES if "." in module} == {*LAYER, *PLUGINS}
 
 
+def test_the_design_document_has_the_layers_in_order() -> None:
+    text = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+    table = text.partition("<!-- layers:begin -->")[2].partition("<!-- layers:end -->")[0]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    assert tuple(tuple(re.findall(r"`(\w+)`", row)) for row in rows) == LAYERS
+
+
+def test_the_documents_name_files_that_exist() -> None:
+    """Paths in backticks of the glossary and of the README's table of folders."""
+    design = (ROOT / "docs" / "design.md").read_text(encoding="utf-8").partition("## Glossary")[2]
+    paths = re.findall(r"`([a-z_*]+(?:/[a-z_*]+)*/(?:[a-z_*]+\.py)?)`", design)
+    assert len(paths) > 10
+    for path in paths:
+        places = [*ROOT.glob(path.rstrip("/")), *(ROOT / "qdeploy").glob(path.rstrip("/"))]
+        assert places, path
+
+
 BACKEND_FILES = ("backend", "devices", "errors", "placement", "runtime", "session", "settings")
 """Modules that every backend has, under these names; further ones are its own."""
 
