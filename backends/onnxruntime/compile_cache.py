@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from qdeploy.backends.onnxruntime.providers import Provider
 from qdeploy.backends.onnxruntime.settings import Settings
 from qdeploy.storage.hashing import data_sha256
 
@@ -35,11 +34,11 @@ def with_cache(
     if root is None:
         return settings
     folder = root / "onnxruntime" / _key(settings, bundle, versions)
-    option = _option(settings.provider, folder)
+    option = _option(settings, folder)
     if not option:
         return settings
     folder.mkdir(parents=True, exist_ok=True)
-    return replace(settings, options={**option, **settings.options})
+    return replace(settings, options={**settings.options, **option})
 
 
 def _key(settings: Settings, bundle: str, versions: Sequence[str]) -> str:
@@ -49,9 +48,20 @@ def _key(settings: Settings, bundle: str, versions: Sequence[str]) -> str:
     return data_sha256(*deciding)[:32]
 
 
-def _option(provider: Provider, folder: Path) -> dict[str, str]:
-    """The option that names the folder, where the provider has one."""
+def _option(settings: Settings, folder: Path) -> dict[str, str]:
+    """The option that names the folder, where the provider has one and the user did not set it."""
+    provider, options = settings.provider, settings.options
     if provider.plugin and (device := provider.plugin.metadata.get("ov_device")):
-        return {"load_config": json.dumps({device: {"CACHE_DIR": str(folder)}})}
+        return _openvino_option(device, options.get("load_config", "{}"), folder)
     name = FOLDER_OPTIONS.get(provider.name)
-    return {name: str(folder)} if name else {}
+    return {name: str(folder)} if name and name not in options else {}
+
+
+def _openvino_option(device: str, load_config: str, folder: Path) -> dict[str, str]:
+    """OpenVINO's properties with CACHE_DIR; a file, or another CACHE_DIR, is the user's own."""
+    try:
+        properties = json.loads(load_config)
+    except ValueError:
+        return {}
+    of_device = {"CACHE_DIR": str(folder), **properties.get(device, {})}
+    return {"load_config": json.dumps({**properties, device: of_device})}

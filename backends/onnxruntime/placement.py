@@ -70,6 +70,7 @@ def prove(nodes: Iterable[Node], settings: Settings) -> Placement:
         PROOF,
         dict(counts.most_common()),
         tuple(f"{n.kind} {n.name} on {n.provider}" for n in strays),
+        settings.threads,
     )
 
 

@@ -7,6 +7,7 @@ provider.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -16,15 +17,17 @@ from qdeploy.errors import InputError, did_you_mean
 from qdeploy.interface import Device, LoadOptions, Property
 from qdeploy.planning.formats import ONNX
 from qdeploy.planning.profile import Graph
+from qdeploy.system.threads import usable_threads
 from qdeploy.targets import Evidence
 
 if TYPE_CHECKING:
     from qdeploy.bundle import Manifest
 
+THREADS = "intra_op_num_threads"
 Loop = Literal["genai", "own"]
 LOOP = "loop"
 SESSION: Mapping[str, type] = {
-    "intra_op_num_threads": int, "inter_op_num_threads": int,
+    THREADS: int, "inter_op_num_threads": int,
     "enable_cpu_mem_arena": bool, "enable_mem_pattern": bool,
 }  # fmt: skip
 ENTRIES: Mapping[str, type] = {
@@ -80,6 +83,11 @@ class Settings:
         return chosen
 
     @property
+    def threads(self) -> int:
+        """CPU threads of each session."""
+        return int(self.session[THREADS])
+
+    @property
     def number(self) -> int:
         """The device's number among those of its provider: the end of its id."""
         number = self.device.id.rpartition(":")[2]
@@ -109,8 +117,12 @@ def resolve(
                 fix=did_you_mean(name, [LOOP, *known]),
             )
         _check_type(name, value, known[name])
+    threads = _threads(merged, options)
     session = {n: v for n, v in merged.items() if n not in provider.options}
-    rest = {n: v for n, v in merged.items() if n in provider.options}
+    session[THREADS] = threads
+    rest = _with_threads(
+        provider, {n: v for n, v in merged.items() if n in provider.options}, threads
+    )
     longest = manifest.model.context_length
     return Settings(
         provider, device, format_, graph, session, {n: text_of(v) for n, v in rest.items()}, loop,
@@ -162,6 +174,22 @@ def _loop(
             fix=f'leave {LOOP} out, or set it to "own"',
         )
     return "genai" if asked == "genai" else "own"
+
+
+def _threads(merged: Mapping[str, Property], options: LoadOptions) -> int:
+    """What the user asks for, else the profile; else every physical core that may be used."""
+    asked = merged.get(THREADS) if options.threads is None else options.threads
+    return usable_threads() if asked is None else int(asked)
+
+
+def _with_threads(
+    provider: Provider, options: Mapping[str, Property], threads: int
+) -> dict[str, Property]:
+    """Provider options; OpenVINO's CPU plugin has threads of its own, under its own name."""
+    if provider.plugin is None or provider.plugin.metadata.get("ov_device") != "CPU":
+        return dict(options)
+    config = json.dumps({"CPU": {"INFERENCE_NUM_THREADS": str(threads)}})
+    return {"load_config": config, **options}
 
 
 def _check_type(name: str, value: Property, kind: type) -> None:

@@ -29,6 +29,7 @@ OWN = re.compile(
 )
 """The lines that openvino-genai prints at this level: each comes whole, others' between them."""
 PROPERTY = re.compile(r"^  EXECUTION_DEVICES: (.+)$", re.MULTILINE)
+THREADS = re.compile(r"^  INFERENCE_NUM_THREADS: (\d+)$", re.MULTILINE)
 
 
 @contextmanager
@@ -87,7 +88,15 @@ def prove(log: str, settings: Settings, device_name: str) -> Placement:
     proof = f"EXECUTION_DEVICES of the compiled model {title!r}"
     if settings.on_npu:
         proof += ", with NPUW_DEVICES=NPU and no fallback"
-    return Placement(names, Evidence.DEVICE, proof)
+    return Placement(names, Evidence.DEVICE, proof, threads=threads(log))
+
+
+def threads(log: str) -> int | None:
+    """CPU threads of the language model in *log*; None where it has none of its own."""
+    for block in BLOCK.split(log):
+        if "LLM" in block.partition("\n")[0] and (found := THREADS.search(block)):
+            return int(found[1])
+    return None
 
 
 def execution_devices(log: str) -> tuple[str, tuple[str, ...]]:

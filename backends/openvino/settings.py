@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from qdeploy.backends.openvino import isa, npu
 from qdeploy.errors import InputError
 from qdeploy.interface import Device, Limits, LoadOptions, Property
+from qdeploy.system.threads import usable_threads
 from qdeploy.targets import Evidence
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 KV_PRECISION = {"u8": "u8", "fp16": "f16", "bf16": "bf16", "fp32": "f32"}
 """OpenVINO's names for the profile's element types of the key-value cache."""
+THREADS = "INFERENCE_NUM_THREADS"
 ATTENTION = "ATTENTION_BACKEND"
 SCHEDULER: Mapping[str, type] = {
     "cache_size": int,
@@ -99,12 +101,16 @@ def resolve(manifest: Manifest, device: Device, options: LoadOptions) -> Setting
     merged = {**manifest.profile.runtime.properties, **options.properties}
     for name in merged.keys() & REFUSED.keys():
         raise InputError(f"the property {name} cannot be set: {REFUSED[name]}", fix="leave it out")
+    if options.threads is not None and device.id != "CPU":
+        raise InputError(f"threads are for CPUs, not {device.id}", fix="leave out --threads")
     if device.id == "NPU":
         return _for_npu(merged, manifest, device, options.context)
     # Set even where it is the plugin's default: an IR may carry another one in its rt_info.
     precision = {"KV_CACHE_PRECISION": KV_PRECISION[manifest.profile.kv_cache.dtype]}
-    limited = isa.limited_properties(os.environ) if device.id == "CPU" else {}
-    merged = {**precision, **limited, **merged}
+    merged = {**precision, **merged}
+    if device.id == "CPU":
+        merged = {THREADS: usable_threads(), **isa.limited_properties(os.environ), **merged}
+        merged |= {} if options.threads is None else {THREADS: options.threads}
     scheduler = _scheduler(merged, CPU_BATCH if device.id == "CPU" else UNLIMITED)
     plugin = {n: v for n, v in merged.items() if n != ATTENTION and n not in SCHEDULER}
     longest = manifest.model.context_length

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from qdeploy.system.info import cores
+from qdeploy.system.threads import usable_threads
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -19,10 +19,11 @@ def in_order(
     """Yield `work(item)` for each item, in the order of *items*, made by *threads* threads.
 
     At most twice as many items as threads are in work or wait to be taken, so a slow consumer
-    holds the threads back and memory does not grow. *threads* defaults to `cores`. An error in
-    *work* is raised when its turn comes; whatever ends the iteration, no thread outlives it.
+    holds the threads back and memory does not grow. *threads* defaults to
+    `usable_threads`. An error in *work* is raised when its turn comes; whatever ends the iteration,
+    no thread outlives it.
     """
-    threads = threads or cores()
+    threads = threads or usable_threads()
     pending: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         try:

@@ -29,6 +29,7 @@ class Options:
     device: int | str = 0
     simulate: bool = False
     peer: bool = False
+    threads: int | None = None
 
 
 @dataclass(frozen=True)
@@ -169,6 +170,7 @@ class _Turns:
             backend=self._options.backend,
             device=self._options.device,
             simulate=self._options.simulate,
+            threads=self._options.threads,
             points=[list(point) for point in points],
             runs=self._protocol.runs,
             context=max(point.total for point in points),

@@ -47,6 +47,7 @@ class Job:
     backend: str | None
     device: int | str
     simulate: bool
+    threads: int | None
     points: Sequence[Sequence[int]]
     runs: int
     context: int
@@ -88,7 +89,7 @@ def _own(job: Job, channel: Channel) -> None:
     opened = _open(job)
     choice = _choose(job, opened)
     begin = time.perf_counter()
-    with run.load(opened, choice, context=job.context) as session:
+    with run.load(opened, choice, context=job.context, threads=job.threads) as session:
         seconds = time.perf_counter() - begin
         _open(job)  # what was loaded in between is of this bundle
         channel.tell("loaded", seconds=seconds, where=_where(opened, choice, session))

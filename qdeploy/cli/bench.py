@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 @options.device
 @options.backend
 @options.simulate
+@options.threads
 @click.option("--peer", is_flag=True,
               help="Take turns with the runtime's own library, without qdeploy.")  # fmt: skip
 @click.option("--machine", metavar="NAME", help="What to call this machine; default: its host's.")
@@ -43,6 +44,7 @@ def command(
     device: str,
     backend: str | None,
     simulate: bool,
+    threads: int | None,
     peer: bool,
     machine: str | None,
     file: Path | None,
@@ -65,7 +67,7 @@ def command(
     collection = collect_results(file, here, named=machine is not None) if file else None
     opened = [open_bundle(path, full=True) for path in bundles]
     protocol = _protocol(prompt, new, runs, processes, opened)
-    chosen = parent.Options(backend, device, simulate, peer)
+    chosen = parent.Options(backend, device, simulate, peer, threads)
     parent.check(opened, protocol, chosen)
 
     def save(outcome: Outcome) -> None:

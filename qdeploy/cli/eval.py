@@ -44,6 +44,7 @@ HELDOUT = 48
 @options.backend
 @options.simulate
 @options.context
+@options.threads
 @options.results_file
 @options.as_json
 def command(
@@ -63,6 +64,7 @@ def command(
     backend: str | None,
     simulate: bool,
     context: int | None,
+    threads: int | None,
     file: Path | None,
     as_json: bool,
 ) -> None:
@@ -117,7 +119,7 @@ def command(
             )
         opened.enter_context(wanted)
         limits = gate.changed(limits, {"max_kl_mean": max_kl, "min_top1": min_top1})
-        session = opened.enter_context(run.load(judged, choice, context=context))
+        session = opened.enter_context(run.load(judged, choice, context=context, threads=threads))
         against = {"kind": wanted.kind, "name": wanted.name, "digest": wanted.digest}
         if other:
             against["codes"] = "the same" if why is None else f"not the same: {why}"

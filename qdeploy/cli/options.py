@@ -37,6 +37,12 @@ backend = click.option(
 )
 simulate = click.option("--simulate", is_flag=True, help="Use the target's stand-in, and say so.")
 context = click.option("--context", type=int, metavar="N", help="Tokens the session must hold.")
+threads = click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="CPU threads; default: one for each physical core that the process may use.",
+)
 results_file = click.option(
     "-o",
     "--output",

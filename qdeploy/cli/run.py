@@ -27,6 +27,7 @@ NAMED = 3
 @click.option("--allow-fallback", is_flag=True,
               help="Let heavy operators run elsewhere, with a warning.")  # fmt: skip
 @options.context
+@options.threads
 @click.option("--think/--no-think", default=None, help="Think first; default: the model's.")
 @click.option("--thinking-budget", type=click.IntRange(min=0), metavar="N",
               help="Stop thinking after N tokens and answer.")  # fmt: skip
@@ -47,6 +48,7 @@ def command(
     simulate: bool,
     allow_fallback: bool,
     context: int | None,
+    threads: int | None,
     think: bool | None,
     thinking_budget: int | None,
     max_new_tokens: int | None,
@@ -89,6 +91,7 @@ def command(
         simulate=simulate,
         context=context,
         allow_fallback=allow_fallback,
+        threads=threads,
     ) as loaded:
         if fallback := loaded.placement.fallback:
             _warn(fallback)

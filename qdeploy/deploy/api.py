@@ -176,6 +176,7 @@ def load(
     context: int | None = None,
     properties: Mapping[str, Property] | None = None,
     allow_fallback: bool = False,
+    threads: int | None = None,
     progress: Progress | None = None,
 ) -> Model:
     """Load a bundle on a device, and check with the runtime that it runs there.
@@ -191,6 +192,8 @@ def load(
             the bundle was exported for.
         properties: runtime settings that override the profile's.
         allow_fallback: heavy operators may run elsewhere; `placement.fallback` lists them.
+        threads: CPU threads to compute with. None is one for each physical core that this process
+            may use; `placement.threads` tells the number.
         progress: receives the progress of an export.
 
     Returns:
@@ -224,6 +227,11 @@ def load(
         )
     choice = run.choose(model, target=target, backend=backend, device=device, simulate=simulate)
     session = run.load(
-        model, choice, context=context, properties=properties, allow_fallback=allow_fallback
+        model,
+        choice,
+        context=context,
+        properties=properties,
+        allow_fallback=allow_fallback,
+        threads=threads,
     )
     return Model(model, choice, session)

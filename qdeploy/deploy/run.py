@@ -146,11 +146,13 @@ def load(
     context: int | None = None,
     properties: Mapping[str, Property] | None = None,
     allow_fallback: bool = False,
+    threads: int | None = None,
 ) -> Session:
     """Load the bundle and check what the runtime says about where it runs.
 
     The *properties* override the profile's. With *allow_fallback* heavy operators may run
-    elsewhere; the placement then lists them.
+    elsewhere; the placement then lists them. *threads* is the number of CPU threads; None is one
+    for each physical core that this process may use.
 
     Raises:
         InputError: a context that the bundle was not made for.
@@ -169,6 +171,7 @@ def load(
         properties=properties or {},
         cache_dir=cache.runtime_dir(),
         allow_fallback=allow_fallback,
+        threads=threads,
     )
     session = choice.backend.load(opened, choice.device, options)
     evidence = session.placement().evidence

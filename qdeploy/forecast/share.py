@@ -44,10 +44,9 @@ MEASURED: dict[tuple[str, Arithmetic], Share] = {
         source="openvino on 2 shared Xeon cores with AMX; see docs/planning.md",
     ),
     ("openvino", "dot-product"): Share(
-        memory=0.40,
-        compute=3.2,
-        source="openvino on 2 shared Xeon cores with AMX, which this CPU lacks; "
-        "see docs/planning.md",
+        memory=0.32,
+        compute=1.2,
+        source="openvino on 2 shared Xeon cores without AMX; see docs/planning.md",
     ),
     ("openvino", "float32"): Share(
         memory=0.40,

@@ -43,12 +43,15 @@ class LoadOptions:
         properties: runtime settings that override the profile's.
         cache_dir: where compiled kernels and blobs may be kept; None keeps nothing.
         allow_fallback: heavy operators may run elsewhere; the placement then lists them.
+        threads: CPU threads to compute with. None is one for each physical core that this process
+            may use (`qdeploy.system.threads`).
     """
 
     context: int | None = None
     properties: Mapping[str, Property] = field(default_factory=dict)
     cache_dir: Path | None = None
     allow_fallback: bool = False
+    threads: int | None = None
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ class Placement:
         nodes: number of graph nodes on each device, where the runtime tells.
         fallback: heavy operators that run elsewhere than asked, by name. It is empty unless the
             user allowed a fallback.
+        threads: CPU threads that the runtime computes with, where it computes on the CPU.
     """
 
     devices: tuple[str, ...]
@@ -69,6 +73,7 @@ class Placement:
     proof: str
     nodes: Mapping[str, int] | None = None
     fallback: tuple[str, ...] = ()
+    threads: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain data, for JSON and for results."""
@@ -77,4 +82,5 @@ class Placement:
             "proof": self.proof,
             "nodes": dict(self.nodes) if self.nodes is not None else None,
             "fallback": list(self.fallback),
+            "threads": self.threads,
         }

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qdeploy.system.info import cores
+from qdeploy.system.threads import usable_threads
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -50,7 +50,7 @@ class Identity:
         """Begin to hash, unless that was done before. OSError: a file cannot be read."""
         if self._known is None:
             sizes = {name: path.stat().st_size for name, path in self._files.items()}
-            self._pool = ThreadPoolExecutor(cores())
+            self._pool = ThreadPoolExecutor(usable_threads())
             self._pieces = {
                 name: [
                     self._pool.submit(_piece, self._files[name], start, PIECE_BYTES)

@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from qdeploy.system import info
+from qdeploy.system.threads import usable_threads
 
 READ_BYTES = 2**30
 """Several times the processor's caches. Servers have 480 MiB and more, so that less could measure
@@ -39,7 +40,7 @@ def read_bytes_per_s(nbytes: int | None = None, passes: int = PASSES) -> float:
     if nbytes is None:
         memory = info.usable_memory_bytes()
         nbytes = min(READ_BYTES, memory // PART) if memory else READ_BYTES
-    cores = info.cores()
+    cores = usable_threads()
     words = max(nbytes // 8, cores)
     # written once: pages that were never written are all one page of zeros, and stay in the cache
     parts = np.array_split(np.ones(words, np.uint64), cores)

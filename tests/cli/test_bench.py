@@ -13,6 +13,7 @@ import pytest
 
 from qdeploy.results import Bench, Results, make_results, read_results, write_results
 from qdeploy.results.machine import describe_machine
+from qdeploy.system.threads import usable_threads
 from tests.support import shown
 from tests.support.bundles import scripted_bundle
 from tests.support.command import Command, QuickCommand
@@ -244,6 +245,7 @@ def test_for_real_with_the_peer_taking_turns(
     (row,) = rows_of(read_results(Path(file)))
     assert row.environment.evidence == "device"
     assert row.environment.placement["devices"] == [device]
+    assert row.environment.placement["threads"] == usable_threads()
     assert row.environment.versions[runtime]
     assert "unknown" not in row.environment.versions.values()
     assert row.memory_bandwidth_utilization is not None

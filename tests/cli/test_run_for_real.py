@@ -26,7 +26,8 @@ def test_the_answer_goes_to_stdout_and_the_rest_to_stderr(nano_bundle: Path) -> 
 
 
 def test_json_is_one_object_with_the_promised_keys(nano_bundle: Path) -> None:
-    done = qdeploy("run", str(nano_bundle), SUM, "--think", "--seed", "1", "--json")
+    arguments = ("--think", "--seed", "1", "--threads", "1", "--json")
+    done = qdeploy("run", str(nano_bundle), SUM, *arguments)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert result["text"] == ANSWER
@@ -38,6 +39,7 @@ def test_json_is_one_object_with_the_promised_keys(nano_bundle: Path) -> None:
     assert promised <= result.keys()
     assert result["evidence"] == "device"
     assert result["placement"]["devices"] == ["CPU"]
+    assert result["placement"]["threads"] == 1  # as the compiled model says
 
 
 def test_a_seed_gives_the_same_answer_again(nano_bundle: Path) -> None:

@@ -66,6 +66,10 @@ class Flow:
         return not self.is_float and self.load_profile().format != own
 
     @property
+    def is_cpu(self) -> bool:
+        return registry.target(self.target).kind == "cpu"
+
+    @property
     def is_float(self) -> bool:
         return self.load_profile().weights.linear.dtype == "fp16"
 

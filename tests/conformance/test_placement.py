@@ -8,6 +8,7 @@ import pytest
 
 from qdeploy.errors import GenerationFailed
 from qdeploy.interface import Request
+from qdeploy.system.threads import usable_threads
 from qdeploy.targets import Evidence
 from tests.conformance.conftest import Loaded
 from tests.conformance.flows import Flow
@@ -22,6 +23,8 @@ def test_the_placement_is_what_was_asked_for(loaded: Loaded) -> None:
     assert placement.proof
     if expected is Evidence.DEVICE:
         assert placement.devices == (loaded.device.id,)
+        if loaded.flow.is_cpu:  # a backend without threads of its own names none
+            assert placement.threads in (None, usable_threads())
 
 
 @pytest.mark.essential

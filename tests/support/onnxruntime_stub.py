@@ -12,7 +12,7 @@ import pytest
 from qdeploy.backends.onnxruntime import runtime, settings
 from qdeploy.backends.onnxruntime.providers import FOR_TARGET, Provider
 from qdeploy.backends.onnxruntime.settings import Settings
-from qdeploy.interface import Device, Property
+from qdeploy.interface import Device, LoadOptions, Property
 from qdeploy.planning.profile import load_profile
 from qdeploy.targets import Target
 
@@ -125,8 +125,5 @@ def chosen_on(provider: Provider, device_id: str, name: str, **properties: Prope
         model=SimpleNamespace(context_length=64, vocab_size=8),
         plan={"by_precision": {str(kind): {} for kind in kinds}},
     )  # fmt: skip
-    options: Any = SimpleNamespace(
-        properties=properties, context=None, cache_dir=None, allow_fallback=False
-    )
     device = Device(device_id, "made up", provider.target.name)
-    return settings.resolve(manifest, provider, device, options)
+    return settings.resolve(manifest, provider, device, LoadOptions(properties=properties))

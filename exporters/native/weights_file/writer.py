@@ -20,7 +20,7 @@ from qdeploy.exporters.native.weights_file.flusher import Flusher
 from qdeploy.exporters.native.weights_file.journal import Journal
 from qdeploy.exporters.native.weights_file.layout import PackedWeight, WeightsLayout
 from qdeploy.exporters.native.weights_file.packing import Encoding
-from qdeploy.system.info import cores
+from qdeploy.system.threads import usable_threads
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,7 +69,7 @@ Piece = tuple[int, "NDArray[np.generic]"]
 
 def threads() -> int:
     """Threads that quantize."""
-    return min(cores(), MOST_THREADS)
+    return min(usable_threads(), MOST_THREADS)
 
 
 def blocks(blob: WeightsLayout, elements: int = BLOCK_ELEMENTS) -> list[Block]:

@@ -7,10 +7,12 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from qdeploy.backends.onnxruntime import compile_cache
 from qdeploy.backends.onnxruntime.providers import OPENVINO_OPTIONS
 from qdeploy.backends.onnxruntime.settings import Settings
+from qdeploy.system.threads import usable_threads
 from qdeploy.targets import CPU, INTEL_CPU, ROCM
 from tests.support.onnx_models import relu
 from tests.support.onnxruntime_stub import chosen
@@ -79,3 +81,18 @@ def test_a_folder_of_the_users_own_stays_and_none_is_none(tmp_path: Path) -> Non
     assert kept(own, None) is own
     cpu = chosen(CPU, "cpu-int4")
     assert kept(cpu, tmp_path) is cpu
+
+
+def test_openvinos_folder_is_added_to_the_properties_that_are_set(tmp_path: Path) -> None:
+    def config(**properties: Any) -> dict[str, dict[str, str]]:
+        made = kept(chosen(INTEL_CPU, "intel-cpu-int4-onnx", **properties), tmp_path)
+        found: dict[str, dict[str, str]] = json.loads(made.options["load_config"])
+        return found
+
+    usual = config()["CPU"]
+    assert usual["INFERENCE_NUM_THREADS"] == str(usable_threads())
+    assert Path(usual["CACHE_DIR"]).is_dir()
+    own = config(load_config='{"CPU": {"NUM_STREAMS": "2", "CACHE_DIR": "/mine"}}')["CPU"]
+    assert own == {"NUM_STREAMS": "2", "CACHE_DIR": "/mine"}
+    file = kept(chosen(INTEL_CPU, "intel-cpu-int4-onnx", load_config="my.json"), tmp_path)
+    assert file.options["load_config"] == "my.json"

@@ -20,6 +20,7 @@ from qdeploy.backends.onnxruntime.settings import Settings
 from qdeploy.bundle import open_bundle
 from qdeploy.deploy.export import export, prepare
 from qdeploy.interface import LoadOptions, Progress, Request, Sampling
+from qdeploy.system.threads import usable_threads
 from qdeploy.targets import CPU
 from qdeploy.tokenization.tokenizer import END_THINK, Tokenizer
 
@@ -108,3 +109,39 @@ def test_memory_follows_the_answer_and_not_the_context(nano: Path, tmp_path: Pat
         return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
     assert peak(exported(str(longer), tmp_path / "bundle"), 40960) < peak(nano, 2048) + 60
+
+
+COUNTS = """\
+import os, sys
+from pathlib import Path
+from qdeploy.backends.onnxruntime import OnnxRuntimeBackend
+from qdeploy.bundle import open_bundle
+from qdeploy.interface import LoadOptions, Request
+from qdeploy.targets import CPU
+backend = OnnxRuntimeBackend()
+(device,) = backend.devices(CPU)
+properties = {"loop": sys.argv[2]}
+options = LoadOptions(properties=properties, threads=int(sys.argv[3]) or None)
+with backend.load(open_bundle(Path(sys.argv[1])), device, options) as session:
+    list(session.generate(Request((1, 2, 3), 2)))
+    print(len(os.listdir("/proc/self/task")), session.placement().threads)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts threads by /proc")
+@pytest.mark.parametrize("loop", ["genai", "own"])
+def test_the_runtime_has_as_many_threads_as_it_is_given(nano: Path, loop: str) -> None:
+    """One of them is the caller's own, so that each more is one more of the process."""
+
+    def counted(threads: int) -> tuple[int, int]:
+        command = [sys.executable, "-c", COUNTS, str(nano), loop, str(threads)]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        of_process, told = map(int, done.stdout.split())
+        return of_process, told
+
+    one, three, usual = counted(1), counted(3), counted(0)
+    assert (one[1], three[1], usual[1]) == (1, 3, usable_threads())
+    sessions, rest = divmod(three[0] - one[0], 2)
+    assert rest == 0
+    assert sessions >= 1
+    assert usual[0] - one[0] == sessions * (usable_threads() - 1)

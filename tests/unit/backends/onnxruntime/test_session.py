@@ -48,7 +48,8 @@ def test_properties_go_where_their_names_say(tmp_path: Path) -> None:
     }  # fmt: skip
     made = resolve(tmp_path, "intel-cpu", **given)
     assert made.session == {"intra_op_num_threads": 2, "session.intra_op.allow_spinning": False}
-    assert made.options == {"enable_causallm": "0"}
+    threads = '{"CPU": {"INFERENCE_NUM_THREADS": "2"}}'
+    assert made.options == {"enable_causallm": "0", "load_config": threads}
 
 
 def test_the_runtimes_own_loop_is_the_default_where_there_is_one(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from qdeploy.bundle import Manifest, ModelIdentity
 from qdeploy.errors import InputError, PromptError
 from qdeploy.interface import Device, LoadOptions, Placement, Property
 from qdeploy.planning.profile import parse_profile
+from qdeploy.system.threads import usable_threads
 from qdeploy.targets import Evidence
 
 CONTEXT = 4096
@@ -67,7 +68,7 @@ def resolve(
 
 
 def test_the_users_properties_win_over_the_profiles() -> None:
-    found = resolve(CPU, {"A": 1, "B": "x"}, B="y", C=True)
+    found = resolve(GPU, {"A": 1, "B": "x"}, B="y", C=True)
     assert found.plugin == {"KV_CACHE_PRECISION": "u8", "A": 1, "B": "y", "C": True}
 
 
@@ -91,7 +92,7 @@ def test_attention_is_paged_and_keeps_no_prefix_unless_asked() -> None:
         "max_num_batched_tokens": 64,
         "cache_size": 2,
     }
-    assert set(chosen.plugin) == {"KV_CACHE_PRECISION"}
+    assert set(chosen.plugin) == {"KV_CACHE_PRECISION", "INFERENCE_NUM_THREADS"}
 
 
 def test_attention_can_be_left_unpaged() -> None:
@@ -253,3 +254,18 @@ def test_the_longest_text_to_score(device: Device, longest: int) -> None:
     assert (resolve(device).limits(100).score or CONTEXT) == longest
     with pytest.raises(PromptError, match=str(longest)):
         session(device).score([5] * (longest + 1))
+
+
+def test_the_cpu_has_a_thread_for_each_core_unless_asked_otherwise() -> None:
+    profiled: dict[str, Property] = {"INFERENCE_NUM_THREADS": 7}
+    assert resolve(CPU).plugin["INFERENCE_NUM_THREADS"] == usable_threads()
+    assert resolve(CPU, profiled).plugin["INFERENCE_NUM_THREADS"] == 7
+    asked = settings.resolve(manifest(profiled, "u8"), CPU, LoadOptions(threads=3))
+    assert asked.plugin["INFERENCE_NUM_THREADS"] == 3
+    assert "INFERENCE_NUM_THREADS" not in resolve(GPU).plugin
+
+
+@pytest.mark.parametrize("device", [GPU, NPU])
+def test_threads_are_refused_where_they_compute_nothing(device: Device) -> None:
+    with pytest.raises(InputError, match="threads are for CPUs"):
+        settings.resolve(manifest({}, "u8"), device, LoadOptions(threads=3))
