@@ -3,17 +3,17 @@
     QdeployError                 1  something failed at run time
     ├── ExportFailed             1  the exporter could not finish
     ├── GenerationFailed         1  a runtime broke while loading or generating
-    ├── PlacementError           1  work ran, or would run, where it was not asked to
+    ├── PlacementError           1  work ran, or would run, on another device than asked
     ├── HubError                 1  the model hub could not be reached
     ├── InputError               2  bad input or usage
     │   ├── CheckpointError      2  not a checkpoint qdeploy can read
-    │   ├── ProfileError         2  a profile file that does not hold
+    │   ├── ProfileError         2  a profile that is missing, malformed or contradicts itself
     │   ├── PlanError            2  checkpoint, profile and target do not go together
     │   ├── BundleError          2  not a bundle, or one this version cannot read
     │   ├── OutputError          2  the output folder cannot be written
     │   └── PromptError          2  a prompt the model or the bundle cannot take
     ├── TargetUnavailable        3  runtime, driver or hardware is absent here
-    └── CheckFailed              4  a check said no: checksum, quality gate, regression
+    └── CheckFailed              4  a check failed: checksum, quality gate, regression
 
 An error is one message: *what* is wrong, *where*, and how to *fix* it. The library raises;
 only the command line prints and exits.
@@ -61,7 +61,7 @@ class PlacementError(QdeployError):
 
 
 class HubError(QdeployError):
-    """The model hub could not be reached, or gave back less than a checkpoint."""
+    """The model hub could not be reached, or it returned an incomplete checkpoint."""
 
 
 class InputError(QdeployError):
@@ -111,13 +111,13 @@ class TargetUnavailable(QdeployError):
 
 
 class CheckFailed(QdeployError):
-    """A check said no: a checksum, a quality gate, a regression."""
+    """A check failed: a checksum, a quality gate, a regression."""
 
     exit_code = 4
 
 
 class Refusal(NamedTuple):
-    """Why a plan cannot be carried out, and what to do about it, both worded as in an error."""
+    """Why a plan cannot be carried out, and how to fix it, worded as in an error."""
 
     reason: str
     fix: str

@@ -15,7 +15,7 @@ from qdeploy.backends.onnxruntime import (
     simulated_devices,
 )
 from qdeploy.backends.onnxruntime.decoder import Model
-from qdeploy.backends.onnxruntime.dynamic_decoder import GENERATE, GrowingModel
+from qdeploy.backends.onnxruntime.dynamic_decoder import GENERATE, DynamicDecoder
 from qdeploy.backends.onnxruntime.errors import translated
 from qdeploy.backends.onnxruntime.genai import GenaiLoop
 from qdeploy.backends.onnxruntime.inference_session import open_session
@@ -26,7 +26,7 @@ from qdeploy.backends.onnxruntime.providers import (
     of,
 )
 from qdeploy.backends.onnxruntime.session import OnnxRuntimeSession
-from qdeploy.backends.onnxruntime.static_decoder import StaticModel
+from qdeploy.backends.onnxruntime.static_decoder import StaticDecoder
 from qdeploy.interface import Backend, Device, LoadOptions, Request, Session
 from qdeploy.planning.formats import ONNX, ONNX_STATIC
 from qdeploy.targets import Evidence, Target
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from qdeploy.bundle import Bundle
     from qdeploy.planning.plan import Plan
 
-MODELS: dict[str, type[GrowingModel] | type[StaticModel]] = {
-    ONNX.name: GrowingModel,
-    ONNX_STATIC.name: StaticModel,
+MODELS: dict[str, type[DynamicDecoder] | type[StaticDecoder]] = {
+    ONNX.name: DynamicDecoder,
+    ONNX_STATIC.name: StaticDecoder,
 }
 WARM_UP = Request(prompt_ids=(0, 0), max_new_tokens=2)
 """A prefill and a step: kernels are packed and built at the first, which belongs to loading."""

@@ -1,4 +1,4 @@
-"""A loaded graph with its cache, as qdeploy's own loop drives it."""
+"""A loaded graph and its key-value cache, for qdeploy's own generation loop."""
 
 from __future__ import annotations
 
@@ -17,39 +17,40 @@ DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16"}
 
 
 class Model(ABC):
-    """One sequence at a time: `begin`, then `feed` its tokens in any number of passes."""
+    """Decodes one sequence at a time: `begin`, then `feed` its tokens in any number of passes."""
 
     @abstractmethod
     def begin(self, capacity: int) -> None:
-        """Forget everything; the sequence to come has at most *capacity* tokens."""
+        """Start a new sequence of at most *capacity* tokens."""
 
     @abstractmethod
     def feed(self, ids: Sequence[int]) -> NDArray[np.float32]:
-        """Go on with *ids*, one or more; gives the logits [V] that follow the last."""
+        """Append one or more *ids* and return the logits [V] after the last of them."""
 
     @abstractmethod
     def score(self, ids: Sequence[int]) -> NDArray[np.float32]:
-        """Logits [T, V] that follow each of *ids*, from the beginning. Ends what was fed."""
+        """Return the logits [T, V] after each of *ids*, as a sequence of its own."""
 
     @abstractmethod
     def sessions(self) -> list[Any]:
-        """The InferenceSessions that make tokens, for the proof of placement."""
+        """Return the InferenceSessions that generate, for the proof of placement."""
 
 
 def caches(session: Any) -> list[Any]:
-    """The inputs of a graph that are keys and values of earlier tokens."""
+    """Return the graph inputs that are keys and values of earlier tokens."""
     return [i for i in session.get_inputs() if i.name.startswith(PAST)]
 
 
 def present(name: str) -> str:
-    """The output that an input of the cache becomes."""
+    """Return the output that belongs to an input of the cache."""
     return name.replace(PAST, PRESENT, 1)
 
 
 def empty(ort: Any, shape: Sequence[int], kind: str, memory: Memory, number: int = 0) -> Any:
-    """An OrtValue of zeros, of a type by ONNX Runtime's name, in the memory of device *number*.
+    """Return an OrtValue of zeros, of a type by ONNX Runtime's name, in device *number*'s memory.
 
-    Zeros, since what is masked is still multiplied, and not-a-number times zero is not zero.
+    The buffer is zeroed because masked values are still multiplied by zero, and NaN times zero is
+    NaN.
     """
     import numpy as np
 

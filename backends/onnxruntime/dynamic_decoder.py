@@ -1,7 +1,7 @@
-"""The format `onnx` in qdeploy's own loop: a cache that grows, or one that is written in place.
+"""The dynamic-shape decoder, for the format `onnx`: a cache that grows, or one written in place.
 
-`GroupQueryAttention` writes new keys and values into the buffer it is given if that is bound as its
-output, too; plain attention makes a longer copy each pass.
+`GroupQueryAttention` writes new keys and values in place where one buffer is bound as its input and
+output. Plain attention returns a longer copy in each pass.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ GENERATE, SCORE = ONNX.files["model"], ONNX.files["score"]
 
 
 CAPTURED, NOT_CAPTURED = "1", "-1"
-"""`gpu_graph_id` of a run: the recording of CUDA kernels that is replayed, and none."""
+"""Values of `gpu_graph_id`: replay the captured CUDA graph, or run without one."""
 
 
-class GrowingModel(Model):
-    """One graph that makes tokens, and one over the same weights that scores."""
+class DynamicDecoder(Model):
+    """A graph that generates, and one over the same weights that scores."""
 
     def __init__(self, folder: Path, settings: Settings) -> None:
         self._folder, self._settings = folder, settings
         self._session = open_session(folder / GENERATE, settings)
-        # a plugin's memory is not known here: what is bound is copied to it and back
+        # the memory of a plugin provider is unknown here: bound values are copied to it and back
         self._in_place = settings.graph.attention == "gqa" and settings.provider.plugin is None
         self._replayed = self._in_place and settings.options.get("enable_cuda_graph") == "1"
         self._seen = self._capacity = 0
@@ -44,7 +44,7 @@ class GrowingModel(Model):
         return [self._session]
 
     def begin(self, capacity: int) -> None:
-        """Make room. Where steps are replayed, it is the same memory for all sequences."""
+        """Allocate the cache. A captured graph needs the same memory for all sequences."""
         self._seen = 0
         if self._replayed:
             if self._values:
@@ -66,7 +66,7 @@ class GrowingModel(Model):
         return logits
 
     def _pieces(self, ids: Sequence[int]) -> Iterator[Sequence[int]]:
-        """What goes through the graph at a time."""
+        """Split *ids* into passes of the provider's longest length."""
         step = self._settings.provider.longest_pass
         return (ids[at : at + step] for at in range(0, len(ids), step))
 
@@ -76,7 +76,7 @@ class GrowingModel(Model):
         self._seen += len(ids)
         step = self._replayed and len(ids) == 1
         mask = np.ones((1, self._seen), np.int64)
-        if step:  # what is recorded has one shape: the mask is padded to the whole cache
+        if step:  # a captured graph has fixed shapes: pad the mask to the whole cache
             mask = np.pad(mask, ((0, 0), (0, self._capacity - self._seen)))
         binding = self._session.io_binding()
         binding.bind_cpu_input("input_ids", np.array([ids], np.int64))
@@ -97,7 +97,7 @@ class GrowingModel(Model):
         return np.asarray(logits.numpy()[0, -1], np.float32)
 
     def _run_options(self, step: bool) -> Any:
-        """Only steps are recorded: their shapes do not change, and the cache stays where it is."""
+        """Capture decode steps only: their shapes are fixed, and the cache stays in place."""
         if not self._replayed:
             return None
         options = runtime.load().RunOptions()

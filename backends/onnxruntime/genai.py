@@ -1,7 +1,7 @@
-"""onnxruntime-genai's own loop, where it has the provider.
+"""onnxruntime-genai's generation loop, for the providers that it has.
 
-It holds Python's lock while it computes, so that a thread of its own would gain nothing: an
-interrupt is heard between two tokens, and between two passes over a prompt.
+It holds the GIL while it computes, so a thread would not help: Ctrl-C takes effect between two
+tokens, and between two passes over a prompt.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from qdeploy.interface import Request, Sampling
 CPU = "cpu"
 NOT_IN_THIS_BUILD = "interface not available"
 ROOM = 2048
-"""Tokens that the cache has room for behind a prompt at first: it is written to the end when it is
-made, and the context of a model may be gigabytes."""
+"""Tokens after the prompt that the first cache has room for. The runtime writes a cache to its end
+when it allocates it, and that of a whole context may take gigabytes."""
 SEEDS = 2**31
-"""Seeds are signed integers of 32 bits there, and negative ones stand for chance."""
+"""The runtime's seeds are signed 32-bit integers; a negative one means a random seed."""
 
 
 class GenaiLoop:
     """A model loaded by onnxruntime-genai.
 
-    The core decides what ends an answer. The runtime must be told of a token that does: it then
-    leaves that token out of its cache, and goes on once it is given it. The last of the vocabulary
-    costs least: in Qwen3 there is none of that number.
+    The base class ends an answer at a stop token. The runtime needs an end token of its own: it
+    leaves that token out of its cache and continues once the token is appended. The last id of the
+    vocabulary costs least, since Qwen3's tokenizer has no token with that id.
     """
 
     def __init__(self, folder: Path, settings: Settings) -> None:
@@ -56,7 +56,7 @@ class GenaiLoop:
         self._model = self._load(config, provider)
 
     def _load(self, config: Any, provider: Provider) -> Any:
-        """The model; raises TargetUnavailable where this build lacks the provider."""
+        """Load the model. Raises TargetUnavailable where this build lacks the provider."""
         try:
             return self._genai.Model(config)
         except RuntimeError as error:
@@ -69,9 +69,9 @@ class GenaiLoop:
             ) from error
 
     def generate(self, request: Request) -> Generator[int, None, None]:
-        """Token ids as they are made; nothing is left running when this is closed.
+        """Yield token ids as they are generated. Closing the generator stops the runtime.
 
-        A cache that is full is followed by one of twice its size, and a prefill of all tokens.
+        A full cache is replaced by one of twice its size, after a new prefill of all tokens.
         """
         ids = list(request.prompt_ids)
         end = len(ids) + request.max_new_tokens
@@ -84,7 +84,7 @@ class GenaiLoop:
                 yield token
 
     def _until_full(self, params: Any, ids: Sequence[int], length: int) -> Iterator[int]:
-        """Tokens behind *ids* until they are *length* together."""
+        """Yield the tokens after *ids*, until there are *length* in all."""
         import numpy as np
 
         generator = self._genai.Generator(self._model, params)
@@ -98,12 +98,12 @@ class GenaiLoop:
                 generator.append_tokens(np.array([token], np.int32))
 
     def _parameters(self, sampling: Sampling, length: int, made: int) -> Any:
-        """For *length* tokens in all, of which *made* were drawn before with the same seed."""
+        """Return parameters for *length* tokens in all, *made* of them drawn with the same seed."""
         options: dict[str, Any] = {"do_sample": not sampling.greedy, "max_length": length}
         if not sampling.greedy:
             options |= {
                 "temperature": sampling.temperature, "top_p": sampling.top_p,
-                # top_p alone is not kept to (0.18.0), and more than there are is an error
+                # 0.18.0 ignores top_p without top_k, and refuses a top_k over the vocabulary
                 "top_k": min(sampling.top_k or self._vocabulary, self._vocabulary),
                 "random_seed": (sampling.seed + made) % SEEDS,
             }  # fmt: skip

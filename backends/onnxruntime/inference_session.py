@@ -1,4 +1,4 @@
-"""Opening a graph on an execution provider, with the record of where each node went."""
+"""Open a graph on an execution provider, with the record of each node's provider."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ RECORD = "session.record_ep_graph_assignment_info"
 
 
 def open_session(file: Path, settings: Settings) -> Any:
-    """An InferenceSession over *file*.
+    """Return an InferenceSession of *file*.
 
     Raises:
-        PlacementError: the runtime took another provider without a word.
+        PlacementError: the runtime silently took another provider.
     """
     ort, provider = runtime.load(), settings.provider
     runtime.prepare(ort, provider)

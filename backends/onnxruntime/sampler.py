@@ -1,4 +1,4 @@
-"""Drawing the next token, where the runtime has no loop of its own that would."""
+"""Sampling the next token, for qdeploy's own generation loop."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 class Sampler:
-    """Draws tokens from logits; the same seed and logits give the same tokens.
+    """Samples tokens from logits. The same seed and logits give the same tokens.
 
-    The order is transformers': temperature, then the k most probable, then the fewest of those
-    whose probabilities reach top_p.
+    The order is that of transformers: temperature, then top_k, then the fewest tokens whose
+    probabilities reach top_p.
     """
 
     def __init__(self, sampling: Sampling) -> None:
@@ -25,7 +25,7 @@ class Sampler:
         self._random = np.random.default_rng(sampling.seed)
 
     def draw(self, logits: NDArray[np.float32]) -> int:
-        """The next token, from the logits [V] of the last one."""
+        """Sample the next token from logits [V]."""
         import numpy as np
 
         sampling = self._sampling
@@ -33,7 +33,7 @@ class Sampler:
             return int(logits.argmax())
         scaled = logits.astype(np.float64) / sampling.temperature
         count = min(sampling.top_k or len(scaled), len(scaled))
-        # of equal logits the lower id comes first, so that the order is the same everywhere
+        # a stable sort puts the lower id first where logits are equal, on every platform
         order = np.argsort(-scaled, kind="stable")[:count]
         weights = np.exp(scaled[order] - scaled[order[0]])
         weights /= weights.sum()

@@ -23,10 +23,10 @@ class OnnxRuntimeSession(Session):
     """A bundle on an execution provider.
 
     Args:
-        settings: what it was loaded with.
-        placement: as it was proved.
-        open_model: opens the graphs for qdeploy's own loop, and for scoring.
-        loop: onnxruntime-genai's, where that generates.
+        settings: the resolved settings.
+        placement: the proved placement.
+        open_model: opens the graphs, for qdeploy's own loop and for scoring.
+        loop: onnxruntime-genai's loop; None where qdeploy's own generates.
     """
 
     def __init__(

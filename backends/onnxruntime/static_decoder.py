@@ -1,7 +1,8 @@
-"""The format `onnx-static`: prompts in passes of a fixed length, tokens one by one.
+"""The static-shape decoder, for the format `onnx-static`: a prefill graph and a decode graph.
 
-A pass writes its tokens into the cache at their positions, and sees what is not later. The cache
-goes in and comes out whole, so there are two sets of buffers that take turns.
+The prefill graph takes passes of a fixed length, the decode graph one token. A pass writes the keys
+and values of its tokens into the cache at their positions; its mask is causal. The cache is input
+and output of each pass, so two sets of buffers alternate.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
 
 PREFILL, DECODE = ONNX_STATIC.files["prefill"], ONNX_STATIC.files["decode"]
 MASKED = -30_000.0
-"""Added to the logit of a position that may not be seen; within float16."""
+"""Added to the attention score of a masked position; within float16's range."""
 
 
-class StaticModel(Model):
+class StaticDecoder(Model):
     """Two graphs over the same weights and one cache."""
 
     def __init__(self, folder: Path, settings: Settings) -> None:
@@ -50,7 +51,7 @@ class StaticModel(Model):
         }
 
     def begin(self, capacity: int) -> None:
-        """Nothing is cleared: what the cache holds is written over before it can be seen."""
+        """Start a new sequence. Old cache entries are overwritten before they are unmasked."""
         self._tokens = []
 
     def feed(self, ids: Sequence[int]) -> NDArray[np.float32]:
@@ -65,14 +66,14 @@ class StaticModel(Model):
         return np.concatenate(list(self._passes(ids)))
 
     def _passes(self, ids: Sequence[int]) -> Iterator[NDArray[np.float32]]:
-        """Logits [tokens, V] of the new tokens of each pass."""
+        """Yield the logits [tokens, V] of the new tokens of each pass."""
         done = len(self._tokens)
         self._tokens += ids
         while done < len(self._tokens):
             if len(self._tokens) - done == 1:
                 start, width, session = done, 1, self._decode
             else:
-                # a pass that would end behind the cache begins earlier, and repeats tokens
+                # a pass that would exceed the cache starts earlier and repeats tokens
                 start = min(done, self._context - self._width)
                 width, session = self._width, self._prefill
             end = min(start + width, len(self._tokens))
@@ -81,7 +82,7 @@ class StaticModel(Model):
             done = end
 
     def _run(self, session: Any, start: int, end: int, width: int) -> NDArray[np.float32]:
-        """Logits of the tokens from *start* to *end* in a pass of *width*; the rest is padding."""
+        """Return the logits of tokens *start* to *end*, in a pass padded to *width*."""
         import numpy as np
 
         ids = np.zeros((1, width), np.int64)

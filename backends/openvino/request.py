@@ -1,4 +1,4 @@
-"""A request in openvino-genai's words."""
+"""A request as openvino-genai takes it: a tensor and a GenerationConfig."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ def token_tensor(runtime: Runtime, ids: Sequence[int]) -> Any:
 def generation_config(runtime: Runtime, request: Request) -> Any:
     """Return a GenerationConfig for *request*.
 
-    It owes nothing to the bundle's generation_config.json: the request alone says what stops
-    the generation and how tokens are drawn.
+    The bundle's generation_config.json has no effect on it: stop tokens and sampling come from the
+    request alone.
     """
     config = runtime.genai.GenerationConfig()
     config.max_new_tokens = request.max_new_tokens
     config.apply_chat_template = False
     if request.stop_ids:
         config.stop_token_ids = set(request.stop_ids)
-        # Left unset, the bundle's own end token is added to the stop tokens.
+        # Unset, the runtime would add the bundle's own end token to the stop tokens.
         config.eos_token_id = min(request.stop_ids)
     else:
-        # An empty set would be replaced by the bundle's; this ignores every stop token.
+        # The runtime would replace an empty set by the bundle's; this ignores all stop tokens.
         config.ignore_eos = True
     sampling = request.sampling
     config.do_sample = not sampling.greedy

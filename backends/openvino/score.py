@@ -1,4 +1,4 @@
-"""Teacher-forced logits, from the model itself: openvino-genai's pipeline does not give them."""
+"""Teacher-forced logits from the compiled model, since LLMPipeline does not return logits."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CHUNK = 512
-"""Tokens a pass, so that no more than 512 rows of logits exist twice."""
+"""Tokens per pass: at most this many rows of logits exist twice."""
 
 
 class Scorer(ABC):
-    """The model compiled a second time, with the pipeline's device and properties."""
+    """The model, compiled a second time with the pipeline's device and properties."""
 
     def __init__(self, compiled: Any) -> None:
         self._request = compiled.create_infer_request()
@@ -33,9 +33,9 @@ class Scorer(ABC):
         """Return logits, float32 [T, V]."""
 
     def _run(self, ids: Sequence[int], mask: Sequence[int], start: int) -> NDArray[np.float32]:
-        """Infer tokens at positions from *start* on; return their logits, [rows, V].
+        """Infer tokens at the positions from *start* on; return their logits, [rows, V].
 
-        The attention *mask* is over all tokens up to now, these included.
+        The attention *mask* covers all tokens so far, these included.
         """
         import numpy as np
 
@@ -52,7 +52,7 @@ class Scorer(ABC):
 
 
 class WholeScorer(Scorer):
-    """CPU and GPU: every pass gives a row for each of its tokens."""
+    """CPU and GPU: a pass returns a row for each of its tokens."""
 
     def score(self, ids: Sequence[int]) -> NDArray[np.float32]:
         import numpy as np
@@ -66,16 +66,16 @@ class WholeScorer(Scorer):
 
 
 class StepScorer(Scorer):
-    """NPU: a pass gives its last row only, so every token takes a pass of its own.
+    """NPU: a pass returns its last row only, so each token takes one pass.
 
-    All rows but the first two come from the graph that generates, as in a session.
+    All rows but the first two come from the decode graph, as in a session.
     """
 
     def score(self, ids: Sequence[int]) -> NDArray[np.float32]:
         import numpy as np
 
-        # A lone token would not start anew (see npu.SHORTEST_PROMPT), so it gets a masked one
-        # before it. That moves its position by one, which RoPE does not see.
+        # A single token does not reset the cache (see npu.SHORTEST_PROMPT), so a masked token comes
+        # before it. That shifts its position by one, to which RoPE is invariant.
         self._request.reset_state()
         rows: NDArray[np.float32] = np.empty((len(ids), self._vocab_size), dtype=np.float32)
         rows[0] = self._run([ids[0], ids[0]], [0, 1], 0)[-1]
@@ -100,6 +100,6 @@ def compile_scorer(runtime: Runtime, model: Path, settings: Settings, cache: Pat
         properties["CACHE_DIR"] = str(cache)
     with translated(f"compiling for {settings.device}", where=model):
         compiled = runtime.ov.Core().compile_model(str(model), settings.device, properties)
-        named = compiled.get_property("EXECUTION_DEVICES")  # NPUW gives a plain string
+        named = compiled.get_property("EXECUTION_DEVICES")  # NPUW returns a plain string
         placement.check((named,) if isinstance(named, str) else tuple(named), settings)
         return StepScorer(compiled) if settings.on_npu else WholeScorer(compiled)

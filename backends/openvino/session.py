@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 class OpenVINOSession(Session):
-    """Generates with LLMPipeline; scores with the same model compiled by itself.
+    """Generates with LLMPipeline, and scores with the same model compiled a second time.
 
     Args:
         pipeline: LLMPipeline.
         model: openvino_model.xml, compiled again at the first `score`.
-        cache: folder for compiled blobs, None to keep none.
+        cache: directory for compiled blobs; None keeps none.
     """
 
     def __init__(

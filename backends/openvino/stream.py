@@ -1,4 +1,4 @@
-"""One running request: the runtime generates in a thread, the caller takes tokens from a queue."""
+"""A running request: a thread runs the runtime, and the caller reads tokens from a queue."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from qdeploy.errors import GenerationFailed
 from qdeploy.interface import Token
 
 POLL_SECONDS = 0.2
-"""How long a wait may be deaf to Ctrl-C: on Windows a blocked thread never hears it."""
+"""Longest wait that Ctrl-C cannot interrupt: on Windows it interrupts no blocked thread."""
 
 _Item = Token | BaseException | None
 
 
 class Stream:
-    """Generates in the background from `start` to `stop`; iterate over it for the tokens.
+    """Generates in a thread from `start` to `stop`. Iterate over it for the tokens.
 
     Args:
         pipeline: LLMPipeline.
@@ -35,8 +35,8 @@ class Stream:
         self._queue: SimpleQueue[_Item] = SimpleQueue()
         self._stopped = threading.Event()
         self._device = device
-        # A finished thread lets go of its arguments, so that close() can free the pipeline
-        # while a caller still holds this object.
+        # A finished thread drops its arguments, so that close() frees the pipeline even while a
+        # caller holds this object.
         self._thread = threading.Thread(
             target=self._generate, args=(runtime, pipeline, tuple(ids), config), name="openvino"
         )
@@ -45,9 +45,9 @@ class Stream:
         self._thread.start()
 
     def stop(self) -> None:
-        """Make the runtime stop and wait until it has. A prefill cannot be cut short."""
+        """Stop the runtime and wait until it has stopped. A prefill cannot be interrupted."""
         self._stopped.set()
-        if self._thread.ident is not None:  # else it never started
+        if self._thread.ident is not None:  # None: it was never started
             self._thread.join()
 
     def __iter__(self) -> Iterator[Token]:
@@ -76,7 +76,7 @@ class Stream:
         try:
             streamer = make_streamer(runtime, self._queue, self._stopped)
             pipeline.generate(token_tensor(runtime, ids), config, streamer)
-        except BaseException as error:  # whatever it is, the caller must not wait forever
+        except BaseException as error:  # on any error, the caller must not wait forever
             self._queue.put(error)
         else:
             self._queue.put(None)
@@ -94,7 +94,7 @@ def make_streamer(runtime: Runtime, queue: SimpleQueue[_Item], stopped: threadin
             now = time.perf_counter()
             for number in token if isinstance(token, list) else [token]:
                 queue.put(Token(number, now))
-            # The interpreter ends only after this thread, and an answer may take minutes.
+            # At exit the interpreter waits for this thread, and an answer may take minutes.
             ending = not threading.main_thread().is_alive()
             return status.CANCEL if stopped.is_set() or ending else status.RUNNING
 

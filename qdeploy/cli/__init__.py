@@ -1,7 +1,7 @@
 """The command line. Each command is a module of this package, imported when it is called.
 
-Text and JSON results go to stdout, everything else to stderr. Errors become one message and an
-exit code here, and nowhere else.
+Text and JSON results go to stdout, everything else to stderr. Errors become a message and an exit
+code here, and nowhere else.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ COMMANDS = {
     "export": "Turn a Qwen3 checkpoint into a bundle for a target.",
     "run": "Answer a prompt, or chat, from a bundle or a model.",
     "eval": "Measure how far a bundle is from its float checkpoint, or from another bundle.",
-    "plan": "Show what each device would need and reach, or what an export would make.",
+    "plan": "Forecast fit and speed on each device, or show the plan of an export.",
     "targets": "List targets, the backends that serve them and the devices found.",
-    "doctor": "Try every target and backend here, and say what is wrong where.",
+    "doctor": "Check every target and backend on this machine, with a diagnosis for each.",
     "profiles": "List the profiles, or show one.",
     "bench": "Measure the speed and cost of bundles by a written protocol.",
-    "compare": "Tell whether one file of results is slower than another.",
+    "compare": "Compare two files of results and report regressions.",
     "verify": "Check every file of a bundle against its manifest.",
     "report": "Show results of many machines as one page, as Markdown and as JSON.",
-    "matrix": "Run models, targets and profiles, as many as this machine has.",
-    "cache": "List or clear what was kept: bundles of `run`, references of `eval`.",
+    "matrix": "Run models on every target and profile that this machine has.",
+    "cache": "List or clear the cache: bundles of `run`, references of `eval`.",
 }
 INTERRUPTED = 130
 """128 + SIGINT, as shells report it."""
 
 
 class _Lazy(click.Group):
-    """Knows every command's name and one line of help; imports a command only to run it."""
+    """Lists every command with one line of help, and imports a command only to run it."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -75,7 +75,7 @@ def app(ctx: click.Context, debug: bool) -> None:
 
 
 def run_cli(arguments: Sequence[str]) -> int:
-    """Run one command and return its exit code; the only place where errors are printed."""
+    """Run one command and return its exit code. Errors are printed here and nowhere else."""
     debug = "--debug" in arguments
     try:
         code = app.main(args=list(arguments), prog_name="qdeploy", standalone_mode=False)
@@ -87,7 +87,7 @@ def run_cli(arguments: Sequence[str]) -> int:
         click.echo("interrupted", err=True)
         return INTERRUPTED
     except BrokenPipeError:
-        # the reader of stdout is gone; keep the interpreter from failing again at exit
+        # the reader closed stdout; the interpreter would fail again when it flushes at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except QdeployError as error:

@@ -1,4 +1,4 @@
-"""Shows one answer while it is made: the answer on stdout, thinking and statistics on stderr."""
+"""Show an answer as it is generated: content on stdout, reasoning and statistics on stderr."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from qdeploy.generation.generate import Generation
 
 
 def show(generation: Generation, *, quiet: bool = False) -> None:
-    """Generate an answer and print its pieces as they come; with *quiet*, print nothing."""
+    """Generate an answer and print its pieces as they come. With *quiet*, print nothing."""
     channel = None
-    # closed here and now, so that Ctrl-C anywhere in this loop stops the runtime as well
+    # closing() stops the runtime at once when Ctrl-C interrupts this loop
     with closing(iter(generation)) as pieces:
         for piece in pieces:
             if quiet:

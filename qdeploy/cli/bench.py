@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 @click.argument("bundles", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--prompt", "--prompt-tokens", metavar="N,...",
               help="Tokens of the prompts; default: those of 128,512 that fit.")  # fmt: skip
-@click.option("--new", "--new-tokens", metavar="N,...", help="Tokens to make; default: 64.")
+@click.option("--new", "--new-tokens", metavar="N,...", help="Tokens to generate; default: 64.")
 @click.option("--runs", type=click.IntRange(min=1), default=3, show_default=True, metavar="N",
               help="Measured runs at every point, in every process.")  # fmt: skip
 @click.option("--processes", type=click.IntRange(min=1), default=3, show_default=True, metavar="N",
-              help="Rounds, each with processes of its own.")  # fmt: skip
+              help="Rounds; each starts new worker processes.")  # fmt: skip
 @options.device
 @options.backend
 @options.simulate
 @options.threads
 @click.option("--peer", is_flag=True,
               help="Take turns with the runtime's own library, without qdeploy.")  # fmt: skip
-@click.option("--machine", metavar="NAME", help="What to call this machine; default: its host's.")
+@click.option("--machine", metavar="NAME", help="Name of this machine; default: its host name.")
 @options.results_file
 @options.as_json
 def command(
@@ -52,7 +52,7 @@ def command(
 ) -> None:
     """Measure the speed and cost of BUNDLES by a written protocol (docs/benchmarking.md).
 
-    Several bundles take turns, so that a drift of the machine meets all of them. FILE is written
+    Several bundles take turns, so that a drift of the machine affects all of them. FILE is written
     after every turn.
     """
     from qdeploy.bench import parent

@@ -1,4 +1,4 @@
-"""How a benchmark looks as text: one table a bundle, and below it what it takes to judge it."""
+"""A benchmark as text: a table for each bundle, then the conditions that it was measured under."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ HELP = "/exit leaves, /clear forgets the conversation, Ctrl-C stops an answer"
 def loop(model: Model, ask: Ask) -> None:
     """Read turns until /exit or the end of input, with the conversation so far as context.
 
-    Only answers go into the history: Qwen3 is trained on chats without earlier thinking.
+    The history holds answers without their thinking, as in the chats that Qwen3 is trained on.
     """
     with contextlib.suppress(ImportError):  # line editing and history, where Python has it
         import readline  # noqa: F401
@@ -32,7 +32,7 @@ def loop(model: Model, ask: Ask) -> None:
     while True:
         try:
             text = input("> ").strip()
-            text.encode()  # in some locales Python takes any byte, as half of a character
+            text.encode()  # in some locales Python decodes any byte, as a lone surrogate
         except UnicodeError:
             click.echo("error: that line is not UTF-8 text", err=True)
             continue
@@ -53,7 +53,7 @@ def loop(model: Model, ask: Ask) -> None:
 
 
 def _turn(model: Model, ask: Ask, messages: list[dict[str, str]], text: str) -> None:
-    """Answer one turn; a turn that was stopped or did not fit leaves no trace in the history."""
+    """Answer one turn. A turn that was stopped or did not fit is removed from the history."""
     messages.append({"role": "user", "content": text})
     try:
         generation = ask(messages)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.option("--threshold", type=options.Finite(0, 100, max_open=True), default=5.0,
               show_default=True, metavar="P", help="Percent by which B may be worse.")  # fmt: skip
 @click.option("--across", is_flag=True,
-              help="Compare other protocols, models or targets all the same.")  # fmt: skip
+              help="Compare even where protocol, model or target differ.")  # fmt: skip
 @options.as_json
 def command(a: Path, b: Path, threshold: float, across: bool, as_json: bool) -> None:
     """Tell whether results B are worse than results A; exit 4 if so.
@@ -76,7 +76,7 @@ def _show(comparison: Comparison, a: Path, b: Path) -> None:
 
 
 def _notes(pair: Pair) -> list[str]:
-    """What else is not the same, and may be the reason."""
+    """Return what else differs between the two, which may be the reason."""
     one, other = pair.a, pair.b
     notes = []
     for name, x, y in (

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @click.command("doctor")
 @click.argument("target", required=False)
-@click.option("--simulate", is_flag=True, help="Try the stand-ins as well, and say so.")
+@click.option("--simulate", is_flag=True, help="Check simulated devices as well, and say so.")
 @click.option("--profile", metavar="P", help="A profile's name or TOML file; needs TARGET.")
 @click.option("--timeout", type=options.Finite(min=0, min_open=True), metavar="S",
               help="Seconds that one case may take; default: 300.")  # fmt: skip
@@ -32,9 +32,9 @@ def command(
 ) -> int:
     """Export, load, run and compare the embedded models on every target, or on TARGET.
 
-    Each case runs in a process of its own, so that a driver's crash or hang is one line of the
-    table. Exit code 0: nothing failed; 3: TARGET is absent here; 4: answers were wrong; 1: anything
-    else failed.
+    Each case runs in a worker process, so that a driver's crash or hang is one line of the table.
+    Exit code 0: nothing failed; 3: TARGET is absent here; 4: answers were wrong; 1: anything else
+    failed.
     """
     if profile and target is None:
         raise click.UsageError("--profile needs a TARGET")
@@ -61,7 +61,7 @@ def command(
 
 
 def exit_code(rows: Sequence[Diagnosis], *, named: bool) -> int:
-    """The code for these rows; absence counts only where the target was *named*."""
+    """Return the exit code. An absent target counts only where it was *named*."""
     failures = {row.failure for row in rows if row.status == "failed"}
     if failures:
         return 4 if failures == {"wrong"} else 1

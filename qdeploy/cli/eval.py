@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 FOLDER = click.Path(path_type=Path)
 HELDOUT = 48
-"""Questions of the embedded models, by default: ten seconds on two cores."""
+"""Default number of questions for the embedded models: ten seconds on two cores."""
 
 
 @click.command("eval")
@@ -27,18 +27,18 @@ HELDOUT = 48
 @click.argument("other", type=FOLDER, required=False)
 @click.option("--reference", metavar="MODEL", help="The float checkpoint to compare with.")
 @click.option("--adapter", type=FOLDER, metavar="DIR", help="The adapter merged into the bundle.")
-@click.option("--allow-other-model", is_flag=True, help="Compare with another model all the same.")
+@click.option("--allow-other-model", is_flag=True, help="Compare even with another model.")
 @click.option("--text", "texts", multiple=True, metavar="FILE",
               help="UTF-8 text, or one that ships: prose, tasks. Repeatable.")  # fmt: skip
 @click.option("--window", type=click.IntRange(min=2), metavar="N", help="Tokens of a passage.")
 @click.option("--windows", type=click.IntRange(min=1), metavar="N",
-              help="Most passages, spread over the text.")  # fmt: skip
+              help="Most passages, evenly spaced in the text.")  # fmt: skip
 @click.option("--heldout", type=click.IntRange(min=0), metavar="N",
               help="Held-out questions; default: 48 for embedded models, else none.")  # fmt: skip
 @click.option("--max-kl", type=options.Finite(min=0, min_open=True), metavar="X",
-              help="Most nats a token, instead of the profile's.")  # fmt: skip
+              help="Most nats per token, in place of the profile's.")  # fmt: skip
 @click.option("--min-top1", type=options.Finite(0, 1, min_open=True), metavar="X",
-              help="Least agreement, instead of the profile's.")  # fmt: skip
+              help="Least agreement, in place of the profile's.")  # fmt: skip
 @options.target
 @options.device
 @options.backend
@@ -70,8 +70,8 @@ def command(
 ) -> None:
     """Measure how far BUNDLE is from its float checkpoint, or OTHER from BUNDLE.
 
-    Exit code 4 if it is farther than its profile allows. Of two bundles the first is the
-    reference and runs where it was made for; options of where to run are the second's.
+    Exit code 4 if a figure is over its profile's limit. Of two bundles, the first is the reference
+    and runs on its own target; --target, --device and the like apply to the second.
     """
     if (other is None) == (reference is None):
         raise click.UsageError("give either --reference MODEL or a second bundle")

@@ -1,4 +1,4 @@
-"""The picture of forecasts: one table a model, a row for each device of each target."""
+"""Forecasts as text: a table for each model, a row for each device of each target."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 NO_PROFILE = "none yet"
 UNKNOWN = "?"
 SPEEDS = {
-    "limit": "what the hardware allows, which no runtime reaches",
-    "expected": "what runs were measured to reach of that",
+    "limit": "the hardware's limit, which no runtime reaches",
+    "expected": "the part of the limit that measured runs reached",
 }
-"""What a forecast's speeds are; see docs/planning.md."""
+"""What the speeds of a forecast mean; see docs/planning.md."""
 
 
 def show(checkpoint: Checkpoint, rows: Sequence[Forecast], *, as_json: bool) -> None:
-    """Print the forecasts of a model; nothing was run for any of them."""
+    """Print the forecasts of a model. They are predictions: nothing was run."""
     if as_json:
         output.write_json(
             {
@@ -47,7 +47,7 @@ def show(checkpoint: Checkpoint, rows: Sequence[Forecast], *, as_json: bool) -> 
 
 
 def show_table(rows: Sequence[Forecast], console: Console) -> None:
-    """Print forecasts, tokens a second and memory of all devices together, and what speeds are."""
+    """Print a table of forecasts, with speed and memory over all devices together."""
     numbers = ("needed", "each has", "devices", "prefill tok/s", "decode tok/s")
     columns = ("target", "device", "profile", "weights as", *numbers, "speeds are", "export peak")
     right = (*numbers, "export peak")

@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     "--config", type=click.Path(path_type=Path), metavar="FILE",
     help="TOML with models, targets and profiles; default: the embedded models with all.",
 )  # fmt: skip
-@click.option("--target", "targets", multiple=True, metavar="T", help="Only this; may be repeated.")
+@click.option(
+    "--target", "targets", multiple=True, metavar="T", help="Only this one; may be repeated."
+)
 @click.option(
     "-o", "--output", "destination", type=click.Path(path_type=Path), metavar="DIR",
-    help="Where the files of results go; new or empty.",
+    help="Directory for the files of results; new or empty.",
 )  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Print the combinations and run nothing.")
 @click.option(
@@ -40,10 +42,10 @@ def command(
     github: bool,
     as_json: bool,
 ) -> None:
-    """Run doctor, bench and eval for each model, target and profile that this machine can.
+    """Run doctor, bench and eval for each model, target and profile that this machine has.
 
-    What it cannot is noted with the reason. `qdeploy report DIR... -o PAGE` shows the results of
-    one machine or of many. A target that is named in QDEPLOY_REQUIRE and absent is exit code 3.
+    The others are listed with the reason. `qdeploy report DIR... -o PAGE` shows the results of
+    one machine or of many. Exit code 3 if a target named in QDEPLOY_REQUIRE is absent.
     """
     from qdeploy.matrix import config as configuration
 

@@ -1,4 +1,4 @@
-"""Options that several commands have, in the same words."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 
 
 class Finite(click.FloatRange):
-    """A range of floats without NaN and infinity, which a range alone lets through."""
+    """A range of finite floats: click's own range accepts NaN and infinity."""
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -35,7 +35,9 @@ device = click.option(
 backend = click.option(
     "--backend", metavar="B", help="Which runtime; default: the first that serves it."
 )
-simulate = click.option("--simulate", is_flag=True, help="Use the target's stand-in, and say so.")
+simulate = click.option(
+    "--simulate", is_flag=True, help="Use the target's simulated device, and say so."
+)
 context = click.option("--context", type=int, metavar="N", help="Tokens the session must hold.")
 threads = click.option(
     "--threads",
@@ -49,5 +51,5 @@ results_file = click.option(
     "file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Add to the results in this file; what is measured again takes the older one's place.",
+    help="Add to the results in this file; a new result replaces an older one like it.",
 )

@@ -1,4 +1,4 @@
-"""How the command line writes: JSON and text to stdout, everything else to stderr."""
+"""Output: JSON and text to stdout, everything else to stderr."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def write_json(value: Any) -> None:
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A console that wraps at the terminal's width, and not at all where there is none.
+    """Return a console that wraps lines at the terminal's width, and not elsewhere.
 
-    Square brackets are text: names of files and fixes like `pip install 'qdeploy[openvino]'`.
+    Square brackets are text, as in `pip install 'qdeploy[openvino]'`.
     """
     from rich.console import Console
 
@@ -33,7 +33,7 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def table(*columns: str, title: str | None = None, right: tuple[str, ...] = ()) -> Table:
-    """An empty table; columns named in *right* hold numbers."""
+    """Return an empty table. The columns named in *right* are right-aligned."""
     from rich import box
     from rich.table import Table
 
@@ -44,7 +44,7 @@ def table(*columns: str, title: str | None = None, right: tuple[str, ...] = ()) 
 
 
 def size(nbytes: float) -> str:
-    """Bytes in decimal units, as disks and model hubs count: 385.2 MB."""
+    """Return a size in decimal units, as disks and model hubs use: 385.2 MB."""
     for unit in ("B", "kB", "MB", "GB"):
         if nbytes < 1000:
             return f"{nbytes:.0f} {unit}" if unit == "B" else f"{nbytes:.1f} {unit}"

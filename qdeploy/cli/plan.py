@@ -1,4 +1,4 @@
-"""`qdeploy plan`, and the picture of a plan that `export --dry-run` prints too."""
+"""`qdeploy plan`, and the text of a plan, which `export --dry-run` prints too."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 @click.argument("model")
 @click.option("--target", metavar="T", help="One target, in detail; default: a row for each.")
 @click.option("--profile", metavar="P", help="A profile's name or TOML file; needs --target.")
-@click.option("--exporter", metavar="E", help="Which exporter would do it; needs --target.")
+@click.option("--exporter", metavar="E", help="Which exporter to plan for; needs --target.")
 @click.option("--context", type=int, metavar="N", help="Longest context, in tokens.")
 @click.option("--prompt", type=click.IntRange(min=1), metavar="N",
-              help="Tokens of the prompt that speeds are forecast for; default: 512.")  # fmt: skip
+              help="Prompt length of the forecast, in tokens; default: 512.")  # fmt: skip
 @click.option("--device", "device_names", multiple=True, metavar="NAME",
               help="Only this device, e.g. 'A100 80GB'; may be repeated.")  # fmt: skip
 @options.as_json
@@ -37,11 +37,11 @@ def command(
     device_names: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Show whether and how fast MODEL would run on each target, or what one export would make.
+    """Forecast whether and how fast MODEL runs on each target, or show the plan of one export.
 
-    No weight is read. The published Qwen3 models need no network: a hub id (Qwen/Qwen3-8B) or its
-    short form (8B) will do. Forecasts say what hardware allows at best, or what is expected where
-    runs were measured; see docs/planning.md.
+    It reads no weights. Published Qwen3 models need no network: give a hub id (Qwen/Qwen3-8B) or
+    its short form (8B). A forecast is the hardware's limit, or the speed that measured runs make
+    likely; see docs/planning.md.
     """
     if target is None and (profile or exporter):
         raise click.UsageError("--profile and --exporter need a --target")
@@ -78,7 +78,7 @@ def show(
     as_json: bool,
     forecasts: Sequence[Forecast] | None = None,
 ) -> None:
-    """Print a plan: precisions, sizes, memory, the context that fits the device here, forecasts."""
+    """Print a plan: precisions, sizes, memory, the context that fits this device, forecasts."""
     device = _device(plan)
     peak = exporter.peak_memory_bytes(plan)
     fits = plan.longest_context(device.memory_bytes) if device and device.memory_bytes else None
@@ -146,7 +146,7 @@ def _lines(
 
 
 def _device(plan: Plan) -> Device | None:
-    """The device this plan would run on here, if there is one."""
+    """Return the device of this machine that the plan would run on, or None."""
     from qdeploy import registry
     from qdeploy.errors import TargetUnavailable
 

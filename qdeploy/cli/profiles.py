@@ -30,7 +30,7 @@ def command(ctx: click.Context, as_json: bool) -> None:
 @click.argument("name")
 @options.as_json
 def show(name: str, as_json: bool) -> None:
-    """Print the profile NAME, ready to be copied and changed."""
+    """Print the TOML of profile NAME, as a start for one of your own."""
     from qdeploy import registry
     from qdeploy.planning.profile import load_profile, profile_source
 

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 
 class _Bar:
-    """A title, a bar and *columns*, there while the block runs that it is the context of.
+    """A context manager that shows a title, a bar and *columns*.
 
-    With *quiet*, or where stderr is not a terminal, it shows nothing. One that is not *lively* is
-    drawn only when it is told something.
+    With *quiet*, or where stderr is not a terminal, it shows nothing. Unless it is *lively*, it is
+    drawn only at a change.
     """
 
     def __init__(self, *columns: ProgressColumn, quiet: bool, lively: bool = True) -> None:
@@ -63,7 +63,7 @@ class ExportProgress(_Bar, Progress):
         super().__init__(DownloadColumn(), TimeElapsedColumn(), TimeRemainingColumn(), quiet=quiet)
 
     def __enter__(self) -> Self:
-        return self  # the bar waits for the work: where a bundle is there already, there is none
+        return self  # `begin` starts the bar: an existing bundle needs no export
 
     def begin(self, total_bytes: int) -> None:
         self._show(total=total_bytes)
@@ -77,9 +77,9 @@ class ExportProgress(_Bar, Progress):
 
 
 class BenchProgress(_Bar):
-    """Shows the runs done of those to do.
+    """Shows how many of the runs are done.
 
-    A bar that moves by itself would work while a child measures.
+    It is redrawn at a change only: a moving bar would take CPU time from the worker that measures.
     """
 
     def __init__(self, *, quiet: bool = False) -> None:
@@ -90,7 +90,7 @@ class BenchProgress(_Bar):
 
 
 class CountProgress(_Bar):
-    """Shows a stage, and how many of how many steps of it are done."""
+    """Shows a stage, and how many of its steps are done."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         super().__init__(MofNCompleteColumn(), TimeElapsedColumn(), quiet=quiet)

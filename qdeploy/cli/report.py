@@ -20,8 +20,8 @@ from qdeploy.cli import options, output
 def command(results: tuple[Path, ...], destination: Path, force: bool, as_json: bool) -> None:
     """Show RESULTS, files or folders of bench, eval, doctor and matrix, from any machines.
 
-    The folder gets index.html, one page that needs no network; report.md, the same for a pull
-    request; and report.json, everything merged, which is RESULTS again for another report.
+    DIR gets index.html, one page that needs no network; report.md, the same for a pull request; and
+    report.json, all results merged, which another report can read.
     """
     from qdeploy.report import HTML, JSON, MARKDOWN, write_report
     from qdeploy.report.data.machines import distinct_machines

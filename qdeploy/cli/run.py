@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 NAMED = 3
-"""Operators that a warning names of those that ran elsewhere."""
+"""Most operators that the warning of a fallback names."""
 
 
 @click.command("run")
@@ -58,9 +58,9 @@ def command(
     seed: int | None,
     as_json: bool,
 ) -> None:
-    """Answer PROMPT from MODEL, a bundle's folder or a model to be exported first.
+    """Answer PROMPT from MODEL, a bundle's folder or a model that is exported first.
 
-    Without PROMPT it is read from stdin; on a terminal, a chat begins. The answer goes to stdout,
+    Without PROMPT, it is read from stdin; on a terminal, a chat begins. The answer goes to stdout,
     thinking and statistics to stderr.
     """
     if think is False and thinking_budget is not None:
@@ -117,7 +117,7 @@ def command(
 
 
 def _warn(fallback: Sequence[str]) -> None:
-    """Tell what runs elsewhere; all of it is in the placement that --json prints."""
+    """Warn of operators that run elsewhere. The placement that --json prints has all of them."""
     named = ", ".join(fallback[:NAMED]) + (", ..." if len(fallback) > NAMED else "")
     warning = f"warning: heavy operators that run elsewhere: {len(fallback)} ({named})"
     click.secho(warning, fg="yellow", err=True)

@@ -18,10 +18,10 @@ NO_BACKEND = "no installed backend serves it"
 @click.command("targets")
 @options.as_json
 def command(as_json: bool) -> None:
-    """List every target, what serves it, and the devices found here.
+    """List every target, the backends that serve it, and the devices found here.
 
-    Evidence is what this machine could show: `device` where the hardware was found, `none` where
-    it was not, with the reason and the fix.
+    Evidence is `device` where the hardware was found, and `none` where it was not, with the reason
+    and the fix.
     """
     from qdeploy import registry
 

@@ -13,7 +13,7 @@ from qdeploy.cli import options, output
 @click.argument("bundle", type=click.Path(path_type=Path))
 @options.as_json
 def command(bundle: Path, as_json: bool) -> None:
-    """Hash every file of BUNDLE and compare with its manifest; exit 4 where they differ."""
+    """Check the sha256 of every file of BUNDLE against its manifest; exit 4 where they differ."""
     from qdeploy.bundle import open_bundle
 
     opened = open_bundle(bundle, full=True)

@@ -1,11 +1,10 @@
-"""The cache: bundles that `qdeploy run MODEL` exported by itself, and what else is worth keeping.
+"""The cache: bundles that `qdeploy run MODEL` exported, references of `eval`, compiled kernels.
 
 <cache>/bundles/<model>-<profile>-<16 hex digits>/   a bundle, keyed by content
-<cache>/references/<model>-<16 hex digits>/           what `eval` computed of a float checkpoint
-<cache>/runtime/                                      what runtimes compiled
+<cache>/references/<model>-<16 hex digits>/           what `eval` computed from a float checkpoint
+<cache>/runtime/                                      kernels and blobs that runtimes compiled
 
-What killed runs left of their work lies there hidden, and counts as an entry; what live ones work
-in does not.
+The hidden working directories of killed runs count as entries; those of running ones do not.
 """
 
 from __future__ import annotations
@@ -30,31 +29,31 @@ ENVIRONMENT = "QDEPLOY_CACHE_DIR"
 
 
 def root() -> Path:
-    """The cache's folder: $QDEPLOY_CACHE_DIR, else the platform's place for caches."""
+    """Return the cache's directory: $QDEPLOY_CACHE_DIR, else the platform's cache directory."""
     chosen = os.environ.get(ENVIRONMENT)
     return Path(chosen) if chosen else platformdirs.user_cache_path("qdeploy", appauthor=False)
 
 
 def runtime_dir() -> Path:
-    """Where backends may keep compiled kernels and blobs."""
+    """Return the directory where backends keep compiled kernels and blobs."""
     return root() / "runtime"
 
 
 def reference_path(model: str, *deciding: Any) -> Path:
-    """Where evaluation keeps what it computed of a float checkpoint.
+    """Return where evaluation keeps its results of a float checkpoint.
 
-    The name holds a digest of *deciding*, plain data that the content depends on, and of qdeploy's
-    version.
+    The name has a digest of qdeploy's version and of *deciding*, plain data that the results depend
+    on.
     """
     return _references() / f"{_plain(model)}-{_digest(*deciding)}"
 
 
 def bundle_path(plan: Plan, exporter: str) -> Path:
-    """Where the bundle of *plan* is or would be.
+    """Return where the bundle of *plan* is, or would be.
 
-    The name holds a digest of all that decides the content: the checkpoint's bytes, the profile,
-    the exporter, the context and qdeploy's version. A changed model of the same name is another
-    bundle.
+    The name has a digest of all that decides the content: the checkpoint's bytes, the profile, the
+    exporter, the context and qdeploy's version. A model that changed under the same name is
+    therefore another bundle.
     """
     digest = _digest(plan.digest, plan.profile.model_dump_json(), exporter, plan.context)
     return _bundles() / f"{_plain(plan.checkpoint.name)}-{plan.profile.name}-{digest}"
@@ -62,16 +61,16 @@ def bundle_path(plan: Plan, exporter: str) -> Path:
 
 @dataclass(frozen=True)
 class Entry:
-    """One thing in the cache: its path and its size in bytes."""
+    """A directory in the cache and its size in bytes."""
 
     path: Path
     nbytes: int
 
 
 def entries() -> list[Entry]:
-    """Every bundle of the cache, by name, then references, what runtimes compiled, and leftovers.
+    """Return the bundles by name, then references, compiled kernels and stale working directories.
 
-    A bundle that is damaged counts, too.
+    Damaged bundles are among them.
     """
     runtimes = [runtime_dir()] if runtime_dir().is_dir() else []
     found = [*_inside(_bundles()), *_inside(_references()), *runtimes]
@@ -89,14 +88,14 @@ def clear(names: tuple[str, ...] = ()) -> list[Entry]:
 
 
 def scratch(name: str) -> AbstractContextManager[Path]:
-    """An empty folder in the cache, there as long as the context. OSError: it cannot be made."""
+    """Return a context manager of an empty directory in the cache. Raises OSError."""
     return workdir.scratch(root() / name)
 
 
 def _remove(path: Path) -> bool:
     try:
         workdir.remove(path)
-    except BlockingIOError:  # a run has taken it up since it was listed
+    except BlockingIOError:  # a run resumed it after it was listed
         return False
     except OSError as error:
         raise QdeployError(
@@ -120,7 +119,7 @@ def _references() -> Path:
 
 
 def _plain(model: str) -> str:
-    """A model's name as part of a file's: hub ids have slashes."""
+    """Return a model's name as part of a file name: hub ids have slashes."""
     return re.sub(r"[^\w.-]+", "--", model)
 
 

@@ -1,4 +1,4 @@
-"""`export`: from a plan to a bundle that appears whole or not at all."""
+"""Export: carry out a plan. The bundle appears whole or not at all."""
 
 from __future__ import annotations
 
@@ -42,38 +42,38 @@ def prepare(
 ) -> tuple[Plan, Exporter]:
     """Resolve names into a plan and an exporter that can carry it out.
 
-    A *model* given by name is read last: for a hub id that is a download.
+    A *model* given by name is read last, since a hub id means a download.
 
     Raises:
-        InputError: an unknown name, parts that do not go together, or files that do not hold.
+        InputError: an unknown name, parts that do not go together, or unreadable or wrong files.
     """
     if isinstance(model, str):
         hub.locate(model)
-    wanted = registry.target(target)
-    chosen = load_profile(profile_name) if profile_name is not None else default_profile(target)
-    row = registry.format_of(chosen)
-    row.check(chosen)
-    named = registry.exporter(exporter_name) if exporter_name is not None else None
+    chosen_target = registry.target(target)
+    profile = load_profile(profile_name) if profile_name is not None else default_profile(target)
+    row = registry.format_of(profile)
+    row.check(profile)
+    asked = registry.exporter(exporter_name) if exporter_name is not None else None
     checkpoint = hub.resolve(model) if isinstance(model, str) else model
-    if named is None and not checkpoint.is_known:
+    if asked is None and not checkpoint.is_known:
         raise CheckpointError(
             f"unknown architecture {checkpoint.config.name}; known are "
             + ", ".join(known_classes()),
             where=checkpoint.folder / "config.json",
             fix="--exporter optimum can take many other architectures",
         )
-    resolved = make_plan(
-        checkpoint, chosen, wanted, format_row=row, context=context, adapter=adapter
+    plan = make_plan(
+        checkpoint, profile, chosen_target, format_row=row, context=context, adapter=adapter
     )
     if checkpoint.is_here:
-        _check_readable(resolved)
-    exporter = named or registry.exporter_for(resolved.format)
-    if refusal := exporter.why_not(resolved):
+        _check_readable(plan)
+    exporter = asked or registry.exporter_for(plan.format)
+    if refusal := exporter.why_not(plan):
         raise PlanError(
             f"exporter {exporter.name!r} cannot do this: {refusal.reason}", fix=refusal.fix
         )
     preflight.check(checkpoint, adapter=adapter)
-    return resolved, exporter
+    return plan, exporter
 
 
 def default_output(plan: Plan) -> Path:
@@ -81,8 +81,8 @@ def default_output(plan: Plan) -> Path:
     return Path(f"{plan.checkpoint.name.rsplit('/')[-1]}-{plan.profile.name}")
 
 
-def _check_readable(resolved: Plan) -> None:
-    for file in resolved.files().values():
+def _check_readable(plan: Plan) -> None:
+    for file in plan.files().values():
         try:
             file.open("rb").close()
         except OSError as error:
@@ -90,39 +90,39 @@ def _check_readable(resolved: Plan) -> None:
 
 
 def export(
-    resolved: Plan, exporter: Exporter, destination: Path, progress: Progress, *, force: bool
+    plan: Plan, exporter: Exporter, destination: Path, progress: Progress, *, force: bool
 ) -> Bundle:
-    """Carry out a plan. *destination* afterwards holds the whole bundle, or what it held before.
+    """Carry out a plan. On an error *destination* keeps the content that it had.
 
     Raises:
-        OutputError: *destination* exists and *force* is not given; it holds what the export reads,
-            or what qdeploy did not write; or it cannot be written.
+        OutputError: *destination* exists and *force* is not given; it holds files that the export
+            reads or that qdeploy did not write; or it cannot be written.
         TargetUnavailable: a library that the exporter needs is not installed.
         ExportFailed: the exporter could not finish.
     """
-    _check_apart(resolved, destination)
-    key = work_key(resolved, exporter) if exporter.resumes else None
+    _check_apart(plan, destination)
+    key = work_key(plan, exporter) if exporter.resumes else None
     staging = atomic_directory(destination, BUNDLE, force=force, key=key)
-    with staging as folder, resolved.identity:
-        progress.begin(resolved.bundle_bytes)
-        exporter.export(resolved, folder, progress)
-        _check_complete(resolved, exporter, folder)
+    with staging as folder, plan.identity:
+        progress.begin(plan.bundle_bytes)
+        exporter.export(plan, folder, progress)
+        _check_complete(plan, exporter, folder)
         progress.stage("checksums")
-        for name in resolved.checkpoint.sidecars():
-            shutil.copyfile(resolved.checkpoint.folder / name, folder / name)
-        manifest = _manifest(resolved, exporter, folder)
+        for name in plan.checkpoint.sidecars():
+            shutil.copyfile(plan.checkpoint.folder / name, folder / name)
+        manifest = _manifest(plan, exporter, folder)
         (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
     return Bundle(destination, manifest)
 
 
-def _check_apart(resolved: Plan, destination: Path) -> None:
-    """Refuse a destination that the export would read from and then replace.
+def _check_apart(plan: Plan, destination: Path) -> None:
+    """Check that the destination holds no file that the export reads.
 
     Raises:
-        OutputError: with a file of the model that lies in it.
+        OutputError: it does, with the name of such a file.
     """
     real = Path(os.path.realpath(destination))
-    for file in resolved.files().values():
+    for file in plan.files().values():
         if Path(os.path.realpath(file)).is_relative_to(real):
             raise OutputError(
                 f"the output would replace {file}, which is exported",
@@ -131,43 +131,43 @@ def _check_apart(resolved: Plan, destination: Path) -> None:
             )
 
 
-def _check_complete(resolved: Plan, exporter: Exporter, folder: Path) -> None:
+def _check_complete(plan: Plan, exporter: Exporter, folder: Path) -> None:
     """Check that the exporter wrote every file that the format's row names.
 
     Raises:
         ExportFailed: with those that are missing.
     """
-    if missing := resolved.format_row.missing(visible(folder)):
+    if missing := plan.format_row.missing(visible(folder)):
         raise ExportFailed(
             f"exporter {exporter.name!r} wrote no {', '.join(missing)}, which every bundle of the "
-            f"format {resolved.format} has",
+            f"format {plan.format} has",
             fix="report it to the exporter's author, or choose another with --exporter",
         )
 
 
-def work_key(resolved: Plan, exporter: Exporter) -> str:
-    """Name an export by what decides its bytes: 16 hex digits.
+def work_key(plan: Plan, exporter: Exporter) -> str:
+    """Return the key of an export, 16 hex digits of a hash over all that decides its bytes.
 
-    Of the weights only sizes and times of change count, which any write to a file alters: reading
-    all of them before the first is exported would take minutes where the model is large.
+    Weights count by size and modification time, which every write changes: hashing the weights of
+    a large model before the export would take minutes.
     """
     files = []
-    for _, file in sorted(resolved.files().items()):
+    for _, file in sorted(plan.files().items()):
         status = file.stat()
         place = str(file.resolve())
         files.append([place, status.st_size, status.st_mtime_ns, status.st_ctime_ns])
-    profile = resolved.profile.model_dump_json()
-    tools = _tools(exporter, resolved.format)
-    return data_sha256(files, profile, resolved.context, exporter.name, tools)[:16]
+    profile = plan.profile.model_dump_json()
+    tools = _tools(exporter, plan.format)
+    return data_sha256(files, profile, plan.context, exporter.name, tools)[:16]
 
 
 def _tools(exporter: Exporter, format: str) -> dict[str, str]:
-    """Versions by distribution. What is not installed, the exporter will miss and name."""
+    """Return versions by distribution, of those that are installed."""
     return info.versions(("qdeploy", *exporter.requires(format)))
 
 
-def _manifest(resolved: Plan, exporter: Exporter, folder: Path) -> Manifest:
-    checkpoint = resolved.checkpoint
+def _manifest(plan: Plan, exporter: Exporter, folder: Path) -> Manifest:
+    checkpoint = plan.checkpoint
     return Manifest(
         schema_version=SCHEMA,
         model=ModelIdentity(
@@ -176,14 +176,14 @@ def _manifest(resolved: Plan, exporter: Exporter, folder: Path) -> Manifest:
             parameters=checkpoint.parameters,
             experts=checkpoint.config.num_experts or 0,
             vocab_size=checkpoint.config.vocab_size,
-            context_length=resolved.context,
-            digest=resolved.digest,
+            context_length=plan.context,
+            digest=plan.digest,
         ),
-        target=resolved.target.name,
-        format=resolved.format,
+        target=plan.target.name,
+        format=plan.format,
         exporter=exporter.name,
-        profile=resolved.profile,
-        plan=resolved.summary(),
-        tools=_tools(exporter, resolved.format),
+        profile=plan.profile,
+        plan=plan.summary(),
+        tools=_tools(exporter, plan.format),
         files=describe_files(folder),
     )

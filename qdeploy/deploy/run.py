@@ -1,4 +1,4 @@
-"""`run`: from a model or a bundle to a session on a device that the user asked for."""
+"""Run: find a bundle, a backend and a device, and load the one on the other."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from qdeploy.targets import Evidence, Target
 
 @dataclass(frozen=True)
 class Choice:
-    """Where a bundle is going to run."""
+    """The target, backend and device that a bundle runs on."""
 
     target: Target
     backend: Backend
@@ -44,13 +44,14 @@ def find_bundle(
     device: int | str = 0,
     simulate: bool = False,
 ) -> tuple[Bundle, bool]:
-    """Open the bundle at path *model*; or export the model of that name into the cache first.
+    """Open the bundle at path *model*, or export the model of that name into the cache.
 
-    The second value tells whether it was exported just now.
+    Returns:
+        The bundle, and whether this call exported it.
 
     Raises:
         InputError: neither a bundle nor a model, or a model without a target.
-        TargetUnavailable: the device is not here, told before the work of an export.
+        TargetUnavailable: the target is absent. Raised before the export.
     """
     path = Path(os.path.expanduser(model))
     if is_bundle(path):
@@ -74,26 +75,26 @@ def find_bundle(
 
 
 def choose(
-    opened: Bundle,
+    bundle: Bundle,
     *,
     target: str | None = None,
     backend: str | None = None,
     device: int | str = 0,
     simulate: bool = False,
 ) -> Choice:
-    """Decide where *opened* runs: the bundle's own target unless another is asked for.
+    """Choose where *bundle* runs. The default is the target that it was exported for.
 
     Raises:
         InputError: names that do not go together.
-        TargetUnavailable: no backend finds the target here; every one's reason is told.
+        TargetUnavailable: no backend finds the target here; it has the reason of each.
     """
-    manifest = opened.manifest
+    manifest = bundle.manifest
     wanted = registry.target(target or manifest.target)
     linear = manifest.profile.linear_for(manifest.model.parameters, moe=manifest.model.experts > 0)
     if broken := constraints.broken_by(manifest.profile, wanted.name, linear):
         raise PlanError(
             f"this bundle cannot run on {wanted.name}: {broken.reason}",
-            where=opened.path,
+            where=bundle.path,
             fix=f"export it for that target: --target {wanted.name}",
         )
     return find_device(wanted, manifest.format, backend=backend, device=device, simulate=simulate)
@@ -106,7 +107,7 @@ def find_device(
 
     Raises:
         InputError: names that do not go together.
-        TargetUnavailable: no backend finds the target here; every one's reason is told.
+        TargetUnavailable: no backend finds the target here; it has the reason of each.
     """
     candidates = registry.backends_for(wanted, format=format)
     if backend is not None:
@@ -131,7 +132,7 @@ def find_device(
 
 
 def _pick(found: list[Device], wanted: int | str) -> Device:
-    """The device of this place in the list or of this id, whose number may be left out."""
+    """Return the device with this place in the list, or this id, with or without its number."""
     for place, device in enumerate(found):
         if str(wanted) in (str(place), device.id, device.id.partition(":")[0]):
             return device
@@ -140,7 +141,7 @@ def _pick(found: list[Device], wanted: int | str) -> Device:
 
 
 def load(
-    opened: Bundle,
+    bundle: Bundle,
     choice: Choice,
     *,
     context: int | None = None,
@@ -148,7 +149,7 @@ def load(
     allow_fallback: bool = False,
     threads: int | None = None,
 ) -> Session:
-    """Load the bundle and check what the runtime says about where it runs.
+    """Load the bundle and check the evidence that the session reports.
 
     The *properties* override the profile's. With *allow_fallback* heavy operators may run
     elsewhere; the placement then lists them. *threads* is the number of CPU threads; None is one
@@ -156,14 +157,14 @@ def load(
 
     Raises:
         InputError: a context that the bundle was not made for.
-        QdeployError: a stand-in ran where hardware was asked for, or the other way round.
+        QdeployError: it runs on a simulated device where hardware was asked for, or the reverse.
     """
-    longest = opened.manifest.model.context_length
+    longest = bundle.manifest.model.context_length
     check_context(
         context,
         longest,
         taker="this bundle",
-        where=opened.path,
+        where=bundle.path,
         otherwise="export with a longer --context",
     )
     options = LoadOptions(
@@ -173,7 +174,7 @@ def load(
         allow_fallback=allow_fallback,
         threads=threads,
     )
-    session = choice.backend.load(opened, choice.device, options)
+    session = choice.backend.load(bundle, choice.device, options)
     evidence = session.placement().evidence
     if evidence is not choice.device.evidence:
         session.close()
@@ -185,7 +186,7 @@ def load(
 
 
 def describe(choice: Choice) -> str:
-    """Target, backend, device and, where it is not plain hardware, the evidence in one phrase."""
+    """Return target, backend and device in one phrase, and the evidence unless it is `device`."""
     phrase = f"{choice.target.name} · {choice.backend.name} · {choice.device.name}"
     if choice.device.evidence is not Evidence.DEVICE:
         phrase += f" · {choice.device.evidence}"

@@ -1,1 +1,1 @@
-"""Generation: a prompt, its tokens, reasoning apart from content, and latency."""
+"""Generation: prompts, the tokens of an answer, reasoning and content apart, latencies."""

@@ -1,4 +1,4 @@
-"""From a chat to text: what every backend's tokens go through on their way to the user."""
+"""Answer a chat: render and tokenize it, run the session, split and detokenize the tokens."""
 
 from __future__ import annotations
 
@@ -19,12 +19,16 @@ FinishReason = Literal["stop", "length", "cancelled"]
 
 @dataclass(frozen=True)
 class Settings:
-    """What a user may ask for besides the prompt. None means the model's own default.
+    """What a user may ask for besides the prompt. None is the model's own default.
 
     Attributes:
-        max_new_tokens: thinking included; None is what the context leaves.
-        thinking_budget: most tokens of thinking, after which the model is made to answer; fewer
-            where they and the sentence that ends them would not fit into the session's prompts.
+        think: whether the model thinks before it answers.
+        thinking_budget: most tokens of thinking, after which the model is made to answer. Fewer
+            where these tokens and the sentence that ends them exceed the session's prompt limit.
+        max_new_tokens: most tokens to generate, thinking included; None is what the context
+            leaves.
+        sampling: how tokens are drawn; None is what the model's makers recommend.
+        seed: replaces the seed of `sampling`.
     """
 
     think: bool | None = None
@@ -36,16 +40,20 @@ class Settings:
 
 @dataclass(frozen=True)
 class Piece:
-    """Characters that became complete, and which channel they belong to."""
+    """Complete characters of an answer, and the channel that they belong to."""
 
     text: str
     channel: Channel
 
 
 class Generation:
-    """One answer being made: iterate over it for the pieces, then read its results.
+    """One answer. Iterate over it once for the pieces, then read the results.
 
-    Closing the iterator early stops the runtime; what came until then stays readable.
+    Closing the iterator early stops the runtime. The results then hold what was generated so far.
+
+    Raises:
+        InputError: the chat template has no thinking switch, and `think` is set.
+        PromptError: the prompt does not fit the session, or leaves no room for a thinking budget.
     """
 
     def __init__(
@@ -75,7 +83,7 @@ class Generation:
         self._start = 0.0
 
     def _check_prompt(self) -> None:
-        """Raise PromptError for a prompt too long to answer, or to end its thinking early."""
+        """Raise PromptError where the prompt, or the end of a thinking budget, does not fit."""
         self._session.check_prompt(self._prompt)
         tokens, limit = self.prompt_tokens, self._session.prompt_limit
         if self._settings.thinking_budget is not None and self._most_before_ending < 1:
@@ -89,11 +97,11 @@ class Generation:
 
     @property
     def _most_before_ending(self) -> int:
-        """Tokens after which the ending still fits: with it they are part of a new prompt."""
+        """Most tokens of thinking: prompt, thinking and ending become the next request's prompt."""
         return self._session.prompt_limit - self.prompt_tokens - len(self._ending)
 
     def _room(self, prompt_tokens: int) -> int:
-        """Tokens that may still be generated after a prompt of this length."""
+        """Return how many tokens may be generated after a prompt of this length."""
         if prompt_tokens > self._session.prompt_limit:
             return 0
         left = self._session.context - prompt_tokens
@@ -106,12 +114,12 @@ class Generation:
 
     @property
     def text(self) -> str:
-        """The answer so far: all its pieces joined."""
+        """The content generated so far: its pieces joined."""
         return "".join(self._pieces["content"])
 
     @property
     def thinking(self) -> str:
-        """The thinking so far: all its pieces joined."""
+        """The reasoning generated so far: its pieces joined."""
         return "".join(self._pieces["reasoning"])
 
     @property
@@ -123,7 +131,7 @@ class Generation:
         parser = ReasoningParser(self._tokenizer, self._prompt)
         budget = self._settings.thinking_budget
         self._start = time.perf_counter()
-        if budget != 0 or not parser.thinking:  # else not even the first token may be thinking
+        if budget != 0 or not parser.thinking:  # a budget of 0 allows not even the first token
             yield from self._stream(self._prompt, parser, budget)
         if budget is not None and parser.thinking and self.finish_reason == "cancelled":
             prompt = (*self._prompt, *(t.id for t in self.tokens), *self._ending)
@@ -168,10 +176,10 @@ class Generation:
         yield from self._emit(detokenizer.flush(), channel)
 
     def _emit(self, text: str, channel: Channel) -> Iterator[Piece]:
-        """Yield *text* as a piece; the blank lines around the thinking tags are left out."""
+        """Yield *text* as a piece, without the blank lines around the thinking tags."""
         if not self._pieces[channel]:
             text = text.lstrip("\n")
-        if channel == "reasoning":  # its newlines wait for what follows them, which may be the tag
+        if channel == "reasoning":  # hold newlines back: the closing tag may follow them
             text = self._newlines + text
             self._newlines = text[len(text.rstrip("\n")) :]
             text = text.rstrip("\n")

@@ -1,6 +1,6 @@
-"""Thinking: telling it from the answer in a stream of tokens, sampling for it, and ending it.
+"""Reasoning: its tokens told from content, the recommended sampling, and the early stop.
 
-Sources: the model cards of Qwen3 for the sampling of both modes, and Qwen's quickstart
+Sources: Qwen3's model cards for the sampling of both modes, and Qwen's quickstart
 (qwen.readthedocs.io, "Thinking Budget") for the sentence that ends thinking early.
 """
 
@@ -14,6 +14,7 @@ from qdeploy.interface import Sampling
 from qdeploy.tokenization.tokenizer import END_THINK, THINK, Tokenizer
 
 Channel = Literal["reasoning", "content"]
+"""The two parts of an answer: the thinking, and the text after it."""
 
 EARLY_STOP = (
     "\n\nConsidering the limited time by the user, I have to give the solution based on the "
@@ -26,11 +27,15 @@ RECOMMENDED = {
 
 
 class ReasoningParser:
-    """Follows token ids and says for each which channel it belongs to.
+    """Assigns the tokens of an answer to channels, in order.
 
-    The tags themselves belong to no channel. A model whose template opens the thinking in the
-    prompt (Qwen3-*-Thinking-2507) is in it from the first token on; a tag that the user wrote, in
-    a turn that has ended, opens nothing.
+    The thinking tags belong to neither channel. A chat template may open the thinking in the prompt
+    (Qwen3-*-Thinking-2507), so the answer then begins with reasoning. A tag in a user's turn does
+    not count: that turn has ended.
+
+    Attributes:
+        thinking: whether the next token is reasoning.
+        thinking_tokens: reasoning tokens so far.
     """
 
     def __init__(self, tokenizer: Tokenizer, prompt_ids: Sequence[int]) -> None:
@@ -41,6 +46,7 @@ class ReasoningParser:
         self.thinking_tokens = 0
 
     def push(self, token: int) -> Channel | None:
+        """Return the channel of the next token; None for a thinking tag."""
         if token == self._open:
             self.thinking = True
             return None
@@ -54,10 +60,10 @@ class ReasoningParser:
 
 
 def default_sampling(tokenizer: Tokenizer, think: bool | None) -> Sampling:
-    """The sampling that the model's makers recommend for this mode.
+    """Return the sampling that the model's makers recommend for this mode.
 
-    `generation_config.json` describes the model's default mode, which for Qwen3 with a thinking
-    switch is thinking. The other mode's values are in no file, hence built in.
+    `generation_config.json` describes the model's default mode, which is thinking for a Qwen3 with
+    a thinking switch. No file has the values of the other mode, so they are built in.
     """
     if think is False and tokenizer.has_thinking_switch:
         return RECOMMENDED["content"]
@@ -80,7 +86,7 @@ def sampling_for(
     top_p: float | None = None,
     top_k: int | None = None,
 ) -> Sampling:
-    """Return the recommended sampling with the values that are not None in its place."""
+    """Return the recommended sampling, with the given values in place of its own."""
     given = {"temperature": temperature, "top_p": top_p, "top_k": top_k}
     changes: dict[str, Any] = {name: v for name, v in given.items() if v is not None}
     return replace(default_sampling(tokenizer, think), **changes)

@@ -49,8 +49,8 @@ def test_a_limit_is_told_from_what_is_expected(quick: QuickCommand) -> None:
     assert (" limit " in by_cpu, " expected " in by_cpu) == (True, False)
     assert by_intel.split()[0] == "intel-cpu"
     assert (" limit " in by_intel, " expected " in by_intel) == (False, True)
-    assert "limit: what the hardware allows, which no runtime reaches\n" in result.stdout
-    assert "expected: what runs were measured to reach of that\n" in result.stdout
+    assert "limit: the hardware's limit, which no runtime reaches\n" in result.stdout
+    assert "expected: the part of the limit that measured runs reached\n" in result.stdout
     detail = quick("plan", "0.6B", "--target", "intel-cpu").stdout
     assert "expected: what runs" in detail
     assert "limit: what" not in detail

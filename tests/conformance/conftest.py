@@ -1,4 +1,4 @@
-"""Fixtures of the suite: one export a profile and model, one open session a flow."""
+"""Fixtures of the suite: one export for each profile and model, one session for each flow."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ class Loaded:
         sampling: Sampling = GREEDY,
         stop_ids: frozenset[int] = frozenset(),
     ) -> list[Token]:
-        """Tokens that follow the ids of *text*, without a chat template."""
+        """Return the tokens that continue *text*, without a chat template."""
         prompt = tuple(self.tokenizer.encode(text))
         return list(self.session.generate(Request(prompt, new_tokens, sampling, stop_ids)))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what takes minutes and tells nothing new: see `Flow`."""
+    """Deselect cases that take minutes and test nothing new: see `Flow`."""
     kept: list[pytest.Item] = []
     left_out: list[pytest.Item] = []
     for item in items:
@@ -93,7 +93,7 @@ def bundle_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Flow], Bund
 def open_flow(
     bundle_of: Callable[[Flow], Bundle], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[Flow], Loaded]:
-    """Open a flow, or skip the test with the reason why its target is absent here."""
+    """Open a flow, or skip the test with the reason why its target is absent."""
     cache = tmp_path_factory.mktemp("cache")
 
     def get(flow: Flow) -> Loaded:

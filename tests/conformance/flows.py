@@ -1,5 +1,5 @@
-"""What the suite runs over: every backend of the registry, on every target that it serves, with
-every profile that fits, for both embedded models. Nothing here names a backend.
+"""The matrix of the suite: every backend of the registry, on every target that it serves, with
+every profile that fits, for both embedded models. No backend is named here.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from qdeploy.planning.profile import Profile, default_profile, load_profile, pro
 
 FLOAT_PROFILES = Path(__file__).parent / "profiles"
 CONTEXT = 1056
-"""Tokens exported for: where shapes are fixed, every step costs as much as this many. A few more
-than the NPU profiles' MAX_PROMPT_LEN, so that a session whose longest prompt is less than its
-context allows is among those tested."""
+"""Context of the exports, in tokens. Static shapes make every step cost as much as a whole context,
+so it is small. It is a little over the NPU profiles' MAX_PROMPT_LEN, so that a prompt limit below
+the context is tested too."""
 
 
 def required(names: str) -> frozenset[str]:
-    """The targets of a list with commas.
+    """Parse a comma-separated list of targets.
 
     Raises:
-        InputError: there is no such target, so that nothing would be required.
+        InputError: an unknown target, which would require nothing.
     """
     return frozenset(registry.target(n.strip()).name for n in names.split(",") if n.strip())
 
@@ -40,7 +40,7 @@ class Flow:
 
     Attributes:
         profile: a shipped profile's name, or the path of a float one.
-        simulate: runs on the target's stand-in.
+        simulate: runs on the target's simulated device.
     """
 
     model: str
@@ -56,12 +56,12 @@ class Flow:
 
     @property
     def is_slow(self) -> bool:
-        """Whether it takes up to seconds a token: then only cases marked `essential` run."""
+        """Whether a token takes seconds: then only cases marked `essential` run."""
         return self.simulate and self.target in registry.backend(self.backend).slow
 
     @property
     def is_alternative(self) -> bool:
-        """Whether it is of another format than the target's own: the same integers again."""
+        """Whether its format is not the target's own: such a bundle has the same codes."""
         own = default_profile(self.target).format
         return not self.is_float and self.load_profile().format != own
 
@@ -78,9 +78,9 @@ class Flow:
 
 
 def all_flows() -> list[Flow]:
-    """Every row that registry and profiles span and whose backend has no reason against it.
+    """Return every combination of backend, target, profile and model that the backend accepts.
 
-    Rows on stand-ins come last.
+    Those on simulated devices come last.
     """
     names = [*profile_names(), *map(str, sorted(FLOAT_PROFILES.glob("*.toml")))]
     loaded = {name: load_profile(name) for name in names}
@@ -98,7 +98,7 @@ def all_flows() -> list[Flow]:
 
 
 def plan_of(flow: Flow) -> Plan:
-    """The flow's plan, made from the embedded checkpoint's config and headers."""
+    """Return the flow's plan, from the embedded checkpoint's config and headers."""
     target = registry.target(flow.target)
     profile = flow.load_profile()
     row = registry.format_of(profile)
@@ -106,13 +106,13 @@ def plan_of(flow: Flow) -> Plan:
 
 
 def exporter_of(resolved: Plan) -> Exporter:
-    """The first exporter of the registry that can carry out this plan."""
+    """Return the first exporter of the registry that can carry out this plan."""
     able = (e for e in registry.exporters().values() if resolved.format in e.formats)
     return next(e for e in able if e.why_not(resolved) is None)
 
 
 def device_of(flow: Flow) -> Device:
-    """The flow's device here.
+    """Return the flow's device on this machine.
 
     Raises:
         TargetUnavailable: it is absent.

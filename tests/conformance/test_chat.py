@@ -1,4 +1,4 @@
-"""What a user sees: text, thinking, budgets, several turns."""
+"""Chats: text, thinking, thinking budgets, several turns."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_the_budget_ends_thinking_and_still_gets_an_answer(loaded: Loaded) -> No
 
 
 def test_thinking_ends_in_time_for_the_longest_prompt(loaded: Loaded) -> None:
-    """What comes after it continues a prompt of all before: here that may hold a few more."""
+    """The answer continues a prompt with all the thinking in it, which has a few tokens of room."""
     question, reply = {"role": "user", "content": SUM}, {"role": "assistant", "content": ANSWER}
     tokenizer, few = loaded.tokenizer, 5
 
@@ -102,7 +102,7 @@ def test_recommended_sampling_answers_a_sum(loaded: Loaded) -> None:
 
 
 def test_earlier_turns_are_remembered(loaded: Loaded) -> None:
-    """Two of three names: a tiny model in four bits may slip, one without history cannot know."""
+    """Two of three names suffice: a tiny int4 model may fail once, one without history always."""
     recalled = 0
     for name in ("Ann", "Tom", "Mia"):
         told = {"role": "user", "content": f"My name is {name}."}

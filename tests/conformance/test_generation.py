@@ -1,4 +1,4 @@
-"""What any session does with tokens, on whatever it runs."""
+"""What every session does with tokens, on every device."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_seeds_matter_where_the_model_is_unsure(loaded: Loaded) -> None:
 
 
 def test_only_the_nucleus_is_drawn(loaded: Loaded) -> None:
-    """The best alone reaches top_p here; a top_k of more tokens than there are keeps all."""
+    """The most probable token alone reaches this top_p. A top_k over the vocabulary keeps all."""
     (best,) = ids(loaded, 1)
     for top_k in (0, 10**6):
         hot = [Sampling(5.0, top_p=0.01, top_k=top_k, seed=seed) for seed in range(20)]
@@ -105,7 +105,7 @@ def test_the_longest_prompt_is_taken_and_a_longer_one_refused_before_any_work(
 
 
 def test_a_shared_prefix_does_not_change_the_answer(loaded: Loaded) -> None:
-    """Sessions may keep the cache of earlier prompts; the answer must not show it."""
+    """A session may reuse the cache of earlier prompts, which must not change the answer."""
     other = PROMPT.replace("25", "26")
     expected = ids(loaded, 12)
     loaded.continue_(other, 12)

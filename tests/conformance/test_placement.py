@@ -1,4 +1,4 @@
-"""Where the work ran, and that a session gives its device back."""
+"""Where the work runs, and closing a session."""
 
 from __future__ import annotations
 

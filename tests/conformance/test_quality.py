@@ -18,12 +18,12 @@ Answers = dict[HeldOut, bool]
 
 HELD_OUT_POINTS = 2.0
 FLOAT_ARITHMETIC = 90.0
-"""Percent of sums and differences that the float model gets right by thinking."""
+"""Percent of sums and differences that the float model answers right with thinking."""
 FEW = 24
-"""Tokens of a golden prompt that a slow stand-in is asked for."""
+"""Tokens of a golden prompt that a test with a slow simulated device uses."""
 EVERY, EVERY_OF_A_STAND_IN = 6, 18
-"""Of the held-out questions, every so many are asked: all of them take minutes on two cores. The
-arithmetic of a stand-in is not the device's, so that it tells less."""
+"""Every n-th held-out question is asked, since all of them take minutes on two cores. A simulated
+device does not have the device's arithmetic, so fewer questions are enough there."""
 
 
 @pytest.mark.essential
@@ -36,7 +36,7 @@ def test_logits_are_near_the_golden_ones(loaded: Loaded) -> None:
 
 @pytest.mark.essential
 def test_the_first_tokens_are_those_of_the_logits(loaded: Loaded) -> None:
-    """Greedy ones are as good as the best of the teacher-forced logits, rounding aside."""
+    """Greedy tokens have the highest teacher-forced logits, up to rounding."""
     prompt = golden.golden(loaded.flow.model)[0].token_ids[:FEW].tolist()
     made = [t.id for t in loaded.session.generate(Request(tuple(prompt), 3))]
     assert len(made) == 3
@@ -45,7 +45,7 @@ def test_the_first_tokens_are_those_of_the_logits(loaded: Loaded) -> None:
 
 
 def test_score_and_generate_are_the_same_model(loaded: Loaded) -> None:
-    """Greedy tokens are the argmax of the teacher-forced logits, ties within rounding aside."""
+    """Greedy tokens are the argmax of the teacher-forced logits, up to ties within rounding."""
     text = "<|im_start|>user\nWhat is 17 + 25?<|im_end|>\n<|im_start|>assistant\n"
     prompt = loaded.tokenizer.encode(text)
     made = [t.id for t in loaded.continue_(text, 20)]
@@ -56,7 +56,7 @@ def test_score_and_generate_are_the_same_model(loaded: Loaded) -> None:
 
 @pytest.fixture(scope="session")
 def float_answers(open_flow: Callable[[Flow], Loaded]) -> Callable[[Flow], Answers]:
-    """Held-out answers of the float bundle of the same model on the same backend."""
+    """Return the held-out answers of the same model's float bundle on the same backend."""
     known: dict[tuple[str, str, bool], Answers] = {}
 
     def get(flow: Flow) -> Answers:
@@ -81,7 +81,7 @@ def test_held_out_answers_are_as_good_as_the_float_models(
         assert percent(held_out_answers(loaded, sums)) >= FLOAT_ARITHMETIC
     else:
         expected = percent(float_answers(loaded.flow))
-        allowed = max(HELD_OUT_POINTS, 100 / len(questions))  # one answer, where they are few
+        allowed = max(HELD_OUT_POINTS, 100 / len(questions))  # a single answer, where few are asked
         assert percent(held_out_answers(loaded, questions)) >= expected - allowed
 
 

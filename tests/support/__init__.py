@@ -1,1 +1,1 @@
-"""What several test files share: made-up checkpoints, a scripted runtime, the real command."""
+"""Helpers that several test files share: checkpoints, a scripted runtime, the real command."""

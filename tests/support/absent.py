@@ -1,4 +1,4 @@
-"""A Python in which some distributions are not installed, whatever is on the disk."""
+"""A Python in which chosen distributions count as not installed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ sys.meta_path[:] = [Without(finder) for finder in sys.meta_path]
 
 
 def without(folder: Path, names: Iterable[str]) -> str:
-    """Make a folder that hides modules and distributions of these names; for PYTHONPATH."""
+    """Make a directory for PYTHONPATH that hides the modules and distributions of these names."""
     folder.mkdir()
     (folder / "sitecustomize.py").write_text(SITE.format(names=set(names)))
     return str(folder)

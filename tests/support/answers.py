@@ -1,4 +1,4 @@
-"""Answers of scripted runtimes, made by the core."""
+"""Answers that the core generates from scripted sessions."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ EARLY_STOP_SHOWN = EARLY_STOP.removesuffix("</think>\n\n").strip("\n")
 
 
 def script(text: str) -> list[int]:
-    """The tokens of *text*, then the stop token."""
+    """Return the tokens of *text*, then the stop token."""
     return NANO.encode(text) + STOP
 
 
 def answer(
     session: ScriptedSession, *, tokenizer: Tokenizer = NANO, **settings: Any
 ) -> tuple[Generation, list[Piece]]:
-    """Generate to the end; the generation and all of its pieces."""
+    """Generate to the end; return the generation and all of its pieces."""
     generation = Generation(session, tokenizer, QUESTION, Settings(**settings))
     return generation, list(generation)
 

@@ -1,8 +1,8 @@
-"""A real browser, asked what it made of a page.
+"""A real browser that lays out a page and measures it.
 
-The page lies in a frame of the width that is asked for, since a headless window cannot be as narrow
-as a phone. The frame's colour scheme is the page's `prefers-color-scheme`. What is measured comes
-back as text in the outer document, so that nothing but Chromium itself is needed.
+The page is in a frame of the width under test, since a headless window cannot be as narrow as a
+phone. The frame's colour scheme is the page's `prefers-color-scheme`. The result is text in the
+outer document, so Chromium alone is enough.
 """
 
 from __future__ import annotations
@@ -42,19 +42,19 @@ frame.srcdoc = page;
 
 
 def find() -> str | None:
-    """Chromium's path, under any of its names."""
+    """Return the path of Chromium, under any of its names."""
     names = ("chromium", "chromium-browser", "google-chrome", "chrome")
     return next(filter(None, map(shutil.which, names)), None)
 
 
 @dataclass(frozen=True)
 class View:
-    """How a page came out.
+    """The outcome of laying out a page.
 
     Attributes:
         value: what the measuring function returned.
         requests: addresses that the page asked for.
-        console: what the page, or the browser about the page, complained of.
+        console: errors and warnings of the page, or of the browser about it.
     """
 
     value: Any
@@ -70,7 +70,7 @@ class Browser:
     folder: Path
 
     def view(self, page: str, measure: str, *, width: int, dark: bool, height: int = 900) -> View:
-        """Lay out HTML text and measure it by a JavaScript function of (window, document)."""
+        """Lay out HTML text and measure it with a JavaScript function of (window, document)."""
         harness = self._harness(page, measure, width, dark=dark, height=height)
         done = self._start("--dump-dom", "--enable-logging=stderr", harness.as_uri())
         found = re.search(r"<pre hidden[^>]*>(.*?)</pre>", done.stdout, re.DOTALL)

@@ -33,7 +33,7 @@ dtype = "fp16"
 
 
 def profile_text(target: str = HERE.name, **script: Any) -> str:
-    """A profile in TOML whose runtime properties are the script of the scripted runtime."""
+    """Return a profile in TOML whose runtime properties are the script of the runtime."""
     return PROFILE.format(target=target) + "".join(
         f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in script.items()
     )
@@ -42,7 +42,7 @@ def profile_text(target: str = HERE.name, **script: Any) -> str:
 def scripted_plan(
     folder: Path, config: Mapping[str, Any] = SMALL, *, name: str = "made-up", **script: Any
 ) -> Plan:
-    """Plan the checkpoint that is in *folder*, or made there, for the scripted runtime."""
+    """Plan the checkpoint in *folder*, written there if missing, for the scripted runtime."""
     if not folder.exists():
         write_checkpoint(folder, config)
     found = read_checkpoint(folder, name=name)
@@ -51,7 +51,7 @@ def scripted_plan(
 
 
 def scripted_bundle(place: Path, model: Path | None = None, **script: Any) -> Bundle:
-    """Export a checkpoint, made beside it where none is given, to *place*."""
+    """Export a checkpoint to *place*. Where none is given, write one beside it."""
     resolved = scripted_plan(model or place.with_name(f"{place.name}-checkpoint"), **script)
     return export(resolved, ScriptedExporter(), place, Progress(), force=False)
 

@@ -1,4 +1,4 @@
-"""Checkpoints of any shape, made in no time: true headers before data that is a hole."""
+"""Checkpoints of any shape: real headers, and sparse files in place of the data."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SMALL: dict[str, Any] = {
     "rope_theta": 1e6,
     "tie_word_embeddings": True,
 }
-"""A config small enough for anything; head_dim is not hidden_size / num_attention_heads."""
+"""A small config, in which head_dim is not hidden_size / num_attention_heads."""
 
 MOE = {
     "architectures": ["Qwen3MoeForCausalLM"],
@@ -49,7 +49,7 @@ def shape_of_0_6b() -> dict[str, Any]:
 
 
 def shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every tensor of a checkpoint with this config, of any known family."""
+    """Return name and shape of every tensor of a checkpoint with this config."""
     hidden = config["hidden_size"]
     found: dict[str, tuple[int, ...]] = {
         "model.embed_tokens.weight": (config["vocab_size"], hidden)
@@ -91,7 +91,7 @@ def _mlp(prefix: str, hidden: int, wide: int) -> Iterator[tuple[str, tuple[int, 
 
 
 def header(tensors: Shapes) -> tuple[dict[str, Any], int]:
-    """The safetensors header of bfloat16 *tensors*, and the bytes of data that it promises."""
+    """Return the safetensors header of bfloat16 *tensors*, and the size of their data in bytes."""
     entries: dict[str, Any] = {}
     end = 0
     for name, shape in tensors.items():
@@ -101,7 +101,7 @@ def header(tensors: Shapes) -> tuple[dict[str, Any], int]:
 
 
 def write_header(file: Path, entries: object, data_bytes: int) -> None:
-    """Write a safetensors file whose data is a hole: it takes no room and no time."""
+    """Write a sparse safetensors file: its data takes no disk space."""
     text = json.dumps(entries).encode()
     with file.open("wb") as out:
         out.write(struct.pack("<Q", len(text)) + text)

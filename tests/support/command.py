@@ -1,4 +1,4 @@
-"""The real command, in a process and an environment of its own."""
+"""The real command, in its own process and environment."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from tests.support.plugins import registry_of
 
 ROOT = Path(__file__).parents[2]
 NO_HUB = "http://127.0.0.1:9"
-"""The discard port: nothing answers there, at once."""
+"""An address on the discard port, which refuses connections at once."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """How a command ended."""
+    """The outcome of a command."""
 
     code: int
     stdout: str
@@ -33,7 +33,7 @@ class Result:
 
     @property
     def json(self) -> dict[str, Any]:
-        """The one JSON object on stdout; anything besides it fails."""
+        """Return the JSON object on stdout. Anything else there fails the test."""
         found = json.loads(self.stdout)
         assert isinstance(found, dict)
         return found
@@ -74,7 +74,7 @@ class Command:
         return [sys.executable, "-m", "qdeploy", *map(str, arguments)]
 
     def start(self, *arguments: str | Path, **environment: str) -> subprocess.Popen[str]:
-        """Begin a command, to be interrupted."""
+        """Start a command and return its process, for tests that interrupt it."""
         return subprocess.Popen(
             self.line(*arguments), cwd=self.folder, env=self.environment(**environment),
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -93,7 +93,7 @@ class Command:
 
 
 class QuickCommand(Command):
-    """The same without a new process, for the many ways to be refused."""
+    """The same command without a new process, for the many refusals."""
 
     def __call__(
         self, *arguments: str | Path, stdin: str | bytes = "", **environment: str

@@ -1,8 +1,8 @@
-"""A session that answers as a checkpoint would, more or less; and the peak of a reference's memory.
+"""A session with the float reference's logits plus noise, and the reference's peak memory.
 
     python -m tests.support.evaluating CHECKPOINT TOKENS
 
-prints the peak of anonymous memory, in bytes, of computing logits for so many tokens.
+prints the peak anonymous memory, in bytes, of computing the logits of so many tokens.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from tests.support.exporting import Peak
 
 
 def no_progress(*_: object) -> None:
-    """For calls whose progress nobody watches."""
+    """Ignore progress."""
 
 
 def logits_of(folder: Path, ids: Sequence[int]) -> NDArray[np.float32]:
-    """What the reference says of one sequence, [T, V], positions as in the config."""
+    """Return the reference's logits of one sequence, [T, V]."""
     found = read_checkpoint(folder)
     with open_weights(found) as source:
         forward = Forward(
@@ -38,7 +38,7 @@ def logits_of(folder: Path, ids: Sequence[int]) -> NDArray[np.float32]:
 
 
 class Noisy(Session):
-    """The checkpoint itself, with noise of a given size on every logit."""
+    """The float reference as a session, with noise of a given size on every logit."""
 
     def __init__(self, folder: Path, noise: float = 0.0, *, context: int = 2048) -> None:
         super().__init__(Limits(context, read_checkpoint(folder).config.vocab_size), device="numpy")

@@ -1,9 +1,9 @@
-"""Exports a checkpoint in a process of its own, to be killed or measured.
+"""Exports a checkpoint in a process that a test kills or measures.
 
     python -m tests.support.exporting PROFILE CHECKPOINT DESTINATION STEP
 
-At the STEP-th block of weights the process kills itself, if STEP is not 0. Prints the blocks that
-it wrote, its peak of anonymous memory in bytes, and the packages that it imported.
+Unless STEP is 0, the process kills itself at the STEP-th block of weights. Prints the blocks that
+it wrote, its peak anonymous memory in bytes, and the packages that it imported.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from qdeploy.planning.profile import load_profile
 PROFILES = ("intel-cpu-int4", "cpu-int4", "ascend-int8")
 """One for each format."""
 JOURNAL_BYTES = 200_000
-"""The journal is written every so many bytes: real models are a thousand times as large."""
+"""Bytes between two entries of the journal, scaled down to the size of the test models."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """What a process exports, and by which profile: the side of the test that starts it."""
+    """The parent's side: what a process exports, and with which profile."""
 
     profile: str
     source: Path
@@ -45,7 +45,7 @@ class Work:
         return [*module, self.profile, str(self.source), str(destination), str(step)]
 
     def run(self, destination: Path, step: int = 0) -> dict[str, Any] | None:
-        """What the process says at its end; None if it was killed."""
+        """Return what the process prints at its end; None if it was killed."""
         done = subprocess.run(self.command(destination, step), capture_output=True, text=True)
         if done.returncode == -signal.SIGKILL:
             return None
@@ -54,14 +54,14 @@ class Work:
         return found
 
     def whole(self, destination: Path) -> dict[str, Any]:
-        """What it says of an export that nothing interrupts."""
+        """Return what it prints of an export that is not interrupted."""
         said = self.run(destination)
         assert said is not None, "it was killed"
         return said
 
 
 class Counting(Progress):
-    """Counts blocks, and ends the process at one of them as a power cut would."""
+    """Counts blocks, and kills the process at one of them."""
 
     def __init__(self, step: int) -> None:
         self.step, self.blocks = step, 0
@@ -73,7 +73,7 @@ class Counting(Progress):
 
 
 class Peak:
-    """The largest anonymous memory of this process that was seen while it ran."""
+    """Samples the anonymous memory of this process and keeps the maximum."""
 
     def __init__(self) -> None:
         self.bytes = 0

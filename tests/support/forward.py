@@ -1,6 +1,6 @@
-"""Qwen3, Qwen2 and Llama in plain NumPy: what exported graphs are compared with.
+"""Plain forward passes of Qwen3, Qwen2 and Llama in NumPy, the reference for exported graphs.
 
-Only the frequencies of rotation are qdeploy's own; those are compared with transformers'.
+Only the rotary frequencies come from qdeploy; another test compares those with transformers.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from qdeploy.architectures.rope import make_rope
 
 Array = NDArray[np.float32]
 Lookup = Callable[[str], Array]
-"""A weight by its name in the checkpoint."""
+"""Returns a weight by its name in the checkpoint."""
 
 
 def logits(config: Mapping[str, Any], weight: Lookup, ids: list[int]) -> Array:
-    """Logits, float32 [tokens, vocabulary], of one sequence."""
+    """Return the logits, float32 [tokens, vocabulary], of one sequence."""
     x = weight("model.embed_tokens.weight")[ids]
     for layer in range(config["num_hidden_layers"]):
         prefix = f"model.layers.{layer}."

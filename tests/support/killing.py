@@ -1,9 +1,9 @@
-"""Replaces a folder and is killed on the way: once at every step that Python's audit hooks see.
+"""Replaces a directory in a process that is killed once at every step that audit hooks see.
 
     python killing.py ROOT fresh|swap|aside
 
-`fresh` has no old folder to replace, `swap` exchanges the two in one step where the system can, and
-`aside` takes the two renames of the systems that cannot. Prints a JSON line for each step.
+`fresh` has no old directory, `swap` exchanges the two in one step where the system can, and `aside`
+uses two renames, as on systems that cannot. Prints a JSON line for each step.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def replace(destination: Path, content: str) -> None:
 
 
 def killed_at(step: int, destination: Path) -> bool:
-    """Replace *destination* in a child that dies at its n-th step; False if it had fewer."""
+    """Replace *destination* in a child that is killed at step n; False if it has fewer steps."""
     child = os.fork()
     if child == 0:
         steps = itertools.count(1)
@@ -46,7 +46,7 @@ def killed_at(step: int, destination: Path) -> bool:
 
 
 def state(folder: Path) -> str:
-    """`old`, `new` or `absent` if it is all of it; what is there otherwise."""
+    """Return `old`, `new` or `absent` where it is whole; else its content."""
     if not folder.exists():
         return "absent"
     found = {p.name: p.read_text() for p in folder.iterdir()}

@@ -1,4 +1,4 @@
-"""Rows of results that nobody measured, for what reads them."""
+"""Made-up rows of results, for tests of the code that reads them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ENVIRONMENT = Environment(
 )  # fmt: skip
 PROTOCOL = Protocol((128,), (64,), runs=3, processes=3)
 STEADY = ((10.0, 10.1, 10.2), (10.1, 10.0, 9.9), (10.0, 10.2, 9.9))
-"""Milliseconds a token of three runs in each of three processes."""
+"""Milliseconds per token of three runs in each of three processes."""
 
 
 def row(

@@ -38,7 +38,7 @@ def resolve(
     context: int | None = None,
     adapter: Path | None = None,
 ) -> Plan:
-    """Plan the checkpoint in *folder*; precisions are TOML tables, *graph* lines of TOML."""
+    """Plan the checkpoint in *folder*. Precisions are TOML tables, *graph* is lines of TOML."""
     target = INTEL_CPU if format == "openvino" else CPU
     text = PROFILE.format(
         target=target.name, linear=linear, embedding=embedding, format=format, graph=graph

@@ -13,7 +13,7 @@ from qdeploy.exporters.native.onnx.plain import MASKED
 
 
 def open_session(file: Path) -> Any:
-    """An InferenceSession on the CPU; whatever it complains about fails the test by itself."""
+    """Return an InferenceSession on the CPU. A warning that it prints fails the test."""
     ort = pytest.importorskip("onnxruntime")
     options = ort.SessionOptions()
     options.log_severity_level = 3
@@ -21,7 +21,7 @@ def open_session(file: Path) -> Any:
 
 
 def operators(file: Path) -> set[tuple[str, str]]:
-    """(domain, kind) of every operator of a graph."""
+    """Return (domain, kind) of every operator of a graph."""
     onnx = pytest.importorskip("onnx")
     graph = onnx.load(str(file), load_external_data=False).graph
     return {(node.domain, node.op_type) for node in graph.node}
@@ -51,7 +51,7 @@ class Growing:
         self._past: dict[str, NDArray[Any]] = {}
 
     def feed(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Logits, float32 [B, L, V], of tokens [B, L] after those that were fed before."""
+        """Return the logits, float32 [B, L, V], of tokens [B, L] that continue the sequence."""
         batch, length = ids.shape
         if not self._past:
             self._past = {
@@ -85,7 +85,7 @@ class Fixed:
         self._past = {i.name: np.zeros(i.shape, _dtype(i)) for i in self._caches}
 
     def feed(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Logits, float32 [1, L, V], of tokens [1, L] after those that were fed before."""
+        """Return the logits, float32 [1, L, V], of tokens [1, L] that continue the sequence."""
         found = []
         left = ids[0].tolist()
         while left:

@@ -1,4 +1,4 @@
-"""A stub of ONNX Runtime that records what it is given, for hardware that is not here."""
+"""A stub of ONNX Runtime that records its calls, for hardware that is absent."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from qdeploy.targets import Target
 
 
 class Stub:
-    """As much of `onnxruntime` as a session takes, on any provider."""
+    """The part of `onnxruntime` that a session uses, with any provider."""
 
     __version__ = "stub"
 
@@ -68,7 +68,7 @@ class Stub:
 
 
 class Binding:
-    """Records one run: shapes of what came from the host, where the cache was."""
+    """Records one run: shapes of the inputs from the host, and where the cache was."""
 
     def __init__(self, stub: Stub) -> None:
         self._stub = stub
@@ -111,13 +111,13 @@ def stubbed(patch: pytest.MonkeyPatch, shapes: Mapping[str, list[Any]], fallback
 
 
 def chosen(target: Target, name: str, number: int = 0, **properties: Property) -> Settings:
-    """What a shipped profile is loaded with on device *number* of the preferred provider."""
+    """Return a shipped profile's settings on device *number* of the preferred provider."""
     provider = FOR_TARGET[target.name][0]
     return chosen_on(provider, f"{provider.name}:{number}", name, **properties)
 
 
 def chosen_on(provider: Provider, device_id: str, name: str, **properties: Property) -> Settings:
-    """What a shipped profile is loaded with on a device of *provider*."""
+    """Return a shipped profile's settings on a device of *provider*."""
     weights = load_profile(name).weights
     kinds = (weights.linear, weights.embedding, weights.lm_head, weights.router)
     manifest: Any = SimpleNamespace(

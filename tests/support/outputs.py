@@ -1,4 +1,4 @@
-"""An output of one file, for what makes outputs appear."""
+"""An output of one file, for tests of atomic writes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def write(destination: Path, content: str) -> None:
 
 
 def holds(destination: Path) -> str:
-    """The content of the only file in the only folder beside which nothing was left."""
+    """Return the content of the only file in the only directory, beside which nothing is left."""
     assert [p.name for p in destination.parent.iterdir()] == [destination.name]
     assert [p.name for p in destination.iterdir()] == [MARKER]
     return (destination / MARKER).read_text()

@@ -1,4 +1,4 @@
-"""Plugins without an installation: entry points for a unit test, or for a whole process."""
+"""Plugins that are not installed: entry points for a unit test or for a whole process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Plugins = Mapping[str, Mapping[str, str]]
 
 
 def write_distribution(folder: Path, name: str, plugins: Plugins) -> Path:
-    """Write what an installed distribution leaves on `sys.path` to make its plugins known."""
+    """Write the metadata that an installed distribution has on `sys.path`."""
     info = folder / f"{name}-1.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
@@ -35,7 +35,7 @@ def write_distribution(folder: Path, name: str, plugins: Plugins) -> Path:
 
 @contextmanager
 def only(folder: Path, **distributions: Plugins) -> Iterator[None]:
-    """Let the registry see these plugins, by the name of their distribution, and no others."""
+    """Let the registry see only these plugins, by the name of their distribution."""
     points: list[EntryPoint] = []
     for name, plugins in distributions.items():
         points += Distribution.at(write_distribution(folder, name, plugins)).entry_points
@@ -52,7 +52,7 @@ def only(folder: Path, **distributions: Plugins) -> Iterator[None]:
 
 @contextmanager
 def registry_of(folder: Path) -> Iterator[None]:
-    """Let the registry see the distributions in *folder* besides those that are installed."""
+    """Let the registry see the distributions in *folder* and those that are installed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(folder)
         _forget()

@@ -1,4 +1,4 @@
-"""The CPU plugin of OpenVINO, in float32 throughout, for tests that need a real runtime."""
+"""OpenVINO's CPU plugin, in float32 throughout, for tests that need a real runtime."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EXACT = {
     "KV_CACHE_PRECISION": "f32",
     "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
 }
-"""Settings of the CPU plugin that leave the graph's arithmetic as it is."""
+"""Settings of the CPU plugin that keep the graph's own arithmetic."""
 
 
 class Model:
@@ -35,9 +35,9 @@ class Model:
     def feed(
         self, ids: NDArray[np.int64], mask: NDArray[np.int64] | None = None
     ) -> NDArray[np.float32]:
-        """Logits, float32 [B, L, V], of tokens [B, L] after those that were fed before.
+        """Return the logits, float32 [B, L, V], of tokens [B, L] that continue the sequence.
 
-        A *mask* is only for a first pass; positions count what it lets through.
+        A *mask* is for a first pass only; positions count unmasked tokens.
         """
         batch, length = ids.shape
         seen = np.ones((batch, self._past + length), np.int64) if mask is None else mask
@@ -55,6 +55,6 @@ class Model:
         return found
 
     def operators(self) -> Counter[str]:
-        """How often each kind of operator is in the graph that the plugin runs."""
+        """Count the operators of each kind in the graph that the plugin runs."""
         nodes = self.compiled.get_runtime_model().get_ops()
         return Counter(node.get_rt_info()["layerType"] for node in nodes)

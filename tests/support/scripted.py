@@ -1,12 +1,12 @@
-"""A runtime and an exporter that follow a script, so that the core can be driven without either.
+"""A runtime and an exporter that follow a script, to test the core without real ones.
 
-In a unit test a `ScriptedSession` is given its tokens. For the real command, `ScriptedBackend` and
-`ScriptedExporter` are a plugin whose script stands in the profile's runtime properties:
+A unit test gives a `ScriptedSession` its tokens. For the real command, `ScriptedBackend` and
+`ScriptedExporter` are a plugin, and the profile's runtime properties are the script:
 
-    answer = "text"     what every request is answered with, then a stop token
+    answer = "text"     the answer to every request, followed by a stop token
     delay = 0.1         seconds before each token
-    vanish = 3          the device is gone after so many requests of a session
-    die = 3             the whole process is, after so many
+    vanish = 3          the device disappears after this many requests
+    die = 3             the process ends after this many requests
     export = "hang"     write half of a file and wait; "full", "crash" and "bug" fail instead
 """
 
@@ -45,7 +45,7 @@ WEIGHTS = "scripted.safetensors"
 
 
 class ScriptedSession(Session):
-    """Answers each request with the next of *answers*; the last one answers all that follow.
+    """Answers each request with the next of *answers*, and repeats the last one.
 
     Attributes:
         requests: every request, in order.

@@ -1,4 +1,4 @@
-"""Made-up results: enough of every kind for a report to have something to show."""
+"""Made-up results of every kind, for tests of reports."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def bench(
     seed: int = 0,
     **changes: Any,
 ) -> Bench:
-    """A measurement of about *speed* tokens a second."""
+    """Return a measurement of about *speed* tokens per second."""
     chance = random.Random(seed)
     samples = tuple(
         Sample(
@@ -151,7 +151,7 @@ def file(*results: Result, machine: Machine = SERVER) -> Results:
 
 
 def two_machines() -> list[Results]:
-    """Results as a server and a laptop would write them: two models, three devices, a stand-in."""
+    """Results of a server and a laptop: two models, three devices, one of them simulated."""
     forecast = {"decode_tokens_per_s": 61.0}
     eight = artifact("intel-cpu-int8")
     igpu = environment("intel-gpu", "Made-up Graphics 140 with a very long product name (iGPU)")

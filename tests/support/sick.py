@@ -1,8 +1,8 @@
-"""A runtime that is ill in the ways that drivers are: the profile's property `ill` says how.
+"""A runtime that fails as drivers do. The profile's property `ill` selects the failure.
 
-"abort"     takes the process with it          "hang"      never comes back
-"raise"     a failure it tells by itself       "bug"       one that nobody foresaw
-"wrong"     logits of nothing                  "shape"     logits of another vocabulary
+"abort"     aborts the process                 "hang"      never returns
+"raise"     raises an error of qdeploy         "bug"       raises an unexpected error
+"wrong"     logits that are all NaN            "shape"     logits of another vocabulary
 "chatter"   the right logits, and output on stdout like a driver's
 "stray"     the right logits, and tokens that do not follow from them
 """
@@ -32,7 +32,7 @@ HANG = 600
 
 
 class SickSession(ScriptedSession):
-    """Knows the golden logits by heart, and what follows a golden prompt by greedy choice."""
+    """Returns the golden logits, and the greedy continuation of a golden prompt."""
 
     def __init__(self, model: str, ill: str) -> None:
         super().__init__([])

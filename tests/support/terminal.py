@@ -1,4 +1,4 @@
-"""A command on a terminal of its own, as a person would use it. POSIX only."""
+"""A command on its own terminal, as a user runs it. POSIX only."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 
 
 class Terminal:
-    """Both ends of a conversation with a command."""
+    """A command on a terminal: type to it, and read what appears."""
 
     def __init__(self, process: subprocess.Popen[bytes], descriptor: int) -> None:
         self.process, self._descriptor = process, descriptor
@@ -35,7 +35,7 @@ class Terminal:
         os.write(self._descriptor, os.fsencode(keys))
 
     def until(self, words: str) -> str:
-        """What appears up to and with *words*."""
+        """Return what appears up to and including *words*."""
         while words not in self._unread:
             more = self._read()
             assert more, f"the command ended; {words!r} is not in {self._unread!r}"
@@ -44,24 +44,24 @@ class Terminal:
         return seen + found
 
     def rest(self) -> tuple[int, str]:
-        """Wait for the end; exit code and what else appeared."""
+        """Wait for the end; return the exit code and what else appeared."""
         while more := self._read():
             self._unread += more
         return self.process.wait(PATIENCE_SECONDS), self._unread
 
     def _read(self) -> str:
-        """What appears next; empty at the end."""
+        """Return what appears next; empty at the end."""
         ready, _, _ = select.select([self._descriptor], [], [], PATIENCE_SECONDS)
         assert ready, f"nothing came any more after {self._unread!r}"
         try:
             return os.read(self._descriptor, 65536).decode("utf-8", "replace")
-        except OSError:  # how Linux says that the other end was closed
+        except OSError:  # Linux reports a closed other end by this error
             return ""
 
 
 @contextmanager
 def terminal(qdeploy: Command, *arguments: str | Path) -> Iterator[Terminal]:
-    """Start a command on a new terminal; end it on the way out."""
+    """Start a command on a new terminal, and end it with the block."""
     ours, its = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-c", TAKE_TERMINAL, *qdeploy.line(*arguments)],

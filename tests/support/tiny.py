@@ -1,4 +1,4 @@
-"""Checkpoints of any shape with random weights: small enough to export and to compute in NumPy."""
+"""Checkpoints of any shape with random weights, small enough to compute in NumPy."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Weights = dict[str, NDArray[np.float32]]
 
 
 def draw(config: Mapping[str, Any], seed: int = 0) -> Weights:
-    """Random weights that bfloat16 holds: norms about 1, matrices that keep a vector's size."""
+    """Return random weights, exact in bfloat16: norms near 1, matrices that preserve a norm."""
     generator = np.random.default_rng(seed)
     weights: Weights = {}
     for name, shape in all_shapes(config).items():
@@ -75,6 +75,6 @@ def write(folder: Path, config: Mapping[str, Any], seed: int = 0) -> Path:
 
 
 def _bits(values: NDArray[np.float32]) -> tuple[NDArray[np.uint16], NDArray[np.float32]]:
-    """Bfloat16, cut short: its bits, and the same as float32."""
+    """Truncate to bfloat16: return its bits, and the same values as float32."""
     bits = values.view(np.uint32) >> 16
     return bits.astype(np.uint16), (bits << 16).view(np.float32)

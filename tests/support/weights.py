@@ -1,4 +1,4 @@
-"""Weight files with real numbers in them, in every type that checkpoints come in."""
+"""Weight files with real values, in every dtype of checkpoints."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ FP8_CONFIG: dict[str, Any] = {
 
 
 class Stored(NamedTuple):
-    """A tensor as a file has it: safetensors dtype, and elements in a type that NumPy has."""
+    """A tensor of a file: its safetensors dtype, and its elements in a NumPy dtype."""
 
     dtype: str
     data: NDArray[Any]
 
 
 def bf16(values: ArrayLike) -> Stored:
-    """Cut short, not rounded: NumPy has no bfloat16."""
+    """Truncate to bfloat16, which NumPy does not have."""
     bits = np.asarray(values, np.float32).view(np.uint32) >> 16
     return Stored("BF16", bits.astype(np.uint16))
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from qdeploy.backends.onnxruntime import placement, runtime
-from qdeploy.backends.onnxruntime.dynamic_decoder import GrowingModel
+from qdeploy.backends.onnxruntime.dynamic_decoder import DynamicDecoder
 from qdeploy.backends.onnxruntime.genai import GenaiLoop
 from qdeploy.backends.onnxruntime.inference_session import open_session
 from qdeploy.backends.onnxruntime.placement import Node
@@ -29,7 +29,7 @@ from qdeploy.backends.onnxruntime.providers import (
     named,
     of,
 )
-from qdeploy.backends.onnxruntime.static_decoder import StaticModel
+from qdeploy.backends.onnxruntime.static_decoder import StaticDecoder
 from qdeploy.errors import InputError, PlacementError, TargetUnavailable
 from qdeploy.interface import Device
 from qdeploy.targets import ASCEND, CUDA, INTEL_CPU, ROCM, Target
@@ -114,7 +114,7 @@ def test_static_graphs_keep_their_cache_on_the_device(
     target: Target, name: str, kind: str, vendor: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stub = stubbed(monkeypatch, FIXED)
-    model = StaticModel(Path("bundle"), chosen(target, name, 1))
+    model = StaticDecoder(Path("bundle"), chosen(target, name, 1))
     assert stub.values == [(kind, 1, vendor)] * 4  # keys and values, twice: passes take turns
     assert {Path(s.file).name for s in stub.sessions} == {"prefill.onnx", "decode.onnx"}
     for session in stub.sessions:
@@ -132,7 +132,7 @@ def test_cuda_shares_one_cache_and_takes_its_libraries_from_pip(
 ) -> None:
     stub = stubbed(monkeypatch, CACHE)
     wanted = chosen(CUDA, "cuda-int4", 2, loop="own", gpu_mem_limit=2**33, use_tf32=False)
-    model = GrowingModel(Path("bundle"), wanted)
+    model = DynamicDecoder(Path("bundle"), wanted)
     model.begin(20)
     assert stub.preloaded
     assert stub.values == [("cuda", 2, -1)] * 2
@@ -149,7 +149,7 @@ def test_cuda_shares_one_cache_and_takes_its_libraries_from_pip(
 def test_cuda_replays_steps_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     """A recording has one shape and one place for everything: a mask of the whole context."""
     stub = stubbed(monkeypatch, CACHE)
-    model = GrowingModel(
+    model = DynamicDecoder(
         Path("bundle"), chosen(CUDA, "cuda-int4", loop="own", enable_cuda_graph=True)
     )
     for _ in range(2):
@@ -234,7 +234,7 @@ def test_the_provider_comes_from_the_device(monkeypatch: pytest.MonkeyPatch) -> 
     wanted = chosen_on(
         of(device), device.id, "cuda-int4-rtx", enable_cuda_graph=True, nv_max_workspace_size=2**30
     )
-    model = GrowingModel(Path("bundle"), wanted)
+    model = DynamicDecoder(Path("bundle"), wanted)
     expected = {"enable_cuda_graph": "1", "nv_max_workspace_size": str(2**30)}
     assert stub.plugged == [([f"{RTX} 1"], expected)]
     assert wanted.loop == "own"  # onnxruntime-genai would give it both GPUs
