@@ -7,15 +7,17 @@ distribution: a broken backend must never just be absent from the list.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import TypeVar
 
 from qdeploy.errors import InputError, PlanError, QdeployError, did_you_mean
-from qdeploy.interface import Backend, Exporter
+from qdeploy.interface import Backend, Device, Exporter, Peer
 from qdeploy.planning import formats as built_in
 from qdeploy.planning.formats import Format
 from qdeploy.planning.profile import Profile
+from qdeploy.system.energy import Meter
 from qdeploy.targets import BUILT_IN, Target
 
 BACKENDS = "qdeploy.backends"
@@ -58,6 +60,16 @@ def formats() -> dict[str, Format]:
             fix="rename the format of the plugin, or uninstall it",
         )
     return own | brought
+
+
+def peers() -> dict[str, Peer]:
+    """Every library that runs bundles without qdeploy, by its distribution's name."""
+    return {peer.distribution: peer for b in backends().values() for peer in b.peers}
+
+
+def meters() -> dict[str, Callable[[Target, Device], Meter]]:
+    """Every energy meter that a backend brings, by name."""
+    return {name: meter for b in backends().values() for name, meter in b.meters.items()}
 
 
 def format_of(profile: Profile) -> Format:

@@ -2,8 +2,9 @@
 
 providers      which providers serve which target, and the options of each: a table
 devices        whether a target's device is present, and why not
-drivers, masks
-               what the vendors' tools list, and which devices environment variables hide
+drivers        what the vendors' tools list
+nvml           the energy of NVIDIA's GPUs
+peer           onnxruntime-genai by itself, for `qdeploy bench --peer`
 simulated_devices
                targets that run on another provider on request
 genai, dynamic_decoder, static_decoder

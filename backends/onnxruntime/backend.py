@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from qdeploy.backends.onnxruntime import (
@@ -19,6 +20,8 @@ from qdeploy.backends.onnxruntime.dynamic_decoder import GENERATE, DynamicDecode
 from qdeploy.backends.onnxruntime.errors import translated
 from qdeploy.backends.onnxruntime.genai import GenaiLoop
 from qdeploy.backends.onnxruntime.inference_session import open_session
+from qdeploy.backends.onnxruntime.nvml import nvml
+from qdeploy.backends.onnxruntime.peer import PEER
 from qdeploy.backends.onnxruntime.providers import (
     FOR_TARGET,
     PROVIDERS,
@@ -29,7 +32,7 @@ from qdeploy.backends.onnxruntime.session import OnnxRuntimeSession
 from qdeploy.backends.onnxruntime.static_decoder import StaticDecoder
 from qdeploy.interface import Backend, Device, LoadOptions, Request, Session
 from qdeploy.planning.formats import ONNX, ONNX_STATIC
-from qdeploy.targets import Evidence, Target
+from qdeploy.targets import NVML, Evidence, Target
 
 if TYPE_CHECKING:
     from qdeploy.bundle import Bundle
@@ -56,6 +59,8 @@ class OnnxRuntimeBackend(Backend):
         "onnxruntime-genai", "onnxruntime-ep-openvino", "onnxruntime-ep-webgpu",
         "onnxruntime-ep-nv-tensorrt-rtx",
     )  # fmt: skip
+    peers = (PEER,)
+    meters = MappingProxyType({NVML: nvml})
 
     def devices(self, target: Target, *, simulate: bool = False) -> list[Device]:
         return [simulated_devices.device(target)] if simulate else devices.find(target)

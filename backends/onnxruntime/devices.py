@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from glob import glob
 from typing import Any
 
-from qdeploy.backends.onnxruntime import masks, runtime
+from qdeploy.backends.onnxruntime import runtime
 from qdeploy.backends.onnxruntime.drivers import Hardware
 from qdeploy.backends.onnxruntime.probe import describe, probe
 from qdeploy.backends.onnxruntime.providers import FOR_TARGET, Driver, Provider
 from qdeploy.errors import InputError, TargetUnavailable
 from qdeploy.interface import Device
-from qdeploy.system import info
+from qdeploy.system import info, masks
 from qdeploy.targets import Target
 
 
@@ -104,6 +104,6 @@ def plugin_devices(provider: Provider, hardware: Sequence[Hardware]) -> list[dic
     if not found:
         fix = provider.driver.fix if provider.driver else "run on a machine that has one"
         raise TargetUnavailable(f"{provider.name} finds no device", fix)
-    if len(found) == len(hardware) and not masks.are_set():
+    if len(found) == len(hardware) and not masks.entries(provider.target.masks):
         return [{**f, **h._asdict()} for f, h in zip(found, hardware, strict=True)]
     return found

@@ -6,14 +6,14 @@ those that the driver gives; what it does not give is left out.
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
-from qdeploy.backends.onnxruntime import masks
 from qdeploy.errors import TargetUnavailable
+from qdeploy.system import masks
+from qdeploy.targets import ASCEND, CUDA, ROCM
 
 
 class Hardware(NamedTuple):
@@ -51,10 +51,11 @@ def nvidia(command: str = "nvidia-smi") -> list[Hardware]:
     if done.returncode != 0 or not rows:
         said = " ".join((done.stdout + done.stderr).split()) or "nothing"
         raise TargetUnavailable(f"no NVIDIA GPU found: nvidia-smi says {said[:200]!r}", fix)
-    if (mask := os.environ.get(masks.NVIDIA[0], "")).startswith("MIG-"):
-        return [Hardware(f"NVIDIA {mask}", None, rows[0][3])]  # a part of a GPU, not listed here
+    for first, *_ in masks.entries(CUDA.masks).values():
+        if first.startswith("MIG-"):  # a part of a GPU, which is not listed here
+            return [Hardware(f"NVIDIA {first}", None, rows[0][3])]
     gpus = {uuid: Hardware(name, _mebibytes(total), driver) for uuid, name, total, driver in rows}
-    return masks.visible(gpus, masks.NVIDIA, f"{command} -L")
+    return masks.visible(gpus, CUDA.masks, f"{command} -L")
 
 
 def amd(root: Path = ROOT) -> list[Hardware]:
@@ -85,14 +86,14 @@ def amd(root: Path = ROOT) -> list[Hardware]:
             "no AMD GPU found: the kernel's topology lists none",
             "see `rocminfo`; the user must be in the groups render and video",
         )
-    return masks.visible(found, masks.AMD, "rocminfo")
+    return masks.visible(found, ROCM.masks, "rocminfo")
 
 
 def ascend(root: Path = ROOT) -> list[Hardware]:
     """The NPUs by their device files.
 
     Raises:
-        TargetUnavailable: there is none.
+        TargetUnavailable: there is none, or all are hidden.
     """
     files = sorted((root / "dev").glob("davinci[0-9]*"), key=_number)
     if not files:
@@ -106,7 +107,8 @@ def ascend(root: Path = ROOT) -> list[Hardware]:
         re.search(r"^Version=(\S+)", about.read_text(), re.MULTILINE) if about.is_file() else None
     )
     driver = said[1] if said else None
-    return [Hardware(f"Ascend NPU {_number(file)}", None, driver) for file in files]
+    npus = {file.name: Hardware(f"Ascend NPU {_number(file)}", None, driver) for file in files}
+    return masks.visible(npus, ASCEND.masks, "npu-smi info")
 
 
 def _mebibytes(text: str) -> int | None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from qdeploy.backends.openvino import compile_cache, devices, placement, request, runtime, settings
+from qdeploy.backends.openvino.energy import integrated_gpu
 from qdeploy.backends.openvino.errors import translated
+from qdeploy.backends.openvino.peer import PEER
 from qdeploy.backends.openvino.session import OpenVINOSession
 from qdeploy.interface import Backend, Device, LoadOptions, Request, Session
 from qdeploy.planning.formats import OPENVINO
-from qdeploy.targets import INTEL_CPU, INTEL_GPU, INTEL_NPU, Target
+from qdeploy.targets import INTEGRATED_GPU, INTEL_CPU, INTEL_GPU, INTEL_NPU, Target
 
 if TYPE_CHECKING:
     from qdeploy.bundle import Bundle
@@ -29,6 +32,8 @@ class OpenVINOBackend(Backend):
     targets = (INTEL_CPU, INTEL_GPU, INTEL_NPU)
     simulates = frozenset({INTEL_NPU.name})
     requires = ("openvino", "openvino-genai", "openvino-tokenizers")
+    peers = (PEER,)
+    meters = MappingProxyType({INTEGRATED_GPU: integrated_gpu})
 
     def devices(self, target: Target, *, simulate: bool = False) -> list[Device]:
         if simulate:

@@ -1,31 +1,23 @@
-"""Energy, where the platform tells: counters of the processor or of the device, never an estimate.
+"""Energy of the measured runs: counters of the processor or of the device, never an estimate.
 
-| targets | meter |
-|---|---|
-| CPUs, Intel NPU and integrated GPU | RAPL through Linux' powercap: the whole processor packages |
-| cuda | NVML: the GPU's counter (Volta and later) |
-| rocm, dcu | amd-smi: the GPU's counter |
-| ascend | DCMI, the library below npu-smi: power, ten times a second, integrated |
-
-A meter counts all that its hardware does, other programs' work and idling included.
+The target's row names its meter: `rapl` is the processor packages' counter, every other one comes
+from a backend. A meter counts all that its hardware does, other programs' work and idling included.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from qdeploy.bench.meters import Meter, NoMeter, amd_smi, dcmi, nvml, rapl
+from qdeploy import registry
 from qdeploy.interface import Device
-from qdeploy.targets import Evidence, Target
+from qdeploy.system import energy
+from qdeploy.system.energy import Meter, NoMeter
+from qdeploy.targets import RAPL, Evidence, Target
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-INTEGRATED = "(iGPU)"
-"""What OpenVINO adds to the name of a GPU that is part of the processor; to others, `(dGPU)`."""
 
 
 class Energy:
@@ -82,20 +74,11 @@ def find(target: Target, device: Device) -> Energy:
 def _meter(target: Target, device: Device) -> Meter:
     if device.evidence is not Evidence.DEVICE:
         raise NoMeter("a stand-in's energy says nothing about the device")
-    number = int(found[0]) if (found := re.search(r"\d+$", device.id)) else 0
-    match target.name:
-        case "intel-gpu":
-            if INTEGRATED not in device.name:
-                raise NoMeter("RAPL does not count a GPU that is not known to be integrated")
-            return rapl()
-        case "intel-npu":
-            return rapl()
-        case "cuda":
-            return nvml(number)
-        case "rocm" | "dcu":
-            return amd_smi(number)
-        case "ascend":
-            return dcmi(number)
-    if target.kind == "cpu":
-        return rapl()
-    raise NoMeter(f"no meter is known for {target.name}")
+    if target.energy is None:
+        raise NoMeter(f"no meter is known for {target.name}")
+    if target.energy == RAPL:
+        return energy.rapl()
+    make = registry.meters().get(target.energy)
+    if make is None:
+        raise NoMeter(f"no installed backend brings the meter {target.energy!r}")
+    return make(target, device)

@@ -113,14 +113,16 @@ def _peer(job: Job, channel: Channel) -> None:
     choice = _choose(job, opened)
     found = peer.find(opened)
     try:
-        generate = found.load(opened.path, choice.device.id)
+        generate = peer.load(found, opened.path, choice.device.id)
         _open(job)
-        channel.tell("loaded", seconds=None, where={"peer": found.title})
+        channel.tell("loaded", seconds=None, where={"peer": peer.title(found)})
         _measure(job, channel, generate, opened, choice, None)
     except QdeployError:
         raise
     except Exception as error:
-        raise GenerationFailed(f"{type(error).__name__}: {error}", where=found.title) from error
+        raise GenerationFailed(
+            f"{type(error).__name__}: {error}", where=peer.title(found)
+        ) from error
 
 
 def _open(job: Job) -> Bundle:

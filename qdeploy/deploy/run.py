@@ -91,7 +91,7 @@ def choose(
     manifest = bundle.manifest
     wanted = registry.target(target or manifest.target)
     linear = manifest.profile.linear_for(manifest.model.parameters, moe=manifest.model.experts > 0)
-    if broken := constraints.broken_by(manifest.profile, wanted.name, linear):
+    if broken := constraints.broken_by(manifest.profile, wanted, linear):
         raise PlanError(
             f"this bundle cannot run on {wanted.name}: {broken.reason}",
             where=bundle.path,

@@ -11,6 +11,7 @@ from functools import cache
 
 from pydantic import Field, model_validator
 
+from qdeploy import registry
 from qdeploy.errors import InputError, did_you_mean
 from qdeploy.forecast.share import Arithmetic, arithmetic_of
 from qdeploy.storage import toml_file
@@ -70,12 +71,30 @@ class DeviceSpec(Strict):
         return self.fp16_flops or self.fp32_flops or self.int8_ops
 
 
-@cache
 def table() -> tuple[DeviceSpec, ...]:
-    """The devices that ship with qdeploy, in the file's order."""
+    """The devices that ship with qdeploy, in the file's order, then those of targets' rows.
+
+    Raises:
+        InputError: a target's row has a device that does not hold.
+    """
+    return (*_shipped(), *_of_targets())
+
+
+@cache
+def _shipped() -> tuple[DeviceSpec, ...]:
     return tuple(
         map(DeviceSpec.model_validate, toml_file.shipped("forecast/hardware.toml")["device"])
     )
+
+
+def _of_targets() -> list[DeviceSpec]:
+    return [
+        toml_file.build(
+            DeviceSpec, {**row, "targets": (target.name,)}, where=f"hardware of {target.name}"
+        )
+        for target in registry.targets().values()
+        for row in target.hardware
+    ]
 
 
 @cache

@@ -4,6 +4,7 @@
     session     a loaded bundle: requests in, tokens and logits out
     backend     finds devices and loads bundles
     exporter    writes the files of a bundle
+    peer        a library that runs bundles without qdeploy
 
 A backend adapts one runtime. It is found through the entry-point group `qdeploy.backends`, an
 exporter through `qdeploy.exporters`; the core imports neither in any other way. Importing a
@@ -18,9 +19,10 @@ from __future__ import annotations
 from qdeploy.interface.backend import Backend
 from qdeploy.interface.device import Device, LoadOptions, Placement, Property
 from qdeploy.interface.exporter import SCRATCH, Exporter, Progress
+from qdeploy.interface.peer import Peer, PeerRun
 from qdeploy.interface.session import Limits, Request, Sampling, Session, Token
 
 __all__ = [
-    "SCRATCH", "Backend", "Device", "Exporter", "Limits", "LoadOptions", "Placement", "Progress",
-    "Property", "Request", "Sampling", "Session", "Token",
+    "SCRATCH", "Backend", "Device", "Exporter", "Limits", "LoadOptions", "Peer", "PeerRun",
+    "Placement", "Progress", "Property", "Request", "Sampling", "Session", "Token",
 ]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from qdeploy.targets import Target
@@ -10,8 +11,10 @@ from qdeploy.targets import Target
 if TYPE_CHECKING:
     from qdeploy.bundle import Bundle
     from qdeploy.interface.device import Device, LoadOptions
+    from qdeploy.interface.peer import Peer
     from qdeploy.interface.session import Session
     from qdeploy.planning.plan import Plan
+    from qdeploy.system.energy import Meter
 
 
 class Backend(ABC):
@@ -29,6 +32,10 @@ class Backend(ABC):
     """Names of those whose simulated device takes seconds a token: tests ask less of it."""
     requires: ClassVar[tuple[str, ...]] = ()
     """Distributions whose versions belong in reports, e.g. `openvino`."""
+    peers: ClassVar[tuple[Peer, ...]] = ()
+    """Libraries that run bundles without qdeploy, for `qdeploy bench --peer`."""
+    meters: ClassVar[Mapping[str, Callable[[Target, Device], Meter]]] = {}
+    """Energy meters by name, for targets that name them. One raises `NoMeter` with the reason."""
 
     @abstractmethod
     def devices(self, target: Target, *, simulate: bool = False) -> list[Device]:

@@ -185,7 +185,7 @@ def make_plan(
             fix=f"--target {profile.target}, or a profile of {target.name!r}",
         )
     linear = profile.linear_for(checkpoint.parameters, moe=checkpoint.config.is_moe)
-    if broken := constraints.broken_by(profile, target.name, linear):
+    if broken := constraints.broken_by(profile, target, linear):
         raise PlanError(
             f"profile {profile.name!r} cannot run on {target.name}: {broken.reason}",
             fix=broken.fix,
@@ -198,7 +198,7 @@ def make_plan(
     usual = min(usual, profile.graph.context or usual)
     made = Plan(checkpoint, profile, target, row, context or usual, tensors, adapter)
     for t in made.fallbacks():
-        broken = constraints.broken_by(profile, target.name, t.precision)
+        broken = constraints.broken_by(profile, target, t.precision)
         if broken and t.role == "linear":
             raise PlanError(
                 f"group size {linear.group_size} does not divide the {t.shape[-1]} columns, and "

@@ -17,6 +17,7 @@ import os
 import time
 from collections.abc import Generator, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,7 +101,8 @@ class ScriptedSession(Session):
 
 
 class ScriptedBackend(Backend):
-    name, formats, targets = "scripted", ("safetensors",), (HERE, NOT_HERE)
+    name, formats = "scripted", ("safetensors",)
+    targets: ClassVar[tuple[Target, ...]] = (HERE, NOT_HERE)
     simulates = frozenset({NOT_HERE.name})
 
     def devices(self, target: Target, *, simulate: bool = False) -> list[Device]:

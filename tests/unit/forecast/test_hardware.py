@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -11,6 +12,9 @@ from qdeploy import registry
 from qdeploy.errors import InputError
 from qdeploy.forecast import hardware
 from qdeploy.forecast.hardware import NUMBERS, DeviceSpec
+from qdeploy.targets import Target
+from tests.support.plugins import only
+from tests.support.scripted import ScriptedBackend
 
 NAMES = [d.name for d in hardware.table()]
 
@@ -79,3 +83,38 @@ def test_a_rate_that_is_not_known_is_stood_in_for_by_int8s() -> None:
     assert DeviceSpec.model_validate(common | {"int8_ops": 8.0}).operations_per_s == 8
     both = common | {"int8_ops": 8.0, "fp16_flops": 4.0}
     assert DeviceSpec.model_validate(both).operations_per_s == 4
+
+
+ROW = {"name": "Abacus 9000", "memory_bytes": 1e10, "bytes_per_s": 2e11,
+       "sources": {"all": "https://abacus.example"}}  # fmt: skip
+
+
+class AbacusBackend(ScriptedBackend):
+    name, targets = "abacus", (Target("abacus", "beads", "npu", hardware=(ROW,)),)
+
+
+class Sourceless(ScriptedBackend):
+    name = "abacus"
+    targets = (Target("abacus", "beads", "npu", hardware=({**ROW, "sources": {}},)),)
+
+
+def bringing(backend: type) -> dict[str, dict[str, str]]:
+    return {registry.BACKENDS: {"abacus": f"tests.unit.forecast.test_hardware:{backend.__name__}"}}
+
+
+def test_a_third_partys_target_brings_its_devices(tmp_path: Path) -> None:
+    with only(tmp_path, acme=bringing(AbacusBackend)):
+        assert hardware.named(["abacus 9000"]) == ["Abacus 9000"]
+        (spec,) = hardware.for_target("abacus")
+        hardware.check_target(["Abacus 9000"], "abacus")
+        with pytest.raises(InputError, match="is no device of cuda"):
+            hardware.check_target(["Abacus 9000"], "cuda")
+    assert (spec.memory_bytes, spec.bytes_per_s) == (1e10, 2e11)
+
+
+def test_its_numbers_need_sources_as_well(tmp_path: Path) -> None:
+    with (
+        only(tmp_path, acme=bringing(Sourceless)),
+        pytest.raises(InputError, match=r"hardware of abacus: .*memory_bytes has no source"),
+    ):
+        hardware.table()

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 from importlib import import_module
+from importlib.metadata import requires
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ import pytest
 
 from qdeploy import registry
 from qdeploy.errors import InputError
-from qdeploy.matrix.github import SPECIAL, extra_of, job_matrix, provided_extras
+from qdeploy.matrix.github import job_matrix
 from qdeploy.targets import BUILT_IN, Target
+from tests.support.plugins import only
 from tests.support.scripted import ScriptedBackend
 
 FILE = Path(__file__).parents[3] / ".github" / "workflows" / "hardware-matrix.yml"
@@ -34,19 +36,20 @@ def jobs(*named: str) -> dict[str, dict[str, Any]]:
 
 def test_without_names_only_targets_of_hosted_runners_have_a_job() -> None:
     hosted = [job["target"] for job in job_matrix()["include"]]
-    assert hosted == [name for name, t in registry.targets().items() if t.kind == "cpu"]
-    assert {"cpu", "intel-cpu"} <= set(hosted)
+    assert hosted == [n for n, t in registry.targets().items() if "self-hosted" not in t.runs_on]
+    assert {"cpu"} <= set(hosted)
 
 
 def test_what_needs_hardware_runs_on_a_runner_of_its_own() -> None:
-    for name, target in registry.targets().items():
-        job = jobs()[name]
-        assert job["self_hosted"] == (target.kind != "cpu")
-        assert job["runner"] == (["self-hosted", name] if job["self_hosted"] else ["ubuntu-latest"])
+    for target in BUILT_IN:
+        job = jobs()[target.name]
+        assert job["self_hosted"] or target.kind == "cpu"
+        own = ["self-hosted", target.name]
+        assert job["runner"] == (own if job["self_hosted"] else ["ubuntu-latest"])
 
 
 INSTALLED = {
-    "cpu": "onnx",
+    "cpu": "onnx,openvino",
     "intel-cpu": "onnx-openvino,openvino",
     "intel-gpu": "onnx-openvino,openvino",
     "intel-npu": "onnx-openvino,openvino",
@@ -56,36 +59,70 @@ INSTALLED = {
     "ascend": "ascend",
     "webgpu": "webgpu",
 }
+REQUIREMENT = re.compile(
+    r"^(?P<name>[\w.-]+)(\[(?P<parts>[\w.,\s-]+)\])?.*;.*extra == [\"'](?P<extra>[^\"']+)[\"']"
+)
 
 
-def test_a_job_installs_what_the_targets_backends_need_and_no_other_vendors() -> None:
+def provided_extras() -> dict[str, set[str]]:
+    """Extras of the installed qdeploy, with the distributions that each brings."""
+    named: dict[str, set[str]] = {}
+    parts: dict[str, set[str]] = {}
+    for match in filter(None, map(REQUIREMENT.match, requires("qdeploy") or [])):
+        extra = match["extra"]
+        named.setdefault(extra, set()).add(normal(match["name"]))
+        if normal(match["name"]) == "qdeploy":
+            parts.setdefault(extra, set()).update(re.split(r"[,\s]+", match["parts"] or ""))
+
+    def brought(extra: str) -> set[str]:
+        return named.get(extra, set()).union(*map(brought, parts.get(extra, ())))
+
+    return {extra: brought(extra) for extra in named}
+
+
+def normal(distribution: str) -> str:
+    return re.sub(r"[-_.]+", "-", distribution).lower()
+
+
+def test_a_job_installs_what_the_targets_row_says_and_no_other_vendors() -> None:
     found = jobs(*(target.name for target in BUILT_IN))
     assert {name: job["extras"] for name, job in found.items()} == INSTALLED
     for extras in INSTALLED.values():
         assert set(filter(None, extras.split(","))) <= provided_extras().keys()
 
 
-def test_every_backend_of_qdeploys_own_has_an_extra_for_each_of_its_targets() -> None:
+def test_the_extras_of_a_target_bring_each_of_its_backends() -> None:
+    provided = provided_extras()
     for backend in registry.backends().values():
         if type(backend).__module__.startswith("qdeploy."):
+            wanted = set(map(normal, backend.requires))
             for target in backend.targets:
-                assert extra_of(backend, target, provided_extras()), (backend.name, target.name)
+                row = registry.target(target.name)
+                assert any(wanted & provided[e] for e in row.extras), (backend.name, target.name)
 
 
-def test_the_extra_is_the_targets_own_or_else_the_smallest_of_no_other_target() -> None:
-    backend, target = ScriptedBackend(), Target("abacus", "beads", "cpu")
-    backend.requires = ("beads", "frame-gpu")  # type: ignore[misc]
-    provided = {"frame": {"frame-gpu", "wood"}, "all": {"beads", "frame-gpu", "x"}, "dev": {"x"}}
-    assert extra_of(backend, target, provided) == "frame"
-    assert extra_of(backend, target, provided | {"abacus": {"beads", "x", "y", "z"}}) == "abacus"
-    assert extra_of(backend, target, provided | {"abacus": {"ruff"}}) == "frame"
-    assert extra_of(backend, target, provided | {"cuda": {"beads"}}) == "frame"
-    assert extra_of(backend, target, {"dev": {"x"}}) is None
-
-
-def test_special_extras_are_there_and_an_extra_brings_what_its_parts_bring() -> None:
-    assert set(SPECIAL.values()) <= provided_extras().keys()
+def test_an_extra_brings_what_its_parts_bring() -> None:
     assert provided_extras()["onnx"] < provided_extras()["onnx-openvino"]
+
+
+class AbacusBackend(ScriptedBackend):
+    name = "abacus"
+    targets = (
+        Target("abacus", "beads", "cpu", extras=("onnx",), runner=("self-hosted", "beads")),
+        Target("sundial", "the sun", "npu"),
+    )
+
+
+def test_a_third_partys_target_has_a_job_by_its_row(tmp_path: Path) -> None:
+    here = "tests.unit.matrix.test_hardware_workflow:AbacusBackend"
+    with only(tmp_path, acme={registry.BACKENDS: {"abacus": here}}):
+        abacus, sundial = job_matrix(("abacus", "sundial"))["include"]
+        assert [job["target"] for job in job_matrix()["include"]] == ["cpu"]
+    assert abacus == {
+        "target": "abacus", "runner": ["self-hosted", "beads"], "self_hosted": True,
+        "extras": "onnx",
+    }  # fmt: skip
+    assert sundial["runner"] == ["self-hosted", "sundial"]
 
 
 def test_a_job_for_each_target_that_is_named_and_one_alone() -> None:

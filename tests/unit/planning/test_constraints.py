@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from qdeploy.checkpoint.checkpoint import Checkpoint, read_checkpoint
-from qdeploy.errors import PlanError
+from qdeploy.errors import PlanError, QdeployError
+from qdeploy.planning import constraints
 from qdeploy.planning.plan import make_plan
 from qdeploy.planning.profile import (
     KVCache,
@@ -19,7 +21,18 @@ from qdeploy.planning.profile import (
     load_profile,
     profile_names,
 )
-from qdeploy.targets import ASCEND, CPU, CUDA, INTEL_CPU, INTEL_GPU, INTEL_NPU, ROCM, Target
+from qdeploy.targets import (
+    ASCEND,
+    BUILT_IN,
+    CPU,
+    CUDA,
+    INTEL_CPU,
+    INTEL_GPU,
+    INTEL_NPU,
+    ROCM,
+    Constraint,
+    Target,
+)
 from tests.support.checkpoints import SMALL, write_checkpoint
 
 INT4 = Precision(dtype="int4", symmetric=True, group_size=128)
@@ -88,7 +101,7 @@ def test_a_row_that_would_fall_back_to_int8_is_refused_where_int8_cannot_run(
 @pytest.mark.parametrize("name", profile_names())
 def test_no_shipped_profile_asks_for_what_its_target_refuses(small: Checkpoint, name: str) -> None:
     shipped = load_profile(name)
-    kind = Target(shipped.target, "", "")
+    kind = next(t for t in BUILT_IN if t.name == shipped.target)
     assert make_plan(small, shipped, kind).profile == shipped
     for rule in shipped.rules:
         large = shipped.model_copy(
@@ -153,3 +166,43 @@ def test_what_they_take_is_planned(
 ) -> None:
     made = onnx_profile(target, linear, format, **graph)
     assert make_plan(small, made, target).linear == linear
+
+
+def test_every_constraint_of_a_target_names_keys_that_profiles_have() -> None:
+    for target in BUILT_IN:
+        for key in {key for c in target.constraints for key in (*c.when, *c.unless)}:
+            asks = Constraint(when={}, unless={key: ()}, reason="?", fix="?")
+            row = dataclasses.replace(target, constraints=(asks,))
+            assert constraints.broken_by(profile_of(INT4, row), row, INT4) is asks
+
+
+ABACUS = Target(
+    "abacus",
+    "beads",
+    "cpu",
+    constraints=(
+        Constraint(
+            when={"weights.linear.dtype": ("int4",), "kv_cache.dtype": ("fp16", "fp32")},
+            unless={"runtime.properties.BEADS": ("16",)},
+            reason="it has ten beads a row",
+            fix="set runtime.properties.BEADS = 16",
+        ),
+    ),
+)
+
+
+def test_a_third_partys_constraints_hold_like_the_built_in_ones(small: Checkpoint) -> None:
+    with pytest.raises(PlanError, match="cannot run on abacus: it has ten beads") as caught:
+        make_plan(small, profile_of(INT4, ABACUS), ABACUS)
+    assert caught.value.fix == "set runtime.properties.BEADS = 16"
+    for taken in (profile_of(INT4, ABACUS, BEADS=16), profile_of(INT8, ABACUS)):
+        assert make_plan(small, taken, ABACUS).profile == taken
+
+
+@pytest.mark.parametrize("key", ["weights.linear.dtpye", "graf.attention", "why.not"])
+def test_a_constraint_on_a_key_that_no_profile_has_is_an_error(key: str, small: Checkpoint) -> None:
+    wrong = dataclasses.replace(
+        ABACUS, constraints=(Constraint(when={key: ("x",)}, reason="?", fix="?"),)
+    )
+    with pytest.raises(QdeployError, match=f"of target abacus names no key of a profile: '{key}'"):
+        make_plan(small, profile_of(INT4, wrong), wrong)

@@ -15,7 +15,6 @@ import pytest
 from qdeploy.backends.onnxruntime import (
     OnnxRuntimeBackend,
     devices,
-    masks,
     probe,
     runtime,
     simulated_devices,
@@ -157,7 +156,7 @@ def test_a_plugins_names_stay_where_a_mask_may_order_the_drivers(
 @pytest.fixture
 def with_rtx(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine of two GPUs, none hidden, that has the plugin of TensorRT for RTX."""
-    for name in (*masks.NVIDIA, *masks.AMD):
+    for name in (*CUDA.masks, *ROCM.masks):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(devices, "_hardware", lambda _: [RTX, RTX])
     monkeypatch.setattr(runtime, "plugin_library", lambda _: "library")

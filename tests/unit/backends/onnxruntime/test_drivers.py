@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from qdeploy.backends.onnxruntime import drivers, masks
+from qdeploy.backends.onnxruntime import drivers
 from qdeploy.backends.onnxruntime.drivers import Hardware
 from qdeploy.errors import TargetUnavailable
+from qdeploy.targets import ASCEND, CUDA, ROCM
 
 SMI = """\
 GPU-a1f0, NVIDIA GeForce RTX 4090, 24564, 575.57
@@ -24,7 +25,7 @@ POSIX = pytest.mark.skipif(os.name != "posix", reason="the stand-in for a tool i
 @pytest.fixture(autouse=True)
 def no_masks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no device be hidden, whatever is hidden from this process."""
-    for name in (*masks.NVIDIA, *masks.AMD):
+    for name in (*CUDA.masks, *ROCM.masks, *ASCEND.masks):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -143,7 +144,7 @@ def test_a_kernel_driver_without_a_gpu_is_absence(tmp_path: Path) -> None:
         drivers.amd(tmp_path)
 
 
-def test_ascends_npus_are_its_device_files(tmp_path: Path) -> None:
+def test_ascends_npus_are_its_device_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "dev").mkdir()
     for name in ("davinci0", "davinci10", "davinci2", "davinci_manager"):
         (tmp_path / "dev" / name).touch()
@@ -152,6 +153,11 @@ def test_ascends_npus_are_its_device_files(tmp_path: Path) -> None:
     (about / "version.info").write_text("Version=25.2.0\nascendhal_version=7.35.23\n")
     names = [(d.name, d.driver) for d in drivers.ascend(tmp_path)]
     assert names == [(f"Ascend NPU {n}", "25.2.0") for n in (0, 2, 10)]
+    monkeypatch.setenv("ASCEND_RT_VISIBLE_DEVICES", "2,0")
+    assert [d.name for d in drivers.ascend(tmp_path)] == ["Ascend NPU 10", "Ascend NPU 0"]
+    monkeypatch.setenv("ASCEND_RT_VISIBLE_DEVICES", "9")
+    with pytest.raises(TargetUnavailable, match="ASCEND_RT_VISIBLE_DEVICES is '9'"):
+        drivers.ascend(tmp_path)
 
 
 @pytest.mark.parametrize("find", [drivers.amd, drivers.ascend])

@@ -1,0 +1,30 @@
+"""A peer: a library that runs bundles of one format without qdeploy, to be measured beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+PeerRun = Callable[[Sequence[int], int], tuple[float, Sequence[float]]]
+"""Continue token ids by so many new tokens, greedily. Returns the `time.perf_counter()` seconds of
+the start and of each token."""
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A library that runs bundles of one format, the way its own users do.
+
+    Attributes:
+        distribution: its name on the package index; the format's row names it in `peer`.
+        module: its name in Python.
+        needs: a file of the bundle that it cannot do without.
+        load: takes the bundle's folder and the device's id.
+        targets: those that it runs the bundle on with its own defaults; None is any.
+    """
+
+    distribution: str
+    module: str
+    needs: str
+    load: Callable[[Path, str], PeerRun]
+    targets: tuple[str, ...] | None = None
