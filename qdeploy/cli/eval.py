@@ -81,9 +81,10 @@ def command(
     from qdeploy.bundle import open_bundle
     from qdeploy.cli.progress import CountProgress
     from qdeploy.deploy import run
-    from qdeploy.evaluate import gate, record
+    from qdeploy.evaluate.gate import code_difference, override_limits, pair_limits
     from qdeploy.evaluate.match import check_pair, open_reference
     from qdeploy.evaluate.measure import measure
+    from qdeploy.evaluate.record import make_eval
     from qdeploy.evaluate.reference import BundleReference
     from qdeploy.evaluate.text import PROSE, TASKS, WINDOW, read_passages
     from qdeploy.models import EMBEDDED
@@ -109,8 +110,8 @@ def command(
         if other:
             first = open_bundle(bundle, full=True)
             check_pair(first, judged, allow_other=allow_other_model)
-            why = gate.other_codes(first.manifest, judged.manifest)
-            limits = gate.pair_limits(why, experts=judged.manifest.model.experts > 0)
+            why = code_difference(first.manifest, judged.manifest)
+            limits = pair_limits(why, experts=judged.manifest.model.experts > 0)
             session_a = opened.enter_context(run.load(first, run.choose(first)))
             wanted = BundleReference(first, session_a)
         else:
@@ -118,7 +119,7 @@ def command(
                 judged, reference or "", adapter=adapter, allow_other=allow_other_model
             )
         opened.enter_context(wanted)
-        limits = gate.changed(limits, {"max_kl_mean": max_kl, "min_top1": min_top1})
+        limits = override_limits(limits, {"max_kl_mean": max_kl, "min_top1": min_top1})
         session = opened.enter_context(run.load(judged, choice, context=context, threads=threads))
         against = {"kind": wanted.kind, "name": wanted.name, "digest": wanted.digest}
         if other:
@@ -127,7 +128,7 @@ def command(
         for one in scored:
             asked = questions if one is scored[-1] else []  # once is enough
             measured = measure(session, tokenizer, wanted, one, asked, progress)
-            made.append(record.result(judged, choice, session, against, one, measured, limits))
+            made.append(make_eval(judged, choice, session, against, one, measured, limits))
     if as_json:
         output.write_json({"results": [m.model_dump(mode="json") for m in made]})
     else:
@@ -140,9 +141,9 @@ def command(
 
 def _questions(count: int) -> list[HeldOut]:
     from qdeploy import models
-    from qdeploy.evaluate.text import spread
+    from qdeploy.evaluate.text import spread_evenly
 
-    return spread(models.heldout(), count) if count else []
+    return spread_evenly(models.heldout(), count) if count else []
 
 
 def _show(made: Eval) -> None:
@@ -152,7 +153,7 @@ def _show(made: Eval) -> None:
     console.print(f"{artifact.model}, {scheme} against {made.reference['name']}", style="bold")
     table = output.table("figure", "value", "limit", right=("value", "limit"))
     for name, value, key in (
-        ("KL divergence, mean (nats a token)", made.kl.mean, "max_kl_mean"),
+        ("KL divergence, mean (nats per token)", made.kl.mean, "max_kl_mean"),
         ("KL divergence, 99th percentile", made.kl.p99, ""),
         ("KL divergence, largest", made.kl.max, ""),
         ("top-1 agreement", made.top1_agreement, "min_top1"),

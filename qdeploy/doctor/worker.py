@@ -11,7 +11,7 @@ from qdeploy.deploy import cache, run
 from qdeploy.deploy.export import export, prepare
 from qdeploy.doctor.cases import Case
 from qdeploy.errors import CheckFailed, QdeployError, TargetUnavailable
-from qdeploy.evaluate import golden
+from qdeploy.evaluate.golden import golden_prompts, measure_distance
 from qdeploy.interface import Progress, Request, Session
 from qdeploy.planning.plan import Plan
 from qdeploy.system.worker import Parent
@@ -77,8 +77,8 @@ def _open(place: Path) -> Bundle | None:
 
 def _check_logits(session: Session, plan: Plan, model: str) -> None:
     try:
-        distance = golden.measure(session, model)
-        broken = distance.broken(plan.linear.dtype, plan.profile.graph.activations)
+        distance = measure_distance(session, model)
+        broken = distance.exceeded_bound(plan.linear.dtype, plan.profile.graph.activations)
     except ValueError as error:
         broken = str(error)
     if broken:
@@ -87,7 +87,7 @@ def _check_logits(session: Session, plan: Plan, model: str) -> None:
 
 def _check_generation(session: Session, model: str) -> None:
     """Greedy tokens must be the first choice of the logits that the same session gives them."""
-    prompt = tuple(int(t) for t in golden.golden(model)[0].token_ids)
+    prompt = tuple(int(t) for t in golden_prompts(model)[0].token_ids)
     made = [t.id for t in session.generate(Request(prompt, NEW_TOKENS))]
     if len(made) != NEW_TOKENS:
         raise CheckFailed(f"{len(made)} tokens came of {NEW_TOKENS}", fix=_fix(model))

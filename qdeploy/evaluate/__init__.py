@@ -1,15 +1,18 @@
-"""How far a bundle's answers are from its reference's: what `qdeploy eval` measures.
+"""Quality of a bundle compared with a reference: what `qdeploy eval` measures.
 
-text        what is scored: shipped prose, chats of the embedded models' tasks, or a file
-forward     Qwen3 in NumPy, float32, layer by layer from the streamed checkpoint
-reference   the float checkpoint, its results cached; or another bundle
+A bundle and its reference, the float checkpoint or another bundle, score the same passages. The
+figures are compared with the limits of the bundle's profile, the quality gate.
+
+text        texts to score: shipped prose, chats of the embedded models' tasks, or a file
+forward     the float32 forward pass in NumPy, layer by layer from the streamed checkpoint
+reference   the float checkpoint, with cached results, or another bundle
+match       checks that a bundle and its reference are of the same model
 divergence  KL divergence, top-1 agreement and perplexity of two models on one text
-greedy      how many tokens greedy decoding of both has in common
-heldout     held-out questions answered exactly
-gate        what the profile allows
+greedy      length of the common prefix of both models' greedy decoding
+heldout     exact match on held-out questions
+measure     measures all of these for one text
+gate        the quality gate
+record      the result for a results file
+golden      golden logits of the embedded models, for doctor and the tests
 logits      log-probabilities
-golden      shipped logits of the embedded models, for doctor and the tests
-match       whether two references score the same text with the same vocabulary
-measure     all of it together
-record      the result that goes into a results file
 """

@@ -1,4 +1,4 @@
-"""Two models' predictions of one text, compared position by position, in float64."""
+"""Compare two models' predictions of one text, position by position, in float64."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from qdeploy.evaluate.logits import Logits, log_softmax
 Doubles = NDArray[np.float64]
 
 ROWS = 16
-"""Positions compared at a time: at 151,936 tokens, 19 MB each of a few arrays."""
+"""Positions compared at a time: with 151,936 tokens, each of a few arrays takes 19 MB."""
 MOST_NATS = 700.0
-"""What a token may cost in a perplexity: that of a broken model is to stay a number."""
+"""Limit of the mean loss in a perplexity, so that a broken model's perplexity stays finite."""
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What a text says of two models, P the reference and Q the one that is judged.
+    """Figures of a comparison of two models, the reference P and the evaluated model Q.
 
     Attributes:
-        kl: KL divergence of Q from P, sum of p * (log p - log q), in nats; mean, 99th percentile
-            and maximum over the positions.
-        top1_agreement: part of the positions where both prefer the same token.
+        kl_mean, kl_p99, kl_max: KL divergence of Q from P, sum of p * (log p - log q), in nats:
+            mean, 99th percentile and maximum over the positions.
+        top1_agreement: fraction of positions where both have the same most likely token.
         perplexity, reference_perplexity: exp of the mean negative log-probability of the text.
     """
 
@@ -42,18 +42,18 @@ class Figures:
 
 @dataclass
 class Tally:
-    """Collects positions until the figures are asked for."""
+    """Accumulates positions, from which `figures` computes the result."""
 
     _kl: list[Doubles] = field(default_factory=list)
     _agree: list[NDArray[np.bool_]] = field(default_factory=list)
-    _lost: list[Doubles] = field(default_factory=list)  # -log q and -log p of the text's own tokens
-    _reference_lost: list[Doubles] = field(default_factory=list)
+    _loss: list[Doubles] = field(default_factory=list)  # -log q of the text's own tokens
+    _reference_loss: list[Doubles] = field(default_factory=list)  # -log p of the same
 
     def add(self, reference: Logits, judged: Logits, following: NDArray[np.int64]) -> None:
-        """Add positions: logits [T, V] of both models, and the token that follows each, [T].
+        """Add positions: logits [T, V] of both models, and the next token of each position, [T].
 
         Raises:
-            ValueError: the shapes do not agree.
+            ValueError: the shapes do not match.
         """
         if reference.shape != judged.shape or len(reference) != len(following):
             raise ValueError(f"logits {reference.shape} and {judged.shape}, {len(following)} ids")
@@ -64,24 +64,24 @@ class Tally:
     def _add(self, reference: Logits, judged: Logits, following: NDArray[np.int64]) -> None:
         p, q = log_softmax(reference), log_softmax(judged)
         own = np.arange(len(following)), following
-        # rounding can take a divergence of nothing a little below zero
+        # rounding can make a divergence of zero slightly negative
         self._kl.append(np.maximum(np.einsum("tv,tv->t", np.exp(p), p - q), 0))
         self._agree.append(reference.argmax(-1) == judged.argmax(-1))
-        self._lost.append(-q[own])
-        self._reference_lost.append(-p[own])
+        self._loss.append(-q[own])
+        self._reference_loss.append(-p[own])
 
     def figures(self) -> Figures:
-        """The figures over all positions; at least one was added."""
+        """Compute the figures over all positions; at least one must have been added."""
         kl = np.concatenate(self._kl)
         return Figures(
             kl_mean=float(kl.mean()),
             kl_p99=float(np.quantile(kl, 0.99)),
             kl_max=float(kl.max()),
             top1_agreement=float(np.concatenate(self._agree).mean()),
-            perplexity=_perplexity(self._lost),
-            reference_perplexity=_perplexity(self._reference_lost),
+            perplexity=_perplexity(self._loss),
+            reference_perplexity=_perplexity(self._reference_loss),
         )
 
 
-def _perplexity(lost: list[Doubles]) -> float:
-    return float(np.exp(min(np.concatenate(lost).mean(), MOST_NATS)))
+def _perplexity(loss: list[Doubles]) -> float:
+    return float(np.exp(min(np.concatenate(loss).mean(), MOST_NATS)))

@@ -1,8 +1,8 @@
-"""How far a session's logits may be from the float model's, on the embedded models' prompts.
+"""Golden logits of the embedded models, and how far a session's logits may be from them.
 
-`golden.safetensors` of each embedded model holds token ids and the logits that transformers gives
-for them in float32. These are the bounds that the conformance suite and `qdeploy doctor` hold every
-backend to.
+`golden.safetensors` of each embedded model contains token ids and the logits that transformers
+computes for them in float32. The conformance suite and `qdeploy doctor` check every backend against
+them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from qdeploy.interface import Session
 
 
 class Bound(NamedTuple):
-    """What a precision may cost on the golden prompts: mean KL in nats, top-1 agreement."""
+    """Limits of a precision on the golden prompts: mean KL in nats, top-1 agreement."""
 
     kl: float
     top1: float
@@ -33,12 +33,12 @@ BOUNDS = {
     "nf4": Bound(0.2, 0.90),
 }
 FLOAT_MAX_ERROR = 0.05
-"""Largest difference of a float bundle's logits where float32 flows between operators: weights in
-float16 are bfloat16's, exactly."""
+"""Largest difference of a logit for float16 weights with float32 activations. The embedded models'
+bfloat16 weights are represented exactly in float16."""
 
 
 class Prompt(NamedTuple):
-    """A golden prompt: token ids, int64 [T], and what follows each, float32 logits [T, V]."""
+    """A golden prompt: token ids, int64 [T], and their logits, float32 [T, V]."""
 
     token_ids: NDArray[np.int64]
     logits: Logits
@@ -46,11 +46,11 @@ class Prompt(NamedTuple):
 
 @dataclass(frozen=True)
 class Distance:
-    """How far logits are from the golden ones, over every position of every prompt.
+    """Distance of logits from the golden ones, over all positions of all prompts.
 
     Attributes:
-        kl: mean Kullback-Leibler divergence from the golden ones, in nats.
-        top1: part of the positions where both prefer the same token.
+        kl: mean Kullback-Leibler divergence from the golden logits, in nats.
+        top1: fraction of positions where both have the same most likely token.
         max_error: largest absolute difference of a logit.
     """
 
@@ -58,15 +58,15 @@ class Distance:
     top1: float
     max_error: float
 
-    def broken(self, dtype: str, activations: str = "fp32") -> str | None:
-        """What is beyond the bound of linear weights stored as *dtype*, or None.
+    def exceeded_bound(self, dtype: str, activations: str = "fp32") -> str | None:
+        """Describe the bound that is exceeded, or return None.
 
         Args:
-            dtype: as profiles name it.
-            activations: what flows between operators.
+            dtype: of the linear weights, as in profiles.
+            activations: data type of the activations.
         """
         bound = BOUNDS[dtype]
-        if not self.kl <= bound.kl:  # so that NaN is beyond it
+        if not self.kl <= bound.kl:  # also true for NaN
             return f"mean KL {self.kl:.3g} nats, {dtype} may cost {bound.kl:g}"
         if self.top1 < bound.top1:
             return f"top-1 agreement {self.top1:.1%}, {dtype} must have {bound.top1:.1%}"
@@ -76,25 +76,24 @@ class Distance:
         return None
 
 
-def golden(model: str) -> list[Prompt]:
+def golden_prompts(model: str) -> list[Prompt]:
     """The golden prompts of an embedded model."""
     tensors = load_file(models.path(model) / "golden.safetensors")
     keys = sorted({name.split(".")[0] for name in tensors})
     return [Prompt(tensors[f"{k}.input_ids"], tensors[f"{k}.logits"]) for k in keys]
 
 
-def measure(session: Session, model: str) -> Distance:
-    """Score the golden prompts of *model* and compare.
+def measure_distance(session: Session, model: str) -> Distance:
+    """Score the golden prompts of *model* and compare the logits.
 
     Raises:
-        ValueError: the session's logits have not the shape [T, V] of the model's.
+        ValueError: the session's logits do not have the shape [T, V].
     """
     divergence, agree, worst = [], [], 0.0
-    for token_ids, expected in golden(model):
+    for token_ids, expected in golden_prompts(model):
         logits = session.score(token_ids.tolist())
         if logits.shape != expected.shape:
-            shape, right = list(logits.shape), list(expected.shape)
-            raise ValueError(f"logits of shape {shape}, not {right}")
+            raise ValueError(f"logits of shape {list(logits.shape)}, not {list(expected.shape)}")
         p, q = log_softmax(expected), log_softmax(logits)
         divergence.append((np.exp(p) * (p - q)).sum(-1))
         agree.append(logits.argmax(-1) == expected.argmax(-1))

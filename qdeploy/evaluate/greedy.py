@@ -1,8 +1,8 @@
-"""How many tokens the greedy continuations of a bundle and its reference have in common.
+"""Length of the common prefix of the greedy decoding of a bundle and its reference.
 
-The bundle goes on from a prompt; the reference then reads prompt and continuation in one pass.
-Up to the first token that the reference would not have chosen both have read the same tokens, so
-that this one pass finds the very place where the reference's own greedy decoding would part.
+The bundle decodes a continuation; the reference scores prompt and continuation in one pass. Up to
+the first token that is not the reference's most likely one, both models have read the same tokens.
+One pass therefore finds exactly where the reference's own greedy decoding would diverge.
 """
 
 from __future__ import annotations
@@ -14,50 +14,52 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qdeploy.evaluate.reference import Count, Ids, Reference
-from qdeploy.evaluate.text import Passage, Text, spread
+from qdeploy.evaluate.text import Passage, Text, spread_evenly
 from qdeploy.interface import Request, Session
 from qdeploy.tokenization.tokenizer import Tokenizer
 
 PROMPTS = 8
 NEW_TOKENS = 64
 TIE = 1e-3
-"""Logits that are nearer than this are equally good: other builds of float32 sums differ by less.
-The logits are of the order of ten, and the reference is within 1e-4 of transformers' (tests)."""
+"""Logits that differ by less are ties: float32 sums of different builds differ by up to this much.
+Logits are of the order of 10, and the reference is within 1e-4 of transformers' (tests)."""
 
 Continuation = tuple[Ids, Ids]
-"""A prompt, and what greedy decoding made of it."""
+"""A prompt and its greedy continuation."""
 
 
-def continuations(
+def generate_continuations(
     session: Session, tokenizer: Tokenizer, text: Text, progress: Count
 ) -> list[Continuation]:
-    """Go on from the beginnings of at most `PROMPTS` passages, for `NEW_TOKENS` tokens at most."""
+    """Decode at most `NEW_TOKENS` tokens after the prompts of at most `PROMPTS` passages."""
     stops = tokenizer.stop_ids if text.chat else frozenset[int]()
-    chosen: Sequence[Passage] = spread(text.passages, PROMPTS)
-    made: list[Continuation] = []
-    for number, passage in enumerate(chosen):
-        progress(number, len(chosen))
+    passages: Sequence[Passage] = spread_evenly(text.passages, PROMPTS)
+    continuations: list[Continuation] = []
+    for number, passage in enumerate(passages):
+        progress(number, len(passages))
         prompt = passage.ids[: passage.prompt]
         room = min(NEW_TOKENS, session.context - len(prompt) - 1)
         if room > 0:
             request = Request(prompt, room, stop_ids=stops)
-            made.append((prompt, tuple(token.id for token in session.generate(request))))
-    progress(len(chosen), len(chosen))
-    return made
+            continuations.append((prompt, tuple(token.id for token in session.generate(request))))
+    progress(len(passages), len(passages))
+    return continuations
 
 
-def median_in_common(reference: Reference, made: Sequence[Continuation]) -> float | None:
-    """The median over the prompts; None where there is none."""
+def median_common_tokens(
+    reference: Reference, continuations: Sequence[Continuation]
+) -> float | None:
+    """The median of `common_tokens` over the prompts; None without prompts."""
     lengths = [
-        in_common(reference.logits((*prompt, *tokens), len(prompt) - 1)[:-1], tokens)
-        for prompt, tokens in made
+        common_tokens(reference.logits((*prompt, *tokens), len(prompt) - 1)[:-1], tokens)
+        for prompt, tokens in continuations
         if tokens
     ]
     return float(median(lengths)) if lengths else None
 
 
-def in_common(logits: NDArray[np.float32], tokens: Ids) -> int:
-    """How many of *tokens*, [T], come before the first that is not the best by logits [T, V]."""
-    chosen = logits[np.arange(len(tokens)), tokens]
-    other = logits.max(axis=-1) - chosen > TIE
-    return int(other.argmax()) if other.any() else len(tokens)
+def common_tokens(logits: NDArray[np.float32], tokens: Ids) -> int:
+    """Number of *tokens*, [T], before the first that is not the most likely by logits [T, V]."""
+    own = logits[np.arange(len(tokens)), tokens]
+    differs = logits.max(axis=-1) - own > TIE
+    return int(differs.argmax()) if differs.any() else len(tokens)

@@ -1,4 +1,4 @@
-"""Exact match on the embedded models' held-out questions, with thinking and without."""
+"""Exact match on the held-out questions of the embedded models, with and without thinking."""
 
 from __future__ import annotations
 
@@ -11,26 +11,29 @@ from qdeploy.models import HeldOut
 from qdeploy.tokenization.tokenizer import Tokenizer
 
 NEW_TOKENS = 400
-"""The longest worked sum takes about 250."""
+"""The longest reasoning takes about 250 tokens."""
 MODES = {"thinking": True, "answer": False}
 
 
 def exact_match(
     session: Session, tokenizer: Tokenizer, questions: Sequence[HeldOut], progress: Count
 ) -> dict[str, float]:
-    """Percent of the questions answered exactly, greedy, by mode; at least one question."""
+    """Percentage of questions answered exactly with greedy decoding, by mode.
+
+    *questions* must not be empty.
+    """
     total, done = len(MODES) * len(questions), 0
-    found = {}
+    percentages = {}
     for mode, think in MODES.items():
         settings = Settings(think, max_new_tokens=NEW_TOKENS, sampling=Sampling())
-        right = 0
+        correct = 0
         for question in questions:
             progress(done, total)
-            right += _answer(session, tokenizer, question.question, settings) == question.answer
+            correct += _answer(session, tokenizer, question.question, settings) == question.answer
             done += 1
-        found[mode] = 100 * right / len(questions)
+        percentages[mode] = 100 * correct / len(questions)
     progress(total, total)
-    return found
+    return percentages
 
 
 def _answer(session: Session, tokenizer: Tokenizer, question: str, settings: Settings) -> str:

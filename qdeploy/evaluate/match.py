@@ -1,4 +1,4 @@
-"""Whether a bundle and a reference are of the same model, told before any work."""
+"""Check, before any computation, that a bundle and its reference are of the same model."""
 
 from __future__ import annotations
 
@@ -67,16 +67,16 @@ def open_reference(
 
 
 def check_pair(reference: Bundle, judged: Bundle, *, allow_other: bool) -> None:
-    """Check that two bundles are of one model.
+    """Check that two bundles were exported from the same checkpoint.
 
     Raises:
-        InputError: they are not, and *allow_other* does not hold; or of different vocabularies.
+        InputError: the checkpoints differ and *allow_other* is false, or the vocabularies differ.
     """
     a, b = reference.manifest.model, judged.manifest.model
     _check_vocabulary(b.vocab_size, a.vocab_size, where=reference.path)
     if a.digest != b.digest and not allow_other:
         raise InputError(
-            f"the bundles are of different checkpoints: {_named(a)} and {_named(b)}",
+            f"the bundles are of different checkpoints: {_labelled(a)} and {_labelled(b)}",
             where=judged.path,
             fix=f"compare bundles of one checkpoint, or {ALLOW}",
         )
@@ -85,12 +85,12 @@ def check_pair(reference: Bundle, judged: Bundle, *, allow_other: bool) -> None:
 def _check_vocabulary(bundles: int, references: int, *, where: object) -> None:
     if bundles != references:
         raise InputError(
-            f"a vocabulary of {references} tokens; the bundle's has {bundles}, so that their "
-            "predictions cannot be compared",
+            f"a vocabulary of {references} tokens; the bundle's has {bundles}, so the predictions "
+            "cannot be compared",
             where=where,
             fix="give the checkpoint that the bundle was made from",
         )
 
 
-def _named(model: ModelIdentity) -> str:
+def _labelled(model: ModelIdentity) -> str:
     return f"{model.name} ({model.digest[:12]})"

@@ -1,4 +1,4 @@
-"""All figures of one text: greedy decoding, the reference, scores, held-out questions."""
+"""Measure all figures of one text: KL divergence, greedy decoding, held-out questions."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from functools import partial
 import numpy as np
 
 from qdeploy.errors import GenerationFailed, InputError
-from qdeploy.evaluate import greedy, heldout
 from qdeploy.evaluate.divergence import Figures, Tally
+from qdeploy.evaluate.greedy import generate_continuations, median_common_tokens
+from qdeploy.evaluate.heldout import exact_match
 from qdeploy.evaluate.reference import Reference
 from qdeploy.evaluate.text import Text
 from qdeploy.interface import Session
@@ -18,12 +19,17 @@ from qdeploy.models import HeldOut
 from qdeploy.tokenization.tokenizer import Tokenizer
 
 Stages = Callable[[str, int, int], None]
-"""Is told a stage's title, and how many of how many steps of it are done."""
+"""Called with the title of a stage, the steps of it that are done, and all its steps."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Figures of the text; what greedy decoding has in common; percent of held-out answers."""
+    """Figures of one text.
+
+    Attributes:
+        first_divergence: median length of the common prefix of greedy decoding, in tokens.
+        exact_match: percentage of held-out questions answered exactly, by mode.
+    """
 
     figures: Figures
     first_divergence: float | None
@@ -38,12 +44,11 @@ def measure(
     questions: Sequence[HeldOut],
     progress: Stages,
 ) -> Measured:
-    """Hold a session against a reference.
+    """Compare a session with a reference.
 
     Raises:
-        InputError: the session cannot hold a passage.
-        GenerationFailed: the session broke, or gives logits of another shape or that are no
-            numbers.
+        InputError: a passage is longer than the session's context.
+        GenerationFailed: the session failed, or its logits have another shape or are not finite.
     """
     longest = max(len(p.ids) for p in text.passages)
     if longest > session.context:
@@ -52,26 +57,30 @@ def measure(
             where=text.name,
             fix=f"--window {session.context} or less, or a larger --context",
         )
-    made = greedy.continuations(session, tokenizer, text, partial(progress, "decoding greedily"))
-    passages = [p.ids for p in text.passages] + [(*prompt, *tokens) for prompt, tokens in made]
+    continuations = generate_continuations(
+        session, tokenizer, text, partial(progress, "decoding greedily")
+    )
+    passages = [p.ids for p in text.passages] + [
+        (*prompt, *tokens) for prompt, tokens in continuations
+    ]
     reference.prepare(passages, partial(progress, f"{reference.name}, layers"))
     tally = Tally()
     for number, passage in enumerate(text.passages):
         progress("scoring passages", number, len(text.passages))
         start = passage.first - 1
-        judged = session.score(passage.ids)[start:-1]
-        wanted = reference.logits(passage.ids, start)[:-1]
-        if judged.shape != wanted.shape or not np.isfinite(judged).all():
+        logits = session.score(passage.ids)[start:-1]
+        expected = reference.logits(passage.ids, start)[:-1]
+        if logits.shape != expected.shape or not np.isfinite(logits).all():
             raise GenerationFailed(
-                f"the runtime's logits are {judged.shape}, or not all numbers; wanted are "
-                f"{wanted.shape}",
+                f"the runtime's logits have the shape {logits.shape} or are not all finite; "
+                f"expected are finite ones of {expected.shape}",
                 where=text.name,
             )
-        tally.add(wanted, judged, np.array(passage.ids[passage.first :]))
+        tally.add(expected, logits, np.array(passage.ids[passage.first :]))
     progress("scoring passages", len(text.passages), len(text.passages))
-    in_common = greedy.median_in_common(reference, made)
+    common = median_common_tokens(reference, continuations)
     exact = None
     if questions:
         answering = partial(progress, "answering held-out questions")
-        exact = heldout.exact_match(session, tokenizer, questions, answering)
-    return Measured(tally.figures(), in_common, exact)
+        exact = exact_match(session, tokenizer, questions, answering)
+    return Measured(tally.figures(), common, exact)

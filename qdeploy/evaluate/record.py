@@ -1,4 +1,4 @@
-"""What was measured, as a result: `qdeploy.results.Eval`."""
+"""Create a result, `qdeploy.results.Eval`, from measured figures."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from qdeploy.bundle import Bundle
 from qdeploy.deploy.run import Choice
-from qdeploy.evaluate import gate
+from qdeploy.evaluate.gate import gate_failures
 from qdeploy.evaluate.measure import Measured
 from qdeploy.evaluate.text import Text
 from qdeploy.interface import Session
@@ -14,8 +14,8 @@ from qdeploy.planning.profile import Quality
 from qdeploy.results import Divergence, Eval, artifact_of, environment_of
 
 
-def result(
-    judged: Bundle,
+def make_eval(
+    bundle: Bundle,
     choice: Choice,
     session: Session,
     reference: Mapping[str, str],
@@ -23,11 +23,11 @@ def result(
     measured: Measured,
     limits: Quality,
 ) -> Eval:
-    """Put a result together; *reference* says what the bundle was held against."""
+    """Create the result of comparing *bundle* with *reference*: its kind, name and digest."""
     figures = measured.figures
     return Eval(
-        artifact=artifact_of(judged),
-        environment=environment_of(judged, choice, session),
+        artifact=artifact_of(bundle),
+        environment=environment_of(bundle, choice, session),
         reference=dict(reference),
         text=text.as_dict(),
         kl=Divergence(mean=figures.kl_mean, p99=figures.kl_p99, max=figures.kl_max),
@@ -37,5 +37,5 @@ def result(
         first_divergence=measured.first_divergence,
         exact_match=measured.exact_match,
         thresholds=limits.model_dump(exclude_none=True),
-        failures=gate.failures(figures, limits),
+        failures=gate_failures(figures, limits),
     )

@@ -1,4 +1,4 @@
-"""What is scored: passages of token ids, made from shipped prose, shipped chats, or a file."""
+"""Texts to score: passages of token ids from shipped prose, shipped chats, or a file."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from qdeploy.tokenization.tokenizer import Tokenizer
 PROSE, TASKS = "prose", "tasks"
 SHIPPED = {PROSE: "prose.txt", TASKS: "tasks.jsonl"}
 WINDOW = 256
-"""Tokens of a passage. At Qwen3's 151,936 tokens its logits take 156 MB."""
+"""Tokens of a passage. With Qwen3's vocabulary of 151,936 its logits take 156 MB."""
 WINDOWS = 8
 PROMPT = 32
-"""Tokens of a passage of prose that greedy decoding goes on from."""
+"""Tokens of a passage of prose that are the prompt for greedy decoding."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Passage:
-    """Token ids that a model reads from an empty cache.
+    """Token ids that a model reads with an empty cache.
 
     Attributes:
-        first: predictions of `ids[first:]` are scored; at least 1.
-        prompt: how many of the ids greedy decoding goes on from.
+        first: index of the first scored token, at least 1; `ids[first:]` are scored.
+        prompt: number of leading ids that are the prompt for greedy decoding.
     """
 
     ids: tuple[int, ...]
@@ -44,9 +44,11 @@ class Passage:
 
 @dataclass(frozen=True)
 class Text:
-    """Attributes:
-    sha256: of the text before it was cut into tokens, in hex.
-    chat: whether an answer in it ends with a stop token.
+    """Passages of one text.
+
+    Attributes:
+        sha256: of the text's bytes, in hex.
+        chat: whether replies in it end with a stop token.
     """
 
     name: str
@@ -55,7 +57,7 @@ class Text:
     chat: bool = False
 
     def as_dict(self) -> dict[str, str | int]:
-        """As results state it."""
+        """The text as written to results."""
         scored = sum(p.scored for p in self.passages)
         passages = len(self.passages)
         return {"name": self.name, "sha256": self.sha256, "tokens": scored, "passages": passages}
@@ -64,22 +66,23 @@ class Text:
 def read_passages(
     name: str, tokenizer: Tokenizer, *, window: int = WINDOW, windows: int | None = None
 ) -> Text:
-    """Cut a shipped text, or the file of that name, into passages.
+    """Split a shipped text, or the file of that name, into passages.
 
     Args:
         name: `prose`, `tasks`, or a file.
         tokenizer: of the bundle.
-        window: tokens of a passage of prose; a rest that is shorter is left out, unless it is all.
-        windows: at most so many passages, spread evenly over the text. By default `WINDOWS` of
+        window: tokens of a passage of prose; a shorter rest is left out, unless it is the only
+            passage.
+        windows: maximum number of passages, spread evenly over the text. By default `WINDOWS` for
             prose, and every chat of the tasks.
 
     Raises:
-        InputError: no such file, not UTF-8, or fewer than two tokens.
+        InputError: the file is missing, is not UTF-8, or has fewer than two tokens.
     """
     raw = _bytes(name)
     digest = hashlib.sha256(raw).hexdigest()
     if name == TASKS:
-        chats = spread(raw.decode().splitlines(), windows)
+        chats = spread_evenly(raw.decode().splitlines(), windows)
         return Text(name, digest, tuple(_chat(tokenizer, line) for line in chats), chat=True)
     try:
         ids = tokenizer.encode(raw.decode())
@@ -95,12 +98,12 @@ def read_passages(
     step = max(1, window - len(prefix))
     pieces = [ids[at : at + step] for at in range(0, len(ids), step)]
     whole = [piece for piece in pieces if len(piece) == step] or pieces[:1]
-    chosen = spread(whole, WINDOWS if windows is None else windows)
+    chosen = spread_evenly(whole, WINDOWS if windows is None else windows)
     return Text(Path(name).name, digest, tuple(_prose(prefix, piece) for piece in chosen))
 
 
-def spread(items: Sequence[T], count: int | None) -> list[T]:
-    """At most *count* of the items, from the first to the last, evenly."""
+def spread_evenly(items: Sequence[T], count: int | None) -> list[T]:
+    """At most *count* of the items, evenly spaced from the first to the last."""
     if count is None or count >= len(items):
         return list(items)
     if count == 1:
@@ -127,7 +130,7 @@ def _prose(prefix: Sequence[int], ids: Sequence[int]) -> Passage:
 
 
 def _chat(tokenizer: Tokenizer, line: str) -> Passage:
-    """A question and its reply, of which only the reply is scored: the question is anyone's."""
+    """A question and its reply. Only the reply is scored, because the question is the user's."""
     row = json.loads(line)
     prompt = tokenizer.encode(tokenizer.render([{"role": "user", "content": row["question"]}]))
     end = [] if tokenizer.eos_id is None else [tokenizer.eos_id]

@@ -1,4 +1,4 @@
-"""The models inside the package: real, trained, tiny, so that everything can be tried offline."""
+"""The embedded models: tiny, trained checkpoints in the package, which need no download."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ EMBEDDED: tuple[str, ...] = ("qwen3-nano", "qwen3-nano-moe")
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """A question neither model was trained on; right means `answer` exactly, thinking aside."""
+    """A question that neither model was trained on; the correct reply is exactly `answer`."""
 
     id: str
     task: str
@@ -29,6 +29,6 @@ def path(name: str) -> Path:
 
 
 def heldout() -> list[HeldOut]:
-    """Return the held-out questions in the order of their file."""
+    """Return the held-out questions in file order."""
     text = (files(__name__) / "heldout.jsonl").read_text(encoding="utf-8")
     return [HeldOut(**json.loads(line)) for line in text.splitlines()]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from qdeploy import models
-from qdeploy.evaluate import golden
+from qdeploy.evaluate.golden import golden_prompts, measure_distance
 from qdeploy.interface import Request
 from qdeploy.models import HeldOut
 from tests.conformance.conftest import Loaded
@@ -28,16 +28,16 @@ device does not have the device's arithmetic, so fewer questions are enough ther
 
 @pytest.mark.essential
 def test_logits_are_near_the_golden_ones(loaded: Loaded) -> None:
-    distance = golden.measure(loaded.session, loaded.flow.model)
+    distance = measure_distance(loaded.session, loaded.flow.model)
     profile = loaded.flow.load_profile()
     dtype, activations = profile.weights.linear.dtype, profile.graph.activations
-    assert distance.broken(dtype, activations) is None
+    assert distance.exceeded_bound(dtype, activations) is None
 
 
 @pytest.mark.essential
 def test_the_first_tokens_are_those_of_the_logits(loaded: Loaded) -> None:
     """Greedy tokens have the highest teacher-forced logits, up to rounding."""
-    prompt = golden.golden(loaded.flow.model)[0].token_ids[:FEW].tolist()
+    prompt = golden_prompts(loaded.flow.model)[0].token_ids[:FEW].tolist()
     made = [t.id for t in loaded.session.generate(Request(tuple(prompt), 3))]
     assert len(made) == 3
     logits = loaded.session.score([*prompt, *made])[len(prompt) - 1 : -1]

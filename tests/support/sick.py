@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from qdeploy.bundle import Bundle
 from qdeploy.errors import GenerationFailed
-from qdeploy.evaluate import golden
+from qdeploy.evaluate.golden import golden_prompts
 from qdeploy.evaluate.logits import Logits
 from qdeploy.interface import Device, LoadOptions, Request, Session, Token
 from tests.support.scripted import HERE, ScriptedBackend, ScriptedSession
@@ -36,7 +36,7 @@ class SickSession(ScriptedSession):
 
     def __init__(self, model: str, ill: str) -> None:
         super().__init__([])
-        self._prompts, self._ill = golden.golden(model), ill
+        self._prompts, self._ill = golden_prompts(model), ill
 
     def _score(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
         for prompt in self._prompts:

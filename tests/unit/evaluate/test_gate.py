@@ -8,8 +8,15 @@ import pytest
 
 from qdeploy.bundle import Manifest
 from qdeploy.errors import ProfileError
-from qdeploy.evaluate import gate
 from qdeploy.evaluate.divergence import Figures
+from qdeploy.evaluate.gate import (
+    SAME_CODES,
+    SAME_CODES_EXPERTS,
+    code_difference,
+    gate_failures,
+    override_limits,
+    pair_limits,
+)
 from qdeploy.planning.profile import Quality, load_profile, parse_profile, profile_names
 from tests.support.bundles import profile_text, read_manifest, scripted_bundle
 
@@ -19,21 +26,21 @@ FIGURES = Figures(
 
 
 def test_within_the_limits() -> None:
-    assert gate.failures(FIGURES, Quality()) == ()
+    assert gate_failures(FIGURES, Quality()) == ()
     exact = Quality(max_kl_mean=0.3, min_top1=0.8, max_perplexity_ratio=1.2)
-    assert gate.failures(FIGURES, exact) == ()
+    assert gate_failures(FIGURES, exact) == ()
 
 
 def test_each_figure_that_is_over_is_told_with_its_value_and_limit() -> None:
     limits = Quality(max_kl_mean=0.1, min_top1=0.9, max_perplexity_ratio=1.1)
-    kl, top1, ratio = gate.failures(FIGURES, limits)
-    assert kl == "mean KL divergence 0.3 nats a token; at most 0.1"
+    kl, top1, ratio = gate_failures(FIGURES, limits)
+    assert kl == "mean KL divergence 0.3 nats per token; at most 0.1"
     assert top1 == "top-1 agreement 0.8; at least 0.9"
     assert ratio == "perplexity 1.2 times the reference's; at most 1.1"
 
 
 def test_an_override_leaves_the_others() -> None:
-    limits = gate.changed(Quality(max_kl_mean=0.1, min_top1=0.9), {"min_top1": 0.5, "x": None})
+    limits = override_limits(Quality(max_kl_mean=0.1, min_top1=0.9), {"min_top1": 0.5, "x": None})
     assert limits == Quality(max_kl_mean=0.1, min_top1=0.5)
 
 
@@ -64,7 +71,7 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def compared(a: dict[str, Any], **changes: Any) -> str | None:
-    return gate.other_codes(Manifest.model_validate(a), Manifest.model_validate(a | changes))
+    return code_difference(Manifest.model_validate(a), Manifest.model_validate(a | changes))
 
 
 def test_other_runtime_settings_leave_the_codes(manifest: dict[str, Any]) -> None:
@@ -97,6 +104,6 @@ def test_another_checkpoint_has_other_codes(manifest: dict[str, Any]) -> None:
 
 
 def test_a_pair_with_the_same_codes_has_tight_limits_and_any_other_has_none() -> None:
-    assert gate.pair_limits(None, experts=False) == gate.SAME_CODES
-    assert gate.pair_limits(None, experts=True) == gate.SAME_CODES_EXPERTS
-    assert gate.pair_limits("they are of different checkpoints", experts=False) == Quality()
+    assert pair_limits(None, experts=False) == SAME_CODES
+    assert pair_limits(None, experts=True) == SAME_CODES_EXPERTS
+    assert pair_limits("they are of different checkpoints", experts=False) == Quality()

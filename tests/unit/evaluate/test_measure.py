@@ -14,7 +14,7 @@ from qdeploy import models
 from qdeploy.checkpoint.checkpoint import read_checkpoint
 from qdeploy.deploy import cache
 from qdeploy.errors import GenerationFailed, InputError
-from qdeploy.evaluate import greedy
+from qdeploy.evaluate.greedy import TIE, common_tokens
 from qdeploy.evaluate.heldout import exact_match
 from qdeploy.evaluate.measure import Measured, measure
 from qdeploy.evaluate.reference import FloatReference
@@ -76,7 +76,7 @@ def test_stages_are_told(reference: FloatReference, made_up: Path) -> None:
 
 
 def test_logits_of_another_shape(reference: FloatReference) -> None:
-    with pytest.raises(GenerationFailed, match="logits are"):
+    with pytest.raises(GenerationFailed, match="logits have the shape"):
         against(reference, ScriptedSession([5, 6]))
 
 
@@ -100,9 +100,9 @@ def test_in_common_ends_at_the_first_that_differs(rows: int, at: int) -> None:
     tokens = [int(best) for best in logits.argmax(-1)]
     for row in range(at, rows):
         tokens[row] = int(logits[row].argmin())
-    assert greedy.in_common(logits, tuple(tokens)) == min(at, rows)
+    assert common_tokens(logits, tuple(tokens)) == min(at, rows)
 
 
 def test_a_tie_is_no_difference() -> None:
-    logits = np.array([[1.0, 1.0 + greedy.TIE / 2, 0]], np.float32)
-    assert greedy.in_common(logits, (0,)) == 1
+    logits = np.array([[1.0, 1.0 + TIE / 2, 0]], np.float32)
+    assert common_tokens(logits, (0,)) == 1

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from qdeploy import models
 from qdeploy.errors import InputError
-from qdeploy.evaluate.text import WINDOW, WINDOWS, read_passages, spread
+from qdeploy.evaluate.text import WINDOW, WINDOWS, read_passages, spread_evenly
 from qdeploy.tokenization.tokenizer import Tokenizer
 from tools.nano import chats
 
@@ -83,7 +83,7 @@ def test_no_such_file() -> None:
 
 @given(size=st.integers(1, 60), count=st.integers(1, 70))
 def test_spread_is_even_and_keeps_the_order(size: int, count: int) -> None:
-    found = spread(range(size), count)
+    found = spread_evenly(range(size), count)
     assert len(found) == min(size, count)
     assert found[0] == 0
     if count > 1:
