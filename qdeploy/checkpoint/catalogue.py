@@ -1,7 +1,7 @@
-"""The published Qwen3 checkpoints by hub id, from facts in this package: nothing is downloaded.
+"""The published Qwen3 checkpoints by hub id, described by data in this package.
 
-Their tensors follow from their configs (`qdeploy.checkpoint.weights.check`), so a plan is as exact
-as one made from the files. Only an export needs these.
+Their tensors follow from their configs (`qdeploy.checkpoint.weights.check`), so a plan made from
+this description is exact and needs no download. An export needs the files.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ NAME = re.compile(
 )
 FP8_CONFIG = {"quant_method": "fp8", "weight_block_size": [128, 128]}
 NOWHERE = Path(os.devnull) / "published"
-"""A folder that no system can have: whoever reads from it by mistake is told so."""
+"""A path that cannot exist, so that reading from it by mistake fails."""
 
 
 @dataclass(frozen=True)
 class Published(Checkpoint):
-    """A checkpoint that is described, and not here.
+    """A published checkpoint that is described but not on this machine.
 
     Attributes:
-        sidecar_bytes: bytes of its sidecars by name.
+        sidecar_bytes: sizes of its sidecar files in bytes, by name.
     """
 
     is_here: ClassVar[bool] = False
@@ -54,7 +54,7 @@ class Published(Checkpoint):
 
     def files(self) -> dict[str, Path]:
         raise CheckpointError(
-            "only its shapes are known here, and not its weights",
+            "only its shapes are known here, not its weights",
             where=self.name,
             fix=f"hf download {self.name}, and give the folder",
         )
@@ -77,8 +77,8 @@ def _ids() -> list[str]:
 def find_published(name: str) -> Published | None:
     """The published checkpoint that *name* means, or None.
 
-    `Qwen/Qwen3-0.6B`, `Qwen3-0.6B` and `0.6B` are one; upper and lower case are, too. So are the
-    `-Base`, `-Instruct-2507`, `-Thinking-2507` and `-FP8` of those sizes that have them.
+    `Qwen/Qwen3-0.6B`, `Qwen3-0.6B` and `0.6B` are equivalent, in upper or lower case. The suffixes
+    `-Base`, `-Instruct-2507`, `-Thinking-2507` and `-FP8` are known for the sizes that have them.
     """
     match = NAME.fullmatch(name)
     known = {size.lower(): size for size in published_sizes()}
@@ -120,15 +120,15 @@ def _config(facts: Mapping[str, Any], *, fp8: bool) -> dict[str, Any]:
 
 
 def _is_linear(tensor: str) -> bool:
-    """Whether an FP8 checkpoint has this tensor in FP8: the projections, experts included."""
+    """Whether an FP8 checkpoint stores this tensor in FP8: projections, also of experts."""
     return tensor.endswith("_proj.weight")
 
 
 def find_published_here(model: str) -> Published | None:
-    """Like `find`, but a folder or an embedded model of that name comes first.
+    """Like `find_published`, but None if there is a directory or embedded model of that name.
 
     Raises:
-        CheckpointError: there is neither, and no hub id is written so.
+        CheckpointError: *model* is none of these and not a valid hub id.
     """
     if model in models.EMBEDDED or os.path.exists(os.path.expanduser(model)):
         return None
@@ -143,7 +143,7 @@ def find_published_here(model: str) -> Published | None:
 
 @contextmanager
 def naming_published(model: str) -> Iterator[None]:
-    """Let the error of a hub that cannot be reached name the models that need none."""
+    """Add the published models, which need no hub, to the error of a hub that cannot be reached."""
     try:
         yield
     except HubError as error:
@@ -156,11 +156,11 @@ def naming_published(model: str) -> Iterator[None]:
 
 
 def resolve_checkpoint(model: str) -> Checkpoint:
-    """Find the facts of *model*: embedded, in a folder, published, or downloaded, in this order.
+    """Describe *model*: embedded, a directory, published, or downloaded, tried in this order.
 
     Raises:
-        CheckpointError: there is none, or it does not hold.
-        HubError: neither here nor published, and the hub could not be reached.
+        CheckpointError: there is no such checkpoint, or it is invalid.
+        HubError: the model must be downloaded, and the hub could not be reached.
     """
     if described := find_published_here(model):
         return described

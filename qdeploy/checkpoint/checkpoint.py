@@ -1,4 +1,4 @@
-"""Facts about a checkpoint, from `config.json` and safetensors headers only."""
+"""A checkpoint described by its `config.json` and safetensors headers, without reading weights."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ SIDECARS = (
     "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
     "chat_template.jinja",
 )  # fmt: skip
-"""Files that travel from the checkpoint into every bundle as they are, where they exist."""
+"""Files of the checkpoint that are copied unchanged into every bundle, if they exist."""
 REQUIRED_SIDECARS = ("config.json", "tokenizer.json", "tokenizer_config.json")
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A Hugging Face directory, described without reading a weight.
+    """A Hugging Face checkpoint directory, described without reading weights.
 
     Attributes:
-        name: what the user called it: an embedded name, a hub id or a folder's name.
+        name: the name of an embedded model, a hub id, or the directory's name.
         folder: the directory on disk.
-        config: the parts of `config.json` that matter.
-        tensors: every tensor of the headers.
-        is_here: whether there are files to read besides what is described.
+        config: the parts of `config.json` that qdeploy uses.
+        tensors: all tensors listed in the headers.
+        is_here: whether the checkpoint's files are on this machine.
     """
 
     is_here: ClassVar[bool] = True
@@ -48,8 +48,8 @@ class Checkpoint:
     def weights(self) -> tuple[TensorInfo, ...]:
         """The tensors that count as parameters.
 
-        Left out are the scales of quantized ones, and an lm_head that is tied to the embedding
-        but stored all the same, as in the hub's Qwen3-0.6B.
+        Excluded are the scales of quantized tensors, and an lm_head that is tied to the embedding
+        and stored nevertheless, as in the hub's Qwen3-0.6B.
         """
         tied = "lm_head.weight" if self.config.tie_word_embeddings else None
         return tuple(
@@ -63,15 +63,15 @@ class Checkpoint:
 
     @cached_property
     def nbytes(self) -> int:
-        """Bytes of all weights as stored."""
+        """Size of all stored tensors in bytes."""
         return sum(t.nbytes for t in self.tensors)
 
     def sidecars(self) -> list[str]:
-        """Names of the sidecar files that this checkpoint has."""
+        """Names of the checkpoint's sidecar files."""
         return [name for name in SIDECARS if (self.folder / name).is_file()]
 
     def size_of(self, sidecar: str) -> int:
-        """Bytes of a sidecar file."""
+        """Size of a sidecar file in bytes."""
         return (self.folder / sidecar).stat().st_size
 
     @cached_property
@@ -111,15 +111,15 @@ class Checkpoint:
         return sorted({t.file for t in self.tensors})
 
     def files(self) -> dict[str, Path]:
-        """Every file that makes up the model, sidecars and weights, by its name."""
+        """All files of the model, sidecars and weights, by name."""
         return {name: self.folder / name for name in (*self.sidecars(), *self.weight_files())}
 
 
 def read_checkpoint(folder: Path, *, name: str | None = None) -> Checkpoint:
-    """Read the facts of the checkpoint in *folder*.
+    """Describe the checkpoint in *folder*.
 
     Raises:
-        CheckpointError: what is missing or does not hold, with the file.
+        CheckpointError: a file is missing or invalid; the error names it.
     """
     if not folder.is_dir():
         raise CheckpointError("no such directory", where=folder)

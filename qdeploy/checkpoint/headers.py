@@ -1,7 +1,7 @@
-"""The tensors of a checkpoint, from safetensors headers alone: no weight is read.
+"""The tensors of a checkpoint, read from safetensors headers without reading weights.
 
-The `safetensors` library checks each header against the file's length before it believes a
-word of it; what is added here is which file, which tensor, and the index of a sharded model.
+The `safetensors` library validates each header against the length of the file. This module adds the
+file and tensor names to its errors, and checks the index of a sharded checkpoint.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ DTYPE_BITS = {
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """One tensor of a checkpoint: its name, shape, safetensors dtype and the file it lies in."""
+    """One tensor of a checkpoint: name, shape, safetensors dtype and file."""
 
     name: str
     shape: tuple[int, ...]
@@ -47,7 +47,7 @@ def weight_files(folder: Path) -> list[str]:
     """Names of the weight files of the checkpoint in *folder*, in order.
 
     Raises:
-        CheckpointError: no weights, pickled weights only, or an index that does not hold.
+        CheckpointError: there are no weights or only pickled ones, or the index is invalid.
     """
     index = folder / INDEX
     if index.is_file():
@@ -83,10 +83,10 @@ def _weight_map(index: Path) -> dict[str, str]:
 
 
 def read_tensors(folder: Path) -> tuple[TensorInfo, ...]:
-    """Every tensor of the checkpoint in *folder*, in file order and sorted by name within one.
+    """All tensors of the checkpoint in *folder*, by file and then by name.
 
     Raises:
-        CheckpointError: a shard is missing, a header lies, or index and shards disagree.
+        CheckpointError: a shard is missing, a header is invalid, or index and shards disagree.
     """
     files = weight_files(folder)
     tensors: list[TensorInfo] = []
@@ -106,10 +106,10 @@ def _read_header(path: Path) -> list[TensorInfo]:
                 TensorInfo(name, tuple(s.get_shape()), s.get_dtype(), path.name)
                 for name, s in slices.items()
             ]
-    except FileNotFoundError:  # which the library says of any file that it cannot open
+    except FileNotFoundError:  # raised by the library for any file that it cannot open
         if os.path.exists(path):
             raise CheckpointError(
-                "weight file cannot be read", where=path, fix="permit yourself to read it"
+                "weight file cannot be read", where=path, fix="give yourself permission to read it"
             ) from None
         raise CheckpointError(
             "weight file is missing", where=path, fix="download the checkpoint again"

@@ -1,4 +1,4 @@
-"""From what a user calls a model to a folder on disk: embedded name, directory, or hub id."""
+"""Find the checkpoint directory of a model: embedded, a directory, or downloaded from the hub."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from qdeploy.errors import CheckpointError, HubError, did_you_mean
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 FILES = [*SIDECARS, "*.safetensors", "model.safetensors.index.json"]
-"""What is downloaded: no pickles, no code."""
+"""Files to download; never pickles or code."""
 
 
 def resolve(model: str) -> Checkpoint:
-    """Find the checkpoint that *model* names and read its facts; download it where it must be.
+    """Find and describe the checkpoint that *model* names, downloading it if necessary.
 
     Raises:
-        CheckpointError: there is none, or it does not hold.
+        CheckpointError: there is no such checkpoint, or it is invalid.
         HubError: the hub could not be reached.
     """
     folder = locate(model)
@@ -29,14 +29,14 @@ def resolve(model: str) -> Checkpoint:
 
 
 def locate(model: str) -> Path | None:
-    """The folder on this machine that *model* names, or None for a hub id. Downloads nothing.
+    """The local directory that *model* names, or None for a hub id. Downloads nothing.
 
     Raises:
-        CheckpointError: the name is no folder's, no embedded model's and no possible hub id.
+        CheckpointError: *model* is neither a directory nor an embedded model nor a valid hub id.
     """
     if model in models.EMBEDDED:
         return models.path(model)
-    folder = os.path.expanduser(model)  # of os.path: what cannot be a path is no error there
+    folder = os.path.expanduser(model)  # os.path returns False for an invalid path; pathlib raises
     if os.path.isdir(folder):
         return _named(Path(folder))
     if os.path.exists(folder):
@@ -54,7 +54,7 @@ def locate(model: str) -> Path | None:
 
 
 def _named(folder: Path) -> Path:
-    """*folder*, whose name becomes the model's. CheckpointError: it is not text."""
+    """Return *folder*, whose name becomes the model's; CheckpointError if it is not UTF-8."""
     try:
         folder.resolve().name.encode()
     except UnicodeEncodeError:
@@ -65,18 +65,18 @@ def _named(folder: Path) -> Path:
 
 
 def _is_out_of_reach(path: str) -> bool:
-    """Whether a folder above does not let anybody see what is there."""
+    """Whether a parent directory denies access to *path*."""
     try:
         os.stat(path)
     except PermissionError:
         return True
-    except (OSError, ValueError):  # it is not there, or cannot be a path
+    except (OSError, ValueError):  # the path does not exist or is invalid
         pass
     return False
 
 
 def download(hub_id: str) -> Path:
-    """Fetch a checkpoint from the Hugging Face hub into its own cache, and return its folder."""
+    """Download a checkpoint from the Hugging Face hub into its cache, and return the directory."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -98,7 +98,7 @@ def download(hub_id: str) -> Path:
         ) from None
     except HFValidationError as error:
         raise CheckpointError(f"no directory here and no hub id ({error})", where=hub_id) from None
-    except Exception as error:  # the HTTP library beneath differs between hub releases
+    except Exception as error:  # the HTTP library, and so its errors, differ between hub releases
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise HubError(
                 "the disk is full", where=hub_id, fix="free space, or set HF_HOME to another disk"

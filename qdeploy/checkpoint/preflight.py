@@ -1,4 +1,4 @@
-"""What an export reads, checked before any of the work: all but the values of the weights."""
+"""Check everything that an export reads, except the values of the weights, before it starts."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from qdeploy.tokenization.vocabulary import check_vocabulary
 
 
 def check(checkpoint: Checkpoint, *, adapter: Path | None = None) -> None:
-    """Check the tensors, the adapter, the tokenizer and the settings that go with it.
+    """Check the tensors, the adapter, the tokenizer and the generation settings.
 
     For an unknown architecture, the tensors and the size of the vocabulary are not checked. A
-    checkpoint that is only described has no files to check.
+    checkpoint that is not on this machine has no files to check.
 
     Raises:
-        CheckpointError: a file does not hold, or not together with the others.
-        InputError: the adapter does not fit.
+        CheckpointError: a file is invalid, or inconsistent with another file.
+        InputError: the adapter does not fit the checkpoint.
     """
     if not checkpoint.is_here:
         return
@@ -40,14 +40,14 @@ def _check_stop_tokens(folder: Path, size: int | None) -> None:
     beyond = [i for i in Tokenizer(folder).generation_config.stop_ids if size and i >= size]
     if beyond:
         raise CheckpointError(
-            f"eos_token_id: {beyond[0]}; the model knows {size} tokens",
+            f"eos_token_id: {beyond[0]}; the vocabulary has {size} tokens",
             where=folder / "generation_config.json",
-            fix="take generation_config.json and config.json from one and the same model",
+            fix="take generation_config.json and config.json from the same model",
         )
 
 
 def chat_warning(checkpoint: Checkpoint) -> str | None:
-    """Why nobody can chat with the model, for a person to be warned, or None."""
+    """A warning if the model cannot be used for chat, or None."""
     if not checkpoint.is_here:
         return None
     source = find_chat_template(checkpoint.folder)

@@ -1,7 +1,7 @@
-"""A LoRA adapter as PEFT saves it, merged into weights as they are read: W + scale * B @ A.
+"""A LoRA adapter saved by PEFT, merged into weights as they are read: W + scale * B @ A.
 
-Names and scaling are those of `peft/tuners/lora` (PEFT 0.20). What PEFT can train beyond this sum,
-and what changes the weights besides, is refused: an adapter half applied is another model.
+Names and scaling follow `peft/tuners/lora` (PEFT 0.20). Adapters that cannot be expressed as this
+sum are refused, because a partially applied adapter gives a different model.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, ValidationError
 
-from qdeploy.checkpoint.weights.dtypes import STORED
+from qdeploy.checkpoint.weights.dtypes import NUMPY_DTYPES
 from qdeploy.checkpoint.weights.safetensors import TensorFile
 from qdeploy.errors import InputError
 from qdeploy.storage.json_file import read_json
@@ -30,7 +30,7 @@ Rank = Annotated[int, Field(gt=0)]
 CONFIG, WEIGHTS, PICKLED = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
 NAME = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<half>[AB])\.weight")
 
-BEYOND = {
+UNSUPPORTED = {
     "use_dora": "it trains magnitudes besides (DoRA)",
     "lora_bias": "it trains biases",
     "modules_to_save": "it replaces whole modules",
@@ -44,17 +44,17 @@ BEYOND = {
     "kasa_config": "it changes the base weights (KaSA)",
     "monteclora_config": "it samples its weights (MonteCLoRA)",
 }
-"""Settings that cannot be merged as a sum, and why. Unset, false or empty ones do no harm."""
-HARMLESS_STARTS = (True, False, "gaussian", "eva", "orthogonal")
-"""Values of init_lora_weights that leave the base weights as they were. Others (PiSSA, OLoRA,
-CorDA, LoftQ, LoRA-GA) take the start out of them; PEFT can save such adapters converted."""
+"""Settings that this sum cannot express, with the reason. Unset, false or empty is supported."""
+SUPPORTED_INITS = (True, False, "gaussian", "eva", "orthogonal")
+"""Values of init_lora_weights that leave the base weights unchanged. Others (PiSSA, OLoRA, CorDA,
+LoftQ, LoRA-GA) subtract the initial product from them; PEFT can convert such adapters on saving."""
 
 
 class AdapterConfig(BaseModel):
-    """The part of `adapter_config.json` that the sum depends on.
+    """The settings in `adapter_config.json` that determine the sum.
 
     Attributes:
-        rank_pattern, alpha_pattern: other values of r and lora_alpha, by a pattern of modules.
+        rank_pattern, alpha_pattern: values of r and lora_alpha for modules that match a pattern.
     """
 
     r: Rank
@@ -67,33 +67,33 @@ class AdapterConfig(BaseModel):
         return int(_matching(self.rank_pattern, module, self.r))
 
     def scale(self, module: str) -> float:
-        """What the product is multiplied by: alpha / r, or alpha / sqrt(r) if rank-stabilized."""
+        """The factor of the product: alpha / r, or alpha / sqrt(r) if rank-stabilized."""
         rank, alpha = self.rank(module), _matching(self.alpha_pattern, module, self.lora_alpha)
         return alpha / (math.sqrt(rank) if self.use_rslora else rank)
 
 
 @dataclass(frozen=True)
 class Patch:
-    """What is added to one weight: A [r, K], scaled, and B [N, r]."""
+    """The factors of the update of one weight: A [r, K], scaled, and B [N, r]."""
 
     a: Floats
     b: Floats
 
     def add(self, rows: Floats, start: int) -> None:
-        """Add to *rows*, [n, K], which are the weight's from *start* on."""
-        # not the @ of BLAS: its threads would fight with those that call this, and its last bits
-        # depend on how the rows are cut into blocks
+        """Add the update to *rows*, [n, K], the rows of the weight from *start*."""
+        # einsum instead of BLAS's @: BLAS threads would compete with the calling threads, and the
+        # last bits of its result depend on how the rows are split into blocks
         rows += np.einsum("nr,rk->nk", self.b[start : start + len(rows)], self.a)
 
 
 class Adapter:
-    """An adapter that fits the tensors of a checkpoint."""
+    """An adapter for the tensors of a checkpoint."""
 
     def __init__(self, folder: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
         """Open the adapter in *folder* for the linear layers whose weights have these *shapes*.
 
         Raises:
-            InputError: it is no LoRA adapter, or not one for this checkpoint (tensor named).
+            InputError: not a LoRA adapter, or not for this checkpoint; the error names the tensor.
             CheckpointError: one of its files cannot be read.
         """
         if not (folder / WEIGHTS).is_file() and (folder / PICKLED).is_file():
@@ -113,10 +113,10 @@ class Adapter:
             )
 
     def patch(self, tensor: str) -> Patch | None:
-        """What to add to the weight *tensor*, or None for nothing.
+        """The update of the weight *tensor*, or None.
 
         Raises:
-            InputError: a value is infinite or not a number.
+            InputError: a value is infinite or NaN.
         """
         module = tensor.removesuffix(".weight")
         if module not in self._modules:
@@ -129,9 +129,9 @@ class Adapter:
         self._file.close()
 
     def _read(self, name: str) -> Floats:
-        place = self._file.tensors[name]
-        values = np.empty(place.shape, np.float32)
-        self._file.read(name, 0, place.shape[0], values)
+        entry = self._file.tensors[name]
+        values = np.empty(entry.shape, np.float32)
+        self._file.read(name, 0, entry.shape[0], values)
         if not np.isfinite(values).all():
             raise InputError(
                 f"tensor {name!r} holds a value that is infinite or not a number",
@@ -140,7 +140,7 @@ class Adapter:
         return values
 
     def _misfit(self, shapes: Mapping[str, tuple[int, ...]]) -> str | None:
-        """The first thing that does not fit, or None."""
+        """The first mismatch between adapter and checkpoint, or None."""
         if not self._modules:
             return "there are no tensors"
         for module in sorted(self._modules):
@@ -150,13 +150,13 @@ class Adapter:
             rank = self._config.rank(module)
             for half, shape in (("A", (rank, base[1])), ("B", (base[0], rank))):
                 name = _name_of(module, half)
-                place = self._file.tensors.get(name)
-                if place is None:
+                entry = self._file.tensors.get(name)
+                if entry is None:
                     return f"{name!r} is missing"
-                if place.shape != shape:
-                    return f"{name!r} is {list(place.shape)}, not {list(shape)}"
-                if place.dtype not in STORED:
-                    return f"{name!r} is {place.dtype}"
+                if entry.shape != shape:
+                    return f"{name!r} is {list(entry.shape)}, not {list(shape)}"
+                if entry.dtype not in NUMPY_DTYPES:
+                    return f"{name!r} is {entry.dtype}"
         return None
 
 
@@ -164,14 +164,14 @@ def _read_config(file: Path) -> AdapterConfig:
     raw = read_json(file)
     if (kind := raw.get("peft_type")) != "LORA":
         raise InputError(f"an adapter of type {kind!r}, not 'LORA'", where=file)
-    unfit = [why for key, why in BEYOND.items() if raw.get(key)]
+    unsupported = [why for key, why in UNSUPPORTED.items() if raw.get(key)]
     if raw.get("bias", "none") != "none":
-        unfit.append(BEYOND["lora_bias"])
-    if (start := raw.get("init_lora_weights", True)) not in HARMLESS_STARTS:
-        unfit.append(f"it began by changing the base weights (init_lora_weights = {start!r})")
-    if unfit:
+        unsupported.append(UNSUPPORTED["lora_bias"])
+    if (start := raw.get("init_lora_weights", True)) not in SUPPORTED_INITS:
+        unsupported.append(f"it began by changing the base weights (init_lora_weights = {start!r})")
+    if unsupported:
         raise InputError(
-            f"the adapter cannot be merged: {unfit[0]}",
+            f"the adapter cannot be merged: {unsupported[0]}",
             where=file,
             fix="merge it with PEFT (merge_and_unload) and use the result",
         )
@@ -188,7 +188,7 @@ def _read_config(file: Path) -> AdapterConfig:
 
 
 def _matching(patterns: Mapping[str, float] | None, module: str, default: float) -> float:
-    """The value of the first pattern that *module* ends with: PEFT's `get_pattern_key`."""
+    """The value of the first pattern that *module* ends with, like PEFT's `get_pattern_key`."""
     for pattern, value in (patterns or {}).items():
         if re.match(rf"(.*\.)?({pattern})$", module):
             return value

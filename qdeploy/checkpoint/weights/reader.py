@@ -1,4 +1,4 @@
-"""A checkpoint's weights as float32 rows: mapped, widened, descaled, merged with an adapter."""
+"""Read a checkpoint's weights as float32 rows: FP8 dequantized, a LoRA adapter merged."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from qdeploy.checkpoint.checkpoint import Checkpoint
 from qdeploy.checkpoint.headers import TensorInfo
 from qdeploy.checkpoint.weights.check import FP8, SCALE_SUFFIX, fp8_block, scale_shape
-from qdeploy.checkpoint.weights.dtypes import STORED
+from qdeploy.checkpoint.weights.dtypes import NUMPY_DTYPES
 from qdeploy.checkpoint.weights.lora import Adapter
 from qdeploy.checkpoint.weights.safetensors import TensorFile
 from qdeploy.errors import CheckpointError
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float32]
 
 BLOCK_BYTES = 16 * 2**20
-"""Bytes of a block of rows, as float32."""
+"""Size of a block of rows as float32."""
 PIECE_ELEMENTS = 2**18
-"""Elements that go through all the steps at a time: 1 MiB of float32 stays in the cache."""
+"""Elements processed at a time: 1 MiB of float32 fits into the CPU's cache."""
 
 
 class WeightReader:
-    """The weights of an opened checkpoint. Reading is safe from several threads."""
+    """The weights of an open checkpoint. Reading is thread-safe."""
 
     def __init__(
         self,
@@ -39,17 +39,17 @@ class WeightReader:
         block: tuple[int, int] | None,
         adapter: Adapter | None,
     ) -> None:
-        """See `open_source`. *block*: rows and columns that share a scale in FP8 tensors."""
+        """See `open_weights`. *block*: rows and columns that share a scale in FP8 tensors."""
         self._tensors, self._files = tensors, files
         self._block, self._adapter = block, adapter
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Every weight; the scales of FP8 ones are no weights of their own."""
+        """Names of all weights; the scales of FP8 weights are not included."""
         return tuple(n for n in self._tensors if not n.endswith(SCALE_SUFFIX))
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """Shape of the weight *name*; KeyError where there is none."""
+        """Shape of the weight *name*; KeyError if there is no such weight."""
         return self._tensors[name].shape
 
     def rows(
@@ -57,12 +57,12 @@ class WeightReader:
     ) -> Floats:
         """Rows *start* to *stop* of a weight, float32 [stop - start, K]; elements of a vector.
 
-        They are written to *out*, where it is given, of any strides; else the array is the caller's
-        own. Pages of the file that were read are let go again.
+        They are written to *out*, of any strides, if given, else to a new array. The pages of the
+        file that were read are released.
 
         Raises:
-            CheckpointError: a value is infinite or not a number; tensor and row are named.
-            InputError: the same in the adapter.
+            CheckpointError: a value is infinite or NaN; the error names tensor and row.
+            InputError: a value of the adapter is infinite or NaN.
         """
         tensor = self._tensors[name]
         stop = tensor.shape[0] if stop is None else stop
@@ -82,13 +82,13 @@ class WeightReader:
         return block
 
     def spans(self, name: str, *, max_bytes: int = BLOCK_BYTES) -> list[tuple[int, int]]:
-        """Rows of a weight in spans that take at most *max_bytes* as float32, or one row."""
+        """Split the rows of a weight into spans of one row or at most *max_bytes* of float32."""
         rows, *rest = self.shape(name)
         step = max(1, max_bytes // max(1, 4 * prod(rest)))
         return [(start, min(start + step, rows)) for start in range(0, rows, step)]
 
     def blocks(self, name: str, *, max_bytes: int = BLOCK_BYTES) -> Iterator[tuple[int, Floats]]:
-        """Yield (first row, rows) of one span after the other: see `spans` and `rows`."""
+        """Yield (first row, rows) of each span: see `spans` and `rows`."""
         for start, stop in self.spans(name, max_bytes=max_bytes):
             yield start, self.rows(name, start, stop)
 
@@ -120,14 +120,14 @@ class WeightReader:
 
 
 def open_weights(checkpoint: Checkpoint, *, adapter: Path | None = None) -> WeightReader:
-    """Open the weight files of *checkpoint*, and an adapter to merge where one is given.
+    """Open the weight files of *checkpoint*, and the adapter to merge if one is given.
 
-    Whether these are the tensors of its architecture is for `layout.check` to say.
+    Whether the tensors are those of the architecture is checked by `check_weights`.
 
     Raises:
-        CheckpointError: a file cannot be read, is not what it was when *checkpoint* was read, or
-            holds a tensor of a type that is not read here.
-        InputError: the adapter does not fit.
+        CheckpointError: a file cannot be read, has changed since *checkpoint* was read, or contains
+            a tensor of an unsupported dtype.
+        InputError: the adapter does not fit the checkpoint.
     """
     tensors = {t.name: t for t in checkpoint.tensors}
     files = {name: TensorFile(checkpoint.folder / name) for name in checkpoint.weight_files()}
@@ -146,8 +146,10 @@ def open_weights(checkpoint: Checkpoint, *, adapter: Path | None = None) -> Weig
 
 
 def _linear(checkpoint: Checkpoint) -> dict[str, tuple[int, ...]]:
-    """Shapes of the weights of linear layers. A head that is tied to the embedding is not one:
-    what an adapter adds to it would be added to the embedding as well.
+    """Shapes of the weights of linear layers.
+
+    An lm_head that is tied to the embedding is excluded, because an adapter for it would change the
+    embedding too.
     """
     tied = "lm_head.weight" if checkpoint.config.tie_word_embeddings else None
     return {
@@ -161,8 +163,8 @@ def _unreadable(
     tensor: TensorInfo, tensors: Mapping[str, TensorInfo], block: tuple[int, int] | None
 ) -> str | None:
     """Why a tensor cannot be read, or None."""
-    if tensor.dtype not in STORED:
-        return f"is {tensor.dtype}; readable are {', '.join(STORED)}"
+    if tensor.dtype not in NUMPY_DTYPES:
+        return f"is {tensor.dtype}; readable are {', '.join(NUMPY_DTYPES)}"
     if tensor.dtype != FP8:
         return None
     scales = tensors.get(tensor.name + SCALE_SUFFIX)
@@ -174,7 +176,7 @@ def _unreadable(
 
 
 def _pieces(block: Floats, start: int) -> Iterator[tuple[int, Floats]]:
-    """Cut a block whose first row is *start* into (row, view) of a size for the cache."""
+    """Split a block whose first row is *start* into (row, view) pairs that fit into the cache."""
     step = max(1, PIECE_ELEMENTS // max(1, prod(block.shape[1:])))
     for first in range(0, len(block), step):
         yield start + first, block[first : first + step]

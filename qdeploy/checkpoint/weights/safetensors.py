@@ -1,7 +1,7 @@
 """One safetensors file, mapped into memory.
 
-The `safetensors` library has no bfloat16 and no FP8 for NumPy, and copies what it reads. So the
-header is read here for where each tensor lies, and believed only as far as the file bears it out:
+The `safetensors` library supports neither bfloat16 nor FP8 with NumPy, and it copies what it reads.
+This module parses the header itself and validates it against the file:
 https://huggingface.co/docs/safetensors, "Format".
 """
 
@@ -19,16 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qdeploy.checkpoint.headers import DTYPE_BITS
-from qdeploy.checkpoint.weights.dtypes import STORED, widen
+from qdeploy.checkpoint.weights.dtypes import NUMPY_DTYPES, widen
 from qdeploy.errors import CheckpointError
 from qdeploy.storage.json_file import MAX_JSON_BYTES
 
 LENGTH_BYTES = 8
-"""The file begins with the header's length, little-endian."""
+"""The file starts with the length of the header, little-endian."""
 
 
 @dataclass(frozen=True)
-class Place:
+class TensorEntry:
     """A tensor of the file: safetensors dtype, shape, and offset of its first byte."""
 
     dtype: str
@@ -41,13 +41,13 @@ class Place:
 
 
 class TensorFile:
-    """The tensors of one file. Reading is safe from several threads."""
+    """The tensors of one file. Reading is thread-safe."""
 
     def __init__(self, path: Path) -> None:
         """Map *path* and read its header.
 
         Raises:
-            CheckpointError: it cannot be read, or is not a whole safetensors file.
+            CheckpointError: the file cannot be read, or is not a complete safetensors file.
         """
         self.path = path
         try:
@@ -68,38 +68,38 @@ class TensorFile:
 
     def read(self, name: str, start: int, stop: int, out: NDArray[np.float32]) -> None:
         """Write rows *start* to *stop* of tensor *name* into *out*, float32 [stop - start, ...]."""
-        place = self.tensors[name]
-        stored = np.frombuffer(
-            self._map, STORED[place.dtype], out.size, place.offset + start * place.row_bytes
+        entry = self.tensors[name]
+        raw = np.frombuffer(
+            self._map, NUMPY_DTYPES[entry.dtype], out.size, entry.offset + start * entry.row_bytes
         )
-        widen(stored.reshape(out.shape), place.dtype, out)
+        widen(raw.reshape(out.shape), entry.dtype, out)
 
     def forget(self, name: str, start: int, stop: int) -> None:
-        """Take the pages of these rows out of this process; they stay in the system's cache.
+        """Release the pages of these rows from this process; they stay in the system's page cache.
 
-        Pages that other rows share stay too. Without this a mapped model would seem to fill the
-        memory of the process as it is read.
+        Pages shared with other rows are kept. Without this, the resident memory of the process
+        would grow by the size of the model as it is read.
         """
-        if not hasattr(mmap, "MADV_DONTNEED"):  # Windows, which trims by itself
+        if not hasattr(mmap, "MADV_DONTNEED"):  # Windows trims the working set by itself
             return
-        place = self.tensors[name]
-        first, last = (place.offset + row * place.row_bytes for row in (start, stop))
+        entry = self.tensors[name]
+        first, last = (entry.offset + row * entry.row_bytes for row in (start, stop))
         page = mmap.PAGESIZE
         first, last = -(-first // page) * page, last // page * page
         if first < last:
             self._map.madvise(mmap.MADV_DONTNEED, first, last - first)
 
     def close(self) -> None:
-        """Unmap the file. Nothing can be read from it afterwards."""
-        with contextlib.suppress(BufferError):  # an error's traceback still holds an array of it
+        """Unmap the file; it cannot be read afterwards."""
+        with contextlib.suppress(BufferError):  # an array in a traceback may refer to the mapping
             self._map.close()
 
 
-def _read_header(content: mmap.mmap) -> dict[str, Place]:
-    """Where each tensor lies.
+def _read_header(content: mmap.mmap) -> dict[str, TensorEntry]:
+    """Parse the header.
 
     Raises:
-        ValueError, KeyError, TypeError: the header is malformed or the file too short for it.
+        ValueError, KeyError, TypeError: the header is malformed, or the file is too short for it.
     """
     length = int.from_bytes(content[:LENGTH_BYTES], "little")
     begin = LENGTH_BYTES + length
@@ -109,11 +109,11 @@ def _read_header(content: mmap.mmap) -> dict[str, Place]:
     if not isinstance(header, dict):
         raise TypeError("the header is not a JSON object")
     header.pop("__metadata__", None)
-    return {name: _place(name, entry, begin, len(content)) for name, entry in header.items()}
+    return {name: _entry(name, fields, begin, len(content)) for name, fields in header.items()}
 
 
-def _place(name: str, entry: dict[str, Any], begin: int, end: int) -> Place:
-    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+def _entry(name: str, fields: dict[str, Any], begin: int, end: int) -> TensorEntry:
+    dtype, shape, offsets = fields["dtype"], fields["shape"], fields["data_offsets"]
     first, last = offsets
     numbers = [*shape, first, last]
     if not all(isinstance(n, int) and n >= 0 for n in numbers):
@@ -124,4 +124,4 @@ def _place(name: str, entry: dict[str, Any], begin: int, end: int) -> Place:
         raise ValueError(f"tensor {name!r}: {dtype} {shape} does not take {last - first} bytes")
     if begin + last > end:
         raise ValueError(f"tensor {name!r} ends {begin + last - end} bytes after the file")
-    return Place(dtype, tuple(shape), begin + first)
+    return TensorEntry(dtype, tuple(shape), begin + first)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from qdeploy.checkpoint.weights.dtypes import STORED, widen
+from qdeploy.checkpoint.weights.dtypes import NUMPY_DTYPES, widen
 
 
 def widened(dtype: str, elements: NDArray[np.generic]) -> list[float]:
@@ -78,6 +78,6 @@ def test_elements_need_not_be_aligned_or_side_by_side() -> None:
 
 
 def test_only_little_endian_types_of_the_right_size() -> None:
-    assert {name: dtype.itemsize for name, dtype in STORED.items()} == {
+    assert {name: dtype.itemsize for name, dtype in NUMPY_DTYPES.items()} == {
         "BF16": 2, "F16": 2, "F32": 4, "F8_E4M3": 1,
     }  # fmt: skip
