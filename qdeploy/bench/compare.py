@@ -1,4 +1,4 @@
-"""Is B slower than A? With the noise of both taken into account."""
+"""Compare two benchmark results, taking the noise of both into account."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Literal
 
-from qdeploy.bench import pairing
-from qdeploy.bench.pairing import Pair, Pairing
+from qdeploy.bench.pairing import Pair, Pairing, bench_rows, pair_rows
 from qdeploy.bench.statistics import Groups, pooled_median, ratio_interval, relative_iqr
 from qdeploy.errors import InputError
 from qdeploy.results import Bench, Sample, read_results
@@ -19,12 +18,12 @@ Verdict = Literal["regression", "worse", "within noise", "better", "too few proc
 
 @dataclass(frozen=True)
 class Measure:
-    """Something that is compared.
+    """A figure to compare.
 
     Attributes:
-        name: as in results.
-        higher_is_better: of speeds; not of memory.
-        values: of a row, by process.
+        name: of the field in results.
+        higher_is_better: true for speed, false for memory.
+        values: returns the values of a row, grouped by process.
     """
 
     name: str
@@ -35,13 +34,13 @@ class Measure:
 
 @dataclass(frozen=True)
 class Finding:
-    """One measure of one pair.
+    """The comparison of one measure for one pair of rows.
 
     Attributes:
         a, b: medians.
-        a_spread, b_spread: distance of the quartiles, as a part of the median.
+        a_spread, b_spread: interquartile range divided by the median.
         ratio: b / a.
-        interval: of the ratio, 95%; None where one process of a side is all there is.
+        interval: 95% confidence interval of the ratio; None if a side has only one process.
     """
 
     measure: Measure
@@ -56,10 +55,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two files, compared.
+    """The comparison of two files.
 
     Attributes:
-        findings: of each pair, in the order of `pairing.pairs`.
+        findings: the findings of each pair, in the order of `pairing.pairs`.
     """
 
     pairing: Pairing
@@ -74,22 +73,22 @@ def compare(a: Path, b: Path, *, threshold: float, across: bool = False) -> Comp
     """Compare the benchmarks of two files; *threshold* is in percent.
 
     Raises:
-        InputError: a file that is none of results, files with nothing in common, or rows that
-            measure different things, unless *across*.
+        InputError: a file is not a results file, the files have nothing in common, or the rows
+            differ in what was measured and *across* is false.
     """
-    one, other = (pairing.rows_of(read_results(path), path) for path in (a, b))
-    paired = pairing.pair(one, other, (a, b))
+    one, other = (bench_rows(read_results(path), path) for path in (a, b))
+    paired = pair_rows(one, other, (a, b))
     if paired.differences and not across:
         raise InputError(
             f"these do not compare: {'; '.join(paired.differences)}",
             where=f"{a} and {b}",
-            fix="measure both alike; or --across compares them all the same",
+            fix="measure both in the same way, or compare them nevertheless with --across",
         )
     return Comparison(paired, tuple(judge(p, threshold) for p in paired.pairs))
 
 
 def judge(pair: Pair, threshold: float) -> tuple[Finding, ...]:
-    """Every measure that both rows have."""
+    """Compare all measures that both rows have."""
     found = []
     for measure in MEASURES:
         a, b = measure.values(pair.a), measure.values(pair.b)
@@ -116,10 +115,10 @@ def _finding(measure: Measure, a: Groups, b: Groups, threshold: float) -> Findin
 def verdict(
     interval: tuple[float, float] | None, threshold: float, *, higher_is_better: bool
 ) -> Verdict:
-    """What an interval of b / a says; *threshold* in percent of a.
+    """The verdict on an interval of b / a; *threshold* is in percent of a.
 
-    A regression is one that the whole interval confirms: even its mildest end is beyond the
-    threshold. An interval that holds 1 says nothing.
+    It is a regression if the whole interval is beyond the threshold. An interval that contains 1 is
+    within the noise.
     """
     if interval is None:
         return "too few processes"
@@ -157,4 +156,4 @@ MEASURES = (
     Measure("decode_tokens_per_s", "decode tok/s", True, _decode),
     Measure("peak_memory_bytes", "peak memory", False, _memory),
 )
-"""What is judged. Loads are not: one a process is too few to tell a difference from noise."""
+"""The figures that are compared. Load times are not: one per process is too few."""

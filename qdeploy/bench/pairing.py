@@ -1,8 +1,8 @@
-"""Which row of one file of results goes with which of another, and what speaks against it.
+"""Pair the benchmark rows of two results files, and list the differences between them.
 
-A row is known by model, target, backend, profile and grid point. A field in which the two files
-have no value in common is what sets them apart, so rows are paired by the others; whether such rows
-may be compared is for the user to say.
+A row is identified by model, target, backend, profile and grid point. If the files have no value of
+a field in common, rows are paired by the other fields and the field is reported as a difference.
+The user decides whether to compare such rows.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ Key = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Pair:
-    """Rows of the two files that belong together."""
+    """Two corresponding rows, one of each file."""
 
     a: Bench
     b: Bench
 
     @property
     def title(self) -> str:
-        """Fields and grid point; both values where they differ."""
-        one, other = identity(self.a), identity(self.b)
+        """Fields and grid point, with both values of a field that differs."""
+        one, other = row_identity(self.a), row_identity(self.b)
         words = [one[f] if one[f] == other[f] else f"{one[f]} | {other[f]}" for f in FIELDS]
         return f"{' · '.join(words)} · {self.a.prompt_tokens}+{self.a.new_tokens}"
 
 
 @dataclass(frozen=True)
 class Pairing:
-    """What two files have in common.
+    """The paired rows of two files.
 
     Attributes:
-        differences: what speaks against a comparison, one phrase each.
-        only_a, only_b: rows without a partner, by their titles.
+        differences: reasons not to compare the files, one phrase each.
+        only_a, only_b: titles of the rows without a counterpart.
     """
 
     pairs: tuple[Pair, ...]
@@ -49,8 +49,8 @@ class Pairing:
     only_b: tuple[str, ...]
 
 
-def identity(row: Bench) -> dict[str, str]:
-    """The fields that a row is known by, its grid point apart."""
+def row_identity(row: Bench) -> dict[str, str]:
+    """The fields that identify a row, except the grid point."""
     return {
         "model": row.artifact.model,
         "target": row.environment.target,
@@ -59,7 +59,7 @@ def identity(row: Bench) -> dict[str, str]:
     }
 
 
-def rows_of(results: Results, where: Path) -> list[Bench]:
+def bench_rows(results: Results, where: Path) -> list[Bench]:
     """The benchmark rows of a file.
 
     Raises:
@@ -73,14 +73,14 @@ def rows_of(results: Results, where: Path) -> list[Bench]:
     return rows
 
 
-def pair(a: Sequence[Bench], b: Sequence[Bench], names: tuple[object, object]) -> Pairing:
-    """Pair the rows of two files, whose names go into messages.
+def pair_rows(a: Sequence[Bench], b: Sequence[Bench], names: tuple[object, object]) -> Pairing:
+    """Pair the rows of two files; *names* are used in messages.
 
     Raises:
-        InputError: nothing in common, or several rows of one file that look the same.
+        InputError: the files have nothing in common, or several rows of a file have one identity.
     """
-    apart = [f for f in FIELDS if not _values(a, f) & _values(b, f)]
-    shared = tuple(f for f in FIELDS if f not in apart)
+    disjoint = [f for f in FIELDS if not _values(a, f) & _values(b, f)]
+    shared = tuple(f for f in FIELDS if f not in disjoint)
     one, other = (_by_key(rows, shared, name) for rows, name in zip((a, b), names, strict=True))
     pairs = tuple(Pair(one[key], other[key]) for key in one if key in other)
     if not pairs:
@@ -88,20 +88,22 @@ def pair(a: Sequence[Bench], b: Sequence[Bench], names: tuple[object, object]) -
             f"nothing in common: {names[0]} has {_listing(one)}; {names[1]} has {_listing(other)}",
             fix="measure both with the same --prompt and --new",
         )
-    set_apart = [
+    field_differences = [
         f"{f}: {', '.join(sorted(_values(a, f)))} and {', '.join(sorted(_values(b, f)))}"
-        for f in apart
+        for f in disjoint
     ]
     return Pairing(
         pairs,
-        tuple(dict.fromkeys([*set_apart, *(d for p in pairs for d in differences(p))])),
+        tuple(
+            dict.fromkeys([*field_differences, *(d for p in pairs for d in pair_differences(p))])
+        ),
         tuple(_title(key) for key in one if key not in other),
         tuple(_title(key) for key in other if key not in one),
     )
 
 
-def differences(pair: Pair) -> list[str]:
-    """What makes two rows measures of different things: protocol, weights, evidence."""
+def pair_differences(pair: Pair) -> list[str]:
+    """Differences in what two rows measured: protocol, checkpoint, evidence."""
     a, b = pair.a, pair.b
     found = []
     if a.protocol_hash != b.protocol_hash:
@@ -123,17 +125,17 @@ def differences(pair: Pair) -> list[str]:
 
 
 def _values(rows: Sequence[Bench], name: str) -> set[str]:
-    return {identity(row)[name] for row in rows}
+    return {row_identity(row)[name] for row in rows}
 
 
 def _by_key(rows: Sequence[Bench], fields: Sequence[str], name: object) -> dict[Key, Bench]:
     found: dict[Key, Bench] = {}
     for row in rows:
-        known = identity(row)
+        known = row_identity(row)
         key = (*(known[f] for f in fields), f"{row.prompt_tokens}+{row.new_tokens}")
         if key in found:
             raise InputError(
-                f"several rows are {_title(key)}, so which to compare is unknown",
+                f"several rows are {_title(key)}, so it is unclear which to compare",
                 where=name,
                 fix="give files with one result of each",
             )

@@ -1,4 +1,4 @@
-"""What samples say: percentiles, spread, and how sure a ratio is."""
+"""Statistics of samples: percentiles, spread, and the confidence interval of a ratio."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from qdeploy.results import Spread
 RESAMPLES = 2000
 SEED = 0
 FEWEST_PROCESSES = 2
-"""One process tells nothing of the noise between processes."""
+"""A single process says nothing about the variance between processes."""
 T_975 = (
     4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145,
     2.131, 2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052,
     2.048, 2.045, 2.042,
 )  # fmt: skip
-"""Student's t, 97.5%, for 2 to 30 degrees of freedom (NIST/SEMATECH e-Handbook, 1.3.6.7.2)."""
+"""97.5% quantiles of Student's t for 2 to 30 degrees of freedom (NIST e-Handbook, 1.3.6.7.2)."""
 
 Groups = Sequence[Sequence[float]]
-"""Values by the process that made them; no group is empty."""
+"""Values grouped by process; no group is empty."""
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Count, median and percentiles of at least one value."""
+    """Count, median and percentiles; *values* must not be empty."""
     import numpy as np
 
     p50, p95, p99 = np.percentile(values, (50, 95, 99)).tolist()
@@ -33,12 +33,12 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def pooled_median(groups: Groups) -> float:
-    """The median of all values."""
+    """The median over all groups."""
     return median(value for group in groups for value in group)
 
 
 def relative_iqr(groups: Groups) -> float:
-    """Distance of the quartiles of all values, as a part of their median."""
+    """Interquartile range of all values, divided by their median."""
     import numpy as np
 
     values = [value for group in groups for value in group]
@@ -48,30 +48,29 @@ def relative_iqr(groups: Groups) -> float:
 
 
 def ratio_interval(a: Groups, b: Groups, *, seed: int = SEED) -> tuple[float, float] | None:
-    """Interval of median(b) / median(a), 95%; None where a side has a single process.
+    """95% confidence interval of median(b) / median(a); None if a side has only one process.
 
-    The ratio's standard error, of its logarithm, is a bootstrap's: first processes are resampled,
-    then the runs of each, as runs of one process share what happened to it (Davison and Hinkley,
-    Bootstrap Methods and their Application, 1997, section 3.8). The interval is as many of them
-    wide as Student's t says for so few processes; percentiles of the resampled ratios would be too
-    narrow (Hesterberg, What Teachers Should Know about the Bootstrap, 2015, arXiv:1411.5279).
+    The standard error of the ratio's logarithm comes from a hierarchical bootstrap that resamples
+    processes and then the runs of each, because runs of one process are correlated (Davison and
+    Hinkley, Bootstrap Methods and their Application, 1997, section 3.8). It is multiplied by the
+    quantile of Student's t for the number of processes; percentiles of the resampled ratios would
+    be too narrow (Hesterberg, What Teachers Should Know about the Bootstrap, 2015,
+    arXiv:1411.5279).
     """
     if min(len(a), len(b)) < FEWEST_PROCESSES:
         return None
-    chance = random.Random(seed)  # noqa: S311
-    logs = [
-        log(_resampled_median(b, chance) / _resampled_median(a, chance)) for _ in range(RESAMPLES)
-    ]
-    middle = log(pooled_median(b) / pooled_median(a))
-    wide = student_t(len(a) + len(b) - 2) * stdev(logs)
-    return exp(middle - wide), exp(middle + wide)
+    rng = random.Random(seed)  # noqa: S311
+    logs = [log(_resampled_median(b, rng) / _resampled_median(a, rng)) for _ in range(RESAMPLES)]
+    center = log(pooled_median(b) / pooled_median(a))
+    half_width = student_t(len(a) + len(b) - 2) * stdev(logs)
+    return exp(center - half_width), exp(center + half_width)
 
 
-def student_t(freedom: int) -> float:
-    """Quantile 97.5% of Student's t distribution, for at least two degrees of freedom."""
-    return T_975[freedom - 2] if freedom - 2 < len(T_975) else NormalDist().inv_cdf(0.975)
+def student_t(degrees: int) -> float:
+    """The 97.5% quantile of Student's t distribution, for at least two degrees of freedom."""
+    return T_975[degrees - 2] if degrees - 2 < len(T_975) else NormalDist().inv_cdf(0.975)
 
 
-def _resampled_median(groups: Groups, chance: random.Random) -> float:
-    drawn = chance.choices(groups, k=len(groups))
-    return median(v for group in drawn for v in chance.choices(group, k=len(group)))
+def _resampled_median(groups: Groups, rng: random.Random) -> float:
+    drawn = rng.choices(groups, k=len(groups))
+    return median(v for group in drawn for v in rng.choices(group, k=len(group)))

@@ -121,10 +121,10 @@ def _as_dict(comparison: Comparison, threshold: float) -> dict[str, Any]:
 
 
 def _pair(pair: Pair, findings: tuple[Finding, ...]) -> dict[str, Any]:
-    from qdeploy.bench.pairing import identity
+    from qdeploy.bench.pairing import row_identity
 
     sides = {
-        name: identity(row)
+        name: row_identity(row)
         | {"device": row.environment.device, "evidence": str(row.environment.evidence)}
         for name, row in (("a", pair.a), ("b", pair.b))
     }

@@ -1,13 +1,8 @@
-"""Results: what bench, eval, doctor and matrix write, and what report and compare read.
+"""Results files: written by bench, eval, doctor and matrix, read by report and compare.
 
-A file holds one machine and a list of results of any kind. Every result carries all that is needed
-to judge it: what ran, where, with which evidence, under which conditions. Results of different
-machines are merged by putting their files side by side.
-
-model       what a file says
-origin      what ran and where, told of a bundle and its session
-file        making, reading and writing one
-collection  one that a command adds to
+A file contains one machine and a list of results of any kind. Every result states what is needed to
+judge it: artifact, environment, evidence and conditions. A report takes the files of any number of
+machines.
 """
 
 from qdeploy.results.collection import Collection, collect_results

@@ -1,4 +1,4 @@
-"""A file of results that a command adds to: whole at every moment, and never of two machines."""
+"""Add results to a results file, which is replaced atomically and is of one machine only."""
 
 from __future__ import annotations
 
@@ -10,69 +10,69 @@ from pathlib import Path
 from typing import Any
 
 from qdeploy.errors import InputError, OutputError
-from qdeploy.results import file
+from qdeploy.results.file import make_results, read_results, write_results
 from qdeploy.results.model import Bench, Eval, Machine, Result, Results
 from qdeploy.targets import Evidence
 
 OTHER = "choose another -o FILE"
-TOLD = ("system", "cpu", "cores", "power")
-"""What a file says of its machine once, for all of its results."""
+SAME_MACHINE = ("system", "cpu", "cores", "power")
+"""Facts that must match for results to be added: a file states them once, for all its results."""
 
 
 @dataclass(frozen=True)
 class Collection:
-    """Where results go. What the file holds of other things stays in it.
+    """A results file that a command adds to; unrelated results in it are kept.
 
     Attributes:
-        before: what the file held when the command began; None if there was none.
+        before: the file's content when the command started; None if there was no file.
     """
 
     path: Path
     before: Results | None
 
     def save(self, machine: Machine, rows: Sequence[Result]) -> None:
-        """Write the file with *rows*, in place of what it said of the same things before.
+        """Write the file with *rows*, which replace older results of the same measurements.
 
         Without rows nothing is written.
 
         Raises:
-            OutputError: it cannot be written.
+            OutputError: the file cannot be written.
         """
         if not rows:
             return
         if self.before is not None:
             kept = [
-                old for old in self.before.results if not any(_of_same(new, old) for new in rows)
+                old for old in self.before.results if not any(_replaces(new, old) for new in rows)
             ]
             rows = (*kept, *rows)
-            same = self.before.machine
-            changes: dict[str, Any] = {"name": same.name}
+            before = self.before.machine
+            changes: dict[str, Any] = {"name": before.name}
             if machine.bandwidth_bytes_per_s is None:
-                changes["bandwidth_bytes_per_s"] = same.bandwidth_bytes_per_s
+                changes["bandwidth_bytes_per_s"] = before.bandwidth_bytes_per_s
             machine = machine.model_copy(update=changes)
-        file.write_results(file.make_results(machine, rows), self.path)
+        write_results(make_results(machine, rows), self.path)
 
 
 def collect_results(path: Path, machine: Machine, *, named: bool = False) -> Collection:
-    """Prepare a file to be added to; called before the work, so that none is done in vain.
+    """Open a results file to add to. Call it before measuring, so that errors appear early.
 
-    The file keeps the machine's name; *named* tells that the owner gave it now, to be the same.
+    The file keeps its machine's name. With *named* the name was given by the user and must match.
 
     Raises:
-        OutputError: it cannot be written, is no file of results, or is one of another machine.
+        OutputError: the file cannot be written, is not a results file, or is of another machine.
     """
     if not path.exists():
         _check_folder(path.absolute().parent)
         return Collection(path, None)
     try:
-        before = file.read_results(path)
+        before = read_results(path)
     except InputError as error:
         why = f"output exists and cannot be added to: {error.what}"
         raise OutputError(why, where=path, fix=OTHER) from None
-    told = (*TOLD, "name") if named else TOLD
-    other = [name for name in told if getattr(before.machine, name) != getattr(machine, name)]
-    if other:
-        name = other[0]
+    facts = (*SAME_MACHINE, "name") if named else SAME_MACHINE
+    differing = [name for name in facts if getattr(before.machine, name) != getattr(machine, name)]
+    if differing:
+        name = differing[0]
         raise OutputError(
             f"these are results of another machine ({before.machine.name}): {name} "
             f"{getattr(before.machine, name)} there, {getattr(machine, name)} here",
@@ -83,21 +83,22 @@ def collect_results(path: Path, machine: Machine, *, named: bool = False) -> Col
     return Collection(path, before)
 
 
-def _of_same(new: Result, old: Result) -> bool:
-    """Whether two results answer the same question, so that the newer one takes the other's place.
+def _replaces(new: Result, old: Result) -> bool:
+    """Whether *new* replaces *old*, because both are of the same measurement.
 
-    What doctor finds of a target ends what it was said to be absent for.
+    A new diagnosis of a target also replaces an old one that found the target absent.
     """
     if isinstance(new, Bench | Eval):
-        return isinstance(old, Bench | Eval) and _question(new) == _question(old)
+        return isinstance(old, Bench | Eval) and _key(new) == _key(old)
     if isinstance(old, Bench | Eval) or new.target != old.target:
         return False
-    tried = all(getattr(new, n) == getattr(old, n) for n in ("backend", "model", "profile"))
-    alike = new.evidence == old.evidence or Evidence.NONE in (new.evidence, old.evidence)
-    return old.status == "absent" or (tried and alike)
+    same_case = all(getattr(new, n) == getattr(old, n) for n in ("backend", "model", "profile"))
+    same_evidence = new.evidence == old.evidence or Evidence.NONE in (new.evidence, old.evidence)
+    return old.status == "absent" or (same_case and same_evidence)
 
 
-def _question(row: Bench | Eval) -> tuple[object, ...]:
+def _key(row: Bench | Eval) -> tuple[object, ...]:
+    """What identifies a measurement: artifact, environment, and protocol or reference and text."""
     artifact, environment = row.artifact, row.environment
     ran = (artifact.model, artifact.checkpoint_digest, artifact.profile)
     ran_on = (

@@ -1,4 +1,4 @@
-"""Facts about this machine, as results state them."""
+"""Describe this machine for a results file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from qdeploy.system import info
 
 
 def describe_machine(name: str | None = None) -> Machine:
-    """Describe this machine, by the name its owner gives it or its host's. Measures nothing."""
+    """Describe this machine, named *name* or by its host name. Measures nothing."""
     return Machine(
         name=name or platform.node() or "unnamed",
         system=" ".join((platform.system(), platform.release(), platform.machine())),

@@ -1,4 +1,4 @@
-"""What ran and where, told of a bundle and of the session that it runs in."""
+"""Describe a bundle and the environment that a session runs it in."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ THREAD_VARIABLES = (
     "KMP_AFFINITY", "KMP_BLOCKTIME", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS",
     "TBB_NUM_THREADS", "OV_NUM_THREADS",
 )  # fmt: skip
-"""Variables of the environment that runtimes take their threads from."""
+"""Environment variables from which runtimes take thread settings."""
 
 
 def artifact_of(bundle: Bundle) -> Artifact:
-    """What a bundle is."""
+    """Describe a bundle."""
     manifest = bundle.manifest
     model = manifest.model
     linear = manifest.profile.linear_for(model.parameters, moe=model.experts > 0)
@@ -41,7 +41,7 @@ def artifact_of(bundle: Bundle) -> Artifact:
 
 
 def environment_of(bundle: Bundle, choice: Choice, session: Session) -> Environment:
-    """Where *session*, which is of this bundle and choice, really runs, and with what."""
+    """Describe where *session*, of this bundle and choice, really runs, and with which software."""
     placement = session.placement()
     variables = {name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ}
     return Environment(
@@ -51,7 +51,7 @@ def environment_of(bundle: Bundle, choice: Choice, session: Session) -> Environm
         evidence=placement.evidence,
         driver=choice.device.driver,
         placement=placement.as_dict(),
-        # a backend names every build of a runtime that it can use, and few are installed
+        # a backend lists all distributions that provide its runtime; few are installed
         versions=info.versions(choice.backend.requires),
         properties={**bundle.manifest.profile.runtime.properties, **variables},
     )

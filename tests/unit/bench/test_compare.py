@@ -9,9 +9,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from qdeploy.bench import pairing
 from qdeploy.bench.compare import compare, judge, verdict
-from qdeploy.bench.pairing import Pair
+from qdeploy.bench.pairing import Pair, pair_rows
 from qdeploy.bench.protocol import Protocol
 from qdeploy.errors import InputError
 from qdeploy.results import Diagnosis
@@ -92,7 +91,7 @@ def test_a_verdict_holds_for_the_whole_interval(
 def test_rows_are_paired_by_what_they_are() -> None:
     a = [row(), row(point=(512, 64)), row(artifact={"profile": "here-int8"})]
     b = [row(point=(512, 64)), row(), row(point=(1024, 64))]
-    found = pairing.pair(a, b, NAMES)
+    found = pair_rows(a, b, NAMES)
     assert [(p.a, p.b) for p in found.pairs] == [(a[0], b[1]), (a[1], b[0])]
     assert found.differences == ()
     assert found.only_a == ("made-up · here · scripted · here-int8 · 128+64",)
