@@ -110,7 +110,7 @@ def test_a_file_of_another_schema(
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_numbers_that_nobody_can_have_measured(
+def test_numbers_that_cannot_be_measured(
     change: dict[str, object], key: str, a: Path, here: Path, quick: QuickCommand
 ) -> None:
     content = json.loads(a.read_text())

@@ -1,4 +1,4 @@
-"""The embedded models: what they claim to be, and held-out questions that stay held out."""
+"""The embedded models are what they claim to be, and held-out questions are not trained on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ each_model = pytest.mark.parametrize("name", models.EMBEDDED)
 
 
 @each_model
-def test_is_a_small_qwen3_checkpoint_with_heads_of_their_own_size(name: str) -> None:
+def test_is_a_small_qwen3_checkpoint_with_its_own_head_dim(name: str) -> None:
     found = read_checkpoint(models.path(name))
     config = found.config
     assert found.nbytes <= MOST_BYTES
@@ -42,7 +42,7 @@ def test_one_is_dense_and_tied_the_other_has_experts() -> None:
 
 
 @each_model
-def test_the_tokenizer_is_qwens_in_small(name: str) -> None:
+def test_the_tokenizer_is_a_small_version_of_qwens(name: str) -> None:
     tokenizer = Tokenizer(models.path(name))
     assert 2000 <= tokenizer.vocab_size <= 4096
     assert len(tokenizer.encode("1234567890")) == 10
@@ -69,7 +69,7 @@ def test_an_unknown_name_is_a_key_error() -> None:
         models.path("qwen3-mini")
 
 
-def test_there_are_five_hundred_held_out_questions_and_no_two_alike() -> None:
+def test_there_are_five_hundred_distinct_held_out_questions() -> None:
     questions = [q.question for q in models.heldout()]
     assert len(questions) == len(set(questions)) >= 500
 
@@ -80,7 +80,7 @@ def test_the_held_out_file_is_what_its_seed_draws() -> None:
 
 
 def test_training_leaves_held_out_questions_out() -> None:
-    """The filter is needed, short questions being few, and it works."""
+    """The filter is necessary, because there are few short questions, and it works."""
     banned = heldout.keys()
     drawn = [sample.key for sample in islice(stream(Random(1)), 5000)]
     assert set(drawn) & banned

@@ -1,4 +1,4 @@
-"""Verdicts on two files of results."""
+"""Verdicts of comparing two results files."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_the_speed_of_decoding(tpot: Any, expected: str) -> None:
     assert found["prefill_tokens_per_s"] == found["peak_memory_bytes"] == "within noise"
 
 
-def test_slower_by_a_little_is_a_regression_for_who_sets_a_low_threshold() -> None:
+def test_a_small_slowdown_is_a_regression_with_a_low_threshold() -> None:
     assert verdicts(row(), row(slower(8)), threshold=1)["decode_tokens_per_s"] == "regression"
 
 
@@ -69,7 +69,7 @@ def test_the_threshold_is_in_percent_of_a(
     assert verdict(interval, 5, higher_is_better=higher) == expected
 
 
-def test_one_process_proves_nothing() -> None:
+def test_one_process_gives_no_verdict() -> None:
     found = verdicts(row(), row(slower(50)[:1]))
     assert found["decode_tokens_per_s"] == "too few processes"
 
@@ -88,7 +88,7 @@ def test_a_verdict_holds_for_the_whole_interval(
         assert verdict((low, high), threshold, higher_is_better=not higher) == "better"
 
 
-def test_rows_are_paired_by_what_they_are() -> None:
+def test_rows_are_paired_by_their_identity() -> None:
     a = [row(), row(point=(512, 64)), row(artifact={"profile": "here-int8"})]
     b = [row(point=(512, 64)), row(), row(point=(1024, 64))]
     found = pair_rows(a, b, NAMES)
@@ -113,7 +113,7 @@ def test_rows_are_paired_by_what_they_are() -> None:
     ],
     ids=["weights", "model", "target", "profile", "evidence", "protocol"],
 )
-def test_different_things_are_compared_only_if_told(
+def test_rows_with_differences_are_compared_only_on_request(
     change: dict[str, Any], says: str, tmp_path: Path
 ) -> None:
     a, b = write(tmp_path / "a.json", row()), write(tmp_path / "b.json", row(**change))
@@ -133,7 +133,7 @@ def test_nothing_in_common(tmp_path: Path) -> None:
             compare(a, b, threshold=5, across=across)
 
 
-def test_rows_that_look_the_same_are_refused(tmp_path: Path) -> None:
+def test_rows_of_one_identity_are_refused(tmp_path: Path) -> None:
     a, b = write(tmp_path / "a.json", row(), row()), write(tmp_path / "b.json", row())
     with pytest.raises(InputError, match="several rows are made-up") as caught:
         compare(a, b, threshold=5)

@@ -1,4 +1,4 @@
-"""From what workers tell to rows."""
+"""Rows of results from the events of workers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def sample(process: int, ttft_ms: float, *inter_token_latencies_ms: float) -> Sa
 
 
 def point(index: int, **facts: Any) -> dict[str, Any]:
-    """What a worker tells at the end of a point."""
+    """The event of a worker at the end of a grid point."""
     known = dict.fromkeys(
         ("peak_memory_bytes", "device_peak_memory_bytes", "energy_joules", "threads",
          "load_average", "cpu_steal")
@@ -40,7 +40,7 @@ def point(index: int, **facts: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def told(tmp_path: Path) -> Told:
-    """Two rounds of two points, as the workers would tell them."""
+    """The events of two rounds of two grid points."""
     heard = Told(scripted_bundle(tmp_path / "bundle"))
     for number in range(2):
         events: list[tuple[Task, dict[str, Any]]] = [
@@ -86,7 +86,7 @@ def test_figures_follow_from_the_samples(told: Told) -> None:
     assert first.interrupted is None
 
 
-def test_energy_a_token_is_of_the_processes_that_told_theirs(told: Told) -> None:
+def test_energy_per_token_is_of_the_processes_with_a_meter(told: Told) -> None:
     whole = make_rows(told, PROTOCOL, FAST)[0]
     assert whole.joules_per_token == pytest.approx(6 / (2 * 3))
     told.facts[0].pop()  # the second process died after its sample
@@ -96,7 +96,7 @@ def test_energy_a_token_is_of_the_processes_that_told_theirs(told: Told) -> None
     assert make_rows(told, PROTOCOL, FAST)[0].joules_per_token is None
 
 
-def test_the_share_of_bandwidth_is_bytes_a_token_times_tokens_a_second(told: Told) -> None:
+def test_bandwidth_utilization_is_bytes_per_token_times_tokens_per_second(told: Told) -> None:
     row = make_rows(told, PROTOCOL, FAST)[0]
     planned = told.bundle.manifest.plan["bytes_per_token"]
     assert row.artifact.bytes_per_token == planned > 0
@@ -105,14 +105,14 @@ def test_the_share_of_bandwidth_is_bytes_a_token_times_tokens_a_second(told: Tol
 
 
 @pytest.mark.parametrize("machine", [MACHINE, FAST], ids=["not measured", "a GPU's own memory"])
-def test_no_share_where_it_would_mean_nothing(machine: Machine, told: Told) -> None:
+def test_no_bandwidth_utilization_if_it_is_meaningless(machine: Machine, told: Told) -> None:
     if machine is FAST:
         told.where["kind"] = "gpu"
     assert make_rows(told, PROTOCOL, machine)[0].memory_bandwidth_utilization is None
 
 
 @pytest.mark.parametrize(("backend", "predicted"), [("openvino", True), ("onnxruntime", False)])
-def test_a_prediction_is_of_the_backend_whose_share_was_measured(
+def test_only_backends_of_known_efficiency_have_a_prediction(
     backend: str, predicted: bool, told: Told
 ) -> None:
     told.where |= {"target": "intel-cpu", "backend": backend}
@@ -120,7 +120,7 @@ def test_a_prediction_is_of_the_backend_whose_share_was_measured(
     assert (row.predicted is not None) == predicted
 
 
-def test_rows_that_lack_samples_say_why(told: Told) -> None:
+def test_incomplete_rows_give_the_reason(told: Told) -> None:
     told.samples[1].pop()
     told.facts[1].pop()
     whole, cut = make_rows(told, PROTOCOL, MACHINE, "the device is gone")
@@ -141,7 +141,7 @@ def test_ratios_are_taken_round_by_round() -> None:
     )
 
 
-def test_a_round_that_the_peer_did_not_reach_does_not_count() -> None:
+def test_a_round_without_the_peer_does_not_count() -> None:
     ours = [sample(0, 10.0, 10.0), sample(1, 10.0, 99.0)]
     assert ratios(ours, [sample(0, 10.0, 12.0)])["decode_high"] == pytest.approx(1.2)
     assert ratios(ours, []) == {}

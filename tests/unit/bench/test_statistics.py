@@ -20,20 +20,20 @@ def test_percentiles_of_known_values() -> None:
 
 
 @given(st.lists(st.integers(0, 10**6).map(float), min_size=1, max_size=50))
-def test_percentiles_rise_between_the_least_and_the_greatest(values: list[float]) -> None:
+def test_percentiles_ascend_between_minimum_and_maximum(values: list[float]) -> None:
     found = statistics.spread(values)
     assert found.count == len(values)
     assert min(values) <= found.p50 <= found.p95 <= found.p99 <= max(values)
 
 
-def test_constant_samples_leave_no_doubt() -> None:
+def test_constant_samples_have_an_interval_of_no_width() -> None:
     interval = statistics.ratio_interval([[2.0, 2.0], [2.0]], [[3.0], [3.0, 3.0]])
     assert interval == pytest.approx((1.5, 1.5))
 
 
 @settings(max_examples=10)
 @given(groups, groups)
-def test_an_interval_is_about_the_ratio_and_the_same_each_time(
+def test_an_interval_contains_the_ratio_and_is_reproducible(
     a: list[list[float]], b: list[list[float]]
 ) -> None:
     interval = statistics.ratio_interval(a, b)
@@ -43,7 +43,7 @@ def test_an_interval_is_about_the_ratio_and_the_same_each_time(
     assert interval == statistics.ratio_interval(a, b)
 
 
-def test_one_process_tells_no_interval() -> None:
+def test_one_process_has_no_interval() -> None:
     assert statistics.ratio_interval([[1.0, 2.0, 3.0]], [[1.0], [2.0]]) is None
     assert statistics.ratio_interval([[1.0], [2.0]], [[1.0]]) is None
 
@@ -55,10 +55,10 @@ def test_student_t_approaches_the_normal_distribution() -> None:
 
 
 @pytest.mark.parametrize("processes", [2, 3, 8])
-def test_the_interval_holds_the_truth_as_often_as_it_says(
+def test_the_interval_has_its_nominal_coverage(
     processes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Noise of processes and of runs, no true difference; three standard errors below 95%."""
+    """Noise of processes and of runs, no true difference; bound: 3 standard errors below 95%."""
     monkeypatch.setattr(statistics, "RESAMPLES", 300)
     chance = random.Random(1)
     trials, right = 150, 0
@@ -77,5 +77,5 @@ def _noisy(chance: random.Random, processes: int) -> list[list[float]]:
     return [process() for _ in range(processes)]
 
 
-def test_the_quartiles_distance_is_a_part_of_the_median() -> None:
+def test_the_interquartile_range_is_relative_to_the_median() -> None:
     assert statistics.relative_iqr([[1.0, 2.0], [3.0, 4.0, 5.0]]) == pytest.approx(2 / 3)

@@ -59,7 +59,7 @@ def found(name: str) -> Published:
     return described
 
 
-def test_there_are_the_eight_published_sizes() -> None:
+def test_the_eight_published_sizes_are_known() -> None:
     assert published_sizes() == list(CARDS)
 
 
@@ -124,7 +124,7 @@ def test_fp8_variants_hold_their_projections_in_fp8() -> None:
     ["", "0.7B", "Qwen/Qwen3-32B-Base", "Qwen/Qwen3-0.6B-Base-FP8", "8B-Instruct-2507",
      "other/Qwen3-0.6B", "Qwen/Qwen3-0.6B-GGUF", "Qwen/Qwen2.5-0.6B"],
 )  # fmt: skip
-def test_what_was_never_published_is_not_made_up(name: str) -> None:
+def test_unpublished_names_are_not_described(name: str) -> None:
     assert find_published(name) is None
 
 
@@ -138,7 +138,7 @@ def test_a_plan_needs_no_folder(size: str) -> None:
     assert made.summary()["parameters"] == CARDS[size].exact
 
 
-def test_what_only_the_files_could_tell_is_refused() -> None:
+def test_reading_files_that_are_not_here_is_refused() -> None:
     with pytest.raises(CheckpointError, match="only its shapes are known here"):
         _ = found("0.6B").files()
 

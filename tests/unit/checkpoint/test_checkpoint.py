@@ -1,4 +1,4 @@
-"""Facts about a checkpoint: from config and headers, and refused where they do not hold."""
+"""Checkpoints described from config and headers; invalid ones are refused."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.checkpoints import MOE, SMALL, shape_of_0_6b, write_checkpoin
 
 
 class Without:
-    """Marks a key to be left out."""
+    """Marks a key to leave out."""
 
     def __repr__(self) -> str:
         return "left out"
@@ -27,7 +27,7 @@ WITHOUT = Without()
 
 
 def read(folder: Path, **changes: Any) -> Checkpoint:
-    """Read a small checkpoint whose config is changed; WITHOUT takes a key away."""
+    """Read a small checkpoint with a changed config; WITHOUT removes a key."""
     config = {k: v for k, v in (SMALL | changes).items() if v is not WITHOUT}
     write_checkpoint(folder)
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
@@ -46,7 +46,7 @@ def test_the_published_0_6b_has_its_596_million_parameters(tmp_path: Path) -> No
     assert found.nbytes == 2 * 596_049_920
 
 
-def test_a_tied_head_that_is_stored_all_the_same_counts_once(tmp_path: Path) -> None:
+def test_a_tied_head_that_is_also_stored_counts_once(tmp_path: Path) -> None:
     """The hub's Qwen3-0.6B has one: 752 million elements, 596 million parameters."""
     config = shape_of_0_6b()
     head = {"lm_head.weight": (config["vocab_size"], config["hidden_size"])}
@@ -61,7 +61,7 @@ def test_an_untied_head_counts(tmp_path: Path) -> None:
     assert untied.parameters - tied.parameters == SMALL["vocab_size"] * SMALL["hidden_size"]
 
 
-def test_scales_of_quantized_weights_are_no_parameters(tmp_path: Path) -> None:
+def test_scales_of_quantized_weights_are_not_counted_as_parameters(tmp_path: Path) -> None:
     scale = {"model.layers.0.mlp.up_proj.weight_scale_inv": (4, 2)}
     plain = read_checkpoint(write_checkpoint(tmp_path / "plain"))
     scaled = read_checkpoint(write_checkpoint(tmp_path / "scaled", extra=scale))
@@ -76,17 +76,17 @@ def test_experts_are_parameters_and_make_a_moe(tmp_path: Path) -> None:
     assert len(experts) == 2 * 4 * 3  # layers, experts, projections
 
 
-def test_head_dim_is_the_configs_own_and_not_a_quotient(tmp_path: Path) -> None:
+def test_head_dim_is_read_from_the_config(tmp_path: Path) -> None:
     config = read(tmp_path).config
     assert config.head_dim == 128
     assert config.head_dim != config.hidden_size // config.num_attention_heads
 
 
-def test_head_dim_is_the_quotient_only_where_the_config_leaves_it_out(tmp_path: Path) -> None:
+def test_head_dim_is_computed_only_if_the_config_has_none(tmp_path: Path) -> None:
     assert read(tmp_path, head_dim=WITHOUT).config.head_dim == 256 // 4
 
 
-def test_key_value_heads_are_all_heads_where_the_config_leaves_them_out(tmp_path: Path) -> None:
+def test_key_value_heads_default_to_all_heads(tmp_path: Path) -> None:
     assert read(tmp_path, num_key_value_heads=WITHOUT).config.num_key_value_heads == 4
 
 
@@ -105,7 +105,7 @@ def test_rope_scaling_is_read_as_transformers_5_writes_it(tmp_path: Path) -> Non
     assert config.rope_scaling == both
 
 
-def test_default_rope_parameters_are_no_scaling(tmp_path: Path) -> None:
+def test_default_rope_parameters_mean_no_scaling(tmp_path: Path) -> None:
     plain = {"rope_type": "default", "rope_theta": 5e6}
     config = read(tmp_path, rope_theta=WITHOUT, rope_parameters=plain).config
     assert (config.rope_theta, config.rope_scaling) == (5e6, None)
@@ -134,7 +134,7 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_a_config_that_does_not_hold_is_refused_with_its_key(
+def test_an_invalid_config_is_refused_with_its_key(
     changes: dict[str, Any], says: str, tmp_path: Path
 ) -> None:
     error = refusal(tmp_path, **changes)
@@ -144,7 +144,7 @@ def test_a_config_that_does_not_hold_is_refused_with_its_key(
 
 
 def test_the_config_of_another_family_is_refused_by_its_architecture(tmp_path: Path) -> None:
-    """GPT-2 has another word for every size, so the first missing key alone would say little."""
+    """GPT-2 has another key for every size, so the first missing key alone would not explain it."""
     write_checkpoint(tmp_path)
     foreign = {"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2", "n_embd": 768}
     (tmp_path / "config.json").write_text(json.dumps(foreign), encoding="utf-8")
@@ -153,7 +153,7 @@ def test_the_config_of_another_family_is_refused_by_its_architecture(tmp_path: P
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "3", '"config"', ""])
-def test_a_config_that_is_no_object_is_refused(content: str, tmp_path: Path) -> None:
+def test_a_config_that_is_not_an_object_is_refused(content: str, tmp_path: Path) -> None:
     write_checkpoint(tmp_path)
     (tmp_path / "config.json").write_text(content, encoding="utf-8")
     with pytest.raises(CheckpointError, match=r"not valid JSON|not a JSON object"):

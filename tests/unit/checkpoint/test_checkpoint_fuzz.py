@@ -1,4 +1,4 @@
-"""Whatever lies in a checkpoint's files, reading it ends in facts or in a CheckpointError."""
+"""Reading a checkpoint with arbitrary files succeeds or raises CheckpointError."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ from tests.support.checkpoints import (
     write_index,
 )
 
-words = st.text(st.characters(), max_size=20)  # lone surrogates too, which no file name can hold
+words = st.text(
+    st.characters(), max_size=20
+)  # includes lone surrogates, which are invalid in file names
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | words,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(words, inner),

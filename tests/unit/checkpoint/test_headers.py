@@ -1,4 +1,4 @@
-"""Weight files: what is read of them, and that no lie in one gets past."""
+"""Weight files: their headers are read, and inconsistent ones are refused."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_every_tensor_is_found_with_shape_dtype_and_size(tmp_path: Path) -> None
 
 @pytest.mark.skipif(sys.platform == "win32", reason="truncating makes no hole there")
 def test_a_terabyte_is_described_by_its_header_alone(tmp_path: Path) -> None:
-    """A read of the weights would end this test by time, or by memory."""
+    """Reading the weights would exhaust time or memory."""
     rows = 2**40 // 2 // 4096
     write_weights(tmp_path / "model.safetensors", {"w": (rows, 4096)})
     assert [t.nbytes for t in read_tensors(tmp_path)] == [2**40]
@@ -89,7 +89,7 @@ def _set(**changes: Any) -> Break:
     ids="beyond negative backwards half-a-range shape negative-shape overflow text dtype "
     "overlapping null list metadata".split(),
 )
-def test_a_header_that_lies_is_refused_with_its_file(lie: Break, tmp_path: Path) -> None:
+def test_an_inconsistent_header_is_refused_with_its_file(lie: Break, tmp_path: Path) -> None:
     entries, size = header(ONE)
     write_header(tmp_path / "model.safetensors", lie(entries), size)
     assert refusal(tmp_path).where == str(tmp_path / "model.safetensors")
@@ -102,7 +102,7 @@ def test_an_absurd_header_length_is_refused(length: int, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("kept", [0, 7, 8, 20, -1])
-def test_a_file_cut_short_is_refused_with_the_way_out(kept: int, tmp_path: Path) -> None:
+def test_a_truncated_file_is_refused_with_a_fix(kept: int, tmp_path: Path) -> None:
     file = tmp_path / "model.safetensors"
     write_weights(file, ONE)
     file.write_bytes(file.read_bytes()[:kept])
@@ -111,17 +111,17 @@ def test_a_file_cut_short_is_refused_with_the_way_out(kept: int, tmp_path: Path)
     assert "download the file again" in (error.fix or "")
 
 
-def test_a_file_with_more_than_its_header_promises_is_refused(tmp_path: Path) -> None:
+def test_a_file_longer_than_its_header_says_is_refused(tmp_path: Path) -> None:
     entries, size = header(ONE)
     write_header(tmp_path / "model.safetensors", entries, size + 1)
     assert "not a whole safetensors file" in refusal(tmp_path).what
 
 
-def test_a_file_that_may_not_be_read_is_not_called_missing(
+def test_a_file_without_read_permission_is_not_reported_as_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def denied(path: Path, **_: str) -> None:
-        raise FileNotFoundError(path)  # what the library makes of it
+        raise FileNotFoundError(path)  # as the library raises it
 
     file = tmp_path / "model.safetensors"
     write_weights(file, ONE)
@@ -144,7 +144,7 @@ def test_shards_without_their_index_are_refused(tmp_path: Path) -> None:
     assert f"2 shards but no {INDEX}" in refusal(tmp_path).what
 
 
-def test_a_tensor_listed_in_another_shard_than_its_own_is_refused(tmp_path: Path) -> None:
+def test_a_tensor_listed_in_the_wrong_shard_is_refused(tmp_path: Path) -> None:
     weight_map = write_shards(tmp_path)
     name = "model.norm.weight"
     other = next(file for file in weight_map.values() if file != weight_map[name])
@@ -154,7 +154,7 @@ def test_a_tensor_listed_in_another_shard_than_its_own_is_refused(tmp_path: Path
     assert error.where == str(tmp_path / INDEX)
 
 
-def test_a_tensor_that_the_index_forgets_is_refused(tmp_path: Path) -> None:
+def test_a_tensor_that_is_not_in_the_index_is_refused(tmp_path: Path) -> None:
     weight_map = write_shards(tmp_path)
     file = weight_map.pop("model.norm.weight")
     write_index(tmp_path, weight_map)
@@ -178,7 +178,7 @@ def test_a_tensor_that_the_index_forgets_is_refused(tmp_path: Path) -> None:
     ],
     ids=lambda file: repr(file)[:24],
 )
-def test_an_index_cannot_point_elsewhere(file: object, tmp_path: Path) -> None:
+def test_an_index_may_not_point_outside_the_folder(file: object, tmp_path: Path) -> None:
     outside = tmp_path / "model.safetensors"
     write_weights(outside, ONE)
     folder = tmp_path / "checkpoint"
@@ -194,7 +194,7 @@ def test_an_index_without_a_map_is_refused(weight_map: object, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "model.pth"])
-def test_pickled_weights_are_refused_for_what_they_are(name: str, tmp_path: Path) -> None:
+def test_pickled_weights_are_refused_with_the_reason(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"\x80\x04.")
     error = refusal(tmp_path)
     assert "can run code when loaded" in error.what
@@ -236,12 +236,12 @@ def test_a_huge_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
         read_json(file)
 
 
-def test_a_folder_in_a_files_place_is_refused(tmp_path: Path) -> None:
+def test_a_folder_in_place_of_a_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="cannot be read"):
         read_json(tmp_path)
 
 
-def test_json_is_read_as_it_stands(tmp_path: Path) -> None:
+def test_json_is_read_unchanged(tmp_path: Path) -> None:
     file = tmp_path / "config.json"
     file.write_text(json.dumps({"name": "汉字"}), encoding="utf-8")
     assert read_json(file) == {"name": "汉字"}

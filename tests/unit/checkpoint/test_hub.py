@@ -1,4 +1,4 @@
-"""What a user may call a model, and what happens where the hub does not answer."""
+"""Names of models, and errors of the hub."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Answer = Callable[..., str]
 
 
 def _error(kind: type[HfHubHTTPError]) -> HfHubHTTPError:
-    """One of the hub's errors without the HTTP response that it is normally made from."""
+    """Create an error of the hub without an HTTP response."""
     error = kind.__new__(kind)
     Exception.__init__(error, "from the hub")
     return error
@@ -35,7 +35,7 @@ def _error(kind: type[HfHubHTTPError]) -> HfHubHTTPError:
 
 @pytest.fixture
 def answer_with(monkeypatch: pytest.MonkeyPatch) -> Callable[[Answer], None]:
-    """Put a function in the place of the hub's download."""
+    """Replace the hub's download function."""
     return lambda answer: monkeypatch.setattr(huggingface_hub, "snapshot_download", answer)
 
 
@@ -52,7 +52,7 @@ def test_embedded_models_need_no_network(name: str) -> None:
     assert hub.resolve(name).name == name
 
 
-def test_a_folder_is_called_by_its_own_name(tmp_path: Path) -> None:
+def test_a_folder_has_its_own_name(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path / "my-model")
     assert hub.resolve(str(folder)).name == "my-model"
 
@@ -65,7 +65,7 @@ def test_a_folder_whose_name_is_not_text_is_refused(tmp_path: Path) -> None:
     assert (caught.value.where, caught.value.fix) == (str(folder), "rename it")
 
 
-def test_a_folder_out_of_reach_is_not_taken_for_a_hub_id(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_folder_is_not_taken_for_a_hub_id(monkeypatch: pytest.MonkeyPatch) -> None:
     def denied(path: str) -> os.stat_result:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
 
@@ -74,7 +74,7 @@ def test_a_folder_out_of_reach_is_not_taken_for_a_hub_id(monkeypatch: pytest.Mon
         hub.locate("locked/model")
 
 
-def test_a_file_is_answered_with_the_folder(tmp_path: Path) -> None:
+def test_a_file_is_refused_with_the_folder_as_fix(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path)
     with pytest.raises(CheckpointError, match="a file, not a checkpoint directory"):
         hub.resolve(str(folder / "model.safetensors"))
@@ -84,7 +84,7 @@ def test_a_file_is_answered_with_the_folder(tmp_path: Path) -> None:
     "name",
     ["", ".", "./nowhere", "/nowhere", "no such model", "a/b/c", "-x/y", "a/../b", "x" * 5000],
 )
-def test_what_is_no_hub_id_is_never_asked_of_the_hub(
+def test_invalid_hub_ids_are_not_sent_to_the_hub(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -92,7 +92,7 @@ def test_what_is_no_hub_id_is_never_asked_of_the_hub(
         hub.resolve(name)
 
 
-def test_a_misspelt_embedded_model_is_answered_with_its_name() -> None:
+def test_a_misspelt_embedded_model_is_suggested() -> None:
     with pytest.raises(CheckpointError, match="is called 'qwen3-nono'") as caught:
         hub.resolve("qwen3-nono")
     assert caught.value.fix == "did you mean 'qwen3-nano'?"
@@ -127,7 +127,7 @@ def test_a_hub_id_is_downloaded_without_code_or_pickles(
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
 )
-def test_what_the_hub_refuses_is_told_with_the_way_out(
+def test_errors_of_the_hub_have_a_fix(
     error: Exception, kind: type[Exception], says: str, answer_with: Callable[[Answer], None]
 ) -> None:
     def fail(*_: Any, **__: Any) -> str:

@@ -33,7 +33,7 @@ def test_two_tokens_by_hand() -> None:
 
 
 @given(seed=st.integers(0, 2**32 - 1), rows=st.integers(1, 2 * ROWS + 3))
-def test_it_is_the_definition(seed: int, rows: int) -> None:
+def test_figures_follow_the_definitions(seed: int, rows: int) -> None:
     p, q = draw(seed, rows), draw(seed + 1, rows)
     a, b = (np.exp(x.astype(np.float64)) for x in (p, q))
     a, b = a / a.sum(-1, keepdims=True), b / b.sum(-1, keepdims=True)
@@ -50,22 +50,20 @@ def test_it_is_the_definition(seed: int, rows: int) -> None:
 
 
 @given(seed=st.integers(0, 2**32 - 1), shift=st.floats(-100, 100))
-def test_a_model_is_not_far_from_itself_whatever_is_added_to_all_logits(
-    seed: int, shift: float
-) -> None:
+def test_a_model_has_no_divergence_from_itself_with_shifted_logits(seed: int, shift: float) -> None:
     p = draw(seed, 5)
     found = figures(p, p + np.float32(shift), [0] * 5)
     assert found.kl_max < 1e-9
     assert found.perplexity_ratio == pytest.approx(1, rel=1e-4)
 
 
-def test_extreme_logits_are_no_warning() -> None:
+def test_extreme_logits_cause_no_warning() -> None:
     p = np.array([[1e4, -1e4, 0]], np.float32)
     found = figures(p, -p, [0])
     assert found.kl_mean == pytest.approx(2e4)
     assert np.isfinite(found.perplexity)
 
 
-def test_shapes_that_do_not_agree() -> None:
+def test_shapes_that_do_not_match() -> None:
     with pytest.raises(ValueError, match="logits"):
         Tally().add(draw(0, 4), draw(0, 3), np.zeros(4, np.int64))

@@ -1,4 +1,4 @@
-"""Limits: read from the profile strictly, overridden one by one, told when they are passed."""
+"""Limits of the quality gate: validation, overrides, and messages for exceeded ones."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_within_the_limits() -> None:
     assert gate_failures(FIGURES, exact) == ()
 
 
-def test_each_figure_that_is_over_is_told_with_its_value_and_limit() -> None:
+def test_each_exceeded_limit_is_reported_with_value_and_limit() -> None:
     limits = Quality(max_kl_mean=0.1, min_top1=0.9, max_perplexity_ratio=1.1)
     kl, top1, ratio = gate_failures(FIGURES, limits)
     assert kl == "mean KL divergence 0.3 nats per token; at most 0.1"
@@ -39,7 +39,7 @@ def test_each_figure_that_is_over_is_told_with_its_value_and_limit() -> None:
     assert ratio == "perplexity 1.2 times the reference's; at most 1.1"
 
 
-def test_an_override_leaves_the_others() -> None:
+def test_an_override_keeps_the_other_limits() -> None:
     limits = override_limits(Quality(max_kl_mean=0.1, min_top1=0.9), {"min_top1": 0.5, "x": None})
     assert limits == Quality(max_kl_mean=0.1, min_top1=0.5)
 
@@ -74,7 +74,7 @@ def compared(a: dict[str, Any], **changes: Any) -> str | None:
     return code_difference(Manifest.model_validate(a), Manifest.model_validate(a | changes))
 
 
-def test_other_runtime_settings_leave_the_codes(manifest: dict[str, Any]) -> None:
+def test_runtime_settings_do_not_change_the_codes(manifest: dict[str, Any]) -> None:
     settings = manifest["profile"] | {"runtime": {"properties": {"THREADS": 2}}}
     assert compared(manifest, profile=settings, target="cpu", format="onnx") is None
 
@@ -90,7 +90,7 @@ def test_other_runtime_settings_leave_the_codes(manifest: dict[str, Any]) -> Non
         ),
     ],
 )
-def test_other_codes_are_told_apart(
+def test_different_codes_are_detected(
     change: dict[str, Any], says: str, manifest: dict[str, Any]
 ) -> None:
     if "plan" in change:
@@ -103,7 +103,7 @@ def test_another_checkpoint_has_other_codes(manifest: dict[str, Any]) -> None:
     assert "different checkpoints" in str(compared(manifest, model=model))
 
 
-def test_a_pair_with_the_same_codes_has_tight_limits_and_any_other_has_none() -> None:
+def test_only_pairs_with_the_same_codes_have_limits() -> None:
     assert pair_limits(None, experts=False) == SAME_CODES
     assert pair_limits(None, experts=True) == SAME_CODES_EXPERTS
     assert pair_limits("they are of different checkpoints", experts=False) == Quality()

@@ -1,4 +1,4 @@
-"""A session against its reference: nothing between a model and itself, and noise is found."""
+"""A session compared with its reference: no divergence from itself, and noise is detected."""
 
 from __future__ import annotations
 
@@ -50,23 +50,23 @@ def against(reference: FloatReference, session: Session) -> Measured:
 
 
 @pytest.mark.usefixtures("reference")
-def test_a_model_and_itself() -> None:
+def test_a_model_has_no_divergence_from_itself() -> None:
     with FloatReference(read_checkpoint(NANO), "digest") as nano:
         found = against(nano, Noisy(NANO))
     assert found.figures.kl_max < 1e-6
     assert found.figures.top1_agreement == 1
-    assert found.figures.perplexity < 1.5  # it knows these tasks
-    assert found.first_divergence == 4  # all that the session makes
+    assert found.figures.perplexity < 1.5  # it was trained on these tasks
+    assert found.first_divergence == 4  # all tokens that the session generates
     assert found.exact_match is None
 
 
-def test_noise_is_found(reference: FloatReference, made_up: Path) -> None:
+def test_noise_is_detected(reference: FloatReference, made_up: Path) -> None:
     little, much = (against(reference, Noisy(made_up, noise)).figures for noise in (0.3, 3.0))
     assert 1e-6 < little.kl_mean < much.kl_mean
     assert much.top1_agreement < 1
 
 
-def test_stages_are_told(reference: FloatReference, made_up: Path) -> None:
+def test_stages_are_reported(reference: FloatReference, made_up: Path) -> None:
     told: list[tuple[str, int, int]] = []
     measure(
         Noisy(made_up), TOKENIZER, reference, TASKS, [], lambda *stage: told.append(tuple(stage))
@@ -95,7 +95,7 @@ def test_held_out_answers_are_counted() -> None:
 
 
 @given(rows=st.integers(1, 20), at=st.integers(0, 25))
-def test_in_common_ends_at_the_first_that_differs(rows: int, at: int) -> None:
+def test_common_tokens_end_at_the_first_difference(rows: int, at: int) -> None:
     logits = np.random.default_rng(rows).standard_normal((rows, 9)).astype(np.float32)
     tokens = [int(best) for best in logits.argmax(-1)]
     for row in range(at, rows):
@@ -103,6 +103,6 @@ def test_in_common_ends_at_the_first_that_differs(rows: int, at: int) -> None:
     assert common_tokens(logits, tuple(tokens)) == min(at, rows)
 
 
-def test_a_tie_is_no_difference() -> None:
+def test_a_tie_counts_as_common() -> None:
     logits = np.array([[1.0, 1.0 + TIE / 2, 0]], np.float32)
     assert common_tokens(logits, (0,)) == 1

@@ -19,7 +19,7 @@ from tools.nano import chats
 NANO = Tokenizer(models.path("qwen3-nano"))
 
 
-def test_prose_is_of_whole_windows_in_both_languages() -> None:
+def test_prose_consists_of_whole_windows_in_both_languages() -> None:
     found = read_passages("prose", NANO)
     assert {len(p.ids) for p in found.passages} == {WINDOW}
     assert len(found.passages) == WINDOWS
@@ -28,7 +28,7 @@ def test_prose_is_of_whole_windows_in_both_languages() -> None:
     assert found.as_dict()["tokens"] == WINDOWS * (WINDOW - 1)
 
 
-def test_of_chats_only_the_reply_is_scored() -> None:
+def test_only_the_replies_of_chats_are_scored() -> None:
     found = read_passages("tasks", NANO)
     assert found.chat
     assert len(found.passages) == 49
@@ -69,7 +69,7 @@ def test_a_text_shorter_than_a_window_is_one_passage(tmp_path: Path) -> None:
     ("content", "says"),
     [(b"", "a text of 0 tokens"), (b"a", "a text of 1 tokens"), (b"\xff\xfe", "not UTF-8")],
 )
-def test_a_file_that_will_not_do(content: bytes, says: str, tmp_path: Path) -> None:
+def test_an_unusable_file(content: bytes, says: str, tmp_path: Path) -> None:
     (tmp_path / "it").write_bytes(content)
     with pytest.raises(InputError, match=says):
         read_passages(str(tmp_path / "it"), NANO)
@@ -82,7 +82,7 @@ def test_no_such_file() -> None:
 
 
 @given(size=st.integers(1, 60), count=st.integers(1, 70))
-def test_spread_is_even_and_keeps_the_order(size: int, count: int) -> None:
+def test_spread_evenly_keeps_the_order(size: int, count: int) -> None:
     found = spread_evenly(range(size), count)
     assert len(found) == min(size, count)
     assert found[0] == 0

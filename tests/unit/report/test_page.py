@@ -1,4 +1,4 @@
-"""What a report says, and that nothing in a file of results can say it in the page's place."""
+"""The content of a report, and the escaping of everything that comes from results files."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ VOID = {"meta", "link", "br", "img"}
 
 
 class Reader(HTMLParser):
-    """Elements, attributes and text of a page; unbalanced elements fail."""
+    """Parses a page into elements, attributes and text; fails if elements are unbalanced."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ def test_every_kind_of_result_is_shown_with_its_machine() -> None:
     ]  # fmt: skip
 
 
-def test_what_is_not_measured_has_neither_a_column_nor_a_plot() -> None:
+def test_without_measurements_there_is_no_column_and_no_chart() -> None:
     reader = read(bench())
     assert captions(reader) == [title for title, _, _ in SPEED_CHARTS[:3]]
     for words in ("energy from", "ratio to peer", "Quality", "Diagnoses", "predicted"):
@@ -96,7 +96,7 @@ def test_what_is_not_measured_has_neither_a_column_nor_a_plot() -> None:
     [bench(99, protocol_hash="ee" * 32), bench(99, of=artifact(checkpoint_digest="ee" * 32))],
     ids=["protocol", "model"],
 )
-def test_what_does_not_compare_is_never_in_one_plot(other: Bench) -> None:
+def test_results_that_may_not_be_compared_are_in_separate_charts(other: Bench) -> None:
     one, two = page_of(bench(50), other).speeds
     assert [len(one.group.rows), len(two.group.rows)] == [1, 1]
     assert read(bench(50), other).count("svg", role="img") == 2 * 3
@@ -109,7 +109,7 @@ def test_quality_compares_within_one_reference_and_text(changes: dict[str, Any])
     assert len(page_of(evaluation(), evaluation(0.3, **changes)).qualities) == 2
 
 
-def test_every_row_and_every_plot_names_its_evidence() -> None:
+def test_every_row_and_every_chart_names_its_evidence() -> None:
     stand_in = environment("intel-npu", "simulated NPU", evidence=Evidence.SIMULATED)
     page = page_of(bench(on=stand_in), evaluation(environment=stand_in), shown.diagnosis())
     for table in (page.coverage, page.speeds[0].speed, page.speeds[0].costs,
@@ -122,7 +122,7 @@ def test_every_row_and_every_plot_names_its_evidence() -> None:
     assert reader.count("rect", **{"class": "bar device"}) == 0
 
 
-def test_an_absent_target_is_told_unless_another_machine_has_it() -> None:
+def test_an_absent_target_is_listed_unless_another_machine_has_it() -> None:
     gone = shown.absent("intel-gpu", "no such device", "install the driver")
     there = bench(on=environment("intel-gpu", "Arc"))
     alone, both = page_of(gone).coverage, page_of(gone, there).coverage
@@ -130,7 +130,7 @@ def test_an_absent_target_is_told_unless_another_machine_has_it() -> None:
     assert [row[2] for row in both.rows] == ["Arc"]
 
 
-def test_of_several_reasons_that_of_what_was_tried_is_told() -> None:
+def test_the_reason_of_a_profile_that_was_tried_is_preferred() -> None:
     tried = shown.absent("intel-gpu", "no such device", "install the driver")
     tried = tried.model_copy(update={"profile": "intel-gpu-int4"})
     untried = tried.model_copy(update={"message": "no profile ships for it", "profile": None})
@@ -138,7 +138,7 @@ def test_of_several_reasons_that_of_what_was_tried_is_told() -> None:
         assert [row[2] for row in page_of(*order).coverage.rows] == ["absent: no such device"]
 
 
-def test_a_machine_is_told_once_with_the_median_of_its_bandwidths() -> None:
+def test_a_machine_is_listed_once_with_its_median_bandwidth() -> None:
     speeds = [8e9, 12e9, 9e9, None]
     files = [
         file(bench(seed=i), machine=shown.SERVER.model_copy(update={"bandwidth_bytes_per_s": s}))
@@ -148,14 +148,14 @@ def test_a_machine_is_told_once_with_the_median_of_its_bandwidths() -> None:
     assert (row[0], row[4]) == ("server", 9.0)
 
 
-def test_a_diagnosis_of_the_whole_target_counts_for_each_of_its_rows() -> None:
+def test_a_diagnosis_of_a_whole_target_applies_to_each_of_its_rows() -> None:
     broken = shown.diagnosis(status="failed", model=None, failure="wrong", message="answers")
     found = page_of(bench(), bench(of=artifact("intel-cpu-int8")), broken).coverage
     place = [str(c) for c in found.columns].index("status")
     assert [row[place] for row in found.rows] == [Badge("failed")] * 2
 
 
-def test_a_step_that_failed_is_told_in_the_row_of_the_one_that_did_not() -> None:
+def test_a_failed_step_is_shown_in_the_row_of_its_configuration() -> None:
     failed = shown.diagnosis(
         status="failed", failure="hang", profile="intel-cpu-int4", evidence=Evidence.NONE,
         message="bench: it took more than 9 s",
@@ -187,12 +187,12 @@ def test_nothing_in_a_result_becomes_markup() -> None:
         assert "<img" not in line.replace("\\<", "")
 
 
-def test_a_hostile_name_breaks_no_row_of_the_markdown() -> None:
+def test_markup_in_a_name_is_escaped_in_markdown() -> None:
     text = render_markdown(page_of(bench(of=artifact(model="a|b\nc"))))
     assert "a\\|b c" in text
 
 
-def test_the_page_asks_for_nothing() -> None:
+def test_the_page_has_no_external_resources() -> None:
     page = render_html(build_page(merge_results(shown.two_machines())))
     reader = Reader(page)
     assert "://" not in page
@@ -204,12 +204,12 @@ def test_the_page_asks_for_nothing() -> None:
 
 
 ANY = st.floats(min_value=0, exclude_min=True, allow_infinity=False)
-"""What is measured is above zero, and may be absurd."""
+"""Measured values are above zero, of any magnitude."""
 
 
 @given(st.lists(ANY, min_size=8, max_size=8), st.lists(ANY, min_size=1, max_size=4))
 @settings(max_examples=25)
-def test_no_number_that_a_file_can_hold_breaks_the_page(n: list[float], gaps: list[float]) -> None:
+def test_the_page_renders_any_numbers_in_a_file(n: list[float], gaps: list[float]) -> None:
     spread = Spread(count=1, p50=n[0], p95=n[1], p99=n[2])
     sample = Sample(process=0, ttft_ms=n[3], inter_token_latencies_ms=tuple(gaps))
     odd = bench(
@@ -224,7 +224,7 @@ def test_no_number_that_a_file_can_hold_breaks_the_page(n: list[float], gaps: li
     render_markdown(page)
 
 
-def test_bars_begin_at_zero_and_have_the_length_of_their_value() -> None:
+def test_bars_start_at_zero_and_are_proportional_to_their_values() -> None:
     page = read(bench(80), bench(20, of=artifact("intel-cpu-int8")))
     bars = [a for t, a in page.elements if t == "rect" and a.get("class") == "bar device"]
     assert len({bar["x"] for bar in bars}) == 1
@@ -232,7 +232,7 @@ def test_bars_begin_at_zero_and_have_the_length_of_their_value() -> None:
     assert fast == pytest.approx(4 * slow, rel=0.01)
 
 
-def test_the_merged_file_keeps_everything_and_is_a_file_of_results_again(tmp_path: Path) -> None:
+def test_the_merged_file_keeps_all_results_and_is_valid_input(tmp_path: Path) -> None:
     files = shown.two_machines()
     write_report(files, tmp_path / "one")
     again = read_result_files([tmp_path / "one"])

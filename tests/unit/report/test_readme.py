@@ -1,4 +1,4 @@
-"""The README's table: from the committed results, and current."""
+"""The README's table is generated from the committed results and up to date."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tools.readme import README, RESULTS
 TEXT = f"# Title\n\n{BEGIN}\nold\n{END}\n\nafter\n"
 
 
-def test_the_block_is_replaced_and_nothing_else() -> None:
+def test_only_the_block_is_replaced() -> None:
     made = update_readme(TEXT, shown.two_machines())
     head, _, rest = made.partition(f"{BEGIN}\n")
     table, _, tail = rest.partition(f"\n{END}")
@@ -37,7 +37,7 @@ def test_every_row_names_its_target_and_evidence() -> None:
     "text",
     ["", BEGIN, f"{END}{BEGIN}", f"{TEXT}{TEXT}", f"{TEXT}{BEGIN}"],
 )
-def test_marks_that_are_not_there_once_each(text: str) -> None:
+def test_marks_that_are_missing_or_repeated(text: str) -> None:
     with pytest.raises(InputError, match="no single block"):
         update_readme(text, shown.two_machines())
 

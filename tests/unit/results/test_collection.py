@@ -1,4 +1,4 @@
-"""A file that results are added to: nothing else in it is lost, and it is of one machine."""
+"""Adding results to a file: other results are kept, and the file is of one machine."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def saved(path: Path, *rows: Result, machine: Machine = HERE) -> Results:
     ],
     ids=["bench", "eval", "diagnosis", "no longer absent"],
 )
-def test_the_newest_answer_to_a_question_stays_and_all_others(
+def test_a_repeated_measurement_replaces_the_older_one_only(
     old: Result, new: Result, tmp_path: Path
 ) -> None:
     file = tmp_path / "new" / "all.json"
@@ -46,7 +46,7 @@ def test_the_newest_answer_to_a_question_stays_and_all_others(
     assert saved(file, new).results == (*OTHERS, new)
 
 
-def test_nothing_measured_changes_nothing(tmp_path: Path) -> None:
+def test_without_results_the_file_is_unchanged(tmp_path: Path) -> None:
     file = tmp_path / "all.json"
     collect_results(file, HERE).save(HERE, [])
     assert not file.exists()
@@ -65,7 +65,9 @@ def test_nothing_measured_changes_nothing(tmp_path: Path) -> None:
         ({"power": "battery"}, "power battery there, mains here"),
     ],
 )
-def test_a_file_is_of_one_machine(changes: dict[str, Any], says: str, tmp_path: Path) -> None:
+def test_results_of_another_machine_are_refused(
+    changes: dict[str, Any], says: str, tmp_path: Path
+) -> None:
     file = tmp_path / "all.json"
     saved(file, *OTHERS, machine=HERE.model_copy(update=changes))
     with pytest.raises(OutputError, match="results of another machine") as error:
@@ -73,7 +75,7 @@ def test_a_file_is_of_one_machine(changes: dict[str, Any], says: str, tmp_path: 
     assert says in error.value.what
 
 
-def test_the_name_that_the_owner_gave_stays(tmp_path: Path) -> None:
+def test_the_name_of_the_machine_in_the_file_is_kept(tmp_path: Path) -> None:
     file = tmp_path / "all.json"
     saved(file, *OTHERS)
     by_host = HERE.model_copy(update={"name": "localhost", "bandwidth_bytes_per_s": None})

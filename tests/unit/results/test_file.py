@@ -1,4 +1,4 @@
-"""Results: what ran and where, and files of it."""
+"""The artifact and environment of results, and the metadata of a results file."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return scripted_bundle(tmp_path_factory.mktemp("made") / "bundle", answer="yes")
 
 
-def test_a_subject_is_the_bundle_by_content(bundle: Bundle, tmp_path: Path) -> None:
+def test_an_artifact_identifies_the_bundle_by_content(bundle: Bundle, tmp_path: Path) -> None:
     found = artifact_of(bundle)
     assert (found.bundle_digest, found.bundle_bytes) == (bundle.digest, bundle.nbytes)
     assert (found.profile, found.precision) == ("scripted", "fp16")
     assert artifact_of(scripted_bundle(tmp_path / "again", answer="yes")) == found
 
 
-def test_the_session_says_where_it_runs(bundle: Bundle) -> None:
+def test_the_environment_comes_from_the_session(bundle: Bundle) -> None:
     session = ScriptedSession([], evidence=Evidence.SIMULATED)
     found = environment_of(bundle, CHOICE, session)
     assert (found.target, found.device, found.driver) == ("scripted", "script 0", "1.2")
@@ -40,7 +40,7 @@ def test_the_session_says_where_it_runs(bundle: Bundle) -> None:
     assert found.placement == session.placement().as_dict()
 
 
-def test_threads_that_the_environment_sets_are_among_the_properties(
+def test_thread_settings_in_environment_variables_are_among_the_properties(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
@@ -48,12 +48,14 @@ def test_threads_that_the_environment_sets_are_among_the_properties(
     assert (found["answer"], found["OMP_NUM_THREADS"]) == ("yes", "3")
 
 
-def test_versions_are_of_what_is_installed(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_versions_are_those_of_installed_distributions(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(ScriptedBackend, "requires", ("numpy", "no-such-distribution"))
     assert environment_of(bundle, CHOICE, ScriptedSession([])).versions.keys() == {"numpy"}
 
 
-def test_a_file_says_when_and_by_which_version_it_was_made() -> None:
+def test_a_file_has_the_time_and_the_version_of_qdeploy() -> None:
     made = make_results(shown.LAPTOP, [shown.diagnosis()])
     assert made.qdeploy == version("qdeploy")
     age = datetime.now(timezone.utc) - datetime.fromisoformat(made.created)

@@ -1,4 +1,4 @@
-"""The tensors that a config asks for, and what is said of those that do not fit."""
+"""The tensors that a config requires, and the messages for those that do not fit."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_layers_with_experts_follow_the_steps_and_the_exceptions(tmp_path: Path)
     assert layers_with_experts(tmp_path, num_experts=0) == []
 
 
-def test_a_tied_head_may_be_stored_all_the_same(tmp_path: Path) -> None:
+def test_a_tied_head_may_also_be_stored(tmp_path: Path) -> None:
     head: Shapes = {"lm_head.weight": (SMALL["vocab_size"], SMALL["hidden_size"])}
     check_weights(read_checkpoint(write_checkpoint(tmp_path / "same", extra=head)))
     other: Shapes = {"lm_head.weight": (8, 8)}
@@ -150,7 +150,7 @@ def test_fp8_scales_missing_misshapen_or_too_many(tmp_path: Path) -> None:
     assert "1 unexpected: model.norm.weight_scale_inv\n" in said
 
 
-def test_fp8_without_a_word_in_the_config(tmp_path: Path) -> None:
+def test_fp8_that_the_config_does_not_declare(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, dict(fp8_checkpoint()))
     said = refusal(tmp_path)
     assert "14 of the wrong type: model.layers.0.self_attn.q_proj.weight F8_E4M3" in said
@@ -171,9 +171,7 @@ def test_fp8_without_a_word_in_the_config(tmp_path: Path) -> None:
         ({"quant_method": "fp8", "weight_block_size": ["a", "b"]}, "'weight_block_size' is"),
     ],
 )
-def test_a_quantization_that_is_not_known(
-    tmp_path: Path, quantization: dict[str, Any], words: str
-) -> None:
+def test_an_unknown_quantization(tmp_path: Path, quantization: dict[str, Any], words: str) -> None:
     folder = write_checkpoint(tmp_path, SMALL | {"quantization_config": quantization})
     with pytest.raises(CheckpointError, match=words):
         check_weights(read_checkpoint(folder))
@@ -193,6 +191,6 @@ def test_a_quantization_that_is_not_known(
         ({**MOE, "mlp_only_layers": "all"}, "'mlp_only_layers': input should be a valid tuple"),
     ],
 )
-def test_a_config_that_cannot_be(tmp_path: Path, settings: dict[str, Any], words: str) -> None:
+def test_an_impossible_config(tmp_path: Path, settings: dict[str, Any], words: str) -> None:
     folder = rewrite(write_checkpoint(tmp_path), SMALL | settings)
     assert words in refusal(folder)

@@ -1,4 +1,4 @@
-"""Every number format, against the standard library or the format's own tables."""
+"""Every data type, checked against the standard library or the specification's tables."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def widened(dtype: str, elements: NDArray[np.generic]) -> list[float]:
 
 
 def same(found: list[float], wanted: list[float]) -> bool:
-    """Equal bit for bit, NaNs aside."""
+    """Whether all bits are equal, except those of NaNs."""
     return [struct.pack("<f", x) for x in found if not math.isnan(x)] == [
         struct.pack("<f", x) for x in wanted if not math.isnan(x)
     ] and list(map(math.isnan, found)) == list(map(math.isnan, wanted))
@@ -68,7 +68,7 @@ def test_e4m3_as_a_whole() -> None:
     assert steps.tolist() == wanted
 
 
-def test_elements_need_not_be_aligned_or_side_by_side() -> None:
+def test_elements_need_not_be_aligned_or_contiguous() -> None:
     raw = np.arange(41, dtype=np.uint8)[1:]
     unaligned = np.frombuffer(raw.tobytes(), "<u2", 10, offset=1)
     assert widened("BF16", unaligned) == widened("BF16", unaligned.copy())

@@ -212,7 +212,7 @@ def test_tensors_that_do_not_fit_are_named(
 
 
 @pytest.mark.parametrize("which", ["A", "B"])
-def test_a_value_that_is_no_number_is_named(tmp_path: Path, which: str) -> None:
+def test_a_value_that_is_not_finite_is_named(tmp_path: Path, which: str) -> None:
     made = factors({Q: 4})
     made[half(Q, which)].data[1, 2] = np.nan
     with opened(tmp_path, made) as source, pytest.raises(InputError, match=half(Q, which)):
@@ -235,7 +235,7 @@ def test_a_missing_file_is_named(tmp_path: Path, missing: str) -> None:
         open_weights(base(tmp_path), adapter=place)
 
 
-def test_an_adapter_that_was_cut_short_is_refused(tmp_path: Path) -> None:
+def test_a_truncated_adapter_is_refused(tmp_path: Path) -> None:
     place = adapter(tmp_path, factors({Q: 4}))
     file = place / "adapter_model.safetensors"
     file.write_bytes(file.read_bytes()[:-1])

@@ -1,4 +1,4 @@
-"""Rows of weights: every type, sharded, in blocks, with the pages let go again."""
+"""Rows of weights: every data type, sharded, in blocks; pages are released after reading."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Encode = Callable[[Floats], Stored]
 
 
 def draw(*shape: int, seed: int = 0) -> Floats:
-    """Numbers that every type holds exactly: k / 16 for |k| < 128."""
+    """Numbers that every data type represents exactly: k / 16 for |k| < 128."""
     integers = np.random.default_rng(seed).integers(-127, 128, shape)
     return np.asarray(integers / 16, np.float32)
 
@@ -56,7 +56,7 @@ def test_weights_come_back_as_float32(
     assert np.array_equal(found, weight)
 
 
-def test_rows_are_the_callers_own(tmp_path: Path) -> None:
+def test_rows_are_a_copy(tmp_path: Path) -> None:
     with open_weights(save_checkpoint(tmp_path, {"w": f32(draw(4, 8))})) as source:
         source.rows("w")[:] = 0
         assert np.array_equal(source.rows("w"), draw(4, 8))
@@ -132,7 +132,7 @@ def test_shards_are_found_by_tensor(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("encode", [bf16, f16, f32])
 @pytest.mark.parametrize("rows", [8, 2 * PIECE_ELEMENTS // 1024])
-def test_a_value_that_is_no_number_is_named(
+def test_a_value_that_is_not_finite_is_named(
     tmp_path: Path, rows: int, encode: Encode, value: float
 ) -> None:
     weight = draw(rows, 1024)
@@ -165,7 +165,7 @@ def test_fp8s_nan_is_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("start", "stop"), [(-1, 2), (2, 1), (0, 5)])
-def test_rows_that_are_not_there_are_a_mistake(tmp_path: Path, start: int, stop: int) -> None:
+def test_rows_out_of_range_raise_an_error(tmp_path: Path, start: int, stop: int) -> None:
     with (
         open_weights(save_checkpoint(tmp_path, {"w": f32(draw(4, 8))})) as source,
         pytest.raises(ValueError, match="which has 4"),
@@ -173,7 +173,7 @@ def test_rows_that_are_not_there_are_a_mistake(tmp_path: Path, start: int, stop:
         source.rows("w", start, stop)
 
 
-def test_threads_may_read_at_once(tmp_path: Path) -> None:
+def test_reading_is_thread_safe(tmp_path: Path) -> None:
     weight = draw(400, 256)
     with (
         open_weights(save_checkpoint(tmp_path, {"w": bf16(weight)})) as source,
@@ -187,8 +187,8 @@ def test_threads_may_read_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_what_was_read_leaves_the_process_again(tmp_path: Path) -> None:
-    """64 MiB go through; neither mapped nor anonymous memory follows."""
+def test_pages_that_were_read_are_released(tmp_path: Path) -> None:
+    """Reading 64 MiB increases neither mapped nor anonymous memory."""
 
     def resident() -> int:
         status = Path("/proc/self/status").read_text()
@@ -224,7 +224,7 @@ def test_a_file_that_changed_since_is_refused(tmp_path: Path, now: dict[str, Sto
         ({"w": fp8(np.zeros((4, 4))), "w_scale_inv": f32([[1.0, 1.0]])}, r"has scales \[1, 2\]"),
     ],
 )
-def test_what_cannot_be_read_is_refused_at_once(
+def test_unreadable_tensors_are_refused_on_opening(
     tmp_path: Path, tensors: dict[str, Stored], words: str
 ) -> None:
     made = save_checkpoint(tmp_path, tensors, SMALL | FP8_CONFIG)
@@ -232,7 +232,7 @@ def test_what_cannot_be_read_is_refused_at_once(
         open_weights(made)
 
 
-def test_fp8_without_a_word_in_the_config_is_refused(tmp_path: Path) -> None:
+def test_fp8_that_the_config_does_not_declare_is_refused(tmp_path: Path) -> None:
     made = save_checkpoint(tmp_path, {"w": fp8([[0]]), "w_scale_inv": f32([[1.0]])})
     with pytest.raises(CheckpointError, match="without scales"):
         open_weights(made)

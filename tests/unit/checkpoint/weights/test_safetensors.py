@@ -1,4 +1,4 @@
-"""One safetensors file: nothing that its header says is believed unless the file bears it out."""
+"""One safetensors file: its header is validated against the file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.weights import bf16, save_checkpoint
 
 
 @pytest.mark.parametrize("keep", [0, 4, 8, 40, -1])
-def test_a_file_that_was_cut_short_is_refused(tmp_path: Path, keep: int) -> None:
+def test_a_truncated_file_is_refused(tmp_path: Path, keep: int) -> None:
     made = save_checkpoint(tmp_path, {"w": bf16(np.ones((4, 8)))})
     file = tmp_path / "model.safetensors"
     file.write_bytes(file.read_bytes()[:keep])
@@ -28,14 +28,14 @@ def test_a_file_that_was_cut_short_is_refused(tmp_path: Path, keep: int) -> None
         open_weights(made)
 
 
-def test_a_file_that_is_gone_is_refused(tmp_path: Path) -> None:
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     made = save_checkpoint(tmp_path, {"w": bf16(np.ones((4, 8)))})
     (tmp_path / "model.safetensors").unlink()
     with pytest.raises(CheckpointError, match="cannot be read"):
         open_weights(made)
 
 
-def test_a_file_can_be_closed_while_an_error_in_reading_it_is_looked_at(
+def test_a_file_can_be_closed_while_a_traceback_refers_to_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
@@ -65,7 +65,7 @@ ENTRY = {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}
     ],
     ids=str,
 )  # fmt: skip
-def test_a_header_that_lies_is_refused(tmp_path: Path, header: Any) -> None:
+def test_an_inconsistent_header_is_refused(tmp_path: Path, header: Any) -> None:
     text = header if isinstance(header, str) else json.dumps({"w": header})
     file = tmp_path / "lies.safetensors"
     file.write_bytes(struct.pack("<Q", len(text)) + text.encode() + bytes(16))
@@ -75,7 +75,7 @@ def test_a_header_that_lies_is_refused(tmp_path: Path, header: Any) -> None:
 
 @given(st.binary(max_size=100))
 def test_any_bytes_for_a_file(content: bytes) -> None:
-    """Ends in tensors or in a refusal."""
+    """Opening succeeds or raises CheckpointError."""
     with TemporaryDirectory() as folder:
         file = Path(folder) / "any.safetensors"
         file.write_bytes(content)

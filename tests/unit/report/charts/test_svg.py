@@ -1,4 +1,4 @@
-"""Axes and numbers: what a plot draws is where its value is, and what a table shows lines up."""
+"""Axes map values to positions, and the numbers of a table are formatted to align."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ VALUES = st.lists(POSITIVE, min_size=1, max_size=20)
 
 
 @given(VALUES)
-def test_a_linear_axis_begins_at_zero_and_holds_every_value(values: list[float]) -> None:
+def test_a_linear_axis_starts_at_zero_and_contains_every_value(values: list[float]) -> None:
     scale = svg.from_zero(values, 10, 110)
     assert [scale(0), scale(scale.high)] == pytest.approx([10, 110])
     assert scale.high >= max(values) * (1 - 1e-6)
@@ -27,7 +27,7 @@ def test_a_linear_axis_begins_at_zero_and_holds_every_value(values: list[float])
 
 
 @given(VALUES)
-def test_a_logarithmic_axis_holds_every_value_between_round_marks(values: list[float]) -> None:
+def test_a_logarithmic_axis_contains_every_value_between_round_ticks(values: list[float]) -> None:
     scale = svg.over_decades(values, 200, 0)
     assert scale.low <= min(values) * (1 + 1e-6)
     assert scale.high >= max(values) * (1 - 1e-6)
@@ -45,14 +45,14 @@ def test_equal_ratios_have_equal_lengths(one: float, other: float) -> None:
 
 
 @given(st.text())
-def test_any_text_is_text_in_a_picture(words: str) -> None:
+def test_any_text_is_escaped_in_a_picture(words: str) -> None:
     allowed = "".join(c for c in words if c.isprintable())
     drawn = svg.picture(9, svg.text(1, 2, allowed, allowed), label=allowed)
     [element] = ElementTree.fromstring(str(drawn))  # noqa: S314
     assert (element.text or "", element.get("class") or "") == (allowed, allowed)
 
 
-def test_a_name_that_has_no_room_is_cut() -> None:
+def test_a_name_that_is_too_long_is_truncated() -> None:
     assert svg.fitted("short", 200) == "short"
     assert svg.fitted("x" * 99, 61) == "x" * 9 + "…"
     assert svg.fitted("昇腾" * 9, 61) == "昇腾昇腾…"
@@ -64,7 +64,7 @@ def test_a_name_that_has_no_room_is_cut() -> None:
     [(0, "0"), (0.0005, "5e-4"), (0.02, "0.02"), (25, "25"), (2000, "2,000"), (20000, "20k"),
      (5e6, "5,000k"), (2e7, "20M")],
 )  # fmt: skip
-def test_marks_are_short(value: float, shown: str) -> None:
+def test_tick_labels_are_short(value: float, shown: str) -> None:
     assert svg.tick(value) == shown
 
 
@@ -85,12 +85,12 @@ def test_the_smallest_number_has_three_digits(values: list[float], digits: int) 
     assert decimals(values) == digits
 
 
-def test_a_number_that_decimals_would_show_as_zeros_has_an_exponent() -> None:
+def test_very_small_numbers_have_an_exponent() -> None:
     rows = make_table(("n",), [(4.9e-05,), (1.8e-12,), (-2.5e-4,), (0.0213,), (0.0,)]).formatted()
     assert [cell for [cell] in rows] == ["4.90e-5", "1.80e-12", "-2.50e-4", "0.0213", "0.0000"]
 
 
-def test_numbers_have_their_thousands_apart() -> None:
+def test_numbers_have_thousands_separators() -> None:
     assert number(1234567.0) == "1,234,567"
 
 
@@ -102,5 +102,5 @@ def test_a_column_without_a_value_is_left_out() -> None:
     assert not make_table(("a",), [])
 
 
-def test_a_badge_is_never_taken_for_a_number() -> None:
+def test_a_column_with_badges_is_not_numeric() -> None:
     assert not make_table(("a",), [(Badge("device"),)]).numeric(0)

@@ -1,4 +1,4 @@
-"""What runs where: what is one row, what is not, and what a row says of several results."""
+"""The table "What runs where": how results are grouped into rows."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_one_text_that_fails_the_gate_fails_it() -> None:
         assert row["worst KL from float"] == 0.3
 
 
-def test_another_bundle_is_no_float_model() -> None:
+def test_kl_against_another_bundle_is_not_kl_from_float() -> None:
     [row] = rows(file(bench(), evaluation(0.3, reference=BUNDLE), evaluation(0.02)))
     assert row["worst KL from float"] == 0.02
     [alone] = rows(file(bench(), evaluation(0.3, reference=BUNDLE)))
@@ -76,7 +76,7 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_two_machines_of_one_name_are_told_apart_everywhere(case: str) -> None:
+def test_machines_of_one_name_have_distinct_names_in_all_tables(case: str) -> None:
     changes, first, second = CASES[case]
     twin = SERVER.model_copy(update=changes)
     each: list[Result] = [bench(), evaluation(), shown.diagnosis()]
@@ -89,20 +89,20 @@ def test_two_machines_of_one_name_are_told_apart_everywhere(case: str) -> None:
         assert [row[place] for row in table.rows] == [first, second]
 
 
-def test_equal_devices_of_two_machines_of_one_name_are_not_one_in_a_plot() -> None:
+def test_equal_devices_of_two_machines_are_separate_in_a_chart() -> None:
     gpu = environment("intel-gpu", "Arc B580")
     found = page(file(bench(50, on=gpu)), file(bench(20, on=gpu), machine=TWIN))
     assert render_html(found).count("<tspan") == 3 * 2
 
 
-def test_a_bandwidth_measured_anew_is_no_other_machine() -> None:
+def test_another_bandwidth_is_the_same_machine() -> None:
     again = SERVER.model_copy(update={"bandwidth_bytes_per_s": 1e9})
     [row] = rows(file(bench()), file(evaluation(), machine=again))
     assert row["machine"] == "server"
     assert row["gate"] == Badge("ok")
 
 
-def test_a_diagnosis_of_one_device_says_nothing_of_another() -> None:
+def test_a_diagnosis_of_one_device_does_not_apply_to_another() -> None:
     found: list[Result] = [bench(on=environment(device=name)) for name in ("first", "second")]
     broken = shown.diagnosis(status="failed", failure="wrong", message="no", device="second")
     first, second = rows(file(*found, broken))
