@@ -11,7 +11,7 @@ demo: $(VENV)/.demo
 	$(BIN)/qdeploy run $(DEMO)/qwen3-nano "What is 48261 + 7354?" --think --seed 1
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -1,11 +1,37 @@
-"""A fixture for tests of every kind."""
+"""Settings of the whole suite: which tests share a worker; a fixture for tests of every kind."""
 
 from __future__ import annotations
+
+import os
 
 import pytest
 
 from qdeploy.forecast import hardware
 from qdeploy.forecast.hardware import DeviceSpec
+
+
+def pytest_configure() -> None:
+    """Pin each worker of `pytest -n` to one processor.
+
+    Runtimes start a thread for every processor that they may use. Two workers with two threads each
+    on two processors would spend their time waiting for each other.
+    """
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    if worker and hasattr(os, "sched_setaffinity"):  # not on macOS and Windows
+        processors = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {processors[int(worker.removeprefix("gw")) % len(processors)]})
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep tests that share an expensive fixture in one worker of `pytest -n`.
+
+    Conformance cases share the open session of their flow, all others the fixtures of their file.
+    """
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        flow = callspec.params.get("flow") if callspec else None
+        group = getattr(flow, "id", None) or item.path.as_posix()
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture

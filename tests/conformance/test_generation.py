@@ -38,7 +38,7 @@ def test_only_the_nucleus_is_drawn(loaded: Loaded) -> None:
     """The most probable token alone reaches this top_p. A top_k over the vocabulary keeps all."""
     (best,) = ids(loaded, 1)
     for top_k in (0, 10**6):
-        hot = [Sampling(5.0, top_p=0.01, top_k=top_k, seed=seed) for seed in range(20)]
+        hot = [Sampling(5.0, top_p=0.01, top_k=top_k, seed=seed) for seed in range(8)]
         assert {tuple(ids(loaded, 1, sampling=s)) for s in hot} == {(best,)}
 
 

@@ -21,9 +21,10 @@ FLOAT_ARITHMETIC = 90.0
 """Percent of sums and differences that the float model answers right with thinking."""
 FEW = 24
 """Tokens of a golden prompt that a test with a slow simulated device uses."""
-EVERY, EVERY_OF_A_STAND_IN = 6, 18
-"""Every n-th held-out question is asked, since all of them take minutes on two cores. A simulated
-device does not have the device's arithmetic, so fewer questions are enough there."""
+EVERY, EVERY_OF_FEW = 6, 18
+"""Every n-th held-out question is asked, since all of them take minutes on two cores. Fewer are
+enough for a simulated device, whose arithmetic is not the device's, and for a float bundle, whose
+logits are compared with the golden ones directly."""
 
 
 @pytest.mark.essential
@@ -86,7 +87,7 @@ def test_held_out_answers_are_as_good_as_the_float_models(
 
 
 def questions_for(flow: Flow) -> Sequence[HeldOut]:
-    return models.heldout()[:: EVERY_OF_A_STAND_IN if flow.simulate else EVERY]
+    return models.heldout()[:: EVERY_OF_FEW if flow.simulate or flow.is_float else EVERY]
 
 
 def held_out_answers(loaded: Loaded, questions: Sequence[HeldOut]) -> Answers:
