@@ -1,22 +1,20 @@
 """Backends, exporters, targets and bundle formats, found by name through entry points.
 
 qdeploy's own backends and exporters are entry points like anyone else's (see pyproject.toml), so
-that a third party's needs no change here. A plugin that fails to import is an error naming the
-distribution: a broken backend must never just be absent from the list.
+that a third party's needs no change here. `qdeploy.plugins` loads them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
-from typing import TypeVar
 
 from qdeploy.errors import InputError, PlanError, QdeployError, did_you_mean
 from qdeploy.interface import Backend, Device, Exporter, Peer
 from qdeploy.planning import formats as built_in
 from qdeploy.planning.formats import Format
 from qdeploy.planning.profile import Profile
+from qdeploy.plugins import load_plugins
 from qdeploy.system.energy import Meter
 from qdeploy.targets import BUILT_IN, Target
 
@@ -24,19 +22,17 @@ BACKENDS = "qdeploy.backends"
 EXPORTERS = "qdeploy.exporters"
 FORMATS = "qdeploy.formats"
 
-T = TypeVar("T", Backend, Exporter, Format)
-
 
 @cache
 def backends() -> dict[str, Backend]:
     """Every installed backend by name, qdeploy's own first."""
-    return _load(BACKENDS, Backend)
+    return load_plugins(BACKENDS, Backend)
 
 
 @cache
 def exporters() -> dict[str, Exporter]:
     """Every installed exporter by name, qdeploy's own first."""
-    return _load(EXPORTERS, Exporter)
+    return load_plugins(EXPORTERS, Exporter)
 
 
 @cache
@@ -53,7 +49,7 @@ def targets() -> dict[str, Target]:
 def formats() -> dict[str, Format]:
     """Every bundle format by name: the built-in rows, then those of installed plugins."""
     own = {row.name: row for row in built_in.BUILT_IN}
-    brought = _load(FORMATS, Format)
+    brought = load_plugins(FORMATS, Format)
     if taken := own.keys() & brought.keys():
         raise QdeployError(
             f"a {FORMATS} plugin takes the name of the built-in format {min(taken)!r}",
@@ -121,42 +117,3 @@ def exporter_for(format: str) -> Exporter:
     if able:
         return next(iter(able.values()))
     raise PlanError(f"no installed exporter writes the format {format!r}")
-
-
-def _load(group: str, kind: type[T]) -> dict[str, T]:
-    found: dict[str, T] = {}
-    for point in sorted(entry_points(group=group), key=_own_first):
-        if point.name in found:
-            raise QdeployError(
-                f"a second {group} plugin is called {point.name!r}: {point.value} of "
-                f"{_origin(point)}",
-                fix=f"uninstall {_origin(point)}, or the other",
-            )
-        found[point.name] = _instantiate(point, kind)
-    return found
-
-
-def _own_first(point: EntryPoint) -> tuple[bool, str]:
-    return (not point.value.startswith("qdeploy."), point.name)
-
-
-def _origin(point: EntryPoint) -> str:
-    return point.dist.name if point.dist else "an unknown distribution"
-
-
-def _instantiate(point: EntryPoint, kind: type[T]) -> T:
-    origin = _origin(point)
-    try:
-        loaded = point.load()
-        plugin = loaded() if isinstance(loaded, type) else loaded
-    except Exception as error:
-        raise QdeployError(
-            f"{point.group} plugin {point.name!r} of {origin} does not load ({error!r})",
-            where=point.value,
-            fix=f"pip install --upgrade {origin}, or uninstall it",
-        ) from error
-    if not isinstance(plugin, kind):
-        raise QdeployError(f"{point.value} of {origin} is not a {kind.__name__}")
-    if plugin.name != point.name:
-        raise QdeployError(f"{point.value} of {origin} calls itself {plugin.name!r}")
-    return plugin

@@ -186,6 +186,12 @@ class DecoderConfig(ModelConfig):
         """Whether a layer, counted from 0, has experts."""
         return False
 
+    def modules(self, most: int) -> int:
+        """Layers and experts together. Experts are not counted where layers exceed *most*."""
+        layers = self.num_hidden_layers
+        sparse = sum(map(self.is_sparse, range(layers))) if layers <= most else 0
+        return layers + sparse * (self.num_experts or 0)
+
     def graph(self, rope_scaling: RopeScaling | None) -> GraphConfig:
         """The numbers of the graph with positions scaled by *rope_scaling*: see `scaling_for`."""
         return GraphConfig(

@@ -12,14 +12,34 @@ from qdeploy.architectures.llama import Llama
 from qdeploy.architectures.qwen2 import Qwen2
 from qdeploy.architectures.qwen3 import Qwen3
 from qdeploy.architectures.qwen3_moe import Qwen3Moe
+from qdeploy.errors import QdeployError
+from qdeploy.plugins import load_plugins
+
+ARCHITECTURES = "qdeploy.architectures"
+"""The entry-point group of third parties' architectures."""
 
 BUILT_IN: tuple[Architecture, ...] = (Qwen3(), Qwen3Moe(), Qwen2(), Llama())
 
 
 @cache
 def architectures() -> dict[str, Architecture]:
-    """Every known architecture by name, qdeploy's own first."""
-    return {a.name: a for a in BUILT_IN}
+    """Every known architecture by name, qdeploy's own first.
+
+    Raises:
+        QdeployError: a plugin does not load, or claims a name or a class that is taken.
+    """
+    found: dict[str, Architecture] = {}
+    for row in (*BUILT_IN, *load_plugins(ARCHITECTURES, Architecture).values()):
+        taken = {row.name} & found.keys() or {*row.classes} & {
+            name for other in found.values() for name in other.classes
+        }
+        if taken:
+            raise QdeployError(
+                f"the {ARCHITECTURES} plugin {row.name!r} claims {min(taken)!r}, which is taken",
+                fix="uninstall the plugin",
+            )
+        found[row.name] = row
+    return found
 
 
 def known_classes() -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 from qdeploy.architectures.base import Architecture
 from qdeploy.architectures.config import DecoderConfig, ModelConfig
 from qdeploy.architectures.table import find_architecture, known_classes, parse_config
+from qdeploy.architectures.tensors import Role
 from qdeploy.checkpoint.headers import TensorInfo, read_tensors
 from qdeploy.errors import CheckpointError
 from qdeploy.storage.json_file import read_json
@@ -100,6 +102,19 @@ class Checkpoint:
         if isinstance(self.config, DecoderConfig):
             return self.config
         raise self._unknown()
+
+    @cached_property
+    def roles(self) -> Mapping[str, Role]:
+        """What each tensor of the family's graph does, by its name.
+
+        Empty for an unknown architecture, and for a config that asks for more layers and experts
+        than there are tensors.
+        """
+        most = len(self.tensors)
+        if not self.is_known or self.decoder.modules(most) > most:
+            return {}
+        tensors = self.architecture.tensors(self.decoder.graph(None))
+        return {name: tensor.role for name, tensor in tensors.items()}
 
     def _unknown(self) -> CheckpointError:
         return CheckpointError(

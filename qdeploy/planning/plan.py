@@ -22,7 +22,7 @@ from qdeploy.storage.hashing import Identity
 from qdeploy.targets import Target
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
-EXPERT = re.compile(r"\.mlp\.experts\.\d+\.")
+EXPERT = re.compile(r"\.experts\.\d+\.")
 
 
 @dataclass(frozen=True)
@@ -193,7 +193,10 @@ def make_plan(
     config = checkpoint.config
     longest = config.longest_context
     check_context(context, longest, taker=checkpoint.name)
-    tensors = tuple(plan_tensor(t, profile, linear, row) for t in checkpoint.weights)
+    tensors = tuple(
+        plan_tensor(t, profile, linear, row, role=checkpoint.roles.get(t.name))
+        for t in checkpoint.weights
+    )
     usual = longest if config.rope_scaling else config.max_position_embeddings
     usual = min(usual, profile.graph.context or usual)
     made = Plan(checkpoint, profile, target, row, context or usual, tensors, adapter)

@@ -40,7 +40,7 @@ class TensorPlan:
 
 
 def role_of(tensor: TensorInfo) -> Role:
-    """The part a tensor plays, from its name and rank."""
+    """What a tensor of an unknown architecture does, guessed from its name and rank."""
     if len(tensor.shape) < 2:
         return "bias" if tensor.name.endswith(".bias") else "norm"
     if "embed_tokens" in tensor.name:
@@ -64,14 +64,26 @@ def precisions(profile: Profile, linear: Precision) -> Mapping[Role, Precision]:
 
 
 def plan_tensor(
-    tensor: TensorInfo, profile: Profile, linear: Precision, format: Format
+    tensor: TensorInfo,
+    profile: Profile,
+    linear: Precision,
+    format: Format,
+    *,
+    role: Role | None = None,
 ) -> TensorPlan:
-    """Plan one tensor. *linear* is the precision of linear weights at the model's size.
+    """Plan one tensor.
+
+    Args:
+        tensor: its name, shape and type.
+        profile: gives each role its precision.
+        linear: the precision of linear weights at the model's size.
+        format: the row of the bundle format.
+        role: what its family says it does; None guesses from its name.
 
     Raises:
         PlanError: the group does not divide its rows, and the profile allows no fallback.
     """
-    role = role_of(tensor)
+    role = role or role_of(tensor)
     precision = _fit(precisions(profile, linear)[role], tensor, profile)
     size = stored_bytes(tensor.shape, precision, format.storage(profile.graph))
     return TensorPlan(tensor.name, tensor.shape, role, precision, size)

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from qdeploy import registry
+from qdeploy import plugins, registry
+from qdeploy.architectures.table import architectures
 
 SCRIPTED = {
     registry.BACKENDS: {"scripted": "tests.support.scripted:ScriptedBackend"},
@@ -21,13 +22,13 @@ Plugins = Mapping[str, Mapping[str, str]]
 """Entry points: group, then name, then `module:attribute`."""
 
 
-def write_distribution(folder: Path, name: str, plugins: Plugins) -> Path:
+def write_distribution(folder: Path, name: str, groups: Plugins) -> Path:
     """Write the metadata that an installed distribution has on `sys.path`."""
     info = folder / f"{name}-1.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
     lines = []
-    for group, points in plugins.items():
+    for group, points in groups.items():
         lines += [f"[{group}]", *(f"{k} = {v}" for k, v in points.items())]
     (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
     return info
@@ -37,14 +38,14 @@ def write_distribution(folder: Path, name: str, plugins: Plugins) -> Path:
 def only(folder: Path, **distributions: Plugins) -> Iterator[None]:
     """Let the registry see only these plugins, by the name of their distribution."""
     points: list[EntryPoint] = []
-    for name, plugins in distributions.items():
-        points += Distribution.at(write_distribution(folder, name, plugins)).entry_points
+    for name, groups in distributions.items():
+        points += Distribution.at(write_distribution(folder, name, groups)).entry_points
 
     def entry_points(*, group: str, **_: Any) -> list[EntryPoint]:
         return [point for point in points if point.group == group]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(registry, "entry_points", entry_points)
+        patch.setattr(plugins, "entry_points", entry_points)
         _forget()
         yield
     _forget()
@@ -61,5 +62,11 @@ def registry_of(folder: Path) -> Iterator[None]:
 
 
 def _forget() -> None:
-    for cached in (registry.backends, registry.exporters, registry.targets, registry.formats):
+    for cached in (
+        architectures,
+        registry.backends,
+        registry.exporters,
+        registry.targets,
+        registry.formats,
+    ):
         cached.cache_clear()

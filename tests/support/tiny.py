@@ -74,6 +74,11 @@ def write(folder: Path, config: Mapping[str, Any], seed: int = 0) -> Path:
     return folder
 
 
+def truncate(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The nearest values towards zero that bfloat16 holds."""
+    return _bits(values)[1]
+
+
 def _bits(values: NDArray[np.float32]) -> tuple[NDArray[np.uint16], NDArray[np.float32]]:
     """Truncate to bfloat16: return its bits, and the same values as float32."""
     bits = values.view(np.uint32) >> 16

@@ -23,7 +23,7 @@ FOLDERS = {"qdeploy": "qdeploy", "backends": "qdeploy.backends", "exporters": "q
 
 LAYERS = (
     ("errors", "models"),
-    ("system",),
+    ("plugins", "system"),
     ("storage",),
     ("architectures", "targets", "tokenization"),
     ("checkpoint",),

@@ -65,7 +65,7 @@ def check_weights(checkpoint: Checkpoint) -> None:
     wanted = expected_tensors(checkpoint)
     optional = {}
     if config.tie_word_embeddings:
-        optional["lm_head.weight"] = wanted["model.embed_tokens.weight"]
+        optional["lm_head.weight"] = wanted[checkpoint.architecture.head(config.graph(None))]
     for name, shape in (wanted | optional).items():
         if block and len(shape) == 2 and name in held and held[name].dtype == FP8:
             wanted[name + SCALE_SUFFIX] = scale_shape(shape, block)
@@ -94,13 +94,12 @@ def _check_counts(config: DecoderConfig, held: int, where: object) -> None:
     Raises:
         CheckpointError: so many, or the width of a layer is left out.
     """
-    layers = config.num_hidden_layers
-    sparse = sum(map(config.is_sparse, range(layers))) if layers <= held else 0
-    modules = layers + sparse * (config.num_experts or 0)
-    if modules > held:
+    if (modules := config.modules(held)) > held:
         raise CheckpointError(
             f"it asks for {modules} layers and experts; there are {held} tensors", where=where
         )
+    layers = config.num_hidden_layers
+    sparse = sum(map(config.is_sparse, range(layers)))
     if sparse and not config.moe_intermediate_size:
         raise CheckpointError("'moe_intermediate_size' is missing", where=where)
     if sparse < layers and not config.intermediate_size:
