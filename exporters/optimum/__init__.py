@@ -1,9 +1,8 @@
 """Export through optimum-intel and NNCF: slower and hungrier than qdeploy's own, for any model.
 
 optimum-intel traces the PyTorch model into a float OpenVINO graph, NNCF quantizes it weight by
-weight as the plan says, and the result is read back and compared with the plan. All of it runs in
-child processes (`qdeploy.exporters.optimum.worker`), one a step, so that torch's memory, prints
-and crashes stay out of the caller's.
+weight as the plan says, and the result is read back and compared with the plan. Each step runs in
+a worker process of its own, so that torch's memory, prints and crashes stay out of the caller's.
 """
 
 from qdeploy.exporters.optimum.exporter import OptimumExporter

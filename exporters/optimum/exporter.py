@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from importlib import metadata
 from pathlib import Path
 
 from qdeploy.errors import Refusal, TargetUnavailable
-from qdeploy.exporters.optimum import child, memory, passes
+from qdeploy.exporters.optimum import memory, passes
 from qdeploy.exporters.optimum.job import SCRATCH, jobs
+from qdeploy.exporters.optimum.steps import run_step
 from qdeploy.interface import Exporter, Progress
 from qdeploy.planning.formats import OPENVINO
 from qdeploy.planning.plan import Plan
 
-WORKER = (sys.executable, "-m", "qdeploy.exporters.optimum.worker")
 LIBRARIES = (
     "optimum-intel", "nncf", "openvino", "openvino-tokenizers", "torch", "transformers",
 )  # fmt: skip
@@ -62,14 +61,7 @@ class OptimumExporter(Exporter):
         scratch = folder / SCRATCH
         scratch.mkdir()
         for job in jobs(plan, folder, self.peak_memory_bytes(plan)):
-            child.run(
-                WORKER,
-                job.model_dump_json(),
-                folder=scratch,  # so that nothing in the user's folder is taken for a module
-                memory_bytes=job.memory_bytes,
-                stage=progress.stage,
-                tick=lambda: progress.written(_bytes_in(folder)),
-            )
+            run_step(job, progress.stage, lambda: progress.written(_bytes_in(folder)))
         shutil.rmtree(scratch)
         progress.written(_bytes_in(folder))
 

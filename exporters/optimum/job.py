@@ -1,4 +1,4 @@
-"""The job: what a worker process is told, as one line of JSON on its standard input."""
+"""The job of a worker process: one step of an export."""
 
 from __future__ import annotations
 

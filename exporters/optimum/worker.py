@@ -1,40 +1,28 @@
-"""The process that does the work: `python -m qdeploy.exporters.optimum.worker`.
-
-Reads a `Job` from the first line of standard input and does that step of it. What it has to say
-goes to standard output as lines of JSON: `{"stage": TITLE}` as it goes along, at last
-`{"done": true}` or `{"failed": {"what": ..., "where": ..., "fix": ...}}`. Prints of the libraries
-go to standard error. Standard input stays open as long as the parent lives; when it closes, the
-worker ends at once, so that a killed parent leaves nothing behind.
-"""
+"""The worker: does one step of an export."""
 
 from __future__ import annotations
 
-import json
-import os
-import sys
-import threading
 import traceback
 from collections.abc import Callable
-from typing import Any, TextIO
+from typing import Any
 
 from qdeploy.exporters.optimum.failures import explain
 from qdeploy.exporters.optimum.job import Job
+from qdeploy.system.worker import Parent
 
 
-def main() -> int:
-    channel = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", buffering=1)
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    job = Job.model_validate_json(sys.stdin.readline())
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+def work(job: dict[str, Any], parent: Parent) -> None:
+    """Do the step that the `Job` in *job* describes.
+
+    Raises:
+        ExportFailed: whatever went wrong, with the cause and what to do.
+    """
+    wanted = Job.model_validate(job)
     try:
-        _run(job, lambda title: _tell(channel, stage=title))
+        _run(wanted, parent.stage)
     except Exception as error:
         traceback.print_exc()
-        failure = explain(error, job)
-        _tell(channel, failed={"what": failure.what, "where": failure.where, "fix": failure.fix})
-        return 1
-    _tell(channel, done=True)
-    return 0
+        raise explain(error, wanted) from error
 
 
 def _run(job: Job, stage: Callable[[str], None]) -> None:
@@ -47,17 +35,3 @@ def _run(job: Job, stage: Callable[[str], None]) -> None:
         from qdeploy.exporters.optimum.quantize import quantize
 
         quantize(job, stage)
-
-
-def _tell(channel: TextIO, **message: Any) -> None:
-    channel.write(json.dumps(message) + "\n")
-    channel.flush()
-
-
-def _end_with_parent() -> None:
-    sys.stdin.read()
-    os._exit(1)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,24 +1,27 @@
-"""Rounds over bundles: starts one child after another and keeps what they tell."""
+"""The parent: starts one worker after another, in rounds over bundles, and keeps what they tell."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from qdeploy.bench import child, grid, peer
+from qdeploy.bench import grid, peer
 from qdeploy.bench.protocol import Protocol
 from qdeploy.bench.rows import Told, make_rows
-from qdeploy.bench.worker import Job, Task
+from qdeploy.bench.worker import Job, Task, work
 from qdeploy.bundle import Bundle
 from qdeploy.deploy import cache
 from qdeploy.errors import GenerationFailed, InputError, OutputError, QdeployError
 from qdeploy.results import Bench, Machine, Sample
+from qdeploy.system.worker import Event, WorkerFailed, run_worker
 
 UNFINISHED = "not finished yet"
 STOPPED = "stopped by the user"
+LAST_WORDS = 4
+"""Lines of a dead worker's standard error that go into the message."""
 
 
 @dataclass(frozen=True)
@@ -152,14 +155,14 @@ class _Turns:
                     told.peer_failure = failure
 
     def _run(self, task: Task, number: int, told: Told, environment: dict[str, str]) -> None:
-        def hear(event: child.Event) -> None:
+        def hear(event: Event) -> None:
             listen(event, task, number, told)
             if event["event"] == "sample" or (task == "load" and event["event"] == "loaded"):
                 self._done += 1
             title = f"{told.bundle.path.name}: {event['event']}, {task} {number + 1}"
             self._tell(title, self._done, self._steps)
 
-        child.run(self._job(task, told), environment, hear)
+        run_job(self._job(task, told), environment, hear)
 
     def _job(self, task: Task, told: Told) -> Job:
         points = self._protocol.points
@@ -177,7 +180,21 @@ class _Turns:
         )
 
 
-def listen(event: child.Event, task: Task, number: int, told: Told) -> None:
+def run_job(job: Job, environment: Mapping[str, str], hear: Callable[[Event], None]) -> None:
+    """Run one worker to its end, handing each of its events to *hear*.
+
+    Raises:
+        QdeployError: what the worker raised; or GenerationFailed, because it died.
+    """
+    try:
+        run_worker(work, asdict(job), environment=environment, on_event=hear)
+    except WorkerFailed as error:
+        last = " | ".join(error.words[-LAST_WORDS:])
+        said = f"the process that ran it {error.how}{': ' if last else ''}{last}"
+        raise GenerationFailed(said) from None
+
+
+def listen(event: Event, task: Task, number: int, told: Told) -> None:
     """Keep what one event tells."""
     match event["event"], task:
         case "loaded", "peer":

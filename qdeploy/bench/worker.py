@@ -1,18 +1,10 @@
-"""The child process: loads one bundle, measures, and tells its parent what it found.
-
-It answers in lines of JSON on what was its stdout; whatever a runtime prints to stdout goes to
-stderr. After each line it waits for the parent's, which goes back to sleep then; so no two of them
-ever work at the same time, and a child whose parent is gone ends.
-"""
+"""The worker: loads one bundle, measures it, and tells the parent each sample as it is made."""
 
 from __future__ import annotations
 
-import json
-import os
-import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,9 +17,9 @@ from qdeploy.generation.latency import Timing
 from qdeploy.interface import Request, Session
 from qdeploy.results import environment_of
 from qdeploy.system import bandwidth
+from qdeploy.system.worker import Parent
 
 Task = Literal["load", "measure", "peer"]
-STDOUT, STDERR = 1, 2
 
 
 @dataclass(frozen=True)
@@ -52,51 +44,25 @@ class Job:
     runs: int
     context: int
 
-    def to_json(self) -> str:
-        return json.dumps(asdict(self))
+
+def work(job: dict[str, Any], parent: Parent) -> None:
+    """Do the `Job` whose fields *job* holds."""
+    wanted = Job(**job)
+    _peer(wanted, parent) if wanted.task == "peer" else _own(wanted, parent)
 
 
-class Channel:
-    """The line to the parent."""
-
-    def __init__(self) -> None:
-        self._out = os.fdopen(os.dup(STDOUT), "w", encoding="utf-8")
-        os.dup2(STDERR, STDOUT)
-
-    def receive(self) -> str:
-        return sys.stdin.readline()
-
-    def tell(self, event: str, **facts: Any) -> None:
-        """Send one line, and wait until the parent has taken it and sleeps again."""
-        self._out.write(json.dumps({"event": event, **facts}) + "\n")
-        self._out.flush()
-        if not sys.stdin.readline():
-            sys.exit("the parent is gone")
-
-
-def main() -> None:
-    channel = Channel()
-    job = Job(**json.loads(channel.receive()))
-    try:
-        _peer(job, channel) if job.task == "peer" else _own(job, channel)
-    except QdeployError as error:
-        channel.tell(
-            "error", kind=type(error).__name__, what=error.what, where=error.where, fix=error.fix
-        )
-
-
-def _own(job: Job, channel: Channel) -> None:
+def _own(job: Job, parent: Parent) -> None:
     opened = _open(job)
     choice = _choose(job, opened)
     begin = time.perf_counter()
     with run.load(opened, choice, context=job.context, threads=job.threads) as session:
         seconds = time.perf_counter() - begin
         _open(job)  # what was loaded in between is of this bundle
-        channel.tell("loaded", seconds=seconds, where=_where(opened, choice, session))
+        parent.tell(event="loaded", seconds=seconds, where=_where(opened, choice, session))
         if job.task == "measure":
-            _measure(job, channel, _runner(session), opened, choice, session)
+            _measure(job, parent, _runner(session), opened, choice, session)
     if job.task == "load":
-        channel.tell("bandwidth", bytes_per_s=bandwidth.read_bytes_per_s())
+        parent.tell(event="bandwidth", bytes_per_s=bandwidth.read_bytes_per_s())
 
 
 def _runner(session: Session) -> peer.Generate:
@@ -108,15 +74,15 @@ def _runner(session: Session) -> peer.Generate:
     return generate
 
 
-def _peer(job: Job, channel: Channel) -> None:
+def _peer(job: Job, parent: Parent) -> None:
     opened = _open(job)
     choice = _choose(job, opened)
     found = peer.find(opened)
     try:
         generate = peer.load(found, opened.path, choice.device.id)
         _open(job)
-        channel.tell("loaded", seconds=None, where={"peer": peer.title(found)})
-        _measure(job, channel, generate, opened, choice, None)
+        parent.tell(event="loaded", seconds=None, where={"peer": peer.title(found)})
+        _measure(job, parent, generate, opened, choice, None)
     except QdeployError:
         raise
     except Exception as error:
@@ -142,7 +108,7 @@ def _choose(job: Job, opened: Bundle) -> run.Choice:
 
 def _measure(
     job: Job,
-    channel: Channel,
+    parent: Parent,
     generate: peer.Generate,
     opened: Bundle,
     choice: run.Choice,
@@ -153,22 +119,22 @@ def _measure(
     used = energy.find(choice.target, choice.device)
     for index, (length, new) in enumerate(job.points):
         _checked(generate(prompt(length, vocab, -1), new), new)
-        channel.tell("warm", point=index)
+        parent.tell(event="warm", point=index)
         begin = conditions.now()
         used.clear()
         for number in range(job.runs):
             ids = prompt(length, vocab, number)
             with used:
                 timing = _checked(generate(ids, new), new)
-            channel.tell(
-                "sample",
+            parent.tell(
+                event="sample",
                 point=index,
                 ttft_ms=timing.ttft_ms,
                 inter_token_latencies_ms=timing.inter_token_latencies_ms(),
             )
         end = conditions.now()
-        channel.tell(
-            "point",
+        parent.tell(
+            event="point",
             point=index,
             peak_memory_bytes=memory.peak_resident_bytes(),
             device_peak_memory_bytes=session.device_peak_memory_bytes() if session else None,

@@ -101,9 +101,10 @@ def run_worker(
         QdeployError: the worker raised it.
         WorkerFailed: the worker crashed, hung or ended without a result.
     """
+    path = [entry or os.getcwd() for entry in sys.path]  # the worker may run in another folder
     with TemporaryFile() as noise:  # not a pipe: a process that a driver leaves keeps that open
         process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, f"{work.__module__}:{work.__qualname__}", *sys.path],
+            [sys.executable, "-c", PROGRAM, f"{work.__module__}:{work.__qualname__}", *path],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=noise,

@@ -186,7 +186,7 @@ def wait_for(file: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="needs POSIX signals")
-def test_ctrl_c_keeps_what_was_measured_and_leaves_no_child(qdeploy: Command, here: Path) -> None:
+def test_ctrl_c_keeps_what_was_measured_and_leaves_no_worker(qdeploy: Command, here: Path) -> None:
     scripted_bundle(here / "slow", answer=ANSWER, delay=0.2)
     arguments = ("--prompt", "4", "--new", "3", "--runs", "1", "--processes", "50")
     running = qdeploy.start("bench", "slow", *arguments, "-o", "r.json")

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
-from qdeploy.bench import child, parent, peer
+from qdeploy.bench import parent, peer
 from qdeploy.bench.parent import Options, Outcome
 from qdeploy.bench.protocol import Protocol
 from qdeploy.bench.worker import Job
 from qdeploy.bundle import Bundle
 from qdeploy.deploy import cache
 from qdeploy.errors import GenerationFailed, InputError
+from qdeploy.system.worker import Event
 from tests.support.bundles import scripted_bundle
 from tests.support.measured import MACHINE
 from tests.unit.bench.test_rows import WHERE, point
 
+Hear = Callable[[Event], None]
 PROTOCOL = Protocol((4,), (3,), runs=1, processes=2)
 
 
@@ -33,7 +35,7 @@ def measured(*bundles: Bundle, options: Options) -> Outcome:
     )
 
 
-def work(job: Job, environment: Mapping[str, str], hear: child.Hear) -> None:
+def work(job: Job, environment: Mapping[str, str], hear: Hear) -> None:
     hear({"event": "loaded", "seconds": 1.0, "where": WHERE})
     if job.task != "load":
         made = {"ttft_ms": 1.0, "inter_token_latencies_ms": [2.0, 2.0]}
@@ -46,13 +48,13 @@ def test_a_peer_that_fails_ends_its_own_turns_only(
 ) -> None:
     asked: list[str] = []
 
-    def fails(job: Job, environment: Mapping[str, str], hear: child.Hear) -> None:
+    def fails(job: Job, environment: Mapping[str, str], hear: Hear) -> None:
         asked.append(job.task)
         if job.task == "peer":
             raise GenerationFailed("it met a node it does not know", where="made-up-genai 1")
         work(job, environment, hear)
 
-    monkeypatch.setattr(child, "run", fails)
+    monkeypatch.setattr(parent, "run_job", fails)
     outcome = measured(scripted_bundle(tmp_path / "one"), options=Options(peer=True))
     assert asked == ["load", "measure", "peer", "load", "measure"]
     (row,) = outcome.all_rows()
@@ -68,11 +70,11 @@ def test_a_worker_measures_the_bundle_that_was_given(
 ) -> None:
     digests: list[str] = []
 
-    def note(job: Job, environment: Mapping[str, str], hear: child.Hear) -> None:
+    def note(job: Job, environment: Mapping[str, str], hear: Hear) -> None:
         digests.append(job.digest)
         work(job, environment, hear)
 
-    monkeypatch.setattr(child, "run", note)
+    monkeypatch.setattr(parent, "run_job", note)
     one, other = scripted_bundle(tmp_path / "one"), scripted_bundle(tmp_path / "two", answer="no")
     measured(one, other, options=Options())
     assert digests == [one.digest, one.digest, other.digest, other.digest] * 2

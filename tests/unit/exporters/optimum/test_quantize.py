@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from qdeploy.errors import ExportFailed
-from qdeploy.exporters.optimum import child, exporter, graph
+from qdeploy.exporters.optimum import graph, steps
 from qdeploy.exporters.optimum import quantize as step
 from qdeploy.exporters.optimum.job import SCRATCH, Job, Matrix
 from qdeploy.planning.profile import Precision
@@ -30,7 +30,7 @@ pytestmark = [
 @pytest.fixture
 def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the libraries from calling home."""
-    for name, value in child.ENVIRONMENT.items():
+    for name, value in steps.ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
 
 
@@ -98,10 +98,7 @@ def quantize(folder: Path, precisions: dict[str, Precision], kv_cache: str = "u8
 
 def with_worker(job: Job) -> None:
     """Do the step in a process of its own, as an export does."""
-    child.run(
-        exporter.WORKER, job.model_dump_json(),
-        folder=job.scratch, memory_bytes=0, stage=lambda title: None, tick=lambda: None,
-    )  # fmt: skip
+    steps.run_step(job, stage=lambda title: None, tick=lambda: None)
 
 
 def stored(file: Path) -> dict[str, str]:
