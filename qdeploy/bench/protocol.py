@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from qdeploy.bench import grid
 from qdeploy.bench.grid import Point, points
+from qdeploy.bundle import Bundle
 
 VERSION = 1
 SEED = 0
@@ -59,6 +62,23 @@ class Protocol:
         """sha256 (hex) over `as_dict` in canonical JSON: keys sorted, no spaces, ASCII."""
         text = json.dumps(self.as_dict(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def make_protocol(
+    bundles: Sequence[Bundle], prompts: str | None, new: str | None, runs: int, processes: int
+) -> Protocol:
+    """The protocol for *bundles*; lengths are lists such as `128,512`, or None for those that fit.
+
+    Raises:
+        InputError: a list that is none, or a grid that is empty.
+    """
+    answers = grid.NEW if new is None else grid.parse(new, "--new", least=grid.FEWEST_NEW)
+    if prompts is not None:
+        lengths = grid.parse(prompts, "--prompt")
+    else:
+        context = min(bundle.manifest.model.context_length for bundle in bundles)
+        lengths = grid.fitting(grid.PROMPTS, answers, context)
+    return Protocol(lengths, answers, runs, processes)
 
 
 def prompt(length: int, vocab_size: int, run: int) -> tuple[int, ...]:

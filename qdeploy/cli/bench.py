@@ -10,11 +10,8 @@ import click
 from qdeploy.cli import options, output
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from qdeploy.bench.parent import Outcome
     from qdeploy.bench.protocol import Protocol
-    from qdeploy.bundle import Bundle
 
 
 @click.command("bench")
@@ -56,6 +53,7 @@ def command(
     after every turn.
     """
     from qdeploy.bench import parent
+    from qdeploy.bench.protocol import make_protocol
     from qdeploy.bundle import open_bundle
     from qdeploy.cli.bench_table import show
     from qdeploy.cli.progress import BenchProgress
@@ -66,7 +64,7 @@ def command(
     here = describe_machine(machine)
     collection = collect_results(file, here, named=machine is not None) if file else None
     opened = [open_bundle(path, full=True) for path in bundles]
-    protocol = _protocol(prompt, new, runs, processes, opened)
+    protocol = make_protocol(opened, prompt, new, runs, processes)
     chosen = parent.Options(backend, device, simulate, peer, threads)
     parent.check(opened, protocol, chosen)
 
@@ -87,21 +85,6 @@ def command(
             where=outcome.failure.where,
             fix=_kept(outcome, protocol, len(bundles), file),
         )
-
-
-def _protocol(
-    prompt: str | None, new: str | None, runs: int, processes: int, opened: Sequence[Bundle]
-) -> Protocol:
-    from qdeploy.bench import grid
-    from qdeploy.bench.protocol import Protocol
-
-    answers = grid.NEW if new is None else grid.parse(new, "--new", least=grid.FEWEST_NEW)
-    if prompt is not None:
-        prompts = grid.parse(prompt, "--prompt")
-    else:
-        context = min(b.manifest.model.context_length for b in opened)
-        prompts = grid.fitting(grid.PROMPTS, answers, context)
-    return Protocol(prompts, answers, runs, processes)
 
 
 def _kept(outcome: Outcome, protocol: Protocol, bundles: int, file: Path | None) -> str:

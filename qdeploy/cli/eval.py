@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,14 +10,9 @@ import click
 from qdeploy.cli import options, output
 
 if TYPE_CHECKING:
-    from qdeploy.bundle import Bundle
-    from qdeploy.evaluate.reference import Reference
-    from qdeploy.models import HeldOut
     from qdeploy.results import Eval
 
 FOLDER = click.Path(path_type=Path)
-HELDOUT = 48
-"""Default number of questions for the embedded models: ten seconds on two cores."""
 
 
 @click.command("eval")
@@ -78,57 +71,35 @@ def command(
     if other and adapter:
         raise click.UsageError("--adapter goes with --reference")
 
-    from qdeploy.bundle import open_bundle
     from qdeploy.cli.progress import CountProgress
-    from qdeploy.deploy import run
-    from qdeploy.evaluate.gate import code_difference, override_limits, pair_limits
-    from qdeploy.evaluate.match import check_pair, open_reference
-    from qdeploy.evaluate.measure import measure
-    from qdeploy.evaluate.record import make_eval
-    from qdeploy.evaluate.reference import BundleReference
-    from qdeploy.evaluate.text import PROSE, TASKS, WINDOW, read_passages
-    from qdeploy.models import EMBEDDED
+    from qdeploy.evaluate.evaluation import evaluate
     from qdeploy.results import collect_results
     from qdeploy.results.machine import describe_machine
-    from qdeploy.tokenization.tokenizer import Tokenizer
 
     here = describe_machine()
     collection = collect_results(file, here) if file else None
-    judged = open_bundle(other or bundle, full=True)
-    embedded = judged.manifest.model.name in EMBEDDED
-    tokenizer = Tokenizer(judged.path)
-    names = texts or (PROSE, *([TASKS] if embedded else []))
-    scored = [
-        read_passages(name, tokenizer, window=window or WINDOW, windows=windows) for name in names
-    ]
-    questions = _questions(HELDOUT if heldout is None and embedded else heldout or 0)
-    choice = run.choose(judged, target=target, backend=backend, device=device, simulate=simulate)
-    limits, why = judged.manifest.profile.quality, None
-    with ExitStack() as opened:
-        progress = opened.enter_context(CountProgress(quiet=as_json))
-        wanted: Reference
-        if other:
-            first = open_bundle(bundle, full=True)
-            check_pair(first, judged, allow_other=allow_other_model)
-            why = code_difference(first.manifest, judged.manifest)
-            limits = pair_limits(why, experts=judged.manifest.model.experts > 0)
-            session_a = opened.enter_context(run.load(first, run.choose(first)))
-            wanted = BundleReference(first, session_a)
-        else:
-            wanted = open_reference(
-                judged, reference or "", adapter=adapter, allow_other=allow_other_model
-            )
-        opened.enter_context(wanted)
-        limits = override_limits(limits, {"max_kl_mean": max_kl, "min_top1": min_top1})
-        session = opened.enter_context(run.load(judged, choice, context=context, threads=threads))
-        against = {"kind": wanted.kind, "name": wanted.name, "digest": wanted.digest}
-        if other:
-            against["codes"] = "the same" if why is None else f"not the same: {why}"
-        made = []
-        for one in scored:
-            asked = questions if one is scored[-1] else []  # once is enough
-            measured = measure(session, tokenizer, wanted, one, asked, progress)
-            made.append(make_eval(judged, choice, session, against, one, measured, limits))
+    with CountProgress(quiet=as_json) as progress:
+        found = evaluate(
+            bundle,
+            other,
+            reference=reference,
+            adapter=adapter,
+            allow_other_model=allow_other_model,
+            texts=texts,
+            window=window,
+            windows=windows,
+            heldout=heldout,
+            max_kl=max_kl,
+            min_top1=min_top1,
+            target=target,
+            device=device,
+            backend=backend,
+            simulate=simulate,
+            context=context,
+            threads=threads,
+            progress=progress,
+        )
+    made = found.results
     if as_json:
         output.write_json({"results": [m.model_dump(mode="json") for m in made]})
     else:
@@ -136,14 +107,7 @@ def command(
             _show(one_made)
     if collection:
         collection.save(here, made)
-    _check(made, judged)
-
-
-def _questions(count: int) -> list[HeldOut]:
-    from qdeploy import models
-    from qdeploy.evaluate.text import spread_evenly
-
-    return spread_evenly(models.heldout(), count) if count else []
+    found.check()
 
 
 def _show(made: Eval) -> None:
@@ -172,20 +136,3 @@ def _show(made: Eval) -> None:
     devices = ", ".join(environment.placement["devices"])
     where = f"{devices} ({environment.backend}, {environment.device})"
     console.print(f"evidence: {environment.evidence}, ran on {where}")
-
-
-def _check(made: Sequence[Eval], judged: Bundle) -> None:
-    """Fail if a figure of any text is over its limit.
-
-    Raises:
-        CheckFailed: one is.
-    """
-    from qdeploy.errors import CheckFailed
-
-    over = [f"on {one.text['name']}, {failure}" for one in made for failure in one.failures]
-    if over:
-        raise CheckFailed(
-            f"too far from {made[0].reference['name']}: {'; '.join(over)}",
-            where=judged.path,
-            fix="choose a profile that loses less (qdeploy profiles), or other limits",
-        )

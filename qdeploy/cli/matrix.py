@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from qdeploy.cli import options, output
 
 if TYPE_CHECKING:
-    from qdeploy.matrix.config import Cell
+    from qdeploy.matrix.config import Cell, Config
     from qdeploy.matrix.run import Ran
+    from qdeploy.matrix.steps import Name
+
+SUBJECTS: dict[Name, tuple[str, ...]] = {
+    "doctor": ("TARGET",),
+    "export": ("MODEL", "--target", "TARGET"),
+    "bench": ("BUNDLE",),
+    "eval": ("BUNDLE", "--reference", "MODEL"),
+}
+"""Steps, and what their commands cannot do without."""
 
 
 @click.command("matrix")
@@ -64,16 +74,49 @@ def command(
         _show_cells(cells, as_json=as_json)
         return
 
-    from qdeploy.matrix import commands, run
+    from qdeploy.matrix import run
+    from qdeploy.matrix.steps import run_step
     from qdeploy.results.machine import describe_machine
 
     def tell(line: str) -> None:
         click.secho(line, dim=True, err=True)
 
     required = run.required(cells)
-    done = run.Matrix(loaded, destination, describe_machine, commands.run, tell).run(cells)
+    given = _step_options(loaded, config)
+    matrix = run.Matrix(loaded, destination, describe_machine, run_step, tell, given)
+    done = matrix.run(cells)
     _show_results(done, destination, as_json=as_json)
     run.judge(done, required)
+
+
+def _step_options(config: Config, where: Path | None) -> dict[Name, dict[str, Any]]:
+    """Options for the steps: what `[arguments]` of the file says, as their commands read it.
+
+    Raises:
+        InputError: arguments that a command does not know, or that the matrix gives itself.
+    """
+    from qdeploy.errors import InputError
+    from qdeploy.matrix.steps import options_of
+
+    found: dict[Name, dict[str, Any]] = {}
+    for name, subject in SUBJECTS.items():
+        step = importlib.import_module(f"qdeploy.cli.{name}").command
+        try:
+            usual = step.make_context(name, list(subject)).params
+            params = step.make_context(name, [*subject, *getattr(config.arguments, name)]).params
+        except click.UsageError as error:
+            why = f"arguments.{name}: {error.format_message().rstrip('.')}"
+            raise InputError(why, where=where) from None
+        taken = options_of(name)
+        if other := [key for key in params if key not in taken and params[key] != usual[key]]:
+            what = next(p for p in step.params if p.name == other[0])
+            raise InputError(
+                f"arguments.{name}: {what.opts[0]} cannot be given here, as the matrix decides it",
+                where=where,
+                fix="leave it out",
+            )
+        found[name] = {key: params[key] for key in params if key in taken}
+    return found
 
 
 def _show_cells(cells: Sequence[Cell], *, as_json: bool) -> None:

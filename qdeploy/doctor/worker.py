@@ -14,7 +14,7 @@ from qdeploy.errors import CheckFailed, QdeployError, TargetUnavailable
 from qdeploy.evaluate.golden import golden_prompts, measure_distance
 from qdeploy.interface import Progress, Request, Session
 from qdeploy.planning.plan import Plan
-from qdeploy.system.worker import Parent
+from qdeploy.system.worker import Parent, bugs_as_errors
 
 NEW_TOKENS = 8
 CLOSE = 0.5
@@ -26,13 +26,8 @@ def work(job: dict[str, Any], parent: Parent) -> None:
 
     The events tell `device`, and `evidence` once the runtime has told where the work runs.
     """
-    try:
+    with bugs_as_errors():
         attempt(Case(**job), parent)
-    except QdeployError:
-        raise
-    except Exception as error:
-        said = f"{type(error).__name__}: {error}"
-        raise QdeployError(" ".join(said.split())) from error
 
 
 def attempt(case: Case, parent: Parent) -> None:

@@ -23,7 +23,7 @@ NO_PROFILE = "no profile is written for it"
 
 
 class Arguments(Strict):
-    """More arguments for the commands that are run."""
+    """Options for the steps, as their commands take them."""
 
     doctor: tuple[str, ...] = ()
     export: tuple[str, ...] = ()

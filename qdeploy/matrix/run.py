@@ -10,7 +10,7 @@ import itertools
 import os
 import re
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +18,8 @@ from typing import Literal
 
 from qdeploy import registry
 from qdeploy.errors import CheckFailed, InputError, OutputError, QdeployError, TargetUnavailable
-from qdeploy.matrix import commands
-from qdeploy.matrix.commands import ABSENT, CHECK_FAILED, Outcome, Runner
 from qdeploy.matrix.config import Cell, Config
+from qdeploy.matrix.steps import Name, Options, Outcome, Runner, Step
 from qdeploy.results import Diagnosis, Machine, make_results, read_results, write_results
 from qdeploy.targets import Evidence
 
@@ -51,15 +50,18 @@ class Matrix:
 
     Attributes:
         folder: where the files of results go; created here.
-        tell: is told of each step in a line.
+        machine: describes this machine, where no step did.
+        runner: runs a step.
+        tell: called with a line about each step.
+        options: arguments of the steps, by step.
     """
 
     def __init__(
         self, config: Config, folder: Path, machine: Callable[[], Machine], runner: Runner,
-        tell: Tell,
+        tell: Tell, options: Mapping[Name, Options],
     ) -> None:  # fmt: skip
         self._config, self._folder, self._machine = config, folder, machine
-        self._runner, self._tell = runner, tell
+        self._runner, self._tell, self._options = runner, tell, options
         self._number = itertools.count(1)
         self._diagnoses: list[Diagnosis] = []
 
@@ -80,13 +82,13 @@ class Matrix:
         if probed is None:
             return [self._left_out(cell, cell.absent or "") for cell in cells]
         file = self._file(probed.target.name, "doctor")
-        checked = _in_its_rows(self._step("doctor", probed, commands.doctor(probed, file)), file)
-        if checked.code == ABSENT:
+        checked = self._step("doctor", probed, file)
+        if checked.status == "absent":
             told = file.is_file()  # doctor's own row is there, in its own words
             why = checked.message or "absent"
             return [self._left_out(c, c.absent or why, checked.fix, known=told) for c in cells]
         ran = self._run_cells(cells, bundles)
-        if checked.code == 0:
+        if checked.status == "ok":
             return list(ran)
         if not file.is_file():
             self._failed(probed, "doctor", checked, whole_target=True)
@@ -102,48 +104,52 @@ class Matrix:
             key = (cell.model, cell.profile)
             if key not in exported:
                 folder = bundles / f"{len(list(bundles.iterdir()))}"
-                exported[key] = folder, self._step("export", cell, commands.export(cell, folder))
+                exported[key] = folder, self._step("export", cell, folder)
             bundle, outcome = exported[key]
             yield (
                 self._measured(cell, bundle)
-                if outcome.code == 0
+                if outcome.status == "ok"
                 else self._ended(cell, "export", outcome)
             )
 
     def _measured(self, cell: Cell, bundle: Path) -> Ran:
         """Bench and eval one cell: both, unless the device is not there, or no more."""
         status = Ran(cell, "ok")
-        for step, line in (("bench", commands.bench), ("eval", commands.evaluate)):
+        steps: tuple[Name, ...] = ("bench", "eval")
+        for step in steps:
             model = re.sub(r"[^\w.-]+", "-", Path(cell.model).name)
             file = self._file(*filter(None, (cell.scheme, cell.backend, model, step)))
-            outcome = self._step(step, cell, line(cell, bundle, file))
-            if outcome.code == ABSENT:
+            outcome = self._step(step, cell, file, bundle)
+            if outcome.status == "absent":
                 return _worse(status, self._ended(cell, step, outcome))
-            if outcome.code == CHECK_FAILED and file.is_file():
+            if outcome.status == "wrong" and file.is_file():
                 ended = Ran(cell, "over", outcome.message)
-            elif outcome.code == 0 and file.is_file():
+            elif outcome.status == "ok" and file.is_file():
                 continue
-            elif outcome.code == 0:
-                lost = Outcome(1, f"{step} ended well and wrote no results")
+            elif outcome.status == "ok":
+                lost = Outcome("error", f"{step} ended well and wrote no results")
                 ended = self._ended(cell, step, lost)
             else:
                 ended = self._ended(cell, step, outcome)
             status = _worse(status, ended)
         return status
 
-    def _step(self, name: str, cell: Cell, line: list[str]) -> Outcome:
+    def _step(self, name: Name, cell: Cell, output: Path, bundle: Path | None = None) -> Outcome:
         subject = (cell.target.name,) if name == "doctor" else (cell.model, cell.scheme)
-        backend = cell.backend if name in ("bench", "eval") else None
+        backend = cell.backend if bundle else None
         words = " ".join(filter(None, (name, *subject, backend)))
-        more: tuple[str, ...] = getattr(self._config.arguments, name)
         self._tell(words)
-        outcome = self._runner([*line, *more], self._config.timeout)
-        if outcome.code != 0:
+        step = Step(
+            name, cell.target.name, cell.model, cell.profile, cell.backend, cell.simulate, output,
+            bundle, self._options.get(name, {}),
+        )  # fmt: skip
+        outcome = self._runner(step, self._config.timeout)
+        if outcome.status != "ok":
             self._tell(f"{words}: {outcome.message}")
         return outcome
 
     def _ended(self, cell: Cell, step: str, outcome: Outcome) -> Ran:
-        if outcome.code == ABSENT:
+        if outcome.status == "absent":
             return self._left_out(cell, outcome.message, outcome.fix)
         return self._failed(cell, step, outcome)
 
@@ -236,17 +242,6 @@ def judge(done: Sequence[Ran], required: Collection[str] = ()) -> None:
             where = " ".join(filter(None, (first.cell.model, first.cell.scheme)))
             rest = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
             raise error(f"{first.message}{rest}", where=where)
-
-
-def _in_its_rows(checked: Outcome, file: Path) -> Outcome:
-    """How doctor ended, in the words of its first row of that kind, where it wrote any."""
-    status = "absent" if checked.code == ABSENT else "failed"
-    if checked.code == 0 or not file.is_file():
-        return checked
-    for row in read_results(file).results:
-        if isinstance(row, Diagnosis) and row.status == status and row.message:
-            return Outcome(checked.code, row.message, row.fix)
-    return checked
 
 
 def _bundles(folder: Path) -> tempfile.TemporaryDirectory[str]:

@@ -28,6 +28,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -286,6 +287,19 @@ def _end() -> bytes:
     if os.name == "posix" and os.getpgrp() == os.getpid():
         os.killpg(os.getpid(), signal.SIGKILL)
     os._exit(1)
+
+
+@contextlib.contextmanager
+def bugs_as_errors() -> Iterator[None]:
+    """Turn an exception that nothing foresaw into a `QdeployError`, which the parent then gets."""
+    try:
+        yield
+    except QdeployError:
+        raise
+    except Exception as error:
+        traceback.print_exc()
+        said = f"{type(error).__name__}: {error}"
+        raise QdeployError(" ".join(said.split())) from error
 
 
 def serve(name: str) -> None:

@@ -101,6 +101,23 @@ def test_what_is_refused(
     quick("matrix", *arguments).fails(2, "error: ", *says)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ('bench = ["--quick"]', ["arguments.bench: No such option"]),
+        ('bench = ["--runs", "0"]', ["arguments.bench: ", "--runs"]),
+        ('eval = ["--backend", "openvino"]', ["arguments.eval: --backend cannot be given here"]),
+        ('doctor = ["-o", "x.json"]', ["arguments.doctor: ", "as the matrix decides it"]),
+    ],
+)
+def test_arguments_that_a_step_cannot_take_are_told_before_anything_runs(
+    arguments: str, says: list[str], absent: Path, quick: QuickCommand, here: Path
+) -> None:
+    absent.write_text(f"{ABSENT}[arguments]\n{arguments}\n", encoding="utf-8")
+    quick("matrix", "--config", absent, "-o", "out").fails(2, "absent.toml: ", *says)
+    assert not (here / "out").exists()
+
+
 @pytest.mark.parametrize("more", [("--config", "absent.toml"), ("-o", "out")])
 def test_jobs_are_of_the_registry_and_take_no_file(
     more: tuple[str, str], absent: Path, quick: QuickCommand

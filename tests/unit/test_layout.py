@@ -34,7 +34,8 @@ LAYERS = (
     ("deploy", "forecast"),
     ("results",),
     ("evaluate",),
-    ("bench", "doctor", "matrix", "report"),
+    ("bench", "doctor", "report"),
+    ("matrix",),
     ("cli",),
     ("__main__",),
 )

@@ -1,10 +1,8 @@
-"""Running the matrix with commands that are only pretended: every way that a step can end."""
+"""Running the matrix with steps that are only pretended: every way that a step can end."""
 
 from __future__ import annotations
 
 import os
-import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,59 +11,59 @@ import pytest
 
 from qdeploy import registry
 from qdeploy.errors import CheckFailed, OutputError, QdeployError, TargetUnavailable
-from qdeploy.matrix import commands
-from qdeploy.matrix.commands import Outcome
-from qdeploy.matrix.config import Arguments, Cell, Config
+from qdeploy.matrix import steps
+from qdeploy.matrix.config import Cell, Config
 from qdeploy.matrix.run import Matrix, Ran, judge, required
+from qdeploy.matrix.steps import Outcome, Runner, Step, run_step
 from qdeploy.report.data.merged import read_result_files
 from qdeploy.results import Diagnosis, Result, read_results, write_results
 from qdeploy.results.machine import describe_machine
 from tests.support import shown
+from tests.support.workers import make_work
 
 CPU, GPU = registry.target("intel-cpu"), registry.target("intel-gpu")
 NANO = Cell(CPU, "qwen3-nano", "intel-cpu-int4", "openvino")
 OTHER = Cell(CPU, "qwen3-nano-moe", "intel-cpu-int4", "openvino")
 GONE = Cell(registry.target("rocm"), "qwen3-nano", absent="no installed backend serves it")
-OK = Outcome(0)
+OK = Outcome()
 
 
 class Pretended:
-    """Runs nothing: writes the file of results that a command would, and ends as it is told.
+    """Runs nothing: writes the file of results that a step would, and ends as it is told.
 
     Args:
-        ends: outcomes by command; all others end well.
-        silent: commands that leave no file behind.
+        ends: outcomes by step; all others end well.
+        silent: steps that leave no file behind.
         rows: what the doctor writes.
     """
 
     def __init__(
         self, *, silent: Sequence[str] = (), rows: Sequence[Diagnosis] = (), **ends: Outcome
     ) -> None:
-        self.lines: list[list[str]] = []
+        self.steps: list[Step] = []
         self._ends, self._silent, self._rows = ends, silent, rows or [shown.diagnosis()]
 
-    def __call__(self, arguments: list[str], timeout: float) -> Outcome:
-        self.lines.append(arguments)
-        name = arguments[0]
+    def __call__(self, step: Step, seconds: float) -> Outcome:
+        self.steps.append(step)
         made: dict[str, Sequence[Result]] = {
             "doctor": self._rows, "bench": [shown.bench()], "eval": [shown.evaluation()],
         }  # fmt: skip
-        if name in made and name not in self._silent:
-            file = Path(arguments[arguments.index("-o") + 1])
-            write_results(shown.file(*made[name]), file)
-        return self._ends.get(name, OK)
+        if step.name in made and step.name not in self._silent:
+            write_results(shown.file(*made[step.name]), step.output)
+        return self._ends.get(step.name, OK)
 
     @property
     def names(self) -> list[str]:
-        return [line[0] for line in self.lines]
+        return [step.name for step in self.steps]
 
 
 def run(
-    folder: Path, runner: commands.Runner, *cells: Cell, **arguments: Any
+    folder: Path, runner: Runner, *cells: Cell, **options: Any
 ) -> tuple[list[Ran], list[Result]]:
     """What became of the cells, and every result in the folder."""
-    settings = Config(schema=1, models=("m",), arguments=Arguments(**arguments))
-    done = Matrix(settings, folder, describe_machine, runner, lambda _: None).run(cells)
+    settings = Config(schema=1, models=("m",))
+    matrix = Matrix(settings, folder, describe_machine, runner, lambda _: None, options)  # type: ignore[arg-type]
+    done = matrix.run(cells)
     return done, [r for file in read_result_files([folder]) for r in file.results]
 
 
@@ -82,22 +80,19 @@ def test_a_cell_is_exported_measured_and_evaluated_after_the_doctor(tmp_path: Pa
     judge(done)
 
 
-def test_the_command_lines(tmp_path: Path) -> None:
+def test_what_the_steps_are_given(tmp_path: Path) -> None:
     pretended = Pretended()
     stand_in = Cell(registry.target("intel-npu"), "m", "intel-npu-int4", "openvino", simulate=True)
-    run(tmp_path / "out", pretended, stand_in, bench=["--quick"])
-    doctor, export, bench, evaluate = pretended.lines
-    out, bundle = str(tmp_path / "out"), export[-1]
-    assert doctor[:-1] == ["doctor", "intel-npu", "--simulate", "-o"]
-    assert export[:-1] == [
-        "export", "m", "--target", "intel-npu", "--profile", "intel-npu-int4", "-o",
-    ]  # fmt: skip
-    where = ["--backend", "openvino", "--simulate", "-o"]
-    assert bench[:-2] == ["bench", bundle, *where]
-    assert bench[-1] == "--quick"
-    assert evaluate[:-1] == ["eval", bundle, "--reference", "m", *where]
-    assert doctor[-1].startswith(out)
-    assert not Path(bundle).parent.exists()
+    run(tmp_path / "out", pretended, stand_in, bench={"runs": 1})
+    doctor, export, bench, evaluate = pretended.steps
+    out = tmp_path / "out"
+    for step in pretended.steps:
+        assert (step.target, step.model, step.profile) == ("intel-npu", "m", "intel-npu-int4")
+        assert (step.backend, step.simulate) == ("openvino", True)
+        assert out in step.output.parents
+    assert bench.bundle == evaluate.bundle == export.output
+    assert (doctor.options, bench.options) == ({}, {"runs": 1})
+    assert not export.output.parent.exists()
 
 
 def test_bundles_lie_in_the_folder_of_the_results_while_it_runs(tmp_path: Path) -> None:
@@ -105,12 +100,12 @@ def test_bundles_lie_in_the_folder_of_the_results_while_it_runs(tmp_path: Path) 
     beside: set[str] = set()
     pretended = Pretended()
 
-    def watched(arguments: list[str], timeout: float) -> Outcome:
+    def watched(step: Step, seconds: float) -> Outcome:
         beside.update(place.name for place in tmp_path.iterdir())
-        return pretended(arguments, timeout)
+        return pretended(step, seconds)
 
     run(tmp_path / "out", watched, NANO)
-    bundle = Path(next(line[-1] for line in pretended.lines if line[0] == "export"))
+    bundle = next(step.output for step in pretended.steps if step.name == "export")
     assert tmp_path / "out" in bundle.parents
     assert beside == {"out"}
     assert {file.suffix for file in (tmp_path / "out").iterdir()} == {".json"}
@@ -148,7 +143,7 @@ def test_what_cannot_run_anywhere_is_absent_and_nothing_is_started(tmp_path: Pat
 def test_a_target_that_the_doctor_does_not_find_is_absent(
     silent: Sequence[str], tmp_path: Path
 ) -> None:
-    gone = Outcome(3, "no such device", "install the driver")
+    gone = Outcome("absent", "no such device", "install the driver")
     pretended = Pretended(doctor=gone, silent=silent)
     done, found = run(tmp_path / "out", pretended, NANO, OTHER)
     assert pretended.names == ["doctor"]
@@ -160,11 +155,10 @@ def test_a_target_that_the_doctor_does_not_find_is_absent(
 @pytest.mark.parametrize(
     ("outcome", "kind"),
     [
-        (Outcome(1, "it broke"), "error"),
-        (Outcome(2, "bad input"), "error"),
-        (Outcome(4, "answers differ"), "wrong"),
-        (Outcome(-11, "it was killed by SIGSEGV"), "crash"),
-        (Outcome(None, "it took more than 9 s"), "hang"),
+        (Outcome("error", "it broke"), "error"),
+        (Outcome("wrong", "answers differ"), "wrong"),
+        (Outcome("crash", "it was killed by SIGSEGV"), "crash"),
+        (Outcome("hang", "it took more than 9 s"), "hang"),
     ],
 )
 @pytest.mark.parametrize("step", ["export", "bench", "eval"])
@@ -184,26 +178,15 @@ def test_a_step_that_fails_is_a_row_with_its_kind_and_the_rest_goes_on(
 
 
 def test_a_gate_that_says_no_keeps_its_results_and_is_exit_code_4(tmp_path: Path) -> None:
-    pretended = Pretended(eval=Outcome(4, "kl_mean 0.2 > 0.05"))
+    pretended = Pretended(eval=Outcome("wrong", "kl_mean 0.2 > 0.05"))
     done, found = run(tmp_path / "out", pretended, NANO)
     assert [r.kind for r in found] == ["diagnosis", "bench", "eval"]
     with pytest.raises(CheckFailed, match="kl_mean"):
         judge(done)
 
 
-def test_what_the_doctor_wrote_is_told_rather_than_its_progress(tmp_path: Path) -> None:
-    row = shown.absent("intel-cpu", "no such device", "install the driver")
-    pretended = Pretended(doctor=Outcome(3, "[2/2] intel-cpu"), rows=[row])
-    done, _ = run(tmp_path / "out", pretended, NANO)
-    assert done[0].message == "no such device"
-    broken = shown.diagnosis(status="failed", failure="wrong", message="answers differ")
-    pretended = Pretended(doctor=Outcome(4, "[2/2] intel-cpu"), rows=[shown.diagnosis(), broken])
-    done, _ = run(tmp_path / "again", pretended, NANO)
-    assert (done[0].status, done[0].message) == ("failed", "doctor: answers differ")
-
-
 def test_a_doctor_that_finds_something_broken_fails_the_matrix(tmp_path: Path) -> None:
-    done, found = run(tmp_path / "out", Pretended(doctor=Outcome(4, "answers differ")), NANO)
+    done, found = run(tmp_path / "out", Pretended(doctor=Outcome("wrong", "answers differ")), NANO)
     assert [r.kind for r in found] == ["diagnosis", "bench", "eval"]
     with pytest.raises(QdeployError, match="doctor: answers differ"):
         judge(done)
@@ -217,14 +200,14 @@ def test_a_step_that_ends_well_without_results_is_a_failure(tmp_path: Path) -> N
 
 
 def test_a_device_that_vanishes_in_mid_run_keeps_what_was_measured(tmp_path: Path) -> None:
-    vanished = Outcome(3, "the device is gone")
+    vanished = Outcome("absent", "the device is gone")
     done, found = run(tmp_path / "out", Pretended(eval=vanished, silent=("eval",)), NANO)
     assert [r.kind for r in found] == ["diagnosis", "bench", "diagnosis"]
     assert done[0].status == "absent"
 
 
 def test_a_device_that_is_not_there_is_not_asked_twice(tmp_path: Path) -> None:
-    pretended = Pretended(bench=Outcome(3, "no driver"), silent=("bench",))
+    pretended = Pretended(bench=Outcome("absent", "no driver"), silent=("bench",))
     done, found = run(tmp_path / "out", pretended, NANO)
     assert pretended.names == ["doctor", "export", "bench"]
     assert [r.message for r in diagnoses(found, "absent")] == [done[0].message] == ["no driver"]
@@ -233,7 +216,7 @@ def test_a_device_that_is_not_there_is_not_asked_twice(tmp_path: Path) -> None:
 def test_an_absent_target_that_is_required_is_exit_code_3(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done, _ = run(tmp_path / "out", Pretended(bench=Outcome(1, "broke")), NANO, GONE)
+    done, _ = run(tmp_path / "out", Pretended(bench=Outcome("error", "broke")), NANO, GONE)
     monkeypatch.setenv("QDEPLOY_REQUIRE", "intel-cpu, rocm,")
     with pytest.raises(TargetUnavailable, match="required by QDEPLOY_REQUIRE, and absent"):
         judge(done, required([NANO, GONE]))
@@ -250,48 +233,60 @@ def test_a_folder_that_is_not_empty(tmp_path: Path) -> None:
         run(tmp_path, Pretended(), NANO)
 
 
-@pytest.mark.parametrize(
-    ("code", "told", "outcome"),
-    [
-        (0, "progress\n", Outcome(0)),
-        (3, "one\nerror: x: no device\n  fix: buy one\n", Outcome(3, "x: no device", "buy one")),
-        (1, "internal error: KeyError: 'a'\n  qdeploy --debug ... shows where\n",
-         Outcome(1, "KeyError: 'a'")),
-        (2, "Usage: qdeploy bench\n\nError: No such option\n", Outcome(2, "No such option")),
-        (9, "", Outcome(9, "exit code 9")),
-        (-9, "half a li", Outcome(-9, "it was killed by SIGKILL")),
-        (-99, "", Outcome(-99, "it was killed by signal 99")),
-    ],
-)  # fmt: skip
-def test_what_a_command_meant(code: int, told: str, outcome: Outcome) -> None:
-    assert commands.understood(code, told) == outcome
+def step(name: Any, output: Path, target: str = "intel-cpu", **changes: Any) -> Step:
+    known = {"model": "qwen3-nano", "profile": None, "backend": None, "simulate": False}
+    return Step(name, target, output=output, **known | changes)
 
 
-def test_the_real_runner_understands_the_real_command() -> None:
-    assert commands.run(["profiles"], 60) == OK
-    refused = commands.run(["plan", "qwen3-nano", "--target", "intel-cup"], 60)
-    assert refused == Outcome(2, "unknown target 'intel-cup'", "did you mean 'intel-cpu'?")
+class TestRunStep:
+    """Steps for real, in their worker processes."""
 
+    def test_doctor_ends_as_its_first_row_says_and_writes_all_of_them(self, tmp_path: Path) -> None:
+        file = tmp_path / "doctor.json"
+        outcome = run_step(step("doctor", file, "dcu"), 60)
+        [row] = read_results(file).results
+        assert isinstance(row, Diagnosis)
+        assert outcome == Outcome("absent", row.message or "", row.fix)
 
-@pytest.mark.skipif(os.name != "posix", reason="needs process groups")
-def test_a_command_that_hangs_is_ended_with_all_that_it_started(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    package = tmp_path / "qdeploy"
-    package.mkdir()
-    (package / "__init__.py").touch()
-    (package / "__main__.py").write_text(
-        "import subprocess, sys\n"
-        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
-        f"open({str(tmp_path / 'pid')!r}, 'w').write(str(child.pid))\n"
-        "child.wait()\n"
-    )
-    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    assert commands.run([], 2) == Outcome(None, "it took more than 2 s")
-    pid = int((tmp_path / "pid").read_text())
-    for _ in range(100):
-        state = Path(f"/proc/{pid}/stat")
-        if not state.exists() or " Z " in state.read_text():
-            return
-        time.sleep(0.05)
-    pytest.fail(f"process {pid} is still there, on {sys.platform}")
+    def test_an_error_comes_with_its_place_and_fix(self, tmp_path: Path) -> None:
+        outcome = run_step(step("export", tmp_path / "bundle", "intel-cup"), 60)
+        assert (outcome.status, outcome.message) == ("error", "unknown target 'intel-cup'")
+        assert outcome.fix == "did you mean 'intel-cpu'?"
+        bundle = tmp_path / "nowhere"
+        outcome = run_step(step("bench", tmp_path / "r.json", bundle=bundle), 60)
+        assert outcome.message.startswith(f"{bundle}: no such bundle")
+
+    def test_what_nobody_foresaw_is_an_error_too(self, tmp_path: Path) -> None:
+        outcome = run_step(step("eval", tmp_path / "r.json", options={"depth": 1}), 60)
+        assert outcome.status == "error"
+        assert outcome.message.startswith("TypeError: ")
+        assert "depth" in outcome.message
+
+    @pytest.mark.skipif(os.name != "posix", reason="signals have names on POSIX")
+    def test_a_crash_is_told_with_the_last_words(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        work = make_work(
+            tmp_path, monkeypatch, "print('no such symbol', file=sys.stderr)", "os.abort()"
+        )
+        monkeypatch.setattr(steps, "work", work)
+        outcome = run_step(step("bench", tmp_path / "r.json"), 60)
+        assert outcome == Outcome("crash", "it was killed by SIGABRT: no such symbol")
+
+    def test_a_hang_ends_at_the_deadline(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(steps, "work", make_work(tmp_path, monkeypatch, "time.sleep(600)"))
+        outcome = run_step(step("bench", tmp_path / "r.json"), 2)
+        assert outcome == Outcome("hang", "it took more than 2 s")
+
+    def test_doctor_fails_with_its_first_failure(self) -> None:
+        sound, gone = shown.diagnosis(), shown.absent("intel-cpu", "no such device", "buy one")
+        broken = shown.diagnosis(status="failed", failure="wrong", message="answers differ")
+        ends = [
+            steps._doctors([row.model_dump(mode="json") for row in rows])
+            for rows in ([sound, broken], [gone, sound], [gone, gone])
+        ]
+        fix = broken.fix
+        assert ends[0] == Outcome("wrong", "answers differ", fix)
+        assert ends[1:] == [OK, Outcome("absent", "no such device", "buy one")]

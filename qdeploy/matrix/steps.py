@@ -1,0 +1,224 @@
+"""The steps of the matrix: functions, each of which runs in a worker process with a deadline."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from qdeploy.bench import parent as rounds
+from qdeploy.bench.protocol import make_protocol
+from qdeploy.bundle import open_bundle
+from qdeploy.deploy.export import export as export_plan
+from qdeploy.deploy.export import prepare
+from qdeploy.doctor.cases import cases
+from qdeploy.doctor.examine import LIMIT, examine
+from qdeploy.errors import CheckFailed, QdeployError, TargetUnavailable
+from qdeploy.evaluate.evaluation import evaluate
+from qdeploy.interface import Progress
+from qdeploy.results import Diagnosis, collect_results
+from qdeploy.results.machine import describe_machine
+from qdeploy.system.worker import Parent, WorkerFailed, bugs_as_errors, run_worker
+
+Name = Literal["doctor", "export", "bench", "eval"]
+Failure = Literal["crash", "hang", "wrong", "error"]
+Options = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step for one cell.
+
+    Attributes:
+        target, model, profile, backend, simulate: of the cell.
+        output: the file of results that it writes; of `export`, the bundle.
+        bundle: what `bench` and `eval` measure.
+        options: arguments of the step's function by name, plain data.
+    """
+
+    name: Name
+    target: str
+    model: str
+    profile: str | None
+    backend: str | None
+    simulate: bool
+    output: Path
+    bundle: Path | None = None
+    options: Options = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a step ended.
+
+    Attributes:
+        status: `ok`, `absent`, or a kind of failure.
+        message, fix: why, in one line each, where it is not `ok`.
+    """
+
+    status: Literal["ok", "absent"] | Failure = "ok"
+    message: str = ""
+    fix: str | None = None
+
+    @property
+    def failure(self) -> Failure | None:
+        """The kind of failure, if it is one."""
+        return None if self.status == "ok" or self.status == "absent" else self.status
+
+
+Runner = Callable[[Step, float], Outcome]
+"""Runs a step, for at most so many seconds."""
+
+
+def run_step(step: Step, seconds: float) -> Outcome:
+    """Run a step in a worker process, which is ended with all that it started."""
+    try:
+        result = run_worker(work, asdict(step), seconds=seconds)
+    except TargetUnavailable as error:
+        return Outcome("absent", _line(error), error.fix)
+    except QdeployError as error:
+        failure: Failure = "wrong" if isinstance(error, CheckFailed) else "error"
+        return Outcome(failure, _line(error), error.fix)
+    except WorkerFailed as error:
+        if error.code is None:
+            return Outcome("hang", f"it took more than {seconds:g} s")
+        return Outcome("crash", f"it {error}")
+    return _doctors(result) if step.name == "doctor" else Outcome()
+
+
+def work(job: dict[str, Any], parent: Parent) -> Any:
+    """The worker's end: do the `Step` whose fields *job* holds."""
+    bundle = job["bundle"] and Path(job["bundle"])
+    step = Step(**job | {"output": Path(job["output"]), "bundle": bundle})
+    with bugs_as_errors():
+        return _STEPS[step.name](step, **step.options)
+
+
+def options_of(name: Name) -> frozenset[str]:
+    """The options that a step takes."""
+    parameters = inspect.signature(_STEPS[name]).parameters.values()
+    return frozenset(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
+
+
+def _doctor(
+    step: Step, *, profile: str | None = None, timeout: float | None = None
+) -> list[dict[str, Any]]:
+    here = describe_machine()
+    collection = collect_results(step.output, here)
+    todo = cases(step.target, profile_name=profile, simulate=step.simulate)
+    rows = [examine(case, limit=timeout or LIMIT) for case in todo]
+    collection.save(here, rows)
+    return [row.model_dump(mode="json") for row in rows]
+
+
+def _export(
+    step: Step,
+    *,
+    exporter: str | None = None,
+    context: int | None = None,
+    adapter: str | None = None,
+) -> None:
+    plan, chosen = prepare(
+        step.model,
+        step.target,
+        profile_name=step.profile,
+        exporter_name=exporter,
+        context=context,
+        adapter=Path(adapter) if adapter else None,
+    )
+    export_plan(plan, chosen, step.output, Progress(), force=False)
+
+
+def _bench(
+    step: Step,
+    *,
+    prompt: str | None = None,
+    new: str | None = None,
+    runs: int = 3,
+    processes: int = 3,
+    device: int | str = 0,
+    threads: int | None = None,
+    peer: bool = False,
+    machine: str | None = None,
+) -> None:
+    here = describe_machine(machine)
+    collection = collect_results(step.output, here, named=machine is not None)
+    bundles = [open_bundle(_bundle_of(step), full=True)]
+    protocol = make_protocol(bundles, prompt, new, runs, processes)
+    options = rounds.Options(step.backend, device, step.simulate, peer, threads)
+    rounds.check(bundles, protocol, options)
+
+    def save(outcome: rounds.Outcome) -> None:
+        collection.save(outcome.machine, outcome.all_rows())
+
+    outcome = rounds.measure(
+        bundles, protocol, here, options, save=save, tell=lambda title, done, total: None
+    )
+    if outcome.failure is not None:
+        raise outcome.failure
+
+
+def _evaluate(
+    step: Step,
+    *,
+    adapter: str | None = None,
+    allow_other_model: bool = False,
+    texts: Sequence[str] = (),
+    window: int | None = None,
+    windows: int | None = None,
+    heldout: int | None = None,
+    max_kl: float | None = None,
+    min_top1: float | None = None,
+    device: int | str = 0,
+    context: int | None = None,
+    threads: int | None = None,
+) -> None:
+    here = describe_machine()
+    collection = collect_results(step.output, here)
+    found = evaluate(
+        _bundle_of(step),
+        reference=step.model,
+        adapter=Path(adapter) if adapter else None,
+        allow_other_model=allow_other_model,
+        texts=texts,
+        window=window,
+        windows=windows,
+        heldout=heldout,
+        max_kl=max_kl,
+        min_top1=min_top1,
+        device=device,
+        backend=step.backend,
+        simulate=step.simulate,
+        context=context,
+        threads=threads,
+    )
+    collection.save(here, found.results)
+    found.check()
+
+
+_STEPS: dict[Name, Callable[..., Any]] = {
+    "doctor": _doctor, "export": _export, "bench": _bench, "eval": _evaluate,
+}  # fmt: skip
+
+
+def _bundle_of(step: Step) -> Path:
+    assert step.bundle is not None  # noqa: S101
+    return step.bundle
+
+
+def _line(error: QdeployError) -> str:
+    return ": ".join(filter(None, (error.where, error.what)))
+
+
+def _doctors(rows: Sequence[dict[str, Any]]) -> Outcome:
+    """How doctor ended: absent if every row is, else with its first failure."""
+    found = [Diagnosis(**row) for row in rows]
+    failed = [row for row in found if row.status == "failed"]
+    if failed:
+        first = failed[0]
+        return Outcome(first.failure or "error", first.message or "", first.fix)
+    if all(row.status == "absent" for row in found):
+        return Outcome("absent", found[0].message or "absent", found[0].fix)
+    return Outcome()
