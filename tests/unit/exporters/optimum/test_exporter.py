@@ -11,7 +11,7 @@ import pytest
 
 from qdeploy.checkpoint.checkpoint import read_checkpoint
 from qdeploy.errors import ExportFailed, TargetUnavailable
-from qdeploy.exporters.optimum import OptimumExporter, exporter
+from qdeploy.exporters.optimum import OptimumExporter, exporter, steps
 from qdeploy.exporters.optimum.job import STEPS, Job, jobs
 from qdeploy.interface import Progress
 from qdeploy.planning.plan import Plan, make_plan
@@ -26,6 +26,7 @@ from qdeploy.planning.profile import (
 )
 from qdeploy.targets import INTEL_CPU
 from tests.support.checkpoints import MOE, SMALL, shape_of_0_6b, write_checkpoint
+from tests.support.workers import make_work
 
 INT4 = Precision(dtype="int4", group_size=128)
 
@@ -137,10 +138,9 @@ def test_a_missing_library_is_told_before_anything_is_done(
     assert not folder.exists()
 
 
-def stub(monkeypatch: pytest.MonkeyPatch, script: str) -> None:
-    """Let *script* stand in for the worker; it finds the job in `job`."""
-    head = "import json, os, sys, time\njob = json.loads(sys.stdin.readline())\n"
-    monkeypatch.setattr(exporter, "WORKER", (sys.executable, "-c", head + script))
+def stub(folder: Path, monkeypatch: pytest.MonkeyPatch, *lines: str) -> None:
+    """Let these lines stand in for the worker."""
+    monkeypatch.setattr(steps, "work", make_work(folder, monkeypatch, *lines))
     monkeypatch.setattr(exporter, "LIBRARIES", ())
 
 
@@ -148,11 +148,11 @@ def test_the_steps_run_in_turn_and_leave_only_the_bundle(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stub(
+        tmp_path,
         monkeypatch,
-        "print(json.dumps({'stage': job['step']}), flush=True)\n"
-        "open(os.path.join(job['folder'], 'scratch', job['step']), 'wb').write(bytes(10**6))\n"
-        "open(os.path.join(job['folder'], job['step']), 'wb').write(bytes(1000))\n"
-        "print(json.dumps({'done': True}))",
+        "parent.stage(job['step'])",
+        "open(os.path.join(job['folder'], 'scratch', job['step']), 'wb').write(bytes(10**6))",
+        "open(os.path.join(job['folder'], job['step']), 'wb').write(bytes(1000))",
     )
     folder, heard = tmp_path / "out", Heard()
     folder.mkdir()
@@ -164,7 +164,7 @@ def test_the_steps_run_in_turn_and_leave_only_the_bundle(
 
 
 def test_a_step_that_fails_is_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stub(monkeypatch, "print(json.dumps({'stage': job['step']}), flush=True)\nsys.exit(1)")
+    stub(tmp_path, monkeypatch, "parent.stage(job['step'])", "sys.exit(1)")
     heard = Heard()
     (tmp_path / "out").mkdir()
     with pytest.raises(ExportFailed, match="exited with code 1"):
