@@ -74,7 +74,7 @@ def entries() -> list[Entry]:
     """
     runtimes = [runtime_dir()] if runtime_dir().is_dir() else []
     found = [*_inside(_bundles()), *_inside(_references()), *runtimes]
-    left = [path for place in (_bundles(), _references(), root()) for path in workdir.dead(place)]
+    left = [path for place in (_bundles(), _references(), root()) for path in workdir.stale(place)]
     return [Entry(p, _size(p)) for p in [*found, *left]]
 
 

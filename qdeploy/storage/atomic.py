@@ -20,7 +20,7 @@ from pathlib import Path
 
 from qdeploy.errors import ExportFailed, OutputError
 from qdeploy.storage import listing, moves, workdir
-from qdeploy.storage.workdir import SCRATCH
+from qdeploy.storage.workdir import SCRATCH, WorkDir
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 ELSEWHERE = "choose another -o DIR"
@@ -63,7 +63,7 @@ def check_output(destination: Path, kind: OutputKind, *, force: bool) -> None:
         OutputError: with what stands there and how to go on.
     """
     try:
-        moves.settle(destination.absolute())
+        workdir.settle(destination.absolute())
         _check_place(destination)
         if os.path.lexists(destination) and any(destination.iterdir()):
             _check_contents(destination, kind, force=force)
@@ -141,15 +141,15 @@ def atomic_directory(
     destination = destination.absolute()
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
-        claim = (key and workdir.take_over(destination, key)) or workdir.begin(destination, key)
+        work = (key and workdir.resume(destination, key)) or workdir.begin(destination, key)
         workdir.sweep(destination)
     except OSError as error:
         raise OutputError(
             f"the folder cannot be written ({error.strerror})", where=destination.parent
         ) from None
     try:
-        yield claim.folder
-        _finish(claim.folder, destination, kind, force=force)
+        yield work.files
+        _finish(work, destination, kind, force=force)
     except OSError as error:
         if error.errno in _FULL:
             raise ExportFailed(
@@ -157,22 +157,21 @@ def atomic_directory(
             ) from None
         raise
     finally:
-        if key and (claim.folder / SCRATCH).is_dir():
-            workdir.leave(claim, destination, key)
+        if key and (work.files / SCRATCH).is_dir():
+            work.release()
         else:
-            claim.remove()
+            work.remove()
 
 
-def _finish(folder: Path, destination: Path, kind: OutputKind, *, force: bool) -> None:
-    folder.chmod(0o777 & ~_umask())
-    _sync(folder)
+def _finish(work: WorkDir, destination: Path, kind: OutputKind, *, force: bool) -> None:
+    _sync(work.files)
     check_output(destination, kind, force=force)  # again: something may have come there meanwhile
-    shutil.rmtree(folder / SCRATCH, ignore_errors=True)
+    shutil.rmtree(work.files / SCRATCH, ignore_errors=True)
     try:
         if force and os.path.lexists(destination):
-            moves.replace(folder, destination)
+            moves.replace(work.files, destination, work.old)
         else:
-            moves.place(folder, destination)
+            moves.place(work.files, destination)
     except OSError as error:
         check_output(destination, kind, force=force)
         if error.errno in _FULL:
@@ -186,9 +185,3 @@ def _sync(folder: Path) -> None:
         for name in names:
             with open(Path(root) / name, "rb+") as file:
                 os.fsync(file.fileno())
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

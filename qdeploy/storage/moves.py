@@ -1,7 +1,7 @@
-"""A finished folder moved to its destination by a rename.
+"""A finished directory is moved to its output path by a rename.
 
-Where a folder is replaced, Linux swaps the two in one step; elsewhere the old one steps aside
-first, and is put back by the next run should this one die between the steps.
+Linux swaps it with an output that it replaces in one step. Elsewhere the old output is moved aside
+first; `workdir.settle` returns it if the process dies before the second rename.
 """
 
 from __future__ import annotations
@@ -9,44 +9,37 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import shutil
 import sys
 from pathlib import Path
-
-from qdeploy.storage.workdir import OLD, beside, new_name
 
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
-def place(folder: Path, destination: Path) -> None:
-    """Move *folder* to where nothing is, or an empty folder.
+def place(folder: Path, output: Path) -> None:
+    """Move *folder* to a path where nothing is, or an empty directory.
 
     Raises:
         OSError: something else is there, which is untouched, or it cannot be moved.
     """
-    with contextlib.suppress(OSError):  # Windows renames to no folder, not even an empty one
-        destination.rmdir()
-    folder.rename(destination)
+    with contextlib.suppress(OSError):  # Windows renames to no directory, not even an empty one
+        output.rmdir()
+    folder.rename(output)
 
 
-def replace(folder: Path, destination: Path) -> None:
-    """Move *folder* to where another one is, and remove that. OSError: it cannot be moved."""
-    if _exchange(folder, destination):
-        shutil.rmtree(folder, ignore_errors=True)
+def replace(folder: Path, output: Path, aside: Path) -> None:
+    """Move *folder* to *output*, which exists, and that to *folder* or *aside*.
+
+    Raises:
+        OSError: it cannot be moved; *output* is untouched.
+    """
+    if _exchange(folder, output):
         return
-    old = new_name(destination, OLD)
-    destination.rename(old)
-    folder.rename(destination)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def settle(destination: Path) -> None:
-    """Finish what a run began that died between its two renames, or before it removed the old."""
-    for old in beside(destination, OLD):
-        if os.path.lexists(destination):
-            shutil.rmtree(old.path, ignore_errors=True)
-        else:
-            old.path.rename(destination)
+    output.rename(aside)
+    try:
+        folder.rename(output)
+    except OSError:
+        aside.rename(output)
+        raise
 
 
 def _exchange(one: Path, other: Path) -> bool:

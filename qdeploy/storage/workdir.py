@@ -1,10 +1,13 @@
-"""Folders that a run works in: hidden beside what they are for, and its own while it lives.
+"""Work directories: hidden siblings of an output, each locked by the run that writes to it.
 
-A run holds a lock on its folder. The lock ends with the process, however that ends, and the whole
-machine sees it, other containers too; of process ids neither is true. So whoever can take the lock
-finds a folder of the dead, to be gone on with or removed.
+    .OUTPUT.partial-<8 hex digits>[-<key of the work>]/
+        lock      a file lock, held by the run
+        files/    what becomes the output
+        old/      the output that is being replaced, where the system cannot swap two directories
 
-Where a system has no locks on folders, as Windows, one counts as in use until its run has left it.
+The lock ends with the process, however that ends, and every process of the machine sees it, also
+from another container; a process id gives neither. An unlocked work directory is therefore stale:
+a run of the same key resumes it, any other run deletes it.
 """
 
 from __future__ import annotations
@@ -14,188 +17,191 @@ import os
 import re
 import secrets
 import shutil
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 SCRATCH = ".work"
-"""A folder that an exporter may keep inside the bundle's while it works: gone when it appears."""
-PARTIAL, LEFT, OLD = "partial", "left", "old"
-"""In work, or of a run that was killed; left by its run to the next; replaced (see `moves`)."""
-_NAME = re.compile(rf"\.(.+)\.({PARTIAL}|{LEFT}|{OLD})-\w+?(?:-(\w+))?")
+"""A directory that an exporter may keep in its output while it works. It is deleted before the
+output appears, and marks work that can be resumed."""
+LOCK, FILES, OLD = "lock", "files", "old"
+_NAME = re.compile(r"\.(.+)\.partial-\w+?(?:-(\w+))?")
+_ATTEMPTS = 4
 
 
-@dataclass(frozen=True)
-class Hidden:
-    """A folder that a run made: for which destination, of which kind, and the key of its work."""
+@dataclass
+class WorkDir:
+    """A work directory that this process has locked.
+
+    Attributes:
+        path: the hidden directory.
+        lock: None where the file system has no locks: other runs then leave the directory alone.
+    """
 
     path: Path
-    destination: Path
-    kind: str
-    key: str | None
+    lock: BaseFileLock | None
 
+    @property
+    def files(self) -> Path:
+        """The directory that becomes the output."""
+        return self.path / FILES
 
-class Claim:
-    """A folder that is this run's alone until it is released."""
+    @property
+    def old(self) -> Path:
+        """Where the output that is being replaced may be moved."""
+        return self.path / OLD
 
-    def __init__(self, folder: Path, lock: int | None) -> None:
-        self.folder, self._lock = folder, lock
+    def settle(self, output: Path) -> None:
+        """Finish what a killed run began: the old output returns if no new one is in place."""
+        if os.path.lexists(self.old) and not os.path.lexists(output):
+            self.old.rename(output)
 
     def release(self) -> None:
-        """Give up the folder. Calling it twice is harmless."""
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        """Unlock the directory and leave it to be resumed."""
+        if self.lock is not None:
+            self.lock.release()
 
-    def remove(self) -> None:
-        """Remove the folder as far as that is possible, and give it up."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-        self.release()
-
-
-def new_name(destination: Path, kind: str, key: str | None = None) -> Path:
-    """A name that nothing has yet. *key* is of letters and digits."""
-    suffix = f"-{key}" if key else ""
-    return destination.with_name(f".{destination.name}.{kind}-{secrets.token_hex(4)}{suffix}")
-
-
-def hidden(folder: Path) -> list[Hidden]:
-    """Every folder in *folder* that has such a name."""
-    found = ((path, _NAME.fullmatch(path.name)) for path in sorted(folder.glob(".*")))
-    return [Hidden(path, path.with_name(m[1]), m[2], m[3]) for path, m in found if m]
+    def remove(self, *, strict: bool = False) -> None:
+        """Delete the directory, as far as possible unless *strict*, and unlock it."""
+        try:
+            for path in (self.files, self.old):  # a kill from here on leaves nothing to resume
+                with contextlib.suppress(OSError):
+                    path.rename(path.with_name(f"{path.name}.deleted"))
+            if strict:
+                for path in self.path.glob("*.deleted"):
+                    shutil.rmtree(path)
+            shutil.rmtree(self.path, ignore_errors=True)
+        finally:
+            self.release()
+            with contextlib.suppress(OSError):  # Windows deletes the lock file once it is closed
+                self.path.rmdir()
 
 
-def beside(destination: Path, *kinds: str) -> list[Hidden]:
-    """Those of these kinds that are for *destination*."""
-    found = hidden(destination.parent)
-    return [one for one in found if one.destination == destination and one.kind in kinds]
+def begin(output: Path, key: str | None = None) -> WorkDir:
+    """Create and lock a work directory for *output*.
+
+    A *key* names the work: letters and digits. OSError: the directory cannot be created.
+    """
+    for attempt in range(_ATTEMPTS):
+        suffix = f"-{key}" if key else ""
+        path = output.with_name(f".{output.name}.partial-{secrets.token_hex(4)}{suffix}")
+        path.mkdir(mode=0o700)
+        lock = _try_lock(path)
+        if lock or attempt == _ATTEMPTS - 1:  # else another run took it to be stale
+            work = WorkDir(path, lock)
+            work.files.mkdir()
+            return work
+        shutil.rmtree(path, ignore_errors=True)
+    raise AssertionError
 
 
-def begin(destination: Path, key: str | None = None) -> Claim:
-    """Make an empty folder for what will be *destination*. OSError: it cannot be made."""
-    while True:
-        folder = new_name(destination, PARTIAL, key)
-        folder.mkdir(mode=0o700)
-        with contextlib.suppress(FileNotFoundError, BlockingIOError):  # it looked dead until locked
-            return Claim(folder, _lock(folder))
-
-
-def take_over(destination: Path, key: str) -> Claim | None:
-    """Claim what a dead run of this key left with `SCRATCH` in it, if there is any."""
-    for one in beside(destination, PARTIAL, LEFT):
-        if one.key == key:
-            with contextlib.suppress(OSError):  # it lives, or another was first
-                claim = _take(one.path, new_name(destination, PARTIAL, key), one.kind)
-                if (claim.folder / SCRATCH).is_dir():
-                    return claim
-                claim.remove()  # an old output, for one, that a run has just replaced
+def resume(output: Path, key: str) -> WorkDir | None:
+    """Lock a stale work directory of this key that holds `SCRATCH`, if there is one."""
+    for path, found in _beside(output):
+        if found == key and (work := _take(path, output)):
+            if (work.files / SCRATCH).is_dir():
+                return work
+            work.remove()
     return None
 
 
-def leave(claim: Claim, destination: Path, key: str) -> None:
-    """Give up a folder as one that a run of the same key can go on with."""
-    with contextlib.suppress(OSError):
-        claim.folder.rename(new_name(destination, LEFT, key))
-    claim.release()
+def settle(output: Path) -> None:
+    """Return an output that a killed run moved aside and did not replace."""
+    for path, _ in _beside(output):
+        if os.path.lexists(path / OLD) and (work := _take(path, output)):
+            work.release()
 
 
-def sweep(destination: Path) -> None:
-    """Remove what dead runs left that worked for *destination*."""
-    for one in beside(destination, PARTIAL, LEFT):
-        with contextlib.suppress(OSError):
-            _take(one.path, new_name(destination, PARTIAL), one.kind).remove()
+def sweep(output: Path) -> None:
+    """Delete the stale work directories of *output*."""
+    for path, _ in _beside(output):
+        if work := _take(path, output):
+            work.remove()
 
 
-def dead(folder: Path) -> list[Path]:
-    """What dead runs left in *folder*, whatever they worked for."""
+def stale(directory: Path) -> list[Path]:
+    """The stale work directories in *directory*, of any output."""
     found = []
-    for one in hidden(folder):
-        with contextlib.suppress(OSError):
-            lock = _lock(one.path)
-            if lock is not None:
-                os.close(lock)
-            if lock is not None or one.kind != PARTIAL:
-                found.append(one.path)
+    for path in _hidden(directory):
+        if lock := _try_lock(path):
+            lock.release()
+            found.append(path)
     return found
 
 
-def remove(folder: Path) -> None:
-    """Remove a folder so that it disappears at once and whole.
+def remove(path: Path) -> None:
+    """Delete a directory so that it disappears whole. A work directory must be stale.
 
     Raises:
         BlockingIOError: a run works in it.
-        OSError: it cannot be removed.
+        OSError: it cannot be deleted.
     """
-    match = _NAME.fullmatch(folder.name)
-    destination = folder.with_name(match[1]) if match else folder
-    claim = _take(folder, new_name(destination, PARTIAL), match[2] if match else None)
-    try:
-        shutil.rmtree(claim.folder)
-    finally:
-        claim.release()
+    if match := _NAME.fullmatch(path.name):
+        work = _take(path, path.with_name(match[1]))
+        if work is None:
+            raise BlockingIOError
+    else:
+        work = begin(path)
+        try:
+            work.files.rmdir()
+            path.rename(work.files)
+        except OSError:
+            work.remove()
+            raise
+    work.remove(strict=True)
 
 
 @contextlib.contextmanager
 def scratch(name: Path) -> Iterator[Path]:
-    """Yield an empty folder, hidden beside *name*, that is removed at the end.
+    """Yield an empty directory, hidden beside *name*, that is deleted at the end.
 
-    So are those that killed runs had under the same name. OSError: it cannot be made.
+    The stale ones of the same name are deleted first. OSError: it cannot be created.
     """
     name.parent.mkdir(parents=True, exist_ok=True)
     sweep(name)
-    claim = begin(name)
+    work = begin(name)
     try:
-        yield claim.folder
+        yield work.files
     finally:
-        claim.remove()
+        work.remove()
 
 
-def _take(folder: Path, fresh: Path, kind: str | None) -> Claim:
-    """Make a folder one's own, under a new name: of two that try, one succeeds.
-
-    Raises:
-        BlockingIOError: a run works in it, or may do so.
-        OSError: another was first, or the folder cannot be renamed.
-    """
-    lock = _lock(folder)
-    try:
-        if lock is None and kind == PARTIAL:
-            raise BlockingIOError
-        folder.rename(fresh)
-    except OSError:
-        if lock is not None:
-            os.close(lock)
-        raise
-    return Claim(fresh, lock)
+def _hidden(directory: Path) -> list[Path]:
+    """The work directories in *directory*."""
+    return [p for p in sorted(directory.glob(".*")) if _NAME.fullmatch(p.name) and p.is_dir()]
 
 
-if sys.platform == "win32":
+def _beside(output: Path) -> list[tuple[Path, str | None]]:
+    """The work directories of *output*, each with its key."""
+    named = ((path, _NAME.fullmatch(path.name)) for path in _hidden(output.parent))
+    return [(path, match[2]) for path, match in named if match and match[1] == output.name]
 
-    def _lock(folder: Path) -> int | None:
+
+def _take(path: Path, output: Path) -> WorkDir | None:
+    """Lock a stale work directory and settle it; None if a run works in it, or it is gone."""
+    lock = _try_lock(path)
+    if lock is None:
         return None
+    work = WorkDir(path, lock)
+    try:
+        work.settle(output)
+    except OSError:
+        work.release()
+        return None
+    return work
 
-else:
-    import fcntl
 
-    def _lock(folder: Path) -> int | None:
-        """Lock a folder: a descriptor to be closed, or None where the system cannot.
+def _try_lock(path: Path) -> BaseFileLock | None:
+    """Lock a work directory; None if another process has, it is gone, or there are no locks."""
+    from filelock import FileLock, Timeout
 
-        Raises:
-            BlockingIOError: another has locked it.
-            OSError: it is not there any more, or may not be read.
-        """
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            here = os.path.samestat(os.fstat(descriptor), folder.stat())
-        except (BlockingIOError, FileNotFoundError):
-            os.close(descriptor)
-            raise
-        except OSError:  # a file system without locks
-            os.close(descriptor)
-            return None
-        if not here:  # renamed or replaced since it was opened
-            os.close(descriptor)
-            raise FileNotFoundError(folder)
-        return descriptor
+    lock = FileLock(path / LOCK, thread_local=False)
+    try:
+        lock.acquire(blocking=False)
+    except (Timeout, OSError, NotImplementedError):
+        return None
+    return lock

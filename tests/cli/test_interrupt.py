@@ -37,7 +37,9 @@ def half_way(
     def start(*more: str) -> subprocess.Popen[str]:
         scripted_toml.write_text(profile_text(export="hang"))
         process = qdeploy.start(*EXPORT, *more)
-        wait_for(lambda: bool(list(here.glob(".out.partial-*/scripted.safetensors"))), process)
+        wait_for(
+            lambda: bool(list(here.glob(".out.partial-*/files/scripted.safetensors"))), process
+        )
         return process
 
     return start

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from qdeploy.deploy.export import export
 from qdeploy.errors import QdeployError
 from qdeploy.interface import Progress
 from qdeploy.planning.plan import Plan
+from qdeploy.storage.workdir import FILES
 from tests.support.bundles import scripted_bundle, scripted_plan
 from tests.support.scripted import ScriptedExporter
 
@@ -82,17 +82,17 @@ def test_an_empty_cache_is_no_error() -> None:
     assert cache.clear() == []
 
 
-LEFT = [".three.left-0123abcd", ".bench.left-0123abcd"]
+LEFT = [".three.partial-0123abcd", ".bench.partial-0123abcd"]
 NAMES = ["one", "two", "runtime", *LEFT]
 
 
 @pytest.fixture
 def filled(root: Path) -> Path:
     """A cache with two bundles, compiled kernels, and what a killed export and bench left."""
-    for name in ("one", "two", LEFT[0]):
+    for name in ("one", "two", f"{LEFT[0]}/{FILES}"):
         scripted_bundle(root / "bundles" / name, root.parent / "model")
-    for folder in ("runtime", LEFT[1]):
-        (root / folder).mkdir()
+    for folder in ("runtime", f"{LEFT[1]}/{FILES}"):
+        (root / folder).mkdir(parents=True)
         (root / folder / "blob").write_bytes(bytes(1000))
     return root
 
@@ -126,7 +126,7 @@ class TestFilled:
     def test_half_of_a_bundle_is_never_seen(
         self, root: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def fail(folder: Path) -> None:
+        def fail(folder: Path, **_: object) -> None:
             (folder / MANIFEST).unlink()
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
@@ -152,11 +152,10 @@ def test_what_an_export_and_a_bench_work_in_is_neither_listed_nor_removed(root: 
     assert [e.path for e in cache.entries()] == [place]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="whether a run still lives is not known there")
 def test_what_a_killed_bench_left_is_removed_by_the_next(root: Path) -> None:
     left = root / ".bench.partial-0123abcd"
     left.mkdir(parents=True)
     assert listed() == [left.name]
     with cache.scratch("bench") as empty:
-        assert list(root.iterdir()) == [empty]
+        assert list(root.iterdir()) == [empty.parent]
     assert list(root.iterdir()) == []

@@ -16,6 +16,7 @@ from qdeploy.interface import SCRATCH, Exporter, Progress
 from qdeploy.planning.formats import Format
 from qdeploy.planning.plan import Plan, make_plan
 from qdeploy.planning.profile import load_profile
+from qdeploy.storage.workdir import FILES
 from qdeploy.targets import INTEL_CPU
 from tests.support.checkpoints import write_checkpoint
 
@@ -109,7 +110,7 @@ def test_another_input_starts_anew(
     with pytest.raises(Interrupted):
         run(changed, tmp_path / "out")
     [left] = [p for p in tmp_path.iterdir() if p.name.startswith(".")]
-    assert [p.name for p in left.iterdir() if p.is_file()] == ["0"]
+    assert [p.name for p in (left / FILES).iterdir() if p.is_file()] == ["0"]
 
 
 def test_equal_inputs_have_equal_keys(source: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 from qdeploy.errors import ExportFailed, OutputError
 from qdeploy.interface import SCRATCH
 from qdeploy.storage.atomic import OutputKind, atomic_directory
+from qdeploy.storage.workdir import FILES
 
 KEY = "0123456789abcdef"
 KIND = OutputKind("content", lambda _: ["content"])
@@ -73,25 +74,24 @@ def test_other_work_starts_anew_and_removes_it(destination: Path) -> None:
     interrupt(destination)
     with appears_at(destination, key="f" * 16) as folder:
         assert list(folder.iterdir()) == []
-        assert left_beside(destination) == [folder.name]
+        assert left_beside(destination) == [folder.parent.name]
 
 
 def test_work_without_a_key_starts_anew_and_removes_it(destination: Path) -> None:
     interrupt(destination)
     with appears_at(destination) as folder:
         assert list(folder.iterdir()) == []
-        assert left_beside(destination) == [folder.name]
+        assert left_beside(destination) == [folder.parent.name]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="whether a run still lives is not known there")
 def test_without_the_folder_for_later_runs_nothing_is_followed(destination: Path) -> None:
     """It may be an old output that another run has just replaced, and is removing."""
     left = destination.with_name(f".{destination.name}.partial-0123abcd-{KEY}")
-    left.mkdir()
-    (left / "content").write_text("old")
+    (left / FILES).mkdir(parents=True)
+    (left / FILES / "content").write_text("old")
     with appears_at(destination, key=KEY) as folder:
         assert list(folder.iterdir()) == []
-        assert left_beside(destination) == [folder.name]
+        assert left_beside(destination) == [folder.parent.name]
 
 
 def test_without_a_key_nothing_is_left(destination: Path) -> None:
@@ -147,29 +147,41 @@ def test_of_two_that_were_interrupted_one_is_followed(destination: Path) -> None
     assert left_beside(destination) == []
 
 
-def test_a_killed_process_is_followed(destination: Path) -> None:
-    code = f"""
-import os, signal
+WORKING = """
+import sys
 from pathlib import Path
-from qdeploy.storage.atomic import OutputKind, atomic_directory
-from qdeploy.interface import SCRATCH
-kind = OutputKind("content", lambda _: ["content"])
-with atomic_directory(Path({str(destination)!r}), kind, force=True, key={KEY!r}) as folder:
-    (folder / SCRATCH).mkdir()
-    (folder / "content").write_text("half")
-    os.kill(os.getpid(), signal.SIGKILL)
+from tests.unit.storage.test_atomic_resume import KEY, appears_at, begin
+with appears_at(Path(sys.argv[1]), key=KEY) as folder:
+    begin(folder)
+    print(folder, flush=True)
+    sys.stdin.read()
 """
-    done = subprocess.run([sys.executable, "-c", code], check=False)
-    assert done.returncode != 0
+
+
+def test_a_killed_process_is_followed(destination: Path) -> None:
+    """And not before it is killed."""
+    command = [sys.executable, "-c", WORKING, str(destination)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        half = Path(other.stdout.readline().strip())
+        with appears_at(destination) as folder:
+            assert folder != half
+        assert (half / "content").read_text() == "half"
+        other.kill()
     with appears_at(destination, key=KEY) as folder:
+        assert folder == half
         assert (folder / "content").read_text() == "half"
+        (folder / "content").write_text("whole")
+    assert (destination / "content").read_text() == "whole"
+    assert left_beside(destination) == []
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="whether a run still lives is not known there")
 def test_an_earlier_process_of_the_same_id_is_followed(destination: Path) -> None:
     """In a container every run may have the same process id."""
     left = destination.with_name(f".{destination.name}.partial-{os.getpid()}-{KEY}")
-    left.mkdir()
-    begin(left)
+    (left / FILES).mkdir(parents=True)
+    begin(left / FILES)
     with appears_at(destination, key=KEY) as folder:
         assert (folder / "content").read_text() == "half"

@@ -1,4 +1,4 @@
-"""The folders of runs: of those that live they are left alone, of the dead they are swept away."""
+"""Work directories: those of live runs are left alone, stale ones are deleted."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import filelock
 import pytest
 
 from qdeploy.storage.atomic import atomic_directory
-from tests.support.outputs import KIND, holds, write
+from qdeploy.storage.workdir import LOCK, OLD, stale
+from tests.support.outputs import KIND, MARKER, holds, write
 
 
 @pytest.fixture
@@ -28,9 +30,9 @@ LIVING = """
 import os, sys
 from pathlib import Path
 from qdeploy.storage.atomic import atomic_directory
-from tests.support.outputs import KIND, MARKER, holds, write
+from tests.support.outputs import KIND
 os.getpid = lambda: 2**22 + 1
-with atomic_directory(Path(sys.argv[1]), OutputKind("marker", lambda _: []), force=True) as folder:
+with atomic_directory(Path(sys.argv[1]), KIND, force=True) as folder:
     print(folder, flush=True)
     sys.stdin.read()
 """
@@ -50,7 +52,6 @@ def test_the_folder_of_a_run_in_another_container_is_left_alone(destination: Pat
         other.communicate()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="whether a run still lives is not known there")
 def test_the_folder_of_a_dead_run_is_swept_whoever_has_its_process_id_now(
     destination: Path,
 ) -> None:
@@ -60,7 +61,6 @@ def test_the_folder_of_a_dead_run_is_swept_whoever_has_its_process_id_now(
     assert holds(destination) == "new"
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="whether a run still lives is not known there")
 @pytest.mark.parametrize("name", ["out[1]", "o*t", "汉字", "with space", "-o"])
 def test_any_name_is_swept_of_leftovers(name: str, tmp_path: Path) -> None:
     (tmp_path / f".{name}.partial-0123abcd").mkdir()
@@ -74,3 +74,46 @@ def test_leftovers_of_another_destination_are_left_alone(tmp_path: Path) -> None
         other.mkdir()
     write(tmp_path / "out", "new")
     assert all(other.exists() for other in others)
+
+
+def test_a_stale_directory_gives_back_the_output_that_it_had_moved_aside(
+    destination: Path,
+) -> None:
+    """A process died between the two renames of a system that cannot swap directories."""
+    aside = destination.with_name(".out.partial-0123abcd") / OLD
+    aside.mkdir(parents=True)
+    (aside / MARKER).write_text("old")
+
+    def fail() -> None:
+        with atomic_directory(destination, KIND, force=True):
+            raise ValueError("oops")
+
+    with pytest.raises(ValueError, match="oops"):
+        fail()
+    assert holds(destination) == "old"
+
+
+def test_without_locks_outputs_are_written_and_other_directories_are_left_alone(
+    destination: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise NotImplementedError("this file system has no locks")
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", refuse)
+    other = destination.with_name(".out.partial-0123abcd")
+    other.mkdir(parents=True)
+    write(destination, "new")
+    assert (destination / MARKER).read_text() == "new"
+    assert {p.name for p in destination.parent.iterdir()} == {destination.name, other.name}
+
+
+def test_a_lock_that_a_process_left_is_no_lock(destination: Path) -> None:
+    left = destination.with_name(".out.partial-0123abcd")
+    left.mkdir(parents=True)
+    (left / LOCK).touch()
+    assert stale(destination.parent) == [left]
+    with atomic_directory(destination, KIND, force=True) as folder:
+        assert stale(destination.parent) == []
+        assert [p.name for p in destination.parent.iterdir()] == [folder.parent.name]
+        (folder / MARKER).write_text("new")
+    assert holds(destination) == "new"
