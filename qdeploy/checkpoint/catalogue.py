@@ -22,7 +22,7 @@ from qdeploy.checkpoint.checkpoint import Checkpoint
 from qdeploy.checkpoint.headers import TensorInfo
 from qdeploy.checkpoint.weights.check import FP8, expected_tensors
 from qdeploy.errors import CheckpointError, HubError, did_you_mean
-from qdeploy.storage import toml_file
+from qdeploy.storage.toml_file import read_shipped_toml
 
 NAME = re.compile(
     r"(?:Qwen/)?(?:Qwen3-)?(?P<size>[\d.]+B(?:-A\d+B)?)"
@@ -62,7 +62,7 @@ class Published(Checkpoint):
 
 @cache
 def _facts() -> dict[str, Any]:
-    return toml_file.shipped("checkpoint/catalogue.toml")
+    return read_shipped_toml("checkpoint/catalogue.toml")
 
 
 def published_sizes() -> list[str]:

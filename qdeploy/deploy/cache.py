@@ -74,8 +74,9 @@ def entries() -> list[Entry]:
     """
     runtimes = [runtime_dir()] if runtime_dir().is_dir() else []
     found = [*_inside(_bundles()), *_inside(_references()), *runtimes]
-    left = [path for place in (_bundles(), _references(), root()) for path in workdir.stale(place)]
-    return [Entry(p, _size(p)) for p in [*found, *left]]
+    places = (_bundles(), _references(), root())
+    leftovers = [path for place in places for path in workdir.stale(place)]
+    return [Entry(path, _size(path)) for path in [*found, *leftovers]]
 
 
 def clear(names: tuple[str, ...] = ()) -> list[Entry]:

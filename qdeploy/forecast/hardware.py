@@ -14,8 +14,7 @@ from pydantic import Field, model_validator
 from qdeploy import registry
 from qdeploy.errors import InputError, did_you_mean
 from qdeploy.forecast.share import Arithmetic, arithmetic_of
-from qdeploy.storage import toml_file
-from qdeploy.storage.toml_file import Strict
+from qdeploy.storage.toml_file import Strict, read_shipped_toml
 from qdeploy.system import bandwidth, info
 from qdeploy.targets import CPU, INTEL_CPU
 
@@ -83,7 +82,7 @@ def table() -> tuple[DeviceSpec, ...]:
 @cache
 def _shipped() -> tuple[DeviceSpec, ...]:
     return tuple(
-        map(DeviceSpec.model_validate, toml_file.shipped("forecast/hardware.toml")["device"])
+        map(DeviceSpec.model_validate, read_shipped_toml("forecast/hardware.toml")["device"])
     )
 
 

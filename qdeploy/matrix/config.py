@@ -13,8 +13,7 @@ from qdeploy import registry
 from qdeploy.checkpoint import hub
 from qdeploy.errors import CheckpointError, InputError, ProfileError, did_you_mean
 from qdeploy.planning.profile import Profile, load_profile, profile_names
-from qdeploy.storage import toml_file
-from qdeploy.storage.toml_file import Strict
+from qdeploy.storage.toml_file import Strict, build_strict, parse_toml, read_shipped_toml
 from qdeploy.targets import Target
 
 SHIPPED = "matrix/matrix.toml"
@@ -89,12 +88,12 @@ def load(file: Path | None = None) -> Config:
         InputError: it cannot be read, or does not hold.
     """
     if file is None:
-        return toml_file.build(Config, toml_file.shipped(SHIPPED), where=SHIPPED)
+        return build_strict(Config, read_shipped_toml(SHIPPED), where=SHIPPED)
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read the matrix ({error})", where=file) from None
-    return toml_file.build(Config, toml_file.table(text, where=file), where=file)
+    return build_strict(Config, parse_toml(text, where=file), where=file)
 
 
 def cells(config: Config, only: Sequence[str] = (), *, where: object = None) -> list[Cell]:

@@ -13,8 +13,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from qdeploy.errors import ProfileError, did_you_mean
-from qdeploy.storage import toml_file
-from qdeploy.storage.toml_file import Strict
+from qdeploy.storage.toml_file import Strict, build_strict, parse_toml
 
 PER_CHANNEL = -1
 """The group size that means one scale a row of the weight (one an output channel)."""
@@ -229,9 +228,9 @@ def default_profile(target: str) -> Profile:
 
 def parse_profile(text: str, name: str, *, where: object) -> Profile:
     """Build a profile from TOML text; *where* names the file in errors."""
-    table = toml_file.table(text, where=where, error=ProfileError)
+    table = parse_toml(text, where=where, error=ProfileError)
     if "name" in table:
         raise ProfileError(
             "key 'name' is not allowed", where=where, fix="a profile is named by its file"
         )
-    return toml_file.build(Profile, {**table, "name": name}, where=where, error=ProfileError)
+    return build_strict(Profile, {**table, "name": name}, where=where, error=ProfileError)

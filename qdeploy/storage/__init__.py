@@ -1,1 +1,1 @@
-"""Files: written atomically, hashed, parsed strictly."""
+"""Files: written atomically, hashed, parsed into strict models."""

@@ -1,11 +1,11 @@
-"""A file or a folder that appears whole or not at all.
+"""Files and directories that appear whole or not at all.
 
-The work happens in a hidden sibling of the destination, on the same file system, and moves there
-by one rename. What stands at the destination by then is replaced only if that was asked for, and
-only if nothing in it is somebody else's.
+A directory is written to a work directory beside its destination (see `workdir`), on the same file
+system, and moved there by one rename. An existing output is replaced only with *force*, and only if
+it holds nothing that qdeploy did not write.
 
-Long work may name itself by a key. What a run of the same key left behind when it was killed or ran
-out of disk is then not removed but gone on with.
+Long work may have a key. A run then resumes what a run of the same key left when it was killed or
+when the disk was full.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ ELSEWHERE = "choose another -o DIR"
 
 @dataclass(frozen=True)
 class OutputKind:
-    """A kind of output, by which one that qdeploy wrote is known again.
+    """How to recognize an output that qdeploy wrote.
 
     Attributes:
-        marker: the file that every one has.
-        contents: reads from an output what qdeploy wrote there: POSIX paths. OutputError: it does
-            not tell.
+        marker: a file that every output of this kind has.
+        contents: returns the POSIX paths of the files that qdeploy wrote to an output. Raises
+            OutputError if they are not known.
     """
 
     marker: str
@@ -41,10 +41,10 @@ class OutputKind:
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write a file, and the folders above it, in place of what stands there.
+    """Write a file in one step, and the directories above it.
 
     Raises:
-        OSError: it cannot be written; what stood there still does.
+        OSError: the file cannot be written; the old one is unchanged.
     """
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -52,15 +52,15 @@ def write_file(path: Path, content: bytes) -> None:
         fresh.write_bytes(content)
         fresh.replace(path)
     finally:
-        with contextlib.suppress(OSError):  # most often it is not there any more
+        with contextlib.suppress(OSError):  # after the rename there is nothing to delete
             fresh.unlink()
 
 
 def check_output(destination: Path, kind: OutputKind, *, force: bool) -> None:
-    """Refuse a destination that exists, unless *force* is given and all in it is qdeploy's.
+    """Refuse a destination that exists, unless *force* is given and qdeploy wrote all of it.
 
     Raises:
-        OutputError: with what stands there and how to go on.
+        OutputError: the destination cannot be used.
     """
     try:
         workdir.settle(destination.absolute())
@@ -125,16 +125,17 @@ def _check_contents(destination: Path, kind: OutputKind, *, force: bool) -> None
 def atomic_directory(
     destination: Path, kind: OutputKind, *, force: bool, key: str | None = None
 ) -> Iterator[Path]:
-    """Yield a folder that becomes *destination* when the block ends without an error.
+    """Yield a directory that becomes *destination* when the block ends without an error.
 
-    The folder is empty, or what an earlier run of the same *key* left. On any error whatever stood
-    at *destination* is untouched, and the folder is removed: unless there is a key and the folder
-    holds `SCRATCH`, which makes it worth keeping. Other leftovers of dead runs are removed first.
-    A key is of letters and digits; equal keys promise equal results.
+    The directory is empty, or what an earlier run of the same *key* left. After an error,
+    *destination* is unchanged, and the directory is deleted unless it can be resumed: it has a key
+    and holds `SCRATCH`. Other stale work directories are deleted first.
+
+    A key consists of letters and digits; equal keys must give equal outputs.
 
     Raises:
-        OutputError: *destination* exists, at the start or at the end, and `check_output` refuses
-            it; or it cannot be written.
+        OutputError: `check_output` refuses *destination*, at the start or at the end, or it cannot
+            be written.
         ExportFailed: the disk is full.
     """
     check_output(destination, kind, force=force)
@@ -165,7 +166,7 @@ def atomic_directory(
 
 def _finish(work: WorkDir, destination: Path, kind: OutputKind, *, force: bool) -> None:
     _sync(work.files)
-    check_output(destination, kind, force=force)  # again: something may have come there meanwhile
+    check_output(destination, kind, force=force)  # again: it may exist now
     shutil.rmtree(work.files / SCRATCH, ignore_errors=True)
     try:
         if force and os.path.lexists(destination):
@@ -180,7 +181,7 @@ def _finish(work: WorkDir, destination: Path, kind: OutputKind, *, force: bool) 
 
 
 def _sync(folder: Path) -> None:
-    """Flush every file, so that the rename never reaches the disk before the data."""
+    """Flush every file, so that the data is on the disk before the rename is."""
     for root, _, names in os.walk(folder):
         for name in names:
             with open(Path(root) / name, "rb+") as file:

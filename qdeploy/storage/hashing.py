@@ -1,4 +1,4 @@
-"""sha256 of plain data, of a file, as `sha256sum` prints it, and of several on several threads."""
+"""sha256 of plain data, of one file, and of many files on several threads."""
 
 from __future__ import annotations
 
@@ -15,39 +15,39 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 PIECE_BYTES = 64 * 2**20
-"""What one thread hashes at a time. It is part of what an identity is: another one changes all."""
+"""What one thread hashes at a time. Another size gives other identities."""
 BUFFER_BYTES = 2**20
 
 
 def data_sha256(*deciding: Any) -> str:
-    """sha256 (hex) of plain data, for a name that changes whenever any of it does."""
+    """Return the sha256 (hex) of plain data."""
     return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
 
 
 def file_sha256(path: Path) -> str:
-    """sha256 (hex) of a file."""
+    """Return the sha256 (hex) of a file, as `sha256sum` prints it."""
     return _sha256(path, 0, path.stat().st_size).hexdigest()
 
 
 class Identity:
-    """sha256 over the names and bytes of files: what they are, wherever they lie.
+    """sha256 over the names and bytes of files, independent of their location.
 
-    A single sha256 takes a second for each gigabyte or two, on one thread. So each file is cut into
-    pieces of `PIECE_BYTES`, and the identity is the sha256 of every name and every piece's sha256.
+    One thread hashes only one or two gigabytes a second. So each file is cut into pieces of
+    `PIECE_BYTES`, and the identity is the sha256 of every name and every piece's sha256.
 
-    As a context manager it hashes on threads of its own while the caller does something else, and
-    what is not hashed at the end of the context is left.
+    As a context manager, it hashes on its own threads while the caller does something else. The end
+    of the context cancels the rest.
     """
 
     def __init__(self, files: Mapping[str, Path]) -> None:
-        """*files*: paths by the names that count. None of them is read yet."""
+        """*files*: paths by name. No file is read yet."""
         self._files = dict(sorted(files.items()))
         self._pool: ThreadPoolExecutor | None = None
         self._pieces: dict[str, list[Future[bytes]]] = {}
         self._known: str | None = None
 
     def __enter__(self) -> Self:
-        """Begin to hash, unless that was done before. OSError: a file cannot be read."""
+        """Start to hash, unless the identity is known. OSError: a file cannot be read."""
         if self._known is None:
             sizes = {name: path.stat().st_size for name, path in self._files.items()}
             self._pool = ThreadPoolExecutor(usable_threads())
@@ -66,7 +66,7 @@ class Identity:
         self._pool, self._pieces = None, {}
 
     def hexdigest(self) -> str:
-        """The identity in hex, when every byte has been read. OSError: a file cannot be read."""
+        """Hash the rest and return the identity (hex). OSError: a file cannot be read."""
         if self._known is None and self._pool is None:
             with self:
                 return self.hexdigest()
@@ -85,7 +85,7 @@ def _piece(path: Path, start: int, length: int) -> bytes:
 
 
 def _sha256(path: Path, start: int, length: int) -> hashlib._Hash:
-    """sha256 of up to *length* bytes of a file from *start* on."""
+    """Return the sha256 of up to *length* bytes of a file, from *start* on."""
     digest, buffer = hashlib.sha256(), memoryview(bytearray(min(length, BUFFER_BYTES)))
     with path.open("rb", buffering=0) as file:
         file.seek(start)

@@ -1,7 +1,8 @@
-"""JSON that qdeploy itself wrote, read back: taken whole, or refused in one line.
+"""JSON files that a program wrote: read into a model, or refused with one message.
 
-Each kind of file is a model with a `schema_version`, a `Literal` of the versions that are read. A
-newer one is told apart from a file that is spoilt, since the way out is another.
+A file that qdeploy writes is a model with a `schema_version`, a `Literal` of the versions that this
+qdeploy reads. A newer version and a damaged file are different errors, since their fixes differ.
+See `toml_file` for files that a person wrote.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from qdeploy.storage.toml_file import fault
 
 M = TypeVar("M", bound=BaseModel)
 MAX_JSON_BYTES = 100 * 2**20
-"""No header, index or config of a real model comes near this; larger is not parsed."""
+"""Larger files are refused: the headers, indexes and configs of real models are far smaller."""
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _PAIR = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F]")
 UPGRADE = "pip install --upgrade qdeploy"
@@ -28,19 +29,20 @@ UPGRADE = "pip install --upgrade qdeploy"
 def read_json(
     path: Path, *, error: type[InputError] = CheckpointError, fix: str | None = None
 ) -> dict[str, Any]:
-    """Read a JSON object, refusing files too large to be one of a checkpoint's.
+    """Read a JSON object.
 
     Raises:
-        InputError: of the kind *error*, with *fix*: missing, too large, not JSON, or not an object.
+        InputError: of the class *error*, with *fix*: the file is missing, too large, not JSON, or
+            not an object.
     """
     try:
         with path.open("rb") as file:
-            text = file.read(MAX_JSON_BYTES + 1)  # of a device, the size says nothing
+            text = file.read(MAX_JSON_BYTES + 1)  # a device has no size to check first
         if len(text) > MAX_JSON_BYTES:
             raise error(f"larger than {MAX_JSON_BYTES} bytes", where=path, fix=fix)
         value = json.loads(text)
         if len(_SURROGATE.findall(text)) != 2 * len(_PAIR.findall(text)):
-            # half of a pair is no text, unless the backslash is itself an escaped one
+            # a lone surrogate is not text; encoding ignores backslashes that are escaped
             json.dumps(value, ensure_ascii=False).encode()
     except FileNotFoundError:
         raise error("file is missing", where=path, fix=fix) from None
@@ -63,12 +65,11 @@ def build_versioned(
     fix: str | None = None,
     upgrade: str = UPGRADE,
 ) -> M:
-    """Build *model* from the content of the file *where*, of which *noun* says what it should be.
-
-    *fix* is told where it is not; *upgrade* where it is newer than this qdeploy.
+    """Build *model* from the content of the file *where*, which should be a *noun*.
 
     Raises:
-        InputError: of the kind *error*: either of these.
+        InputError: of the class *error*: the content is not valid (with *fix*), or its version is
+            newer than this qdeploy (with *upgrade*).
     """
     newest = max(get_args(model.model_fields["schema_version"].annotation))
     version = content.get("schema_version")

@@ -1,4 +1,4 @@
-"""What a folder of qdeploy's holds, told apart from what others put there."""
+"""The files of a directory, without those that the operating system hides there."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 
 
 def visible(folder: Path) -> set[str]:
-    """POSIX paths, from *folder* on, of what it holds: files, and links whatever they lead to.
+    """Return the POSIX paths, relative to *folder*, of its files and links.
 
-    What is hidden, and all below it, is left out: the system's own litter.
+    Hidden files and directories are left out, such as `.DS_Store`.
     """
     found = set()
     for root, folders, names in os.walk(folder):

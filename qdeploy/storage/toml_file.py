@@ -1,7 +1,7 @@
-"""TOML read strictly: what a person wrote is taken whole, or refused in one line.
+"""TOML files that a person wrote: parsed into a `Strict` model, or refused with one message.
 
-An unknown key is refused with the file, the key and the nearest known name, so that a typo can
-never silently mean "default".
+An unknown key is an error that names the file, the key and the nearest known key, so that a typo
+never silently means "default". See `json_file` for files that a program wrote.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class Strict(BaseModel):
-    """The base of everything that a file of settings, or one that qdeploy wrote, may say."""
+    """Base of the models of settings files, and of files that qdeploy writes."""
 
-    # NaN and infinity are TOML but not JSON, so a manifest could not carry them
+    # NaN and infinity are valid in TOML but not in JSON, so a manifest could not hold them
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-def table(text: str, *, where: object, error: type[InputError] = InputError) -> dict[str, Any]:
+def parse_toml(text: str, *, where: object, error: type[InputError] = InputError) -> dict[str, Any]:
     """Parse TOML text.
 
     Raises:
-        InputError: of the kind *error*: not TOML.
+        InputError: of the class *error*: the text is not TOML.
     """
     try:
         return tomllib.loads(text)
@@ -42,12 +42,12 @@ def table(text: str, *, where: object, error: type[InputError] = InputError) -> 
         raise error(f"not valid TOML ({wrong})", where=where) from None
 
 
-def shipped(name: str) -> dict[str, Any]:
-    """Parse a TOML file that lies in this package."""
-    return table((resources.files("qdeploy") / name).read_text(encoding="utf-8"), where=name)
+def read_shipped_toml(name: str) -> dict[str, Any]:
+    """Parse a TOML file of this package; *name* is its path below `qdeploy/`."""
+    return parse_toml((resources.files("qdeploy") / name).read_text(encoding="utf-8"), where=name)
 
 
-def build(
+def build_strict(
     model: type[M],
     values: Mapping[str, Any],
     *,
@@ -57,7 +57,7 @@ def build(
     """Build *model* from a table; *where* names the file in errors.
 
     Raises:
-        InputError: of the kind *error*: an unknown or missing key, or a value out of its range.
+        InputError: of the class *error*: a key is unknown or missing, or a value is invalid.
     """
     try:
         return model.model_validate(dict(values))
@@ -66,10 +66,7 @@ def build(
 
 
 def fault(wrong: ValidationError) -> tuple[str, str]:
-    """What pydantic complains of first: the dotted key, and the complaint in lower case.
-
-    For files that no person wrote, where the first complaint is as good as any.
-    """
+    """Return the first validation error: the dotted key, and the message in lower case."""
     first = wrong.errors()[0]
     return _key(first["loc"]), first["msg"].lower().removeprefix("value error, ")
 
@@ -81,9 +78,9 @@ def _key(location: tuple[int | str, ...]) -> str:
 def _explain(
     wrong: ValidationError, model: type[BaseModel], where: object, error: type[InputError]
 ) -> InputError:
-    """Turn one of pydantic's complaints into one line a person can act on.
+    """Turn pydantic's errors into one error with a fix.
 
-    An unknown key comes first: where it is a misspelt one, the right one is missing as well.
+    An unknown key is reported first: if it is misspelt, the right key is reported missing as well.
     """
     found = wrong.errors()
     first = next((e for e in found if e["type"] == "extra_forbidden"), found[0])
@@ -100,7 +97,7 @@ def _explain(
 
 
 def _keys_beside(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    """Names allowed in the table that holds the key at *location*."""
+    """Return the keys allowed in the table that holds the key at *location*."""
     for part in location[:-1]:
         if isinstance(part, int):
             continue

@@ -13,7 +13,7 @@ from qdeploy.errors import InputError
 from qdeploy.matrix import config
 from qdeploy.matrix.config import Cell, Config
 from qdeploy.planning.profile import profile_names, profile_source
-from qdeploy.storage import toml_file
+from qdeploy.storage.toml_file import build_strict
 from tests.support import plugins
 
 NANO = 'schema = 1\nmodels = ["qwen3-nano"]\n'
@@ -113,4 +113,4 @@ def test_no_unknown_key_is_ignored(key: str) -> None:
     if key in known or key == "schema":
         return
     with pytest.raises(InputError, match="unknown key"):
-        toml_file.build(Config, {"schema": 1, "models": ["m"], key: 1}, where="x")
+        build_strict(Config, {"schema": 1, "models": ["m"], key: 1}, where="x")
