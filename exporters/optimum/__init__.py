@@ -1,4 +1,4 @@
-"""Export through optimum-intel and NNCF: slower and hungrier than qdeploy's own, for any model.
+"""Export through optimum-intel and NNCF: more time and memory than the native exporter, any model.
 
 optimum-intel traces the PyTorch model into a float OpenVINO graph, NNCF quantizes it weight by
 weight as the plan says, and the result is read back and compared with the plan. Each step runs in

@@ -1,4 +1,4 @@
-"""`OptimumExporter`: the contract of `qdeploy.interface.Exporter`, by way of worker processes."""
+"""`OptimumExporter`: implements `qdeploy.interface.Exporter` with worker processes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LIBRARIES = (
 
 
 class OptimumExporter(Exporter):
-    """Exports to OpenVINO through optimum-intel and NNCF, any causal language model they know."""
+    """Exports any causal language model that optimum-intel supports to OpenVINO."""
 
     name = "optimum"
     formats = (OPENVINO.name,)
@@ -82,5 +82,5 @@ def _is_installed(distribution: str) -> bool:
 
 
 def _bytes_in(folder: Path) -> int:
-    """Bytes of the files in *folder* itself: what the steps keep for themselves lies deeper."""
+    """Return the bytes of the files directly in *folder*; the scratch directory is not counted."""
     return sum(entry.stat().st_size for entry in folder.iterdir() if entry.is_file())

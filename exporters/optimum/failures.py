@@ -1,4 +1,4 @@
-"""What an exception inside the worker means to the user."""
+"""Turns exceptions of the worker into errors with a cause and a fix."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from qdeploy.exporters.optimum.job import Job
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 OUT_OF_MEMORY = ("bad_alloc", "bad allocation", "can't allocate memory", "cannot allocate memory")
-"""Words of C++ runtimes on Linux and Windows, and of torch."""
+"""Messages of C++ runtimes on Linux and Windows, and of torch."""
 MOST_CHARACTERS = 400
-"""Of a library's message; OpenVINO's run to pages."""
+"""Limit of a library's message; OpenVINO's can be pages long."""
 WRITE_FAILED = "iostream"
-"""In what C++ runtimes say when a stream cannot be written; they never say why."""
+"""Part of the message of C++ runtimes when a stream cannot be written; the cause is not in it."""
 TIGHT_BYTES = 2**20
-"""With less room than this left, whatever failed has failed for want of it."""
+"""With less free space than this, a full disk is taken to be the cause."""
 
 
 def explain(error: Exception, job: Job) -> ExportFailed:
-    """Turn any exception into one message with the cause and what to do."""
+    """Turn any exception into one error with the cause and a fix."""
     if isinstance(error, ExportFailed):
         return error
     text = " ".join(f"{type(error).__name__}: {error}".split())[:MOST_CHARACTERS]
@@ -42,7 +42,7 @@ def explain(error: Exception, job: Job) -> ExportFailed:
 
 
 def out_of_memory(how: str, memory_bytes: int) -> ExportFailed:
-    """The message for want of memory; *memory_bytes* is what the export was predicted to take."""
+    """Return the error for too little memory; *memory_bytes* is the predicted peak."""
     return ExportFailed(
         f"out of memory ({how}); this export takes about {memory_bytes / 1e9:.1f} GB",
         fix="close other programs, or export on a machine with more memory",

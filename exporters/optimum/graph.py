@@ -1,4 +1,4 @@
-"""The weights of an OpenVINO graph and how they are stored. Needs openvino; runs in the worker."""
+"""Lists the weights of an OpenVINO graph and their precisions. Runs in the worker."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FLOATS = {"f16": "fp16", "bf16": "bf16", "f32": "fp32"}
 
 
 def weights(model: Any) -> list[Constant]:
-    """Every weight of an `openvino.Model` that is a matrix or a stack of matrices."""
+    """Return every weight of an `openvino.Model` that is a matrix or a stack of matrices."""
     found: list[Constant] = []
     parameters: set[str] = set()
     constants = [op for op in model.get_ordered_ops() if op.get_type_name() == "Constant"]
@@ -29,15 +29,15 @@ def weights(model: Any) -> list[Constant]:
 
 
 def _is_matrix(shape: tuple[int, ...]) -> bool:
-    """Whether at least two dimensions are more than one: a broadcast vector is none."""
+    """Return whether at least two dimensions are larger than one; a broadcast vector has one."""
     return sum(size > 1 for size in shape) > 1
 
 
 def _decompression(codes: Any) -> list[Any]:
-    """The nodes that turn integer codes into floats, in order; empty if these are no codes.
+    """Return the nodes that decompress integer codes to floats, in order; empty without codes.
 
-    Convert, then Subtract where there is a zero point, Multiply, and Reshape where there are
-    groups to be joined; each takes the codes as its first operand, unlike those of zero points.
+    They are Convert, Subtract (with a zero point), Multiply, and Reshape (with groups). The codes
+    are the first operand of each node, while zero points are a second operand.
     """
     chain: list[Any] = []
     node = codes
@@ -55,7 +55,7 @@ def _decompression(codes: Any) -> list[Any]:
 
 
 def _parameters(chain: list[Any]) -> list[Any]:
-    """The constants of scales and zero points, which come in as second operands."""
+    """Return the constants of scales and zero points, which are second operands."""
     operands = [n.input_value(1).get_node() for n in chain if n.get_input_size() == 2]
     return [o.input_value(0).get_node() if o.get_type_name() == "Convert" else o for o in operands]
 
@@ -66,7 +66,7 @@ def _quantized(codes: Any, chain: list[Any]) -> Constant:
     stored = tuple(codes.get_output_shape(0))
     grouped = kinds[-1] == "Reshape"
     scale = chain[kinds.index("Multiply")].input_value(1)
-    # unchecked, as what is there may be nothing that a profile could have asked for
+    # without validation, since the graph may hold a precision that no profile allows
     precision = Precision.model_construct(
         dtype=dtype,
         symmetric=dtype != "nf4" and "Subtract" not in kinds,

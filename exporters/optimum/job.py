@@ -12,14 +12,14 @@ from qdeploy.storage.toml_file import Strict
 
 Step = Literal["trace", "quantize"]
 STEPS: tuple[Step, ...] = ("trace", "quantize")
-"""In order. A process each: what tracing allocated is gone before quantizing begins."""
+"""In order. Each has its own process, so the memory of tracing is freed before quantizing."""
 
 SCRATCH = "scratch"
-"""Folder inside the bundle's for what only the steps themselves need; gone at the end."""
+"""Directory in the bundle for intermediate files; it is deleted at the end."""
 
 
 class Matrix(Strict):
-    """A weight matrix of the checkpoint and how it is to be stored. Shape: rows, columns."""
+    """A weight matrix of the checkpoint and its planned precision. Shape: rows, columns."""
 
     name: str
     shape: tuple[int, ...]
@@ -30,9 +30,9 @@ class Job(Strict):
     """One step of an export.
 
     Attributes:
-        folder: the bundle being written. Paths are absolute, since a worker runs elsewhere.
+        folder: the bundle being written. Paths are absolute, since a worker has another directory.
         kv_cache: the profile's element type of the key-value cache.
-        memory_bytes: predicted peak of the whole export, for messages about memory.
+        memory_bytes: predicted peak of the export, for error messages.
         matrices: every tensor of the plan with two dimensions or more.
     """
 
@@ -51,7 +51,7 @@ class Job(Strict):
 
     @property
     def float_model(self) -> Path:
-        """The graph between the steps: traced, not yet quantized."""
+        """The traced graph, before quantization."""
         return self.scratch / OPENVINO.files["model"]
 
     @property
@@ -60,7 +60,7 @@ class Job(Strict):
 
 
 def matrices(plan: Plan) -> tuple[Matrix, ...]:
-    """The tensors of *plan* with two dimensions or more."""
+    """Return the tensors of *plan* with two dimensions or more."""
     return tuple(
         Matrix(name=t.name, shape=t.shape, precision=t.precision)
         for t in plan.tensors
@@ -69,7 +69,7 @@ def matrices(plan: Plan) -> tuple[Matrix, ...]:
 
 
 def jobs(plan: Plan, folder: Path, memory_bytes: int) -> list[Job]:
-    """The steps that carry out *plan*, in order."""
+    """Return the steps that carry out *plan*, in order."""
     config = plan.checkpoint.config
     return [
         Job(

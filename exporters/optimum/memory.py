@@ -1,8 +1,8 @@
-"""How much memory an export takes, predicted from the plan alone.
+"""Predicts the memory of an export from the plan.
 
 The formula is fitted to peaks of anonymous memory (RssAnon, sampled 20 times a second) of exports
 to int4 with optimum-intel 2.2.0, NNCF 3.4.0, transformers 5.5.4 and OpenVINO 2026.4.1, on x86 with
-two cores. Weights that are read from mapped files come on top of it in RSS, but can be dropped.
+two cores. RSS also counts weights in mapped files, whose pages the system can drop.
 
     checkpoint (bfloat16)            trace            quantize
     28 layers, 0.6B parameters       1.4  (1.6)       2.1  (2.2)   GB measured (predicted)
@@ -24,15 +24,15 @@ TRACE_BYTES = 1.0e9
 """torch, transformers and optimum-intel, with a tokenizer of 150,000 tokens."""
 TRACE_BYTES_A_LAYER = 20e6
 TRACE_BYTES_AN_EXPERT_WEIGHT = 20 / 3
-"""Experts are widened to float32, and the two thirds that lie stacked in pairs copied apart."""
+"""Experts are widened to float32, and two thirds of them are stacked in pairs and copied."""
 QUANTIZE_BYTES = 0.45e9
 """OpenVINO and NNCF."""
 QUANTIZE_BYTES_A_WEIGHT = 9
-"""What NNCF takes for each weight of the constant that it works on."""
+"""NNCF's memory for each weight of the constant that it is quantizing."""
 
 
 def peak_bytes(plan: Plan) -> int:
-    """Peak of anonymous memory in bytes: that of the hungrier step, as they run in turn."""
+    """Return the peak of anonymous memory in bytes: the larger of the two steps."""
     return round(max(_trace_bytes(plan), _quantize_bytes(plan)))
 
 

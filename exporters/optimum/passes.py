@@ -1,4 +1,4 @@
-"""From planned precisions to calls of `nncf.compress_weights`: one call for each precision."""
+"""Maps planned precisions to calls of `nncf.compress_weights`, one call per precision."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FLOAT = "fp16"
 
 @dataclass(frozen=True)
 class Pass:
-    """One call.
+    """One call of `nncf.compress_weights`.
 
     Attributes:
         constants: names of the constants to quantize; every other weight is ignored.
@@ -32,10 +32,10 @@ class Pass:
 
     @property
     def options(self) -> dict[str, Any]:
-        """The call's other arguments, apart from mode and ignored scope.
+        """The other arguments, besides mode and ignored scope.
 
-        No ratio, no exempt layers, no data-free AWQ: the plan decides alone. NNCF takes none of
-        these for int8, where it has nothing to choose.
+        They disable NNCF's own choices (ratio, exempt layers, data-free AWQ), since the plan
+        decides. NNCF does not accept them for int8.
         """
         if self.precision.dtype == "int8":
             return {}
@@ -48,7 +48,7 @@ class Pass:
 
 
 def passes(wanted: dict[str, Slot], constants: Iterable[Constant]) -> list[Pass]:
-    """The calls that bring *constants* to the precisions of their slots."""
+    """Return the calls that quantize *constants* to the precisions of their slots."""
     members: dict[Precision, set[str]] = {}
     for constant in constants:
         precision = wanted[key_of(constant)].precision
@@ -61,7 +61,7 @@ def passes(wanted: dict[str, Slot], constants: Iterable[Constant]) -> list[Pass]
 
 
 def why_not(precision: Precision) -> str | None:
-    """Why NNCF cannot store a weight this way, or None if it can."""
+    """Return why NNCF cannot store a weight this way, or None if it can."""
     if precision.dtype == "int8" and precision.group_size != PER_CHANNEL:
         return f"{precision}: NNCF stores int8 with one scale a row only (group_size = -1)"
     return None

@@ -1,4 +1,4 @@
-"""The second step: the float graph, quantized as planned, checked, and written to the bundle."""
+"""The second step: quantizes the float graph as planned, writes it to the bundle, and checks it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from qdeploy.exporters.optimum.passes import FLOAT, Pass, passes
 from qdeploy.exporters.optimum.slots import check_places, check_precisions, key_of, slots
 
 KV_CACHE = {"fp16": "f16", "bf16": "bf16", "fp32": "f32"}
-"""OpenVINO's words for a float cache. u8 is each plugin's default, under different words."""
+"""OpenVINO's names of float cache types. u8 is the default of every plugin, under other names."""
 
 
 def quantize(job: Job, stage: Callable[[str], None]) -> None:
     """Write the model and its weights.
 
     Raises:
-        ExportFailed: the traced graph or the result disagrees with the plan.
+        ExportFailed: the traced graph or the result does not match the plan.
     """
     import openvino as ov
 
@@ -52,7 +52,7 @@ def quantize(job: Job, stage: Callable[[str], None]) -> None:
 
 
 def _apply(step: Pass, model: Any, names: set[str]) -> Any:
-    """Run one pass. Names in the scope are those of constants, so shared weights stay shared."""
+    """Run one pass. Its scope names constants, not operations, so shared weights stay shared."""
     import nncf
 
     scope = nncf.IgnoredScope(names=sorted(names - step.constants), validate=False)
@@ -63,10 +63,10 @@ def _apply(step: Pass, model: Any, names: set[str]) -> Any:
 
 
 def _make_names_unique(model: Any) -> None:
-    """Rename nodes that share a name, which NNCF refuses in its next pass.
+    """Rename nodes with equal names, which NNCF rejects in its next pass.
 
-    OpenVINO numbers unnamed nodes anew in every process, so those that NNCF adds here can have
-    the numbers that others were saved with in the step before.
+    OpenVINO numbers unnamed nodes per process. So nodes that NNCF adds here can get names that
+    nodes of the previous step were saved with.
     """
     taken: set[str] = set()
     for node in model.get_ordered_ops():
@@ -84,7 +84,7 @@ def _to_half(model: Any, names: set[str]) -> None:
     """Store float constants as float16, followed by a Convert to the type they had.
 
     Raises:
-        ExportFailed: a value that float16 cannot hold.
+        ExportFailed: a value exceeds the range of float16.
     """
     import numpy as np
     import openvino as ov
@@ -93,7 +93,7 @@ def _to_half(model: Any, names: set[str]) -> None:
     for constant in [op for op in model.get_ordered_ops() if op.get_friendly_name() in names]:
         name, shape = constant.get_friendly_name(), constant.get_output_shape(0)
         kind = constant.get_element_type()
-        # not by NumPy, which has no bfloat16
+        # OpenVINO converts, since NumPy has no bfloat16
         wide = ov.Tensor(constant.data, shape, kind)
         values = ov.Tensor(ov.Type.f16, ov.Shape(shape))
         ops.convert(constant, ov.Type.f16).evaluate([values], [wide])
@@ -109,11 +109,10 @@ def _to_half(model: Any, names: set[str]) -> None:
 
 
 def _annotate(model: Any, kv_cache: str) -> None:
-    """Leave what holds of the whole model in its runtime information.
+    """Set the runtime information of the model.
 
-    The type of the cache follows the profile: optimum-intel asks for a float one on behalf of
-    the float graph. NNCF describes its last pass as if it were the only one; the manifest says
-    what was done.
+    The cache type comes from the profile, since optimum-intel sets a float type for the float
+    graph. NNCF's description of its last pass is removed, since the manifest describes all passes.
     """
     options = dict(model.get_rt_info("runtime_options").value)
     options.pop("KV_CACHE_PRECISION", None)

@@ -1,9 +1,9 @@
-"""Which constant of the traced graph holds which tensors of the checkpoint.
+"""Maps constants of the traced graph to tensors of the checkpoint.
 
-optimum-intel keeps a matrix under its name in the checkpoint, with a prefix and, for 16-bit
-weights, another ending. The experts of a block come as two or three stacks [experts, rows,
-columns], of which some have lost their own name but not their block's. Vectors (norms) lose
-their names altogether: they stay in float32 as optimum-intel writes them, and are not checked.
+optimum-intel names a matrix as the checkpoint does, with a prefix and, for 16-bit weights, another
+suffix. The experts of a block are two or three stacks [experts, rows, columns]; some stacks keep
+only the block's name. Vectors (norms) keep no name: they stay in float32, as optimum-intel writes
+them, and are not checked.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ SIXTEEN_BIT = "._openvino_orig_weight"
 
 @dataclass
 class Slot:
-    """A matrix that the graph must hold, or the equal-shaped stacks of one block's experts.
+    """A matrix that the graph must hold, or the stacks of equal shape of one block's experts.
 
     Attributes:
-        shape: of one constant; experts, rows, columns for a stack.
-        tensors: names in the checkpoint; more than one only for stacks.
+        shape: of one constant; for a stack: experts, rows, columns.
+        tensors: names in the checkpoint; stacks have more than one.
     """
 
     shape: tuple[int, ...]
@@ -46,9 +46,9 @@ class Constant:
     """A weight found in a graph.
 
     Attributes:
-        name: the graph's own name for it.
-        shape: what the graph computes with: after decompression, groups joined.
-        stored: `str(Precision)`, or the element type of a float that no precision names.
+        name: its name in the graph.
+        shape: after decompression, with groups joined.
+        stored: `str(Precision)`, or the element type of a float.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Constant:
 
 
 def slots(matrices: Iterable[Matrix]) -> dict[str, Slot]:
-    """Where each matrix is to be found, by the key that `key_of` gives its constant."""
+    """Return the slots of all matrices, by the keys that `key_of` returns for their constants."""
     found: dict[str, Slot] = {}
     experts: dict[str, list[Matrix]] = {}
     for matrix in matrices:
@@ -76,7 +76,7 @@ def slots(matrices: Iterable[Matrix]) -> dict[str, Slot]:
 
 
 def key_of(constant: Constant) -> str:
-    """The key of the slot that *constant* belongs to, if there is one for it."""
+    """Return the key of the slot that *constant* belongs to; the plan may have no such slot."""
     stack = STACK.match(constant.name)
     if stack and len(constant.shape) == 3:
         return _stack_key(stack["block"], constant.shape[1:])
@@ -88,10 +88,10 @@ def _stack_key(block: str, shape: tuple[int, ...]) -> str:
 
 
 def check_places(wanted: dict[str, Slot], constants: Iterable[Constant]) -> None:
-    """Check that the graph holds every matrix of the plan once, and no other.
+    """Check that the graph holds every matrix of the plan once, and no others.
 
     Raises:
-        ExportFailed: naming the tensor, or the constant that nobody planned.
+        ExportFailed: a tensor is missing, or a constant is not in the plan.
     """
     seen: Counter[str] = Counter()
     for constant in constants:
@@ -117,10 +117,10 @@ def check_places(wanted: dict[str, Slot], constants: Iterable[Constant]) -> None
 
 
 def check_precisions(wanted: dict[str, Slot], constants: Iterable[Constant]) -> None:
-    """Check that every weight is stored as planned. To be called after `check_places` passed.
+    """Check that every weight is stored as planned, after `check_places`.
 
     Raises:
-        ExportFailed: naming the first tensor that is not, what was wanted and what is there.
+        ExportFailed: a tensor is stored in another precision.
     """
     for constant in constants:
         slot = wanted[key_of(constant)]

@@ -1,4 +1,4 @@
-"""The parent: runs each step of an export in a worker process, and says how a worker died."""
+"""The parent: runs each step of an export in a worker process."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from qdeploy.system.worker import WorkerFailed, run_worker
 ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
     "TOKENIZERS_PARALLELISM": "false",
-    # the one setting by which both openvino-telemetry and NNCF keep from calling home
+    # the only setting that stops the telemetry of both OpenVINO and NNCF
     "CI": "true",
 }
-"""What a worker's environment has besides the caller's."""
+"""Environment variables of a worker, besides those of this process."""
 KILLED = (-9, 137)
-"""Exit codes of a process that the system killed, by itself and in a shell of a container."""
+"""Exit codes of a process that the system killed, also as a shell reports it."""
 
 
 def run_step(job: Job, stage: Callable[[str], None], tick: Callable[[], None]) -> None:
@@ -39,7 +39,7 @@ def run_step(job: Job, stage: Callable[[str], None], tick: Callable[[], None]) -
             on_stage=stage,
             on_tick=tick,
             environment=ENVIRONMENT,
-            folder=job.scratch,  # so that no file of the user's is taken for a module
+            folder=job.scratch,  # no file of the user can be imported from there
             until_exit=False,  # torch and OpenVINO take seconds to unload
         )
     except WorkerFailed as error:

@@ -1,4 +1,4 @@
-"""The first step: the PyTorch model traced into a float OpenVINO graph, and the tokenizer."""
+"""The first step: converts the tokenizer, and traces the PyTorch model to a float graph."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ TASK = "text-generation-with-past"
 
 
 def trace(job: Job, stage: Callable[[str], None]) -> None:
-    """Write the tokenizer's graphs to the bundle and the model's float graph to the scratch folder.
+    """Write the tokenizer's graphs to the bundle and the float graph to the scratch directory.
 
     Raises:
-        ExportFailed: optimum-intel does not know the architecture.
+        ExportFailed: optimum-intel does not support the architecture.
     """
     from optimum.exporters.openvino import main_export
     from optimum.exporters.tasks import TasksManager
@@ -40,7 +40,7 @@ def trace(job: Job, stage: Callable[[str], None]) -> None:
         library_name="transformers",
         local_files_only=True,
         trust_remote_code=False,
-        # without a configuration, optimum-intel puts large models in int8 of its own accord
+        # without a configuration, optimum-intel quantizes large models to int8 by default
         ov_config=OVConfig(),
     )
 
@@ -54,7 +54,7 @@ def _convert_tokenizer(job: Job) -> None:
     tokenizer: Any = AutoTokenizer.from_pretrained(
         job.checkpoint, local_files_only=True, trust_remote_code=False
     )
-    # prompts of a batch end together, and a prompt that is cut keeps its end
+    # prompts of a batch are aligned at their end, and truncation keeps the end
     tokenizer.padding_side = tokenizer.truncation_side = "left"
     graphs = convert_tokenizer(tokenizer, with_detokenizer=True)
     for graph, role in zip(graphs, ("tokenizer", "detokenizer"), strict=True):

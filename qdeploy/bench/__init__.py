@@ -1,1 +1,1 @@
-"""Benchmarks by a written protocol: see docs/benchmarking.md for it in words."""
+"""Benchmarks that follow a written protocol: docs/benchmarking.md describes it."""

@@ -1,4 +1,4 @@
-"""What else the machine did meanwhile: load, and time that a hypervisor took."""
+"""Conditions of a measurement: load average, and CPU time stolen by the hypervisor."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 
 STAT = Path("/proc/stat")
 FIELDS = 8
-"""user nice system idle iowait irq softirq steal: guests' time is in user and nice already."""
+"""user nice system idle iowait irq softirq steal; user and nice include the time of guests."""
 
 
 @dataclass(frozen=True)
 class Moment:
-    """Load average of one minute, and jiffies since boot: stolen ones and all."""
+    """Load average of one minute; jiffies since boot, stolen and total."""
 
     load: float | None
     stolen: int | None
@@ -21,7 +21,7 @@ class Moment:
 
 
 def now(stat: Path = STAT) -> Moment:
-    """Look at the machine."""
+    """Read the present values."""
     stolen = total = None
     try:
         words = stat.read_text(encoding="ascii").split("\n", 1)[0].split()
@@ -34,7 +34,7 @@ def now(stat: Path = STAT) -> Moment:
 
 
 def steal(begin: Moment, end: Moment) -> float | None:
-    """Part of all processors' time between two moments, 0 to 1, that went to other guests."""
+    """Return the share of CPU time, 0 to 1, that was stolen between two moments."""
     if begin.stolen is None or begin.total is None or end.stolen is None or end.total is None:
         return None
     passed = end.total - begin.total
@@ -42,7 +42,7 @@ def steal(begin: Moment, end: Moment) -> float | None:
 
 
 def load(begin: Moment, end: Moment) -> tuple[float, float] | None:
-    """The load average at both moments."""
+    """Return the load average at both moments."""
     return None if begin.load is None or end.load is None else (begin.load, end.load)
 
 

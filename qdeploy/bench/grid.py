@@ -1,4 +1,4 @@
-"""The grid: lengths of prompts and answers, as `128,512` on the command line."""
+"""The grid of prompt and answer lengths; on the command line, lists such as `128,512`."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import NamedTuple
 from qdeploy.errors import InputError
 
 PROMPTS, NEW = (128, 512), (64,)
-"""What is measured unless the user says otherwise, as far as the context has room."""
+"""Defaults; prompts that do not fit the context are left out."""
 FEWEST_NEW = 2
-"""The speed of decoding is measured between tokens."""
+"""Decoding speed is measured between tokens, so it needs two."""
 
 
 class Point(NamedTuple):
-    """Tokens of the prompt, and tokens made after it."""
+    """One point of the grid: prompt tokens and new tokens."""
 
     prompt: int
     new: int
@@ -29,15 +29,15 @@ class Point(NamedTuple):
 
 
 def points(prompts: Sequence[int], new: Sequence[int]) -> tuple[Point, ...]:
-    """Every pair of the two, by ascending length."""
+    """Return every combination, by ascending total length."""
     return tuple(sorted((Point(p, n) for p in prompts for n in new), key=lambda x: (x.total, x)))
 
 
 def parse(text: str, option: str, *, least: int = 1) -> tuple[int, ...]:
-    """Read whole numbers separated by commas; each once, ascending.
+    """Parse integers separated by commas; return each once, ascending.
 
     Raises:
-        InputError: nothing there, something else than numbers, or one below *least*.
+        InputError: the text is empty, or a part is not an integer of at least *least*.
     """
     fix = f"give numbers of tokens from {least} up, e.g. {option} 128,512"
     words = [word.strip() for word in text.split(",")]
@@ -52,17 +52,17 @@ def parse(text: str, option: str, *, least: int = 1) -> tuple[int, ...]:
 
 
 def fitting(prompts: Sequence[int], new: Sequence[int], context: int) -> tuple[int, ...]:
-    """Those of the default *prompts* after which every answer fits; if none, half the context."""
+    """Return the *prompts* that fit with every answer; if none does, half of the room."""
     room = context - max(new)
     found = tuple(p for p in prompts if p <= room)
     return found or (max(room // 2, 1),)
 
 
 def check(grid: Sequence[Point], context: int, where: Path) -> None:
-    """Refuse a point that a bundle's context has no room for.
+    """Check that every point fits the context of the bundle at *where*.
 
     Raises:
-        InputError: with the longest point there is room for.
+        InputError: a point does not fit.
     """
     for point in grid:
         if point.total > context:

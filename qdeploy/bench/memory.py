@@ -1,4 +1,4 @@
-"""What the kernel says about this process: memory at its peak, number of threads."""
+"""Peak memory and number of threads of this process, as the kernel reports them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ STATUS = Path("/proc/self/status")
 
 
 def peak_resident_bytes() -> int | None:
-    """Resident memory of this process at its peak, mapped files included; None on Windows.
+    """Return the peak of resident memory, mapped files included; None on Windows.
 
-    VmHWM on Linux: `ru_maxrss` would be the parent's, if that was larger when this one was started.
+    On Linux it is VmHWM: `ru_maxrss` starts at the parent's size when a process is started.
     """
     peak = status_number("VmHWM")
     if peak is not None:
@@ -25,12 +25,12 @@ def peak_resident_bytes() -> int | None:
 
 
 def threads() -> int | None:
-    """Threads of this process, whoever started them; None off Linux."""
+    """Return the number of threads of this process, runtimes' included; None except on Linux."""
     return status_number("Threads")
 
 
 def status_number(key: str, status: Path = STATUS) -> int | None:
-    """The number under *key* of /proc/self/status, in the unit that stands there."""
+    """Return the number at *key* in /proc/self/status, in the unit used there."""
     try:
         lines = status.read_text(encoding="ascii", errors="replace").splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""The parent: starts one worker after another, in rounds over bundles, and keeps what they tell."""
+"""The parent: runs one worker after another, in rounds over the bundles, and collects events."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LAST_WORDS = 4
 
 @dataclass(frozen=True)
 class Options:
-    """Where the bundles run: see `run.choose`. With *peer*, their libraries take turns with us."""
+    """Where the bundles run, see `run.choose`; with *peer*, the runtimes' own libraries as well."""
 
     backend: str | None = None
     device: int | str = 0
@@ -37,12 +37,12 @@ class Options:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of it.
+    """The results of a benchmark.
 
     Attributes:
-        machine: with the fastest reading of memory that any round saw.
-        rows: of every bundle, in order.
-        failure: what ended the measuring early, or the peer's; None if nothing failed.
+        machine: with the highest memory bandwidth of all rounds.
+        rows: the rows of each bundle, in order.
+        failure: the error that ended the benchmark early, or the peer's; None if nothing failed.
     """
 
     machine: Machine
@@ -59,15 +59,15 @@ class Outcome:
 
 Save = Callable[["Outcome"], None]
 Tell = Callable[[str, int, int], None]
-"""Called with what was done last, and the steps done and to do."""
+"""Called with the last step, the number of steps done, and their total."""
 
 
 def check(bundles: Sequence[Bundle], protocol: Protocol, options: Options) -> None:
-    """Refuse, before anything runs, what cannot be measured.
+    """Check, before anything runs, that the bundles can be measured.
 
     Raises:
-        InputError: a grid point that does not fit a bundle, one bundle twice, or a peer beside a
-            stand-in.
+        InputError: a grid point does not fit a bundle, a bundle is given twice, or a peer is asked
+            for with a stand-in.
         TargetUnavailable: the peer is not installed.
     """
     if options.peer and options.simulate:
@@ -89,13 +89,13 @@ def measure(
     save: Save,
     tell: Tell,
 ) -> Outcome:
-    """Carry out the protocol.
+    """Run the protocol.
 
-    After every bundle's turn the outcome so far goes to *save*. Where a device vanishes in mid-run,
-    the outcome holds what was measured until then.
+    *save* gets the results so far after every bundle's turn. If a worker fails after the first
+    sample, the outcome holds the samples until then, and the error.
 
     Raises:
-        QdeployError: before the first sample there is nothing to keep, and the error is raised.
+        QdeployError: a worker failed before the first sample.
     """
     told = [Told(bundle) for bundle in bundles]
 
@@ -123,18 +123,18 @@ def measure(
         ended = outcome(None, next((_told_as("the peer failed", f) for f in of_peers), None))
     try:
         save(ended)
-    except OutputError as failure:  # then the caller can still show what was measured
+    except OutputError as failure:  # the caller can still show the results
         ended = replace(ended, failure=failure)
     return ended
 
 
 def _told_as(what: str, failure: QdeployError) -> QdeployError:
-    """The same error, saying first what it means for the measuring."""
+    """Return the error with a message that starts with *what*."""
     return GenerationFailed(f"{what}: {failure.what}", where=failure.where, fix=failure.fix)
 
 
 class _Turns:
-    """One bundle's turn in one round: cold load, measuring, and the peer."""
+    """Runs the turns: one bundle in one round, with cold load, measurement and peer."""
 
     def __init__(self, protocol: Protocol, options: Options, bundles: int, tell: Tell) -> None:
         self._protocol, self._options, self._tell = protocol, options, tell
@@ -151,7 +151,7 @@ class _Turns:
             if self._options.peer and told.peer_failure is None:
                 try:
                     self._run("peer", number, told, environment)
-                except QdeployError as failure:  # it is not what is measured
+                except QdeployError as failure:  # the bundle itself is still measured
                     told.peer_failure = failure
 
     def _run(self, task: Task, number: int, told: Told, environment: dict[str, str]) -> None:
@@ -181,10 +181,11 @@ class _Turns:
 
 
 def run_job(job: Job, environment: Mapping[str, str], hear: Callable[[Event], None]) -> None:
-    """Run one worker to its end, handing each of its events to *hear*.
+    """Run one worker; *hear* gets each of its events.
 
     Raises:
-        QdeployError: what the worker raised; or GenerationFailed, because it died.
+        QdeployError: the worker raised it.
+        GenerationFailed: the worker died.
     """
     try:
         run_worker(work, asdict(job), environment=environment, on_event=hear)
@@ -195,7 +196,7 @@ def run_job(job: Job, environment: Mapping[str, str], hear: Callable[[Event], No
 
 
 def listen(event: Event, task: Task, number: int, told: Told) -> None:
-    """Keep what one event tells."""
+    """Store the data of one event."""
     match event["event"], task:
         case "loaded", "peer":
             told.peer = event["where"]["peer"]
@@ -218,9 +219,9 @@ def listen(event: Event, task: Task, number: int, told: Told) -> None:
 
 
 def drop_cached_pages(bundle: Bundle) -> None:
-    """Ask Linux to forget the bundle's files, so that they are read from the disk again.
+    """Drop the bundle's files from the page cache, so that they are read from the disk again.
 
-    Where the system has no such call, a cold load finds the files in memory.
+    Only Linux has the system call. Elsewhere a cold load may find the files in memory.
     """
     if not hasattr(os, "posix_fadvise"):
         return
@@ -228,7 +229,7 @@ def drop_cached_pages(bundle: Bundle) -> None:
         with contextlib.suppress(OSError):
             file = os.open(Path(bundle.path) / name, os.O_RDONLY)
             try:
-                os.fsync(file)  # pages that were not written yet are not forgotten
+                os.fsync(file)  # pages that are not written yet cannot be dropped
                 os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
             finally:
                 os.close(file)

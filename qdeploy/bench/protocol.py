@@ -1,7 +1,7 @@
-"""The written protocol: what is done, as data with a hash. Only results of equal hashes compare.
+"""The protocol of a benchmark, as data with a hash. Only results with equal hashes are compared.
 
-Whoever changes what the worker or the parent does raises `VERSION`, so that old results stop
-comparing with new ones.
+A change of what the parent or the worker does needs a new `VERSION`, so that old results are not
+compared with new ones. The wording of `RULES` is part of the hash, too.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ RULES = {
 
 @dataclass(frozen=True)
 class Protocol:
-    """One benchmark's protocol.
+    """The protocol of one benchmark.
 
     Attributes:
-        prompt_tokens, new_tokens: the grid: every pair of the two is a point.
-        runs: measured generations at every point, in every process.
-        processes: number of rounds, and of measuring processes.
+        prompt_tokens, new_tokens: the grid; every combination is a point.
+        runs: measured generations per point and process.
+        processes: rounds; each starts one measuring process per bundle.
     """
 
     prompt_tokens: tuple[int, ...]
@@ -54,12 +54,12 @@ class Protocol:
         return points(self.prompt_tokens, self.new_tokens)
 
     def as_dict(self) -> dict[str, Any]:
-        """As plain data: the rules, their version, the seed and the numbers."""
+        """Return plain data: version, seed, rules and numbers."""
         return {"version": VERSION, "seed": SEED, **RULES, **json.loads(json.dumps(asdict(self)))}
 
     @property
     def hash(self) -> str:
-        """sha256 (hex) over `as_dict` in canonical JSON: keys sorted, no spaces, ASCII."""
+        """sha256 (hex) of `as_dict` in canonical JSON: keys sorted, no spaces, ASCII."""
         text = json.dumps(self.as_dict(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode("ascii")).hexdigest()
 
@@ -67,10 +67,12 @@ class Protocol:
 def make_protocol(
     bundles: Sequence[Bundle], prompts: str | None, new: str | None, runs: int, processes: int
 ) -> Protocol:
-    """The protocol for *bundles*; lengths are lists such as `128,512`, or None for those that fit.
+    """Build the protocol for *bundles*.
+
+    The lengths are lists such as `128,512`; None selects the defaults that fit every bundle.
 
     Raises:
-        InputError: a list that is none, or a grid that is empty.
+        InputError: a list is empty, or a part is not a number of tokens.
     """
     answers = grid.NEW if new is None else grid.parse(new, "--new", least=grid.FEWEST_NEW)
     if prompts is not None:
@@ -82,10 +84,10 @@ def make_protocol(
 
 
 def prompt(length: int, vocab_size: int, run: int) -> tuple[int, ...]:
-    """The token ids of one run's prompt: *length* of them, each below *vocab_size*.
+    """Return *length* token ids below *vocab_size*, the prompt of one run. A warm-up is run -1.
 
-    They depend on nothing else, so every bundle of one vocabulary gets the same. No two runs or
-    lengths share a beginning, so that a cache of prompts is of no use. A warm-up is run -1.
+    They depend on the arguments only, so all bundles of one vocabulary get the same prompts. No two
+    runs or lengths share a prefix, so a prefix cache does not help.
     """
     return tuple(
         int.from_bytes(hashlib.sha256(f"{SEED}:{length}:{run}:{i}".encode()).digest()[:8], "big")

@@ -1,4 +1,4 @@
-"""The worker: loads one bundle, measures it, and tells the parent each sample as it is made."""
+"""The worker: loads one bundle, measures it, and sends each sample to the parent."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ Task = Literal["load", "measure", "peer"]
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker does.
+    """The job of one worker.
 
     Attributes:
-        task: `load` only, and see how fast memory is read; `measure`; or measure the `peer`.
-        digest: of the bundle that is to be measured, and of no other.
+        task: `load` the bundle and measure memory bandwidth; `measure` it; or measure its `peer`.
+        digest: of the bundle; another bundle at the same path is an error.
         points: pairs of prompt and new tokens, ascending.
         context: tokens that the session must hold.
     """
@@ -46,7 +46,7 @@ class Job:
 
 
 def work(job: dict[str, Any], parent: Parent) -> None:
-    """Do the `Job` whose fields *job* holds."""
+    """Do a `Job`, given as a dict of its fields."""
     wanted = Job(**job)
     _peer(wanted, parent) if wanted.task == "peer" else _own(wanted, parent)
 
@@ -57,7 +57,7 @@ def _own(job: Job, parent: Parent) -> None:
     begin = time.perf_counter()
     with run.load(opened, choice, context=job.context, threads=job.threads) as session:
         seconds = time.perf_counter() - begin
-        _open(job)  # what was loaded in between is of this bundle
+        _open(job)  # the bundle is still the same one, so it was the one loaded
         parent.tell(event="loaded", seconds=seconds, where=_where(opened, choice, session))
         if job.task == "measure":
             _measure(job, parent, _runner(session), opened, choice, session)
@@ -114,7 +114,7 @@ def _measure(
     choice: run.Choice,
     session: Session | None,
 ) -> None:
-    """Warm up and measure at every point. A sample is told as soon as it is made."""
+    """Warm up and measure at every point. Each sample is sent at once."""
     vocab = opened.manifest.model.vocab_size
     used = energy.find(choice.target, choice.device)
     for index, (length, new) in enumerate(job.points):

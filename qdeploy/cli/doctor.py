@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.option("--simulate", is_flag=True, help="Check simulated devices as well, and say so.")
 @click.option("--profile", metavar="P", help="A profile's name or TOML file; needs TARGET.")
 @click.option("--timeout", type=options.Finite(min=0, min_open=True), metavar="S",
-              help="Seconds that one case may take; default: 300.")  # fmt: skip
+              help="Deadline of one case in seconds; default: 300.")  # fmt: skip
 @options.results_file
 @options.as_json
 def command(
@@ -30,7 +30,7 @@ def command(
     file: Path | None,
     as_json: bool,
 ) -> int:
-    """Export, load, run and compare the embedded models on every target, or on TARGET.
+    """Export, load, run and check the embedded models on every target, or on TARGET.
 
     Each case runs in a worker process, so that a driver's crash or hang is one line of the table.
     Exit code 0: nothing failed; 3: TARGET is absent here; 4: answers were wrong; 1: anything else

@@ -23,7 +23,7 @@ SUBJECTS: dict[Name, tuple[str, ...]] = {
     "bench": ("BUNDLE",),
     "eval": ("BUNDLE", "--reference", "MODEL"),
 }
-"""Steps, and what their commands cannot do without."""
+"""The required arguments of the commands, by step."""
 
 
 @click.command("matrix")
@@ -90,10 +90,10 @@ def command(
 
 
 def _step_options(config: Config, where: Path | None) -> dict[Name, dict[str, Any]]:
-    """Options for the steps: what `[arguments]` of the file says, as their commands read it.
+    """Parse `[arguments]` of the file with the options of the commands.
 
     Raises:
-        InputError: arguments that a command does not know, or that the matrix gives itself.
+        InputError: a command does not know an argument, or the matrix sets it itself.
     """
     from qdeploy.errors import InputError
     from qdeploy.matrix.steps import options_of
@@ -111,7 +111,7 @@ def _step_options(config: Config, where: Path | None) -> dict[Name, dict[str, An
         if other := [key for key in params if key not in taken and params[key] != usual[key]]:
             what = next(p for p in step.params if p.name == other[0])
             raise InputError(
-                f"arguments.{name}: {what.opts[0]} cannot be given here, as the matrix decides it",
+                f"arguments.{name}: {what.opts[0]} cannot be given here, as the matrix sets it",
                 where=where,
                 fix="leave it out",
             )

@@ -1,8 +1,8 @@
-"""What works on this machine, found out by doing it.
+"""Tests what works on this machine: exports, loads and runs the embedded models.
 
-cases    what there is to try: targets, backends, models, profiles
-examine  tries one case in a worker process, with a deadline, and says how it ended
+cases    the combinations to test: targets, backends, models, profiles
+examine  tests one case in a worker process with a deadline, and returns a diagnosis
 worker   the worker's end
 
-Drivers crash and hang. In a worker that is one row of the table.
+Drivers crash and hang. In a worker process, that is one row of the table.
 """

@@ -1,4 +1,4 @@
-"""What there is to try: every backend on every target that it serves, with both models."""
+"""The cases to test: every backend on every target that it serves, with both embedded models."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from qdeploy.targets import Target
 
 @dataclass(frozen=True)
 class Case:
-    """One thing to try.
+    """One combination to test.
 
     Attributes:
-        backend: None where no installed backend serves the target.
-        profile: name or path of the profile to export with; None where there is none.
-        simulate: on the target's stand-in.
+        backend: None if no installed backend serves the target.
+        profile: name or path of the profile for the export; None if there is none.
+        simulate: run on the target's stand-in.
     """
 
     target: str
@@ -39,10 +39,10 @@ class Case:
 def cases(
     target: str | None = None, *, profile_name: str | None = None, simulate: bool = False
 ) -> list[Case]:
-    """Every case, or those of one target; with *simulate*, stand-ins after the real ones.
+    """Return all cases, or those of one target; with *simulate*, also those of stand-ins, last.
 
     Raises:
-        InputError: an unknown target or profile, or a profile that does not go with the target.
+        InputError: the target or the profile is unknown, or the profile is for another target.
     """
     chosen = [registry.target(target)] if target else list(registry.targets().values())
     given = _given(profile_name, chosen) if profile_name else None
@@ -55,14 +55,14 @@ def cases(
 
 @dataclass(frozen=True)
 class _Given:
-    """A profile that was asked for: its path or name, and the format of its bundles."""
+    """The profile that the user gave: its name or path, and its format."""
 
     name: str
     format: str
 
 
 def _given(name: str, targets: Sequence[Target]) -> _Given:
-    """Check that the profile can be exported for all of the targets; raises as `cases`."""
+    """Check that the profile can be exported for all targets; raises as `cases`."""
     name = str(Path(name).resolve()) if "." in name else name
     read = load_profile(name)
     for target, model in product(targets, models.EMBEDDED):
@@ -96,7 +96,7 @@ def _of(
 
 
 def profile_for(target: Target, backend: Backend) -> str | None:
-    """The first profile of *target* that *backend* loads: int4 before all others, or None."""
+    """Return the first profile of *target* that *backend* loads, int4 first; None without one."""
     fitting = [
         p.name
         for p in map(load_profile, profile_names())

@@ -1,4 +1,4 @@
-"""Tries one case in a worker process, with a deadline, and says how it ended."""
+"""Tests one case in a worker process, and returns how it ended as a diagnosis."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from qdeploy.system.worker import WorkerFailed, run_worker
 from qdeploy.targets import Evidence
 
 LIMIT = 300.0
-"""Seconds that a case may take: several times what the slowest took on two shared cores."""
+"""Default deadline of a case in seconds: several times the slowest case on two shared cores."""
 NO_BACKEND = ("no installed backend serves it", "install one; see docs/adding-a-backend.md")
 NO_PROFILE = ("no profile ships for it", "give one with --profile FILE.toml")
 
 
 def examine(case: Case, *, limit: float = LIMIT) -> Diagnosis:
-    """Try a case in a process of its own, for at most *limit* seconds."""
+    """Test a case in a worker process, for at most *limit* seconds."""
     if case.backend is None or case.profile is None:
         message, fix = NO_BACKEND if case.backend is None else NO_PROFILE
         return _diagnosis(case, {"status": "absent", "message": message, "fix": fix})
@@ -48,7 +48,7 @@ def _hung(error: WorkerFailed, limit: float) -> dict[str, Any]:
     return _failed(
         "hang",
         f"no end after {limit:g} s, while {error.stage}",
-        "update or reinstall the driver; if it is only slow, a longer --timeout",
+        "update or reinstall the driver; if it is only slow, give a longer --timeout",
     )
 
 
@@ -62,7 +62,7 @@ def _crashed(error: WorkerFailed) -> dict[str, Any]:
 
 
 def _diagnosis(case: Case, known: dict[str, Any]) -> Diagnosis:
-    """What is known as a result. There is evidence once the runtime told where the work is."""
+    """Build the result. Without a proof of placement, the evidence is `none`."""
     return Diagnosis(
         target=case.target,
         backend=case.backend,

@@ -1,4 +1,4 @@
-"""The worker that tries one case: export, load, score, generate."""
+"""The worker: tests one case by export, load, score and generate."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from qdeploy.system.worker import Parent, bugs_as_errors
 
 NEW_TOKENS = 8
 CLOSE = 0.5
-"""Logits this near are a tie: prefill and decode round differently."""
+"""A smaller difference of logits is a tie, since prefill and decode round differently."""
 
 
 def work(job: dict[str, Any], parent: Parent) -> None:
-    """Try the case whose fields *job* holds; raises as `attempt`.
+    """Test a `Case`, given as a dict of its fields; raises as `attempt`.
 
-    The events tell `device`, and `evidence` once the runtime has told where the work runs.
+    The events hold the `device`, and the `evidence` once the runtime has proved the placement.
     """
     with bugs_as_errors():
         attempt(Case(**job), parent)
 
 
 def attempt(case: Case, parent: Parent) -> None:
-    """Try a case to the end.
+    """Test a case.
 
     Raises:
-        TargetUnavailable: the device, or what makes its bundles, is absent.
-        CheckFailed: the answers are wrong.
-        QdeployError: anything else that was foreseen.
+        TargetUnavailable: the device, or a library of the exporter, is absent.
+        CheckFailed: logits or tokens are wrong.
+        QdeployError: another step failed.
     """
     model, backend = case.model or "", case.backend or ""
     parent.stage("looking for the device")
@@ -51,7 +51,7 @@ def attempt(case: Case, parent: Parent) -> None:
     place = cache.bundle_path(plan, exporter.name)
     opened = _open(place)
     if opened is None:
-        cache.clear((place.name,))  # damaged, if it is there at all
+        cache.clear((place.name,))  # it is damaged, or absent
         opened = export(plan, exporter, place, Progress(), force=True)
     parent.stage("loading")
     with run.load(opened, choice) as session:
@@ -64,7 +64,7 @@ def attempt(case: Case, parent: Parent) -> None:
 
 
 def _open(place: Path) -> Bundle | None:
-    """The bundle in the cache, if it is there and whole."""
+    """Return the bundle at *place*, or None if it is absent or damaged."""
     with contextlib.suppress(QdeployError):
         return open_bundle(place, full=True)
     return None
@@ -77,25 +77,25 @@ def _check_logits(session: Session, plan: Plan, model: str) -> None:
     except ValueError as error:
         broken = str(error)
     if broken:
-        raise CheckFailed(f"logits are not the model's: {broken}", fix=_fix(model))
+        raise CheckFailed(f"the logits are wrong: {broken}", fix=_fix(model))
 
 
 def _check_generation(session: Session, model: str) -> None:
-    """Greedy tokens must be the first choice of the logits that the same session gives them."""
+    """Check that greedy tokens are the top-1 of the logits that the session scores for them."""
     prompt = tuple(int(t) for t in golden_prompts(model)[0].token_ids)
     made = [t.id for t in session.generate(Request(prompt, NEW_TOKENS))]
     if len(made) != NEW_TOKENS:
-        raise CheckFailed(f"{len(made)} tokens came of {NEW_TOKENS}", fix=_fix(model))
+        raise CheckFailed(f"{len(made)} of {NEW_TOKENS} tokens were generated", fix=_fix(model))
     logits = session.score([*prompt, *made])[len(prompt) - 1 : -1]
     for position, token in enumerate(made):
         if not 0 <= token < logits.shape[1]:
             raise CheckFailed(f"token {token} is not in the vocabulary", fix=_fix(model))
         if logits[position].max() - logits[position, token] >= CLOSE:
             raise CheckFailed(
-                f"token {position + 1} of the answer is not the one its logits prefer",
+                f"token {position + 1} of the answer is not the top-1 of its logits",
                 fix=_fix(model),
             )
 
 
 def _fix(model: str) -> str:
-    return f"update driver and runtime; if it stays, report it with {model}: it is the smallest"
+    return f"update driver and runtime; if it persists, report it with {model}, the smallest model"

@@ -1,1 +1,1 @@
-"""The matrix: models x targets x profiles, of which each machine runs what it has."""
+"""The matrix: models x targets x profiles; each machine runs the cells that it can."""

@@ -1,4 +1,4 @@
-"""What the matrix consists of: one TOML file, and the cells that it makes."""
+"""The matrix file, and the cells that it defines."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from qdeploy.targets import Target
 
 SHIPPED = "matrix/matrix.toml"
 NO_BACKEND = "no installed backend serves it"
-NO_PROFILE = "no profile is written for it"
+NO_PROFILE = "it has no profile"
 
 
 class Arguments(Strict):
@@ -31,14 +31,14 @@ class Arguments(Strict):
 
 
 class Config(Strict):
-    """The file.
+    """The content of the matrix file.
 
     Attributes:
-        models: embedded models, folders of checkpoints, hub ids.
-        targets: None is every target of the registry.
-        profiles: names, or TOML files; None is every profile of the targets.
-        simulate: targets whose stand-in is used.
-        timeout: seconds that one command may take.
+        models: embedded models, directories of checkpoints, hub ids.
+        targets: None means every target of the registry.
+        profiles: names or TOML files; None means every profile of the targets.
+        simulate: targets that run on their stand-in.
+        timeout: deadline of one step in seconds.
     """
 
     schema_version: Literal[1] = Field(alias="schema")
@@ -54,18 +54,18 @@ class Config(Strict):
     def _once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
             if names.count(name) > 1:
-                raise ValueError(f"{name!r} is there twice")
+                raise ValueError(f"{name!r} is given twice")
         return names
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One combination.
+    """One combination of target, profile, model and backend.
 
     Attributes:
-        profile: as the command line takes it; None where none is written for the target.
-        backend: None where none is installed that serves the target and loads the format.
-        absent: why it cannot run on any machine, as things are installed; None if it might.
+        profile: name or file; None if the target has no profile.
+        backend: None if no installed backend serves the target and loads the format.
+        absent: why the cell cannot run with what is installed; None if it may run.
     """
 
     target: Target
@@ -77,15 +77,15 @@ class Cell:
 
     @property
     def scheme(self) -> str | None:
-        """The profile's name, where `profile` may be a file's."""
+        """The profile's name, also if `profile` is a file."""
         return Path(self.profile).name.removesuffix(".toml") if self.profile else None
 
 
 def load(file: Path | None = None) -> Config:
-    """Read *file*, or what ships with qdeploy.
+    """Read *file*, or the matrix that ships with qdeploy.
 
     Raises:
-        InputError: it cannot be read, or does not hold.
+        InputError: the file cannot be read, or is invalid.
     """
     if file is None:
         return build_strict(Config, read_shipped_toml(SHIPPED), where=SHIPPED)
@@ -97,10 +97,10 @@ def load(file: Path | None = None) -> Config:
 
 
 def cells(config: Config, only: Sequence[str] = (), *, where: object = None) -> list[Cell]:
-    """Every combination of the matrix, target by target; of the targets *only*, if any are given.
+    """Return the cells of the matrix, grouped by target; *only* selects targets.
 
     Raises:
-        InputError: a name that there is not, or names that do not go together.
+        InputError: a name is unknown, or a profile or stand-in is for a target outside the matrix.
     """
     targets = _targets(config, where)
     for name in only:
@@ -124,7 +124,7 @@ def cells(config: Config, only: Sequence[str] = (), *, where: object = None) -> 
 def _of_target(config: Config, target: Target, profiles: dict[str, Profile]) -> list[Cell]:
     simulate = target.name in config.simulate
     own = {name: read for name, read in profiles.items() if read.target == target.name}
-    if not own and config.profiles:  # which leave this target out
+    if not own and config.profiles:  # they leave this target out
         return []
     if not own:
         why = NO_PROFILE if registry.backends_for(target) else NO_BACKEND
@@ -173,7 +173,7 @@ def _profiles(config: Config, targets: Sequence[Target], where: object) -> dict[
     for name, found in read.items():
         if config.profiles and found.target not in names:
             raise InputError(
-                f"profile {name!r} is for target {found.target!r}, which the matrix has not",
+                f"profile {name!r} is for target {found.target!r}, which is not in the matrix",
                 where=where,
                 fix=f"add {found.target!r} to targets",
             )

@@ -1,6 +1,6 @@
 """Runs the matrix: doctor for each target, then export, bench and eval for each of its cells.
 
-Every file of results is whole as soon as it is there, so what is done when something dies is kept.
+Every results file is written atomically after its step, so a crash loses only the current step.
 Cells that did not run become diagnoses: absent with the reason, or failed with the kind of failure.
 """
 
@@ -25,7 +25,7 @@ from qdeploy.targets import Evidence
 
 REQUIRE = "QDEPLOY_REQUIRE"
 OWN_FILE = "matrix.json"
-FIX_ABSENT = "qdeploy doctor {target} tells more"
+FIX_ABSENT = "run qdeploy doctor {target} for details"
 
 Status = Literal["ok", "over", "absent", "failed"]
 Tell = Callable[[str], None]
@@ -33,11 +33,11 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Ran:
-    """What became of a cell.
+    """The outcome of a cell.
 
     Attributes:
-        status: `over` is a quality gate that said no.
-        message: why, where the status is not `ok`.
+        status: `over` means that a quality gate failed.
+        message: the reason, unless the status is `ok`.
     """
 
     cell: Cell
@@ -49,11 +49,11 @@ class Matrix:
     """One run of a matrix on this machine.
 
     Attributes:
-        folder: where the files of results go; created here.
-        machine: describes this machine, where no step did.
+        folder: the directory for the results files; it is created.
+        machine: describes this machine, if no step has done so.
         runner: runs a step.
-        tell: called with a line about each step.
-        options: arguments of the steps, by step.
+        tell: called with one line about each step.
+        options: options of the steps, by step.
     """
 
     def __init__(
@@ -66,10 +66,10 @@ class Matrix:
         self._diagnoses: list[Diagnosis] = []
 
     def run(self, cells: Sequence[Cell]) -> list[Ran]:
-        """Run cells in their order; one after the other, since they are measured.
+        """Run the cells in their order, one at a time, since speed is measured.
 
         Raises:
-            OutputError: the folder is not empty, or cannot be written.
+            OutputError: the directory is not empty, or cannot be written.
         """
         done: list[Ran] = []
         with _bundles(self._folder) as bundles:
@@ -84,7 +84,7 @@ class Matrix:
         file = self._file(probed.target.name, "doctor")
         checked = self._step("doctor", probed, file)
         if checked.status == "absent":
-            told = file.is_file()  # doctor's own row is there, in its own words
+            told = file.is_file()  # doctor has written its own row
             why = checked.message or "absent"
             return [self._left_out(c, c.absent or why, checked.fix, known=told) for c in cells]
         ran = self._run_cells(cells, bundles)
@@ -113,7 +113,7 @@ class Matrix:
             )
 
     def _measured(self, cell: Cell, bundle: Path) -> Ran:
-        """Bench and eval one cell: both, unless the device is not there, or no more."""
+        """Run bench and eval for one cell; eval is left out if bench finds the device absent."""
         status = Ran(cell, "ok")
         steps: tuple[Name, ...] = ("bench", "eval")
         for step in steps:
@@ -127,7 +127,7 @@ class Matrix:
             elif outcome.status == "ok" and file.is_file():
                 continue
             elif outcome.status == "ok":
-                lost = Outcome("error", f"{step} ended well and wrote no results")
+                lost = Outcome("error", f"{step} succeeded but wrote no results")
                 ended = self._ended(cell, step, lost)
             else:
                 ended = self._ended(cell, step, outcome)
@@ -170,7 +170,7 @@ class Matrix:
     def _left_out(
         self, cell: Cell, why: str, fix: str | None = None, *, known: bool = False
     ) -> Ran:
-        """Note a cell as absent; with *known*, its target's row is in another file already."""
+        """Record a cell as absent; with *known*, doctor's results file has the row already."""
         if not known:
             self._diagnose(
                 Diagnosis(
@@ -191,19 +191,19 @@ class Matrix:
 
 
 _BAD: tuple[Status, ...] = ("ok", "absent", "over", "failed")
-"""Better first."""
+"""From best to worst."""
 
 
 def _worse(one: Ran, other: Ran) -> Ran:
-    """What became of a cell of which two steps tell; the first where both are as bad."""
+    """Return the worse outcome of two steps of one cell; the first if they are equally bad."""
     return max(one, other, key=lambda ran: _BAD.index(ran.status))
 
 
 def required(cells: Sequence[Cell]) -> frozenset[str]:
-    """Names of the targets that the environment requires.
+    """Return the names of the targets that the environment variable requires.
 
     Raises:
-        InputError: there is no such target, or none of *cells* is of it.
+        InputError: a target is unknown, or has no cell.
     """
     names = frozenset(filter(None, map(str.strip, os.environ.get(REQUIRE, "").split(","))))
     for name in sorted(names):
@@ -215,18 +215,18 @@ def required(cells: Sequence[Cell]) -> frozenset[str]:
             raise InputError(
                 f"the matrix does not run {name!r}, which is required",
                 where=REQUIRE,
-                fix="run it too, or take it out of the variable",
+                fix="run it too, or remove it from the variable",
             )
     return names
 
 
 def judge(done: Sequence[Ran], required: Collection[str] = ()) -> None:
-    """Raise what the command ends with; nothing if all that is here ran.
+    """Raise the error that the command ends with, if any cell failed.
 
     Raises:
-        TargetUnavailable: a target that is *required* is absent.
+        TargetUnavailable: a *required* target is absent.
         QdeployError: a step failed.
-        CheckFailed: a quality gate said no.
+        CheckFailed: a quality gate failed.
     """
     for ran in done:
         if ran.status == "absent" and ran.cell.target.name in required:
@@ -245,9 +245,9 @@ def judge(done: Sequence[Ran], required: Collection[str] = ()) -> None:
 
 
 def _bundles(folder: Path) -> tempfile.TemporaryDirectory[str]:
-    """A place for bundles while the matrix runs, in the new or empty folder of the results.
+    """Create a temporary directory for bundles in the results directory, which must be empty.
 
-    There, since nothing else is known to be writable, nor to have room for them.
+    No other directory is known to be writable and to have room.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -263,7 +263,7 @@ def _bundles(folder: Path) -> tempfile.TemporaryDirectory[str]:
 
 
 def found_machine(folder: Path, otherwise: Callable[[], Machine]) -> Machine:
-    """The machine as the steps described it in the files so far, which measured its memory too."""
+    """Return the machine from a results file, which has its memory bandwidth, or describe it."""
     for file in sorted(folder.glob("*.json")):
         with suppress(QdeployError):
             return read_results(file).machine

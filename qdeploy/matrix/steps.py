@@ -1,4 +1,4 @@
-"""The steps of the matrix: functions, each of which runs in a worker process with a deadline."""
+"""The steps of the matrix: functions that run in a worker process with a deadline."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class Step:
 
     Attributes:
         target, model, profile, backend, simulate: of the cell.
-        output: the file of results that it writes; of `export`, the bundle.
-        bundle: what `bench` and `eval` measure.
-        options: arguments of the step's function by name, plain data.
+        output: the results file, or the bundle of `export`.
+        bundle: the bundle that `bench` and `eval` measure.
+        options: keyword arguments of the step's function; plain data.
     """
 
     name: Name
@@ -54,8 +54,8 @@ class Outcome:
     """How a step ended.
 
     Attributes:
-        status: `ok`, `absent`, or a kind of failure.
-        message, fix: why, in one line each, where it is not `ok`.
+        status: `ok`, `absent`, or the kind of failure.
+        message, fix: one line each, unless the status is `ok`.
     """
 
     status: Literal["ok", "absent"] | Failure = "ok"
@@ -69,11 +69,11 @@ class Outcome:
 
 
 Runner = Callable[[Step, float], Outcome]
-"""Runs a step, for at most so many seconds."""
+"""Runs a step with a deadline in seconds."""
 
 
 def run_step(step: Step, seconds: float) -> Outcome:
-    """Run a step in a worker process, which is ended with all that it started."""
+    """Run a step in a worker process."""
     try:
         result = run_worker(work, asdict(step), seconds=seconds)
     except TargetUnavailable as error:
@@ -89,7 +89,7 @@ def run_step(step: Step, seconds: float) -> Outcome:
 
 
 def work(job: dict[str, Any], parent: Parent) -> Any:
-    """The worker's end: do the `Step` whose fields *job* holds."""
+    """The worker's end: do a `Step`, given as a dict of its fields."""
     bundle = job["bundle"] and Path(job["bundle"])
     step = Step(**job | {"output": Path(job["output"]), "bundle": bundle})
     with bugs_as_errors():
@@ -97,7 +97,7 @@ def work(job: dict[str, Any], parent: Parent) -> Any:
 
 
 def options_of(name: Name) -> frozenset[str]:
-    """The options that a step takes."""
+    """Return the names of the options that a step takes."""
     parameters = inspect.signature(_STEPS[name]).parameters.values()
     return frozenset(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
 
@@ -213,7 +213,7 @@ def _line(error: QdeployError) -> str:
 
 
 def _doctors(rows: Sequence[dict[str, Any]]) -> Outcome:
-    """How doctor ended: absent if every row is, else with its first failure."""
+    """Return the outcome of doctor's rows: the first failure, else absent if every row is."""
     found = [Diagnosis(**row) for row in rows]
     failed = [row for row in found if row.status == "failed"]
     if failed:

@@ -46,7 +46,7 @@ ILLS = {
     "bug": (1, "error", "none", "ZeroDivisionError: nobody thought of that", None),
     "wrong": (4, "wrong", "device", "mean KL nan nats", "report it with qwen3-nano"),
     "shape": (4, "wrong", "device", "logits of shape", "report it"),
-    "stray": (4, "wrong", "device", "token 1 of the answer is not the one", "report it"),
+    "stray": (4, "wrong", "device", "token 1 of the answer is not the top-1", "report it"),
 }
 """Exit code, failure and evidence, which there is after the load; words of message and fix."""
 

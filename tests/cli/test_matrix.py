@@ -10,13 +10,13 @@ import pytest
 from qdeploy import registry
 from tests.support.command import Command, QuickCommand
 
-WHY = "no profile is written for it"
+WHY = "it has no profile"
 ABSENT = 'schema = 1\nmodels = ["qwen3-nano"]\ntargets = ["scripted"]\n'
 
 
 @pytest.fixture
 def absent(here: Path) -> Path:
-    """A matrix of a target that no profile is written for."""
+    """A matrix of a target without a profile."""
     file = here / "absent.toml"
     file.write_text(ABSENT, encoding="utf-8")
     return file
@@ -107,7 +107,7 @@ def test_what_is_refused(
         ('bench = ["--quick"]', ["arguments.bench: No such option"]),
         ('bench = ["--runs", "0"]', ["arguments.bench: ", "--runs"]),
         ('eval = ["--backend", "openvino"]', ["arguments.eval: --backend cannot be given here"]),
-        ('doctor = ["-o", "x.json"]', ["arguments.doctor: ", "as the matrix decides it"]),
+        ('doctor = ["-o", "x.json"]', ["arguments.doctor: ", "as the matrix sets it"]),
     ],
 )
 def test_arguments_that_a_step_cannot_take_are_told_before_anything_runs(

@@ -195,7 +195,7 @@ def test_a_doctor_that_finds_something_broken_fails_the_matrix(tmp_path: Path) -
 def test_a_step_that_ends_well_without_results_is_a_failure(tmp_path: Path) -> None:
     done, _ = run(tmp_path / "out", Pretended(silent=("bench",)), NANO)
     assert (done[0].status, done[0].message) == (
-        "failed", "bench: bench ended well and wrote no results",
+        "failed", "bench: bench succeeded but wrote no results",
     )  # fmt: skip
 
 
