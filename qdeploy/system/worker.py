@@ -1,21 +1,21 @@
-"""The worker protocol: call a function in a process of its own, and hear what it reports.
+"""The worker protocol: call a function in a worker process and receive its events and result.
 
-Drivers crash and hang, and libraries keep memory and print. In a worker, that ends or disturbs the
-worker only.
+Drivers crash and hang, and libraries keep memory and print. In a worker process, that affects only
+the worker.
 
-The parent starts Python with its own import path, in a process group of its own. It writes the job
-as one line of JSON to the worker's standard input and leaves that open. The worker answers with
-lines of JSON on what was its standard output:
+The parent starts Python with the same import path, in a new process group. It writes the job as one
+line of JSON to the worker's standard input and leaves that open. The worker answers with lines of
+JSON on its original standard output:
 
     {"stage": TITLE}    a stage begins
-    {"event": {...}}    facts, as the work goes on
+    {"event": {...}}    data, during the work
     {"result": ...}     the last line: what the function returned
     {"error": {...}}    or the `QdeployError` that it raised
 
-After a stage or an event the worker waits until the parent has taken it, so that the parent sleeps
-while the worker works. When its standard input closes, the parent is gone, and the worker ends at
-once. What libraries print to standard output goes to standard error, whose last lines are part of
-the error when a worker dies.
+After a stage or an event the worker waits until the parent has received it, so the parent sleeps
+while the worker works. When its standard input closes, the parent has ended, and the worker ends
+too. What libraries print to standard output goes to standard error. The last lines of standard
+error are part of the error when a worker dies.
 """
 
 from __future__ import annotations
@@ -40,17 +40,18 @@ from qdeploy import errors
 from qdeploy.errors import QdeployError, TargetUnavailable
 
 LAST_WORDS = 12
-"""Lines of a dead worker's standard error that are kept, each cut to so many characters."""
+"""Lines of a dead worker's standard error that an error keeps."""
 LINE_CHARACTERS = 300
+"""Each of these lines is cut to this length."""
 TICK_SECONDS = 0.25
 EXIT_SECONDS = 60.0
-"""How long a worker may take to exit once it has closed its output or told its result."""
+"""Without a deadline, a worker has this long to exit after its last line."""
 
 PROGRAM = (
     "import sys; name, *sys.path[:] = sys.argv[1:]; del sys.argv[1:]; "
     "from qdeploy.system.worker import serve; serve(name)"
 )
-"""Only `sys` is imported before the path is set: until then, the working directory is on it."""
+"""Before the path is set, it holds the working directory, so only `sys` is imported."""
 
 Event = dict[str, Any]
 
@@ -59,9 +60,9 @@ class WorkerFailed(Exception):
     """The worker crashed, hung or ended without a result.
 
     Attributes:
-        how: how it ended, as words that follow "it".
-        stage: title of the stage it was in.
-        code: its exit code; negative is the signal that ended it, None is that it had to be ended.
+        how: how it ended, as a phrase that follows "it".
+        stage: title of its last stage.
+        code: its exit code; negative for a signal, None if it did not end in time.
         words: the last lines of its standard error.
     """
 
@@ -84,26 +85,26 @@ def run_worker(
 ) -> Any:
     """Call `work(job, parent)` in a worker and return its result.
 
-    Nothing that the worker started outlives the call, however it ends.
+    All processes that the worker started have ended when the call returns or raises.
 
     Args:
-        work: a function of a module, which the worker imports.
+        work: a function at the top level of a module, which the worker imports.
         job: plain data.
-        seconds: the deadline.
-        on_stage: called with the title of each stage as it begins.
-        on_event: called with the facts of each event.
-        on_tick: called a few times a second while the worker works.
-        environment: variables besides those of this process.
-        folder: where the worker runs.
-        until_exit: a worker must also exit well after it told its result. If False, it is ended
-            then.
+        seconds: the deadline; None for no deadline.
+        on_stage: called with the title of each stage.
+        on_event: called with the data of each event.
+        on_tick: called a few times a second during the work.
+        environment: environment variables, added to those of this process.
+        folder: the worker's working directory.
+        until_exit: wait until the worker exits, and fail if it crashes then. If False, the worker
+            is killed after its result.
 
     Raises:
         QdeployError: the worker raised it.
         WorkerFailed: the worker crashed, hung or ended without a result.
     """
     path = [entry or os.getcwd() for entry in sys.path]  # the worker may run in another folder
-    with TemporaryFile() as noise:  # not a pipe: a process that a driver leaves keeps that open
+    with TemporaryFile() as noise:  # not a pipe, which processes that a driver leaves keep open
         process = subprocess.Popen(
             [sys.executable, "-c", PROGRAM, f"{work.__module__}:{work.__qualname__}", *path],
             stdin=subprocess.PIPE,
@@ -111,7 +112,7 @@ def run_worker(
             stderr=noise,
             cwd=folder,
             env={**os.environ, **(environment or {})},
-            start_new_session=True,  # Ctrl-C in a terminal goes to the parent, which ends the group
+            start_new_session=True,  # a terminal's Ctrl-C reaches only the parent, which kills the group
         )
         group = _Group(process)
         worker = _Worker(process, seconds, on_tick)
@@ -133,7 +134,7 @@ def run_worker(
             code = worker.wait()
             raise WorkerFailed(_ending(code), stage, code, _last_words(noise))
         except _TooLate:
-            code = process.poll()  # it may have died while a process that it left holds its line
+            code = process.poll()  # it may have died while a process that it left holds the pipe
             how = f"did not answer within {seconds:g} s" if code is None else _ending(code)
             raise WorkerFailed(how, stage, code, _last_words(noise)) from None
         finally:
@@ -146,7 +147,7 @@ class _TooLate(Exception):
 
 
 class _Worker:
-    """The parent's end of the line."""
+    """The parent's end of the pipes."""
 
     def __init__(
         self,
@@ -162,18 +163,18 @@ class _Worker:
         threading.Thread(target=self._read, daemon=True).start()
 
     def send(self, line: bytes) -> None:
-        with contextlib.suppress(OSError):  # it has died, which its exit code tells
+        with contextlib.suppress(OSError):  # it has died; its exit code will tell
             self._stdin.write(line + b"\n")
             self._stdin.flush()
 
     def messages(self) -> Iterator[dict[str, Any]]:
-        """Every message until the worker closes its line. Raises _TooLate."""
-        while (line := self._next()).endswith(b"\n"):  # it is cut short where the worker died
+        """Yield messages until the worker closes its output. Raises _TooLate."""
+        while (line := self._next()).endswith(b"\n"):  # an incomplete line: the worker died
             yield json.loads(line)
             self.send(b"")
 
     def wait(self) -> int | None:
-        """The exit code of a worker that has no more to say; None if it does not exit."""
+        """Wait for the exit code, after the last line; None if the worker does not exit."""
         limit = EXIT_SECONDS if self._deadline is None else self._deadline - time.monotonic()
         try:
             return self._process.wait(max(limit, 0))
@@ -183,7 +184,7 @@ class _Worker:
             raise _TooLate from None
 
     def close(self) -> None:
-        with contextlib.suppress(OSError):  # what is left of the job, unsent
+        with contextlib.suppress(OSError):  # the rest of the job may be unsent
             self._stdin.close()
 
     def _next(self) -> bytes:
@@ -199,7 +200,7 @@ class _Worker:
                     self._tick()
 
     def _read(self) -> None:
-        """Read lines on a thread, since only a queue can be waited for with a deadline."""
+        """Read lines on a thread: a queue, unlike a pipe, can be read with a timeout everywhere."""
         with self._stdout, contextlib.suppress(OSError, ValueError):
             for line in self._stdout:
                 self._lines.put(line)
@@ -207,7 +208,7 @@ class _Worker:
 
 
 def _ending(code: int | None) -> str:
-    """How a process with this exit code ended, in words that follow its name."""
+    """Return how a process with this exit code ended, as a phrase that follows its name."""
     if code is None:
         return f"did not exit within {EXIT_SECONDS:g} s"
     if code >= 0:
@@ -230,7 +231,7 @@ def _describe(error: QdeployError) -> dict[str, Any]:
 
 
 def _rebuild(told: dict[str, Any]) -> QdeployError:
-    """The worker's error, as one of the same class of `qdeploy.errors`."""
+    """Return the worker's error as an instance of the same class of `qdeploy.errors`."""
     kind = getattr(errors, told["kind"])
     if kind is TargetUnavailable:
         return TargetUnavailable(told["what"], told["fix"] or "", where=told["where"])
@@ -239,11 +240,11 @@ def _rebuild(told: dict[str, Any]) -> QdeployError:
 
 
 class Parent:
-    """The worker's end of the line."""
+    """The worker's end of the pipes."""
 
     def __init__(self) -> None:
-        # Nothing else may read or write the line. Windows has one more reason: there, a library
-        # whose start-up looks at standard input hangs while a thread reads from it.
+        # Libraries must not read or write the pipes. On Windows there is another reason: a library
+        # that inspects standard input when it is loaded hangs while a thread reads from it.
         self._in = os.dup(0)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         self._out = os.fdopen(os.dup(1), "w", encoding="utf-8")
@@ -251,15 +252,15 @@ class Parent:
         self._taken: SimpleQueue[None] = SimpleQueue()
 
     def stage(self, title: str) -> None:
-        """Tell that a stage begins."""
+        """Report that a stage begins."""
         self._tell({"stage": title})
 
     def tell(self, **event: Any) -> None:
-        """Tell facts: plain data."""
+        """Send an event: plain data."""
         self._tell({"event": event})
 
     def receive(self) -> Any:
-        """The job. From then on this process ends when the parent does."""
+        """Receive the job. From now on, this process ends when the parent does."""
         with os.fdopen(self._in, "rb", buffering=0, closefd=False) as line:
             text = bytearray()
             while not text.endswith(b"\n"):
@@ -283,7 +284,7 @@ class Parent:
 
 
 def _end() -> bytes:
-    """End this process, whose parent is gone, and what it started."""
+    """Kill this process and the processes that it started, after its parent has ended."""
     if os.name == "posix" and os.getpgrp() == os.getpid():
         os.killpg(os.getpid(), signal.SIGKILL)
     os._exit(1)
@@ -291,7 +292,7 @@ def _end() -> bytes:
 
 @contextlib.contextmanager
 def bugs_as_errors() -> Iterator[None]:
-    """Turn an exception that nothing foresaw into a `QdeployError`, which the parent then gets."""
+    """Turn an unexpected exception into a `QdeployError`, which the parent receives."""
     try:
         yield
     except QdeployError:
@@ -303,7 +304,7 @@ def bugs_as_errors() -> Iterator[None]:
 
 
 def serve(name: str) -> None:
-    """Be the worker: call the function *name*, `module:function`, with the job of the parent."""
+    """Run as a worker: call the function *name*, `module:function`, with the parent's job."""
     parent = Parent()
     job = parent.receive()
     module, _, function = name.partition(":")
@@ -320,7 +321,7 @@ if sys.platform == "win32":
     from ctypes import wintypes
 
     class _Group:
-        """A worker and all that it starts: a job object, which outlives the worker's own end."""
+        """A worker and all processes that it starts: a job object, which outlives the worker."""
 
         def __init__(self, process: subprocess.Popen[bytes]) -> None:
             self._process = process
@@ -333,13 +334,13 @@ if sys.platform == "win32":
         def end(self) -> None:
             self._kernel.TerminateJobObject(self._job, 1)
             self._kernel.CloseHandle(self._job)
-            self._process.kill()  # does nothing to one that has ended
+            self._process.kill()  # no effect on a process that has ended
             self._process.wait()
 
 else:
 
     class _Group:
-        """A worker and all that it starts: a process group, which outlives the worker's own end."""
+        """A worker and all processes that it starts: a process group, which outlives the worker."""
 
         def __init__(self, process: subprocess.Popen[bytes]) -> None:
             self._process = process

@@ -1,4 +1,4 @@
-"""`qdeploy bench`: figures, files, and what happens when it cannot go on."""
+"""`qdeploy bench`: figures, files, and failures of a device."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ RUNS = 4
 
 @pytest.fixture(scope="module")
 def talkative(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle that has enough to say; to be left as it is."""
+    """Return a bundle with a long answer; tests must not change it."""
     return scripted_bundle(tmp_path_factory.mktemp("bench") / "talkative", answer=ANSWER).path
 
 
@@ -204,7 +204,9 @@ def test_ctrl_c_keeps_what_was_measured_and_leaves_no_worker(qdeploy: Command, h
 
 
 @pytest.mark.slow
-def test_a_bundle_that_is_replaced_meanwhile_is_not_measured(qdeploy: Command, here: Path) -> None:
+def test_a_bundle_that_is_replaced_during_the_benchmark_is_not_measured(
+    qdeploy: Command, here: Path
+) -> None:
     scripted_bundle(here / "it", answer=ANSWER, delay=0.2)
     scripted_bundle(here / "other", answer=ANSWER)
     arguments = ("--prompt", "4", "--new", "3", "--runs", "1", "--processes", "50")

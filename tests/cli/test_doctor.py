@@ -1,4 +1,4 @@
-"""`qdeploy doctor`: every kind of illness is a line of the table, and the exit code tells."""
+"""`qdeploy doctor`: every kind of failure is a row of the table, and has its exit code."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ INT8 = profile_source("intel-npu-int4").replace('dtype = "int4"', 'dtype = "int8
 
 @pytest.fixture
 def doctor(tmp_path_factory: pytest.TempPathFactory, here: Path) -> QuickCommand:
-    """The command with a backend that can be ill in every way."""
+    """Return the command with a backend that fails in every way."""
     folder = tmp_path_factory.mktemp("sick")
     write_distribution(folder, "sick", SICK)
     return QuickCommand(here, folder)
@@ -48,7 +48,7 @@ ILLS = {
     "shape": (4, "wrong", "device", "logits of shape", "report it"),
     "stray": (4, "wrong", "device", "token 1 of the answer is not the top-1", "report it"),
 }
-"""Exit code, failure and evidence, which there is after the load; words of message and fix."""
+"""Exit code, kind of failure, evidence (after the load), parts of message and fix."""
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals have names on POSIX")
@@ -137,7 +137,7 @@ def test_a_device_that_is_absent_is_not_broken(here: Path, quick: QuickCommand) 
 
 
 def test_a_stand_in_is_tried_only_where_it_is_asked_for(here: Path, quick: QuickCommand) -> None:
-    """The scripted runtime gives wrong answers: what counts here is where it gave them."""
+    """The scripted runtime gives wrong answers; this checks where it ran."""
     (here / "not.toml").write_text(profile_text("unscripted"), encoding="utf-8")
     result = quick("doctor", "unscripted", "--profile", "not.toml", "--simulate", "--json")
     assert result.code == 4

@@ -1,4 +1,4 @@
-"""The optimum exporter works in processes of its own: none of them outlives the command."""
+"""The optimum exporter works in worker processes: none of them outlives the command."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ pytestmark = [
 
 
 def working_in(folder: Path) -> list[int]:
-    """Ids of the processes whose working directory is below *folder*."""
+    """Return the ids of processes whose working directory is below *folder*."""
     found = []
     for entry in Path("/proc").iterdir():
         try:
             inside = entry.name.isdigit() and (entry / "cwd").readlink().is_relative_to(folder)
-        except OSError:  # it ended just now, or is someone else's
+        except OSError:  # it has ended, or belongs to another user
             continue
         if inside:
             found.append(int(entry.name))

@@ -1,4 +1,4 @@
-"""`qdeploy matrix`: what it prints, and each way to be refused."""
+"""`qdeploy matrix`: its output, and invalid input."""
 
 from __future__ import annotations
 

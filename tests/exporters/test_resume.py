@@ -1,4 +1,4 @@
-"""A killed export goes on where it was, and ends in the same bytes as one that was not."""
+"""A killed export is resumed, and gives the same bytes as an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def work(request: pytest.FixtureRequest, made: Callable[..., Path]) -> Work:
 
 @pytest.fixture(scope="module")
 def whole(work: Work, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
-    """An export that nobody interrupted, and the number of its blocks."""
+    """Return an uninterrupted export, and the number of its blocks."""
     destination = tmp_path_factory.mktemp("whole") / "out"
     return destination, work.whole(destination)["blocks"]
 
@@ -46,7 +46,7 @@ class TestKilled:
         assert work.run(destination, int(part * count)) is None
         assert not destination.exists()
         said = work.whole(destination)
-        if part > 0.4:  # it went on, and did not start anew
+        if part > 0.4:  # it resumed, and did not start again
             assert said["blocks"] < count
         assert content(destination) == content(reference)
         assert [p.name for p in tmp_path.iterdir()] == ["out"]

@@ -1,4 +1,4 @@
-"""Functions for worker processes, written for one test."""
+"""Work functions for worker processes, defined by a test."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Work = Callable[[Any, Parent], Any]
 
 
 def make_work(folder: Path, monkeypatch: pytest.MonkeyPatch, *lines: str) -> Work:
-    """A function of `job` and `parent` with this body, in a module on the import path."""
+    """Return a function of `job` and `parent` with this body, in a module on the import path."""
     name = f"made_up_{uuid.uuid4().hex}"
     body = "".join(f"    {line}\n" for line in lines or ["pass"])
     head = "import json, os, signal, subprocess, sys, time\n\n\ndef work(job, parent):\n"

@@ -1,4 +1,4 @@
-"""Running the matrix with steps that are only pretended: every way that a step can end."""
+"""Running the matrix with fake steps that end in every way, and steps in worker processes."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ GONE = Cell(registry.target("rocm"), "qwen3-nano", absent="no installed backend 
 OK = Outcome()
 
 
-class Pretended:
-    """Runs nothing: writes the file of results that a step would, and ends as it is told.
+class FakeRunner:
+    """A fake runner: writes the results file of a step, and returns a given outcome.
 
     Args:
-        ends: outcomes by step; all others end well.
-        silent: steps that leave no file behind.
-        rows: what the doctor writes.
+        ends: outcomes by step; the others succeed.
+        silent: steps that write no file.
+        rows: the rows of doctor.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Pretended:
 def run(
     folder: Path, runner: Runner, *cells: Cell, **options: Any
 ) -> tuple[list[Ran], list[Result]]:
-    """What became of the cells, and every result in the folder."""
+    """Return the outcomes of the cells, and every result in the directory."""
     settings = Config(schema=1, models=("m",))
     matrix = Matrix(settings, folder, describe_machine, runner, lambda _: None, options)  # type: ignore[arg-type]
     done = matrix.run(cells)
@@ -72,21 +72,21 @@ def diagnoses(found: Sequence[Result], status: str) -> list[Diagnosis]:
 
 
 def test_a_cell_is_exported_measured_and_evaluated_after_the_doctor(tmp_path: Path) -> None:
-    pretended = Pretended()
-    done, found = run(tmp_path / "out", pretended, NANO, OTHER)
+    runner = FakeRunner()
+    done, found = run(tmp_path / "out", runner, NANO, OTHER)
     assert [ran.status for ran in done] == ["ok", "ok"]
-    assert pretended.names == ["doctor", *["export", "bench", "eval"] * 2]
+    assert runner.names == ["doctor", *["export", "bench", "eval"] * 2]
     assert [r.kind for r in found] == ["diagnosis", *["bench", "eval"] * 2]
     judge(done)
 
 
-def test_what_the_steps_are_given(tmp_path: Path) -> None:
-    pretended = Pretended()
+def test_the_steps_get_the_cell_and_the_options(tmp_path: Path) -> None:
+    runner = FakeRunner()
     stand_in = Cell(registry.target("intel-npu"), "m", "intel-npu-int4", "openvino", simulate=True)
-    run(tmp_path / "out", pretended, stand_in, bench={"runs": 1})
-    doctor, export, bench, evaluate = pretended.steps
+    run(tmp_path / "out", runner, stand_in, bench={"runs": 1})
+    doctor, export, bench, evaluate = runner.steps
     out = tmp_path / "out"
-    for step in pretended.steps:
+    for step in runner.steps:
         assert (step.target, step.model, step.profile) == ("intel-npu", "m", "intel-npu-int4")
         assert (step.backend, step.simulate) == ("openvino", True)
         assert out in step.output.parents
@@ -96,16 +96,16 @@ def test_what_the_steps_are_given(tmp_path: Path) -> None:
 
 
 def test_bundles_lie_in_the_folder_of_the_results_while_it_runs(tmp_path: Path) -> None:
-    """Nothing beside that folder need be writable: it may be a mounted volume."""
+    """The directory may be a mounted volume whose parent is read-only."""
     beside: set[str] = set()
-    pretended = Pretended()
+    runner = FakeRunner()
 
     def watched(step: Step, seconds: float) -> Outcome:
         beside.update(place.name for place in tmp_path.iterdir())
-        return pretended(step, seconds)
+        return runner(step, seconds)
 
     run(tmp_path / "out", watched, NANO)
-    bundle = next(step.output for step in pretended.steps if step.name == "export")
+    bundle = next(step.output for step in runner.steps if step.name == "export")
     assert tmp_path / "out" in bundle.parents
     assert beside == {"out"}
     assert {file.suffix for file in (tmp_path / "out").iterdir()} == {".json"}
@@ -117,20 +117,20 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr("tempfile.TemporaryDirectory", refuse)  # root may write anywhere
     with pytest.raises(OutputError, match=r"cannot be written \(Permission denied\)"):
-        run(tmp_path / "out", Pretended(), NANO)
+        run(tmp_path / "out", FakeRunner(), NANO)
 
 
 def test_a_bundle_is_exported_once_for_all_backends(tmp_path: Path) -> None:
-    pretended = Pretended()
+    runner = FakeRunner()
     second = Cell(CPU, "qwen3-nano", "intel-cpu-int4", "another")
-    run(tmp_path / "out", pretended, NANO, second)
-    assert pretended.names == ["doctor", "export", *["bench", "eval"] * 2]
+    run(tmp_path / "out", runner, NANO, second)
+    assert runner.names == ["doctor", "export", *["bench", "eval"] * 2]
 
 
 def test_what_cannot_run_anywhere_is_absent_and_nothing_is_started(tmp_path: Path) -> None:
-    pretended = Pretended()
-    done, found = run(tmp_path / "out", pretended, GONE)
-    assert pretended.names == []
+    runner = FakeRunner()
+    done, found = run(tmp_path / "out", runner, GONE)
+    assert runner.names == []
     assert [ran.status for ran in done] == ["absent"]
     [row] = diagnoses(found, "absent")
     assert (row.target, row.message, str(row.evidence)) == (
@@ -144,9 +144,9 @@ def test_a_target_that_the_doctor_does_not_find_is_absent(
     silent: Sequence[str], tmp_path: Path
 ) -> None:
     gone = Outcome("absent", "no such device", "install the driver")
-    pretended = Pretended(doctor=gone, silent=silent)
-    done, found = run(tmp_path / "out", pretended, NANO, OTHER)
-    assert pretended.names == ["doctor"]
+    runner = FakeRunner(doctor=gone, silent=silent)
+    done, found = run(tmp_path / "out", runner, NANO, OTHER)
+    assert runner.names == ["doctor"]
     assert [(r.status, r.message) for r in done] == [("absent", "no such device")] * 2
     rows = diagnoses(found, "absent")
     assert [r.fix for r in rows] == (["install the driver"] * 2 if silent else [])
@@ -165,35 +165,35 @@ def test_a_target_that_the_doctor_does_not_find_is_absent(
 def test_a_step_that_fails_is_a_row_with_its_kind_and_the_rest_goes_on(
     step: str, outcome: Outcome, kind: str, tmp_path: Path
 ) -> None:
-    pretended = Pretended(silent=(step,), rows=(), **{step: outcome})
-    done, found = run(tmp_path / "out", pretended, NANO, OTHER)
+    runner = FakeRunner(silent=(step,), rows=(), **{step: outcome})
+    done, found = run(tmp_path / "out", runner, NANO, OTHER)
     rows = diagnoses(found, "failed")
     assert [(r.failure, r.message, r.model) for r in rows] == [
         (kind, f"{step}: {outcome.message}", model) for model in ("qwen3-nano", "qwen3-nano-moe")
     ]
-    assert len(pretended.names) == (3 if step == "export" else 7)
+    assert len(runner.names) == (3 if step == "export" else 7)
     with pytest.raises(QdeployError, match=rf"{step}: {outcome.message} \(and 1 more\)") as caught:
         judge(done)
     assert caught.value.exit_code == 1
 
 
-def test_a_gate_that_says_no_keeps_its_results_and_is_exit_code_4(tmp_path: Path) -> None:
-    pretended = Pretended(eval=Outcome("wrong", "kl_mean 0.2 > 0.05"))
-    done, found = run(tmp_path / "out", pretended, NANO)
+def test_a_failed_gate_keeps_its_results_and_is_exit_code_4(tmp_path: Path) -> None:
+    runner = FakeRunner(eval=Outcome("wrong", "kl_mean 0.2 > 0.05"))
+    done, found = run(tmp_path / "out", runner, NANO)
     assert [r.kind for r in found] == ["diagnosis", "bench", "eval"]
     with pytest.raises(CheckFailed, match="kl_mean"):
         judge(done)
 
 
 def test_a_doctor_that_finds_something_broken_fails_the_matrix(tmp_path: Path) -> None:
-    done, found = run(tmp_path / "out", Pretended(doctor=Outcome("wrong", "answers differ")), NANO)
+    done, found = run(tmp_path / "out", FakeRunner(doctor=Outcome("wrong", "answers differ")), NANO)
     assert [r.kind for r in found] == ["diagnosis", "bench", "eval"]
     with pytest.raises(QdeployError, match="doctor: answers differ"):
         judge(done)
 
 
 def test_a_step_that_ends_well_without_results_is_a_failure(tmp_path: Path) -> None:
-    done, _ = run(tmp_path / "out", Pretended(silent=("bench",)), NANO)
+    done, _ = run(tmp_path / "out", FakeRunner(silent=("bench",)), NANO)
     assert (done[0].status, done[0].message) == (
         "failed", "bench: bench succeeded but wrote no results",
     )  # fmt: skip
@@ -201,36 +201,36 @@ def test_a_step_that_ends_well_without_results_is_a_failure(tmp_path: Path) -> N
 
 def test_a_device_that_vanishes_in_mid_run_keeps_what_was_measured(tmp_path: Path) -> None:
     vanished = Outcome("absent", "the device is gone")
-    done, found = run(tmp_path / "out", Pretended(eval=vanished, silent=("eval",)), NANO)
+    done, found = run(tmp_path / "out", FakeRunner(eval=vanished, silent=("eval",)), NANO)
     assert [r.kind for r in found] == ["diagnosis", "bench", "diagnosis"]
     assert done[0].status == "absent"
 
 
 def test_a_device_that_is_not_there_is_not_asked_twice(tmp_path: Path) -> None:
-    pretended = Pretended(bench=Outcome("absent", "no driver"), silent=("bench",))
-    done, found = run(tmp_path / "out", pretended, NANO)
-    assert pretended.names == ["doctor", "export", "bench"]
+    runner = FakeRunner(bench=Outcome("absent", "no driver"), silent=("bench",))
+    done, found = run(tmp_path / "out", runner, NANO)
+    assert runner.names == ["doctor", "export", "bench"]
     assert [r.message for r in diagnoses(found, "absent")] == [done[0].message] == ["no driver"]
 
 
 def test_an_absent_target_that_is_required_is_exit_code_3(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done, _ = run(tmp_path / "out", Pretended(bench=Outcome("error", "broke")), NANO, GONE)
+    done, _ = run(tmp_path / "out", FakeRunner(bench=Outcome("error", "broke")), NANO, GONE)
     monkeypatch.setenv("QDEPLOY_REQUIRE", "intel-cpu, rocm,")
     with pytest.raises(TargetUnavailable, match="required by QDEPLOY_REQUIRE, and absent"):
         judge(done, required([NANO, GONE]))
 
 
 def test_the_rows_of_the_matrix_are_of_the_machine_that_the_steps_describe(tmp_path: Path) -> None:
-    run(tmp_path / "out", Pretended(), NANO, GONE)
+    run(tmp_path / "out", FakeRunner(), NANO, GONE)
     assert read_results(tmp_path / "out" / "matrix.json").machine == shown.SERVER
 
 
 def test_a_folder_that_is_not_empty(tmp_path: Path) -> None:
     (tmp_path / "old.json").touch()
     with pytest.raises(OutputError, match="not empty"):
-        run(tmp_path, Pretended(), NANO)
+        run(tmp_path, FakeRunner(), NANO)
 
 
 def step(name: Any, output: Path, target: str = "intel-cpu", **changes: Any) -> Step:
@@ -239,7 +239,7 @@ def step(name: Any, output: Path, target: str = "intel-cpu", **changes: Any) -> 
 
 
 class TestRunStep:
-    """Steps for real, in their worker processes."""
+    """Real steps in worker processes."""
 
     def test_doctor_ends_as_its_first_row_says_and_writes_all_of_them(self, tmp_path: Path) -> None:
         file = tmp_path / "doctor.json"
@@ -256,7 +256,7 @@ class TestRunStep:
         outcome = run_step(step("bench", tmp_path / "r.json", bundle=bundle), 60)
         assert outcome.message.startswith(f"{bundle}: no such bundle")
 
-    def test_what_nobody_foresaw_is_an_error_too(self, tmp_path: Path) -> None:
+    def test_an_unexpected_exception_is_an_error_too(self, tmp_path: Path) -> None:
         outcome = run_step(step("eval", tmp_path / "r.json", options={"depth": 1}), 60)
         assert outcome.status == "error"
         assert outcome.message.startswith("TypeError: ")

@@ -1,4 +1,4 @@
-"""A file or a folder appears whole or not at all, whatever happens on the way."""
+"""Files and directories appear whole or not at all, also after errors and kills."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Kills = list[dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Kills]:
-    """What was seen after a kill at each step, in one of the modes of `killing`."""
+    """Return the states after a kill at each step, for one mode of `killing`."""
 
     @cache
     def run(mode: str) -> Kills:
@@ -145,7 +145,7 @@ def test_a_folder_that_may_not_be_written_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no modes")
 def test_the_folder_gets_the_modes_that_any_new_folder_gets(destination: Path) -> None:
-    """And not the private ones of a temporary folder."""
+    """Work directories are private, outputs are not."""
     write(destination, "new")
     plain = destination.with_name("plain")
     plain.mkdir()

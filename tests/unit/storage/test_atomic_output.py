@@ -1,4 +1,4 @@
-"""What may stand at an output's place, and what is refused there with the way out."""
+"""Which existing outputs are accepted, and the errors with their fixes for all others."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.outputs import KIND, MARKER
 
 @pytest.fixture
 def old(tmp_path: Path) -> Path:
-    """An output that is there already."""
+    """Return an existing output."""
     folder = tmp_path / "here" / "out"
     folder.mkdir(parents=True)
     (folder / MARKER).write_text("old")

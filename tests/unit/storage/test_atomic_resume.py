@@ -1,4 +1,4 @@
-"""Work that names itself by a key is taken up again after a run that did not finish it."""
+"""Work with a key is resumed after a run that did not finish it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def begin(folder: Path, note: str = "half") -> None:
 
 
 def interrupt(destination: Path, error: BaseException | None = None, key: str | None = KEY) -> None:
-    """Begin, and end in an error."""
+    """Start a run that ends with an error."""
     error = error or KeyboardInterrupt()
 
     def run() -> None:
@@ -52,7 +52,7 @@ def left_beside(destination: Path) -> list[str]:
     return [p.name for p in destination.parent.iterdir() if p != destination]
 
 
-def test_the_next_run_goes_on(destination: Path) -> None:
+def test_the_next_run_resumes(destination: Path) -> None:
     interrupt(destination)
     assert not destination.exists()
     with appears_at(destination, key=KEY) as folder:
@@ -64,28 +64,28 @@ def test_the_next_run_goes_on(destination: Path) -> None:
     assert left_beside(destination) == []
 
 
-def test_a_full_disk_leaves_what_there_is(destination: Path) -> None:
+def test_after_a_full_disk_the_next_run_resumes(destination: Path) -> None:
     interrupt(destination, OSError(errno.ENOSPC, "no space"))
     with appears_at(destination, key=KEY) as folder:
         assert (folder / "content").read_text() == "half"
 
 
-def test_other_work_starts_anew_and_removes_it(destination: Path) -> None:
+def test_a_run_of_another_key_starts_again_and_deletes_it(destination: Path) -> None:
     interrupt(destination)
     with appears_at(destination, key="f" * 16) as folder:
         assert list(folder.iterdir()) == []
         assert left_beside(destination) == [folder.parent.name]
 
 
-def test_work_without_a_key_starts_anew_and_removes_it(destination: Path) -> None:
+def test_a_run_without_a_key_starts_again_and_deletes_it(destination: Path) -> None:
     interrupt(destination)
     with appears_at(destination) as folder:
         assert list(folder.iterdir()) == []
         assert left_beside(destination) == [folder.parent.name]
 
 
-def test_without_the_folder_for_later_runs_nothing_is_followed(destination: Path) -> None:
-    """It may be an old output that another run has just replaced, and is removing."""
+def test_without_scratch_nothing_is_resumed(destination: Path) -> None:
+    """It may be an old output that another run has replaced and is deleting."""
     left = destination.with_name(f".{destination.name}.partial-0123abcd-{KEY}")
     (left / FILES).mkdir(parents=True)
     (left / FILES / "content").write_text("old")
@@ -99,7 +99,7 @@ def test_without_a_key_nothing_is_left(destination: Path) -> None:
     assert left_beside(destination) == []
 
 
-def test_without_the_folder_for_later_runs_nothing_is_left(destination: Path) -> None:
+def test_without_scratch_nothing_is_left(destination: Path) -> None:
     def run() -> None:
         with appears_at(destination, key=KEY) as folder:
             (folder / "content").write_text("half")
@@ -119,7 +119,7 @@ def test_a_run_that_is_alive_keeps_its_folder(destination: Path) -> None:
         assert (first / "content").read_text() == "half"
 
 
-def test_one_that_finds_its_place_taken_leaves_what_there_is(destination: Path) -> None:
+def test_a_run_whose_output_exists_by_then_can_be_resumed(destination: Path) -> None:
     def run() -> None:
         with atomic_directory(destination, KIND, force=False, key=KEY) as folder:
             begin(folder)
@@ -133,7 +133,7 @@ def test_one_that_finds_its_place_taken_leaves_what_there_is(destination: Path) 
         assert (folder / "content").read_text() == "half"
 
 
-def test_of_two_that_were_interrupted_one_is_followed(destination: Path) -> None:
+def test_of_two_interrupted_runs_one_is_resumed(destination: Path) -> None:
     def run() -> None:
         with appears_at(destination, key=KEY) as first, appears_at(destination, key=KEY) as second:
             begin(first, "one")
@@ -158,8 +158,8 @@ with appears_at(Path(sys.argv[1]), key=KEY) as folder:
 """
 
 
-def test_a_killed_process_is_followed(destination: Path) -> None:
-    """And not before it is killed."""
+def test_a_run_resumes_after_a_killed_process(destination: Path) -> None:
+    """While it is alive, its directory is left alone."""
     command = [sys.executable, "-c", WORKING, str(destination)]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -178,7 +178,7 @@ def test_a_killed_process_is_followed(destination: Path) -> None:
     assert left_beside(destination) == []
 
 
-def test_an_earlier_process_of_the_same_id_is_followed(destination: Path) -> None:
+def test_a_run_resumes_after_a_process_of_the_same_id(destination: Path) -> None:
     """In a container every run may have the same process id."""
     left = destination.with_name(f".{destination.name}.partial-{os.getpid()}-{KEY}")
     (left / FILES).mkdir(parents=True)

@@ -19,7 +19,7 @@ PIECE, BUFFER = 64, 16
 
 @pytest.fixture(autouse=True, scope="module")
 def small_pieces() -> Iterator[None]:
-    """Pieces small enough for files of a few bytes to have several."""
+    """Use pieces so small that files of a few bytes have several."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(hashing, "PIECE_BYTES", PIECE)
         patch.setattr(hashing, "BUFFER_BYTES", BUFFER)
@@ -27,7 +27,7 @@ def small_pieces() -> Iterator[None]:
 
 
 def slow(files: Mapping[str, bytes]) -> str:
-    """What an identity is, written down at once."""
+    """Return the identity by its definition."""
     text = b""
     for name, content in sorted(files.items()):
         pieces = [content[i : i + PIECE] for i in range(0, len(content), PIECE)]
@@ -62,7 +62,7 @@ def test_nothing_is_read_twice(tmp_path: Path) -> None:
         assert identity.hexdigest() == known
 
 
-def test_the_context_hashes_meanwhile_and_leaves_no_thread(tmp_path: Path) -> None:
+def test_the_context_hashes_in_the_background_and_leaves_no_thread(tmp_path: Path) -> None:
     paths = write(tmp_path, {"a": b"1" * 1000})
     before = threading.active_count()
     with Identity(paths) as identity:

@@ -36,10 +36,10 @@ with atomic_directory(Path(sys.argv[1]), KIND, force=True) as folder:
     print(folder, flush=True)
     sys.stdin.read()
 """
-"""A run whose process id says nothing here, as that of one in another container."""
+"""A run with a process id that is unknown here, as in another container."""
 
 
-def test_the_folder_of_a_run_in_another_container_is_left_alone(destination: Path) -> None:
+def test_the_directory_of_a_run_in_another_container_is_left_alone(destination: Path) -> None:
     command = [sys.executable, "-c", LIVING, str(destination)]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -52,7 +52,7 @@ def test_the_folder_of_a_run_in_another_container_is_left_alone(destination: Pat
         other.communicate()
 
 
-def test_the_folder_of_a_dead_run_is_swept_whoever_has_its_process_id_now(
+def test_a_stale_directory_is_deleted_even_if_another_process_has_the_id_of_its_run(
     destination: Path,
 ) -> None:
     destination.parent.mkdir()
@@ -62,7 +62,7 @@ def test_the_folder_of_a_dead_run_is_swept_whoever_has_its_process_id_now(
 
 
 @pytest.mark.parametrize("name", ["out[1]", "o*t", "汉字", "with space", "-o"])
-def test_any_name_is_swept_of_leftovers(name: str, tmp_path: Path) -> None:
+def test_stale_directories_are_deleted_for_any_name(name: str, tmp_path: Path) -> None:
     (tmp_path / f".{name}.partial-0123abcd").mkdir()
     write(tmp_path / name, "new")
     assert holds(tmp_path / name) == "new"
@@ -79,7 +79,7 @@ def test_leftovers_of_another_destination_are_left_alone(tmp_path: Path) -> None
 def test_a_stale_directory_gives_back_the_output_that_it_had_moved_aside(
     destination: Path,
 ) -> None:
-    """A process died between the two renames of a system that cannot swap directories."""
+    """The process died between the two renames on a system that cannot swap directories."""
     aside = destination.with_name(".out.partial-0123abcd") / OLD
     aside.mkdir(parents=True)
     (aside / MARKER).write_text("old")
@@ -107,7 +107,7 @@ def test_without_locks_outputs_are_written_and_other_directories_are_left_alone(
     assert {p.name for p in destination.parent.iterdir()} == {destination.name, other.name}
 
 
-def test_a_lock_that_a_process_left_is_no_lock(destination: Path) -> None:
+def test_a_lock_file_without_a_process_is_not_a_lock(destination: Path) -> None:
     left = destination.with_name(".out.partial-0123abcd")
     left.mkdir(parents=True)
     (left / LOCK).touch()

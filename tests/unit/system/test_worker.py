@@ -1,4 +1,4 @@
-"""The worker protocol: what the parent hears, how a worker may end, and that nothing stays."""
+"""The worker protocol: messages, the ways in which a worker ends, and that no process is left."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RunLines = Callable[..., Any]
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunLines:
-    """Runs lines of Python in a worker."""
+    """Return a function that runs lines of Python in a worker."""
 
     def run_lines(*lines: str, job: Any = None, seconds: float | None = 30, **options: Any) -> Any:
         work = make_work(tmp_path, monkeypatch, *lines)
@@ -34,7 +34,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunLines:
 
 
 def is_gone(pid: int, seconds: float = 10) -> bool:
-    """Whether the process ends in this time; one that is only not yet waited for has ended."""
+    """Return whether the process ends in time; a zombie counts as ended."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         try:
@@ -67,7 +67,7 @@ def test_a_worker_has_this_import_path(run: RunLines) -> None:
     assert run("return sys.path") == sys.path
 
 
-def test_nothing_that_lies_in_the_working_directory_is_run(run: RunLines, tmp_path: Path) -> None:
+def test_modules_in_the_working_directory_are_not_imported(run: RunLines, tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
     for name in ("importlib", "json", "qdeploy"):
@@ -94,7 +94,7 @@ def test_a_worker_has_the_callers_environment_and_more(
         "subprocess.run([sys.executable, '-c', 'print(2)'], check=True)",
     ],
 )
-def test_what_libraries_print_is_no_message_and_never_blocks(line: str, run: RunLines) -> None:
+def test_output_of_libraries_is_no_message_and_never_blocks(line: str, run: RunLines) -> None:
     assert run(line, "return 1") == 1
 
 
@@ -105,7 +105,7 @@ def test_a_library_that_reads_standard_input_finds_it_empty(run: RunLines) -> No
     ]
 
 
-def test_the_caller_can_look_on_while_it_waits(run: RunLines) -> None:
+def test_ticks_are_called_during_the_work(run: RunLines) -> None:
     ticks: list[float] = []
     run("time.sleep(1)", on_tick=lambda: ticks.append(time.monotonic()))
     assert len(ticks) >= 2
@@ -130,7 +130,7 @@ def test_a_worker_waits_until_the_parent_has_taken_an_event(run: RunLines) -> No
         ("type('Own', (errors.GenerationFailed,), {})('it broke')", GenerationFailed),
     ],
 )
-def test_an_error_that_was_foreseen_is_raised_here(
+def test_an_error_of_qdeploy_is_raised_in_the_parent(
     raised: str, kind: type[QdeployError], run: RunLines
 ) -> None:
     with pytest.raises(kind) as caught:
@@ -152,7 +152,7 @@ def test_an_error_that_was_foreseen_is_raised_here(
         ("1 / 0", "exited with code 1", 1),
     ],
 )
-def test_any_other_end_is_told_with_the_stage_and_the_last_words(
+def test_any_other_end_is_reported_with_the_stage_and_the_last_lines(
     last: str, how: str, code: int, run: RunLines
 ) -> None:
     with pytest.raises(WorkerFailed, match=f"^{how}: ") as caught:
@@ -169,7 +169,7 @@ def test_any_other_end_is_told_with_the_stage_and_the_last_words(
 
 
 @POSIX
-def test_a_signal_without_a_name_is_told_by_its_number() -> None:
+def test_a_signal_without_a_name_is_reported_by_its_number() -> None:
     assert worker._ending(-99) == "was killed by signal 99"
 
 
@@ -197,11 +197,11 @@ LEAVES_ONE = (
     "left = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])",
     "parent.tell(pids=[os.getpid(), left.pid])",
 )
-"""Starts a process, which has the worker's standard output, and tells its id."""
+"""Starts a process, which inherits the worker's standard output, and sends both ids."""
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks for processes in /proc")
-class TestNothingStays:
+class TestNoProcessIsLeft:
     @pytest.fixture
     def pids(self) -> list[int]:
         return []

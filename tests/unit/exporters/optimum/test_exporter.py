@@ -139,7 +139,7 @@ def test_a_missing_library_is_told_before_anything_is_done(
 
 
 def stub(folder: Path, monkeypatch: pytest.MonkeyPatch, *lines: str) -> None:
-    """Let these lines stand in for the worker."""
+    """Run these lines in place of the worker's work."""
     monkeypatch.setattr(steps, "work", make_work(folder, monkeypatch, *lines))
     monkeypatch.setattr(exporter, "LIBRARIES", ())
 

@@ -95,7 +95,7 @@ def test_a_weight_that_is_missing_is_named(missing: int) -> None:
     assert told.value.where == wanted[key].tensors[0]
 
 
-def test_a_weight_that_nobody_planned_is_named() -> None:
+def test_a_weight_outside_the_plan_is_named() -> None:
     """An embedding that the trace has untied would otherwise stay behind in float."""
     extra = Constant("self.lm_head._openvino_orig_weight", (2048, 256), "bf16")
     with pytest.raises(ExportFailed, match=r"\[2048, 256\].*not in the plan") as told:

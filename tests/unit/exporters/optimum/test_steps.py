@@ -1,6 +1,6 @@
-"""A step whose worker talks, fails or dies: what the caller hears.
+"""A step whose worker reports stages, fails or dies.
 
-The workers do a few lines of Python; the real one needs torch.
+The workers run a few lines of Python, since the real one needs torch.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def job(tmp_path: Path) -> Job:
 
 @pytest.fixture
 def run(tmp_path: Path, job: Job, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Runs lines of Python in place of the step."""
+    """Return a function that runs lines of Python in place of the step."""
 
     def run_lines(
         *lines: str,
@@ -68,7 +68,7 @@ def test_a_worker_is_offline_and_does_not_call_home(run: Callable[..., None]) ->
     run('assert (os.environ["HF_HUB_OFFLINE"], os.environ["CI"]) == ("1", "true")')
 
 
-def test_the_caller_can_look_on_while_it_waits(run: Callable[..., None]) -> None:
+def test_ticks_are_called_during_the_work(run: Callable[..., None]) -> None:
     ticks: list[float] = []
     run("time.sleep(1)", tick=lambda: ticks.append(time.monotonic()))
     assert len(ticks) >= 2
@@ -100,7 +100,7 @@ def test_a_worker_killed_by_the_system_ran_out_of_memory(run: Callable[..., None
     ("last", "how"),
     [("sys.exit(3)", "with code 3"), ("os.abort()", "by SIGABRT"), ("os._exit(0)", "with code 0")],
 )
-def test_any_other_death_comes_with_the_last_words(
+def test_any_other_death_is_reported_with_the_last_lines(
     last: str, how: str, run: Callable[..., None]
 ) -> None:
     with pytest.raises(ExportFailed, match=how) as told:
