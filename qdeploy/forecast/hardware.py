@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from qdeploy import registry
 from qdeploy.errors import InputError, did_you_mean
 from qdeploy.forecast.share import Arithmetic, arithmetic_of
-from qdeploy.storage.toml_file import Strict, read_shipped_toml
+from qdeploy.storage.toml_file import Strict, build_strict, read_shipped_toml
 from qdeploy.system import bandwidth, info
 from qdeploy.targets import CPU, INTEL_CPU
 
@@ -88,7 +88,7 @@ def _shipped() -> tuple[DeviceSpec, ...]:
 
 def _of_targets() -> list[DeviceSpec]:
     return [
-        toml_file.build(
+        build_strict(
             DeviceSpec, {**row, "targets": (target.name,)}, where=f"hardware of {target.name}"
         )
         for target in registry.targets().values()

@@ -112,7 +112,7 @@ def run_worker(
             stderr=noise,
             cwd=folder,
             env={**os.environ, **(environment or {})},
-            start_new_session=True,  # a terminal's Ctrl-C reaches only the parent, which kills the group
+            start_new_session=True,  # a terminal's Ctrl-C goes to the parent, which kills the group
         )
         group = _Group(process)
         worker = _Worker(process, seconds, on_tick)
