@@ -1,12 +1,8 @@
-"""Export by qdeploy itself: the graph is built from the architecture's description, weights stream.
+"""The native exporter: builds graphs from `qdeploy.architectures` and streams the weights.
 
-exporter      plan in, bundle out
-format        what each format implements
-openvino, onnx, onnx_static
-              the graph builder and the weight packing of one format each
-weights_file  where each weight lies in the file, and the writer that streams them into it
-tokenizer     tokenizers for the runtimes' own loops
-memory        prediction of the export's peak memory
+It needs no deep-learning framework. `exporter` drives one export; `openvino`, `onnx` and
+`onnx_static` are one bundle format each; `weights_file` lays out and writes the weights;
+`tokenizer` reads `tokenizer.json` for the formats whose runtimes need a tokenizer of their own.
 """
 
 from qdeploy.exporters.native.exporter import NativeExporter

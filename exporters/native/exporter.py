@@ -77,7 +77,7 @@ class NativeExporter(Exporter):
             with open_weights(plan.checkpoint, adapter=plan.adapter) as source:
                 _write_weights(model, source, scratch, progress)
         except QdeployError:
-            # the same input would fail again, so what there is of it is worth nothing
+            # the same input would fail again, so nothing of the partial export can be resumed
             shutil.rmtree(scratch, ignore_errors=True)
             raise
 
@@ -99,7 +99,7 @@ def _offset(report: Callable[[int], None], before: int) -> Callable[[int], None]
 
 
 def _fingerprint(model: ExportLayout) -> str:
-    """Names the layout: the graphs hold every weight's place."""
+    """Hash of the graphs, which hold the offset of every weight: equal hashes, equal layouts."""
     total = hashlib.sha256()
     for graph in model.graphs:
         total.update(graph.read_bytes())
@@ -117,12 +117,12 @@ def _check_installed(writer: FormatWriter) -> None:
 
 
 def _check_disk(plan: Plan, folder: Path) -> None:
-    """Check that the bundle has room, with the largest tensor to spare.
+    """Check that the disk has room for the bundle and one more of its largest tensor.
 
     Raises:
-        ExportFailed: with what is needed and what there is.
+        ExportFailed: with the bytes that are needed and those that are free.
     """
-    # the file of weights has holes where nothing is written yet; not every system counts blocks
+    # the weights file is sparse until it is written; not every system counts its blocks
     status = (p.stat() for p in folder.rglob("*") if p.is_file())
     here = sum(getattr(s, "st_blocks", 0) * 512 for s in status)
     needed = plan.bundle_bytes + max(t.nbytes for t in plan.tensors) - here

@@ -1,4 +1,4 @@
-"""What a format is to the native exporter: one folder beside this file for each."""
+"""`FormatWriter`: what the native exporter needs of a bundle format, one subfolder each."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class ExportLayout:
     """A model whose graph is written and whose weights are laid out.
 
     Attributes:
-        graphs: files of the graph; together they name the layout.
-        weights: the files that the weights go to, with the layout of each: several are shards.
+        graphs: files of the graph; their content identifies the layout.
+        weights: the weights files with the layout of each; more than one are shards.
     """
 
     graphs: tuple[Path, ...]
@@ -30,17 +30,17 @@ class ExportLayout:
 
 
 class FormatWriter(ABC):
-    """Writes everything of a bundle but the weights, and says where those belong."""
+    """Writes all files of a bundle except the weights, and lays out the weights."""
 
     format: ClassVar[Format]
     tools: ClassVar[tuple[str, ...]] = ()
-    """Distributions that it needs besides NumPy; their versions go into the manifest."""
+    """Distributions that it needs in addition to NumPy; the manifest records their versions."""
     tables: ClassVar[bool] = False
-    """Whether its graphs hold cosine and sine of every position, rather than work them out."""
+    """Whether its graphs store the cosine and sine of every position instead of computing them."""
 
     @abstractmethod
     def encoding(self, plan: Plan) -> Encoding:
-        """How this format lays out the plan's weights."""
+        """How this format packs the plan's weights."""
 
     def why_not(self, plan: Plan) -> Refusal | None:
         """Why this format cannot hold the plan, or None if it can. Loads nothing."""
@@ -49,7 +49,7 @@ class FormatWriter(ABC):
 
     @abstractmethod
     def write_tokenizer(self, plan: Plan, folder: Path) -> None:
-        """Write what the format's runtimes need to tokenize, besides the checkpoint's own files."""
+        """Write the tokenizer files of the format's runtimes that the checkpoint does not have."""
 
     @abstractmethod
     def write_graph(self, plan: Plan, config: GraphConfig, folder: Path) -> ExportLayout:

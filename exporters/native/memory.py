@@ -1,4 +1,4 @@
-"""How much memory an export takes: what it must know, and a few blocks of weights.
+"""Predicted memory of an export: the plan, the graph, and a few blocks of weights.
 
 Measured with Qwen3-0.6B's shape on Linux (`RssAnon`): 113 MB with one thread, 133 MB with two,
 288 MB with eight; the graph and plan of 235B-A22B's 36 000 tensors take 53 MB, those of 32B 7 MB.
@@ -14,12 +14,12 @@ BASE_BYTES = 90_000_000
 BLOCK_BYTES = 3 * 4 * writer.BLOCK_ELEMENTS
 """A thread's block: as float32, as it was read, and as codes on their way to the file."""
 TENSOR_BYTES = 1_500
-"""What is known of one tensor: its plan, its place in the file and its part of the graph."""
+"""For one tensor: its plan, its place in the file and its nodes in the graph."""
 TABLE_BYTES = 3 * 4
-"""For each position and element of a head: its angle, what comes of it, and the constant, which
-stays until the end."""
+"""For each position and element of a head: the angle, its cosine or sine, and the constant of the
+graph, which is kept until the end."""
 TOKENIZER_COPIES = 8
-"""The tokenizer's tables, in sizes of its file. They are gone before the weights come."""
+"""Memory of the tokenizer's tables, in sizes of its file. It is freed before the weights."""
 
 
 def peak_bytes(plan: Plan, *, tables: bool) -> int:

@@ -119,14 +119,14 @@ def together(first: str, rows: int, wanted: dict[str, Codes]) -> Codes:
     if ".experts.0." in first:
         count = sum(".layers.0.mlp.experts." in n and ".gate_proj" in n for n in wanted)
         names = [first.replace(".experts.0.", f".experts.{i}.") for i in range(count)]
-        woven = rows // sum(len(wanted[n].integers) for n in names)
-        if woven == 2:  # rows of gate and up alternate
+        interleaved = rows // sum(len(wanted[n].integers) for n in names)
+        if interleaved == 2:  # rows of gate and up alternate
             pairs = [(wanted[n], wanted[n.replace("gate_proj", "up_proj")]) for n in names]
-            return _joined([Codes(*map(_weave, gate, up)) for gate, up in pairs])
+            return _joined([Codes(*map(_interleave, gate, up)) for gate, up in pairs])
     return _joined([wanted[n] for n in names])
 
 
-def _weave(one: NDArray[Any], other: NDArray[Any]) -> NDArray[Any]:
+def _interleave(one: NDArray[Any], other: NDArray[Any]) -> NDArray[Any]:
     return np.stack([one, other], axis=1).reshape(-1, one.shape[1])
 
 

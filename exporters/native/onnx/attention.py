@@ -1,4 +1,4 @@
-"""Attention over a cache that grows: as ONNX Runtime's one operator, or in plain ones."""
+"""Attention of dynamic-shape graphs: ONNX Runtime's fused operator, or standard operators."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Attention(ABC):
 
     @abstractmethod
     def layer(self, number: int, query: str, key: str, value: str) -> str:
-        """Attend with query [B, L, heads * D], key and value [B, L, kv heads * D]."""
+        """Attention of query [B, L, heads * D], key and value [B, L, kv heads * D]."""
 
     def _past(self, which: str) -> str:
-        """Declare an input for a layer's keys or values; the output they become is declared too."""
+        """Declare the input and the output of a layer's keys or values; returns the input."""
         config, graph = self._config, self._graph
         shapes = [
             ("batch_size", config.kv_heads, tokens, config.head_dim)
@@ -41,7 +41,7 @@ class Attention(ABC):
 
 
 class GroupQuery(Attention):
-    """`GroupQueryAttention`: rotation, cache and all in one operator."""
+    """`GroupQueryAttention`: one operator with rotation and cache."""
 
     def layer(self, number: int, query: str, key: str, value: str) -> str:
         config, graph = self._config, self._graph
@@ -58,7 +58,7 @@ class GroupQuery(Attention):
 
     @cached_property
     def _lengths(self) -> tuple[str, str]:
-        """Tokens of each sequence less one, int32 [B], and of the longest, int32 []."""
+        """Length of each sequence minus one, int32 [B], and the longest length, int32 []."""
         graph = self._graph
         seen = graph.add("ReduceSum", [self._mask, graph.i64([1])], name="seen", keepdims=0)
         last = graph.add("Sub", [seen, graph.i64([1])], name="last")
@@ -80,9 +80,9 @@ class GroupQuery(Attention):
 
 
 class Plain(Attention):
-    """Plain operators, of which OpenVINO's provider takes all; it leaves the one above to the CPU.
+    """Standard operators. OpenVINO's provider supports all of them, but not `GroupQueryAttention`.
 
-    Nothing but a mask of ones is understood: positions are counted from the shapes.
+    The mask must be all ones: positions are derived from the shapes.
     """
 
     def layer(self, number: int, query: str, key: str, value: str) -> str:

@@ -1,7 +1,7 @@
-"""The contrib emitter: `Builder` with the operators that ONNX Runtime has for language models.
+"""The contrib graph builder: `Builder` with ONNX Runtime's operators for language models.
 
-The graph is the one that onnxruntime-genai's own builder makes for Qwen3 (0.18), operator for
-operator: its runtime, the execution providers' kernels and their fusions are tuned to that.
+The graph equals the one that onnxruntime-genai's own builder makes for Qwen3 (0.18), operator for
+operator: its runtime, the execution providers' kernels and their fusions are tuned to that graph.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from qdeploy.planning.profile import Graph as Settings
 
 OPSET = 21
 EXACT_LEVEL, INT8_LEVEL = 0, 4
-"""Accuracy levels that `QMoE` knows."""
+"""The accuracy levels that `QMoE` supports."""
 
 
 @dataclass
 class Value:
-    """A tensor by its name; or a sum that nothing needed yet, which a norm may still take in."""
+    """A tensor by its name, or a sum without a node yet, which a norm can fuse."""
 
     name: str = ""
     summands: tuple[str, str] | None = None
 
 
 class ContribBuilder(Builder[Value]):
-    """Builds a model whose cache goes in and out, as onnxruntime-genai shares its buffers.
+    """Builds a model with the cache as inputs and outputs, which share buffers in the runtime.
 
     Inputs are `input_ids` int64 [B, L], `attention_mask` int64 [B, T], the cache before this pass
     as `past_key_values.N.key` and `.value` [B, kv heads, P, D]. Outputs are `logits` [B, L,
@@ -43,22 +43,22 @@ class ContribBuilder(Builder[Value]):
     Args:
         context: positions for which cosine and sine are stored.
         settings: the profile's choices.
-        all_logits: those of every token are wanted.
+        all_logits: whether the output has the logits of every token.
     """
 
     def __init__(
         self,
         config: GraphConfig,
-        blob: WeightsLayout,
+        layout: WeightsLayout,
         settings: Settings,
         *,
         context: int,
         all_logits: bool,
     ) -> None:
-        self.graph = Graph(blob, ONNX.files["weights"], opset=OPSET)
+        self.graph = Graph(layout, ONNX.files["weights"], opset=OPSET)
         self._config, self._settings, self._all_logits = config, settings, all_logits
         self._floats = floats = FLOATS[settings.activations]
-        self._weights = Weights(self.graph, blob, floats, settings.accuracy_level)
+        self._weights = Weights(self.graph, layout, floats, settings.accuracy_level)
         self._ids = self.graph.input("input_ids", "int64", ["batch_size", "sequence_length"])
         mask = self.graph.input("attention_mask", "int64", ["batch_size", "total_sequence_length"])
         self._attention = FORMS[settings.attention](
@@ -123,16 +123,18 @@ class ContribBuilder(Builder[Value]):
         if self._settings.experts == "unrolled":
             return Value(self._unrolled_experts(tokens, rows, logits, experts, prefix))
         pairs = [name for e in experts for name in (e.gate, e.up)]
-        inner = self._weights.experts(pairs, woven=2)
-        outer = self._weights.experts([e.down for e in experts], woven=1)
-        say = self._quantized_experts if inner.block else self._float_experts
-        return Value(say(tokens, logits, inner, outer, prefix))
+        inner = self._weights.experts(pairs, interleaved=2)
+        outer = self._weights.experts([e.down for e in experts], interleaved=1)
+        add = self._quantized_experts if inner.block else self._float_experts
+        return Value(add(tokens, logits, inner, outer, prefix))
 
     def _unrolled_experts(
         self, x: str, rows: str, logits: str, experts: Sequence[Expert], prefix: str
     ) -> str:
-        share = routing_weights(self.graph, self._config, logits, self._floats)
-        total = unrolled_experts(self.graph, self._product, rows, share, experts, f"{prefix}total")
+        routing = routing_weights(self.graph, self._config, logits, self._floats)
+        total = unrolled_experts(
+            self.graph, self._product, rows, routing, experts, f"{prefix}total"
+        )
         shape = self.graph.add("Shape", [x], name=f"{prefix}shape")
         return self.graph.add("Reshape", [total, shape], name=f"{prefix}experts")
 
@@ -142,10 +144,10 @@ class ContribBuilder(Builder[Value]):
     def _quantized_experts(
         self, x: str, logits: str, inner: Experts, outer: Experts, prefix: str
     ) -> str:
-        """Say it as `QMoE`, whose rows of gate and up alternate.
+        """Add `QMoE`, in whose first weight the rows of gate and up alternate.
 
-        It is given the weights of the mixture besides the logits that choose: on the CPU it would
-        scale those of the logits to a sum of one whatever the config has.
+        It gets the routing weights in addition to the router's logits: from logits alone, the CPU
+        kernel scales routing weights to a sum of one even where the config does not.
         """
         likely = self.graph.add("Softmax", [logits], name=f"{prefix}softmax", axis=-1)
         rounds = self._settings.accuracy_level == INT8_LEVEL
@@ -153,7 +155,7 @@ class ContribBuilder(Builder[Value]):
         inputs = [x, logits, inner.codes, inner.scales, "", outer.codes, outer.scales]
         inputs += ["", "", "", "", inner.zero_points, outer.zero_points, "", likely]
         return self.graph.add(
-            "QMoE", inputs, name=f"{prefix}experts", domain=MICROSOFT, **self._mixture,
+            "QMoE", inputs, name=f"{prefix}experts", domain=MICROSOFT, **self._moe_attributes,
             expert_weight_bits=inner.precision.bits, block_size=inner.block, weights_prepacked=0,
             accuracy_level=level,
         )  # fmt: skip
@@ -163,12 +165,12 @@ class ContribBuilder(Builder[Value]):
     ) -> str:
         inputs = [x, logits, inner.codes, "", outer.codes]
         return self.graph.add(
-            "MoE", inputs, name=f"{prefix}experts", domain=MICROSOFT, **self._mixture
+            "MoE", inputs, name=f"{prefix}experts", domain=MICROSOFT, **self._moe_attributes
         )
 
     @property
-    def _mixture(self) -> dict[str, Any]:
-        """Attributes of a mixture: down(silu(gate) * up), which is SwiGLU with these constants."""
+    def _moe_attributes(self) -> dict[str, Any]:
+        """Attributes of the MoE operators: down(silu(gate) * up), SwiGLU with these constants."""
         return {
             "k": self._config.top_k,
             "normalize_routing_weights": int(self._config.renormalize),
@@ -191,7 +193,7 @@ class ContribBuilder(Builder[Value]):
         self.graph.output("logits", self._floats, shape)
 
     def _name(self, x: Value) -> str:
-        """The name of a value, added up first if it is a sum that no norm has taken in."""
+        """The name of a value; a sum that no norm has fused gets its node here."""
         if not x.name and x.summands:
             x.name = self.graph.add("Add", x.summands)
         return x.name

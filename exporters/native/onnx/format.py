@@ -1,4 +1,4 @@
-"""The files of an ONNX bundle: all but the weights."""
+"""Writes the files of an ONNX bundle except the weights."""
 
 from __future__ import annotations
 
@@ -57,18 +57,18 @@ class OnnxFormat(FormatWriter):
         """Write nothing: onnxruntime-genai reads the checkpoint's own files."""
 
     def write_graph(self, plan: Plan, config: GraphConfig, folder: Path) -> ExportLayout:
-        """Write the model twice over the same weights: the second one tells every token's logits.
+        """Write two models over the same weights; the second one has the logits of every token.
 
-        That is for scoring; for a prompt to be continued, only those of its last token matter, and
-        the product with the vocabulary is a large part of the work.
+        Scoring needs those. Generation needs only the logits of the last token, and the product
+        with the vocabulary is a large part of the work.
         """
-        blob = WeightsLayout({t.name: t for t in plan.tensors}, self.encoding(plan))
+        layout = WeightsLayout({t.name: t for t in plan.tensors}, self.encoding(plan))
         model, score, weights = (
             folder / ONNX.files[role] for role in ("model", "score", "weights")
         )
         for file, all_logits in ((model, False), (score, True)):
             build = ContribBuilder(
-                config, blob, plan.profile.graph, context=plan.context, all_logits=all_logits
+                config, layout, plan.profile.graph, context=plan.context, all_logits=all_logits
             )
             plan.checkpoint.architecture.build(build, config)
             build.graph.write(file)
@@ -81,4 +81,4 @@ class OnnxFormat(FormatWriter):
         (folder / ONNX.files["genai_config"]).write_text(
             json.dumps(about, indent=2) + "\n", encoding="utf-8"
         )
-        return ExportLayout((model, score), {weights: blob})
+        return ExportLayout((model, score), {weights: layout})

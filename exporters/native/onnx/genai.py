@@ -1,4 +1,4 @@
-"""`genai_config.json`: what onnxruntime-genai must know of a model to run it.
+"""`genai_config.json`, the configuration that onnxruntime-genai loads a model with.
 
 Names and values are those that its own builder writes for a decoder (0.18).
 """
@@ -25,7 +25,7 @@ def genai_config(
         type: onnxruntime-genai's name for the family: see `Architecture.genai_type`.
         context: most tokens, prompt and answer together.
         generation: the model's `generation_config.json`.
-        special: ids of `bos_token_id`, `eos_token_id` and `pad_token_id`, as far as there are any.
+        special: `bos_token_id`, `eos_token_id` and `pad_token_id`, those that the tokenizer has.
     """
     generation = {key: value for key, value in generation.items() if value is not None}
     ends = generation.get("eos_token_id", [])

@@ -1,4 +1,4 @@
-"""An ONNX graph in the making: nodes here, the bytes of its constants in a file beside it.
+"""Builds an ONNX graph: nodes in the model file, large constants in a file beside it.
 
 Format: https://github.com/onnx/onnx/blob/main/docs/IR.md and, for constants outside of the model's
 file, docs/ExternalData.md there.
@@ -17,32 +17,32 @@ if TYPE_CHECKING:
     from onnx import NodeProto, TensorProto, ValueInfoProto
 
 IR_VERSION = 10
-"""The first with four-bit types; what onnxruntime-genai's own builder writes as well."""
+"""The first version with four-bit types; onnxruntime-genai's own builder writes it too."""
 MICROSOFT = "com.microsoft"
 """The domain of ONNX Runtime's own operators."""
 FLOATS = {"fp32": "float32", "fp16": "float16"}
 """NumPy's names of a profile's float types."""
 FLOAT_TYPES = {"float32": 1, "float16": 10}
 INT32_TYPE = 6
-"""ONNX's numbers of the types, which `Cast` wants."""
+"""ONNX's numbers of the types, for `Cast`."""
 SMALL_BYTES = 1024
-"""Constants up to this size lie in the model's file, where shape inference finds them."""
+"""Constants up to this size are stored in the model file, where shape inference reads them."""
 
 Dim = int | str
-"""A size, or the name of one that is known only at run time."""
+"""A size, or the name of a size that is known only at run time."""
 
 
 class Graph:
     """Nodes, constants, inputs and outputs in the order they were added. Values are names.
 
     Args:
-        blob: the layout of the file of constants.
+        layout: the layout of the file of constants.
         file: name of that file, which lies beside the model.
         opset: version of ONNX's own operators.
     """
 
-    def __init__(self, blob: WeightsLayout, file: str, *, opset: int) -> None:
-        self.blob, self._file, self._opset = blob, file, opset
+    def __init__(self, layout: WeightsLayout, file: str, *, opset: int) -> None:
+        self.layout, self._file, self._opset = layout, file, opset
         self._nodes: list[NodeProto] = []
         self._constants: dict[str, TensorProto] = {}
         self._by_content: dict[tuple[str, tuple[int, ...], bytes], str] = {}
@@ -69,8 +69,8 @@ class Graph:
     ) -> str:
         """Add a node with one output and return that.
 
-        The output is called *output*; or else as the node, which is called *name* or else by its
-        kind, with a number where there is one of that name.
+        The output is named *output*, by default like the node. The node is named *name*, by
+        default its kind, with a number appended where that name is taken.
         """
         name = self._unique(name or kind)
         output = output or name
@@ -87,14 +87,14 @@ class Graph:
         domain: str = "",
         **attributes: Any,
     ) -> None:
-        """Add a node with the outputs of these names; an empty name is an output not wanted."""
+        """Add a node with the outputs of these names; an empty name omits an optional output."""
         from onnx import helper
 
         node = helper.make_node(kind, inputs, outputs, name=name, domain=domain, **attributes)
         self._nodes.append(node)
 
     def constant(self, array: NDArray[Any], name: str = "constant") -> str:
-        """Add a constant. An equal one that is there already is used again."""
+        """Add a constant, or return an equal one that was added before."""
         from onnx import numpy_helper
 
         content = array.tobytes()
@@ -104,7 +104,7 @@ class Graph:
             if len(content) <= SMALL_BYTES:
                 self._constants[name] = numpy_helper.from_array(array, name)
             else:
-                self.stored(name, array.dtype.name, array.shape, self.blob.inline(content))
+                self.stored(name, array.dtype.name, array.shape, self.layout.inline(content))
         return self._by_content[key]
 
     def i64(self, numbers: int | Sequence[int]) -> str:
@@ -113,7 +113,7 @@ class Graph:
         return self.constant(np.asarray(numbers, np.int64))
 
     def stored(self, name: str, dtype: str, shape: Sequence[int], span: Span) -> str:
-        """Add a constant that lies at *span* of the file; one of this name is used again."""
+        """Add a constant stored at *span* of the file, or return the one of this name."""
         from onnx import TensorProto
 
         if name not in self._constants:
@@ -126,7 +126,7 @@ class Graph:
         return name
 
     def write(self, path: Path) -> None:
-        """Write the model, all but the constants that lie in the file beside it."""
+        """Write the model file, without the constants in the file beside it."""
         from onnx import helper
 
         graph = helper.make_graph(
@@ -141,7 +141,7 @@ class Graph:
         path.write_bytes(model.SerializeToString(deterministic=True))
 
     def _unique(self, name: str) -> str:
-        """*name* the first time, then with a number."""
+        """Return *name*, with a number appended from its second use on."""
         count = self._names.get(name, 0)
         self._names[name] = count + 1
         return f"{name}_{count}" if count else name

@@ -1,6 +1,6 @@
-"""A mixture of experts in plain operators, for engines that do not have it as one.
+"""MoE layers in standard operators, for engines without a fused MoE operator.
 
-Every token goes through every expert, and most of the results are weighed with zero.
+Every expert processes every token; most outputs are multiplied by a routing weight of zero.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from qdeploy.exporters.native.onnx.graph import Graph
 
 
 def routing_weights(graph: Graph, config: GraphConfig, logits: str, floats: str) -> str:
-    """How much of each expert's answer a token takes, [R, E], from the router's logits [R, E]."""
+    """Routing weights [R, E] from the router's logits [R, E]; zero for experts beyond the top k."""
     import numpy as np
 
     likely = graph.add("Softmax", [logits], axis=-1)
@@ -30,24 +30,24 @@ def unrolled_experts(
     graph: Graph,
     multiply: Callable[[str, str], str],
     x: str,
-    share: str,
+    routing: str,
     experts: Sequence[Expert],
     name: str,
 ) -> str:
-    """Apply the experts one after another to x [R, H], whose *share* [R, E] each has.
+    """Apply the experts one after another to x [R, H], with routing weights *routing* [R, E].
 
-    *multiply* makes the product of a tensor and a weight by its name; the result is called *name*.
+    *multiply* adds the product of a tensor and a weight, given by name. The result is named *name*.
     """
-    columns = [f"{share}/{i}" for i in range(len(experts))]
+    columns = [f"{routing}/{i}" for i in range(len(experts))]
     graph.add_many(
-        "Split", [share, graph.i64([1] * len(experts))], columns, name=f"{share}/split", axis=1
+        "Split", [routing, graph.i64([1] * len(experts))], columns, name=f"{routing}/split", axis=1
     )
     total = ""
     for expert, column in zip(experts, columns, strict=True):
         inner = graph.add("Mul", [silu(graph, multiply(x, expert.gate)), multiply(x, expert.up)])
-        said = graph.add("Mul", [multiply(inner, expert.down), column])
+        output = graph.add("Mul", [multiply(inner, expert.down), column])
         last = expert is experts[-1]
-        total = graph.add("Add", [total, said], name=name if last else "") if total else said
+        total = graph.add("Add", [total, output], name=name if last else "") if total else output
     return total
 
 

@@ -1,9 +1,9 @@
-"""How ONNX Runtime's operators for quantized weights want them: in blocks, codes unsigned.
+"""Packing for ONNX Runtime's operators with quantized weights: unsigned codes in blocks.
 
-`MatMulNBits`, `GatherBlockQuantized` and `QMoE` agree on a layout (docs/ContribOperators.md in
-microsoft/onnxruntime): a row is a number of whole blocks of a power of two of columns, each with
-its own scale; a row of zero points begins with a byte. Codes without zero points are offset
-binary, 2^(bits - 1) standing for zero.
+`MatMulNBits`, `GatherBlockQuantized` and `QMoE` share one layout (docs/ContribOperators.md in
+microsoft/onnxruntime). A row is padded to whole blocks of a power of two of columns, each with its
+own scale; each row of zero points starts at a byte. Codes without zero points are offset binary:
+2^(bits - 1) stands for zero.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
     from qdeploy.exporters.quantize import Quantized
 
 BLOCKS = (128, 64, 32, 16)
-"""Sizes of blocks in which a row with one scale is written, repeating that; the largest that fits.
+"""Block sizes for a row with one scale, which every block repeats; the largest divisor is used.
 
-Large blocks make the repetition cheap; 16 is the smallest that the operators take.
+Larger blocks repeat the scale less often; 16 is the smallest that the operators support.
 """
 PAGE = 4096
-"""Offsets of large parts, so that a runtime can map them into memory (docs/ExternalData.md)."""
+"""Alignment of large parts, so that a runtime can map them into memory (docs/ExternalData.md)."""
 LARGE_BYTES = 2**16
 
 
@@ -50,7 +50,7 @@ class Blocks(Encoding):
         self._floats = floats
 
     def why_not(self, tensor: TensorPlan) -> Refusal | None:
-        """Only the product of a plain linear layer takes rows that end within a block."""
+        """Refuse rows that end within a block, except in linear layers outside of experts."""
         precision = tensor.precision
         if precision.dtype == "fp16":
             return None
@@ -96,7 +96,7 @@ class Blocks(Encoding):
 
 
 def block_size(precision: Precision, columns: int) -> int:
-    """Columns of a block: the group's, or for a scale a row the largest size that divides it."""
+    """Columns of a block: the group size, or with one scale a row the first of `BLOCKS` to fit."""
     if precision.group_size != PER_CHANNEL:
         return precision.group_size
     return next((size for size in BLOCKS if columns % size == 0), 32)

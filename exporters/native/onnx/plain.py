@@ -1,8 +1,8 @@
-"""Attention in ONNX's own operators, for engines that do not have it as one.
+"""Attention in standard ONNX operators, for engines without a fused attention operator.
 
-Query heads that share a key-value head are laid one after another along the tokens' axis, so that
-keys and values are multiplied as they are, without copies for every query head: below, R is the
-number of query heads to a key-value head, N = kv heads, L tokens of this pass, T of the cache.
+Query heads that share a key-value head are concatenated along the token axis, so keys and values
+need no copies for each query head. Letters below: R query heads per key-value head, N key-value
+heads, L tokens of this pass, T tokens of the cache.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from qdeploy.architectures.graph import GraphConfig
 from qdeploy.exporters.native.onnx.graph import Graph
 
 MASKED = -30_000.0
-"""Added to the logit of a token that must not be seen; with any logit it stays within float16."""
+"""Added to the logits of masked tokens; the sum with any logit stays within float16."""
 TO_THE_END = 2**62
 Cache = Callable[[str, str], str]
-"""Puts the new keys or values [B, N, L, D] of a name into the cache; gives all, [B, N, T, D]."""
+"""Appends new keys or values [B, N, L, D] to the named cache; gives the whole, [B, N, T, D]."""
 
 
 class PlainAttention:
@@ -24,7 +24,7 @@ class PlainAttention:
 
     Args:
         rotary: cosine and sine of the positions of this pass, each [B or 1, 1, L, D].
-        bias: 0 where a token may be seen and `MASKED` where not, [B or 1, 1, L, T].
+        bias: 0 for visible tokens and `MASKED` for others, [B or 1, 1, L, T].
         lead: the shape of tokens without their heads, as `Reshape` takes it: [B, L].
         cache: see `Cache`.
     """
@@ -47,7 +47,7 @@ class PlainAttention:
         self._bias = graph.add("Concat", copies, name="bias", axis=2)
 
     def layer(self, number: int, query: str, key: str, value: str) -> str:
-        """Attend with query [B, L, heads * D], key and value [B, L, N * D]; gives the former's."""
+        """Attention of query [B, L, heads * D], key and value [B, L, N * D]."""
         graph, config = self._graph, self._config
         name = f"model.layers.{number}.self_attn"
         key = self._rotate(self._heads_first(key, config.kv_heads, f"{name}.key"), f"{name}.key")
@@ -68,12 +68,12 @@ class PlainAttention:
         return self._reshape(attended, [*self._lead, config.heads * config.head_dim], name)
 
     def _heads_first(self, x: str, heads: int, name: str) -> str:
-        """Turn [B, L, heads * D] into [B, heads, L, D]."""
+        """Reshape [B, L, heads * D] to [B, heads, L, D]."""
         split = self._reshape(x, [*self._lead, heads, self._config.head_dim])
         return self._graph.add("Transpose", [split], name=name, perm=[0, 2, 1, 3])
 
     def _rotate(self, x: str, name: str) -> str:
-        """Turn x [B, heads, L, D]: x * cos + (-second half, first half of x) * sin."""
+        """Rotate x [B, heads, L, D]: x * cos + (-second half, first half of x) * sin."""
         graph, half = self._graph, self._config.head_dim // 2
         cosine, sine = self._rotary
         swapped = graph.add("Concat", [

@@ -1,4 +1,4 @@
-"""Weights in the contrib graph: operators that multiply with codes, or look rows of them up."""
+"""Weights in the contrib graph: operators that multiply by codes, or look rows of them up."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from qdeploy.planning.profile import Precision
 
 
 class Experts(NamedTuple):
-    """The weights of all experts as one operand: [E, woven * N, K], codes packed.
+    """The weights of all experts as one operand: [E, interleaved * N, K], codes packed.
 
     Attributes:
-        block: columns that share a scale; 0 where these are floats.
+        block: columns that share a scale; 0 for float weights.
     """
 
     precision: Precision
@@ -29,18 +29,20 @@ class Weights:
     """The weights of one graph, each of them stored once.
 
     Args:
-        floats: element type of what flows between operators.
+        floats: element type of activations.
         accuracy_level: of `MatMulNBits`: 4 lets it round activations to int8 block by block.
     """
 
-    def __init__(self, graph: Graph, blob: WeightsLayout, floats: str, accuracy_level: int) -> None:
-        self._graph, self._blob = graph, blob
+    def __init__(
+        self, graph: Graph, layout: WeightsLayout, floats: str, accuracy_level: int
+    ) -> None:
+        self._graph, self._layout = graph, layout
         self._floats, self._level = floats, accuracy_level
         self._transposed: dict[str, str] = {}
 
     def multiply(self, x: str, weights: Sequence[str], *, output: str = "") -> str:
-        """Multiply x [..., K] with the rows of all *weights* [N, K], one weight after another."""
-        stored = self._blob.weight(*weights)
+        """Multiply x [..., K] by the rows of all *weights* [N, K], concatenated."""
+        stored = self._layout.weight(*weights)
         name = _layer(weights[0])
         if stored.precision.dtype == "fp16":
             matrix = self._float_transposed(stored)
@@ -53,8 +55,8 @@ class Weights:
         )  # fmt: skip
 
     def look_up(self, weight: str, ids: str) -> str:
-        """Rows of *weight* [N, K] by their numbers [...]; gives [..., K]."""
-        stored, name = self._blob.weight(weight), _layer(weight)
+        """Look up rows of *weight* [N, K] by *ids* [...]; gives [..., K]."""
+        stored, name = self._layout.weight(weight), _layer(weight)
         if stored.precision.dtype == "fp16":
             table = self._float(stored)
             rows = self._graph.add("Gather", [table, ids], name=f"{name}/half", axis=0)
@@ -67,15 +69,15 @@ class Weights:
         )  # fmt: skip
 
     def vector(self, *weights: str) -> str:
-        """The weight [N] in the graph's own type; of several, one after another."""
-        stored = self._blob.weight(*weights)
+        """One weight [N], or several concatenated, in the type of activations."""
+        stored = self._layout.weight(*weights)
         name = weights[0] + ("/all" if len(weights) > 1 else "")
         return self._graph.stored(name, self._floats, (stored.rows,), stored.codes)
 
-    def experts(self, weights: Sequence[str], woven: int) -> Experts:
-        """Experts' weights in one, *woven* of them row by row in each expert."""
-        stored = self._blob.weight(*weights, woven=woven)
-        rows = (len(weights) // woven, woven * stored.shape[0])
+    def experts(self, weights: Sequence[str], interleaved: int) -> Experts:
+        """Stack experts' weights; in each expert, rows of *interleaved* weights alternate."""
+        stored = self._layout.weight(*weights, interleaved=interleaved)
+        rows = (len(weights) // interleaved, interleaved * stored.shape[0])
         if stored.precision.dtype == "fp16":
             name, shape = stored.tensors[0], (*rows, stored.columns)
             half = self._graph.stored(f"{name}/all", "float16", shape, stored.codes)
@@ -84,7 +86,7 @@ class Weights:
         return Experts(stored.precision, block_size(stored.precision, stored.columns), *parts)
 
     def to_floats(self, x: str, name: str) -> str:
-        """Widen float16 to the graph's own type, where that is another."""
+        """Cast float16 to the type of activations, unless that is float16."""
         if self._floats == "float16":
             return x
         return self._graph.add("Cast", [x], name=name, to=FLOAT_TYPES[self._floats])
@@ -95,7 +97,7 @@ class Weights:
     def _parts(self, stored: PackedWeight, rows: tuple[int, ...], *, flat: bool) -> list[str]:
         """Names of codes, scales and, if there are any, zero points.
 
-        *flat* codes are [*rows, bytes], others [*rows, blocks, bytes]: two views of the same bytes.
+        With *flat*, codes are [*rows, bytes], otherwise [*rows, blocks, bytes]: the same bytes.
         """
         precision, name = stored.precision, stored.tensors[0]
         size = block_size(precision, stored.columns)
@@ -120,7 +122,7 @@ class Weights:
         return self._graph.stored(stored.tensors[0], "float16", shape, stored.codes)
 
     def _float_transposed(self, stored: PackedWeight) -> str:
-        """The weight as [K, N] in the graph's type; the runtime computes that once, at load."""
+        """The weight as [K, N] in the type of activations; the runtime folds the nodes at load."""
         name = stored.tensors[0]
         if name not in self._transposed:
             wide = self.to_floats(self._float(stored), f"{name}/wide")

@@ -1,6 +1,6 @@
-"""ONNX's own operators and fixed shapes only, for engines that compile a graph as a whole.
+"""The format `onnx-static`: standard operators and fixed shapes, for compiling engines.
 
-That is Huawei's CANN, which takes operators up to opset 15, and AMD's MIGraphX, which compiles anew
-for every shape. The model is two graphs over the same weights: one reads the prompt a chunk at a
-time, one makes a token.
+Huawei's CANN supports operators up to opset 15; AMD's MIGraphX compiles again for every new shape.
+The model is two graphs over the same weights: one processes the prompt in chunks of a fixed size,
+the other one token at a time.
 """

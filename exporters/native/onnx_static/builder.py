@@ -1,7 +1,7 @@
-"""The static emitter: `Builder` with ONNX's own operators, every shape a constant.
+"""The static-shape graph builder: standard ONNX operators, every shape a constant.
 
-There is one sequence, so tokens are rows: [L, H]. Where float16 flows between operators, norms are
-computed in float32: squares of Qwen3's activations are beyond float16's range.
+There is one sequence, so tokens are rows: [L, H]. With float16 activations, norms are computed in
+float32: squares of Qwen3's activations exceed the range of float16.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class StaticBuilder(Builder[str]):
     """Builds the graph of one pass over *tokens* tokens with a cache of *context*.
 
     Inputs are `input_ids` and `position_ids` int64 [1, L]; `attention_bias` [1, 1, L, C], which is
-    added to attention's logits: 0 where a position of the cache may be seen, -30000 where not; and
+    added to attention's logits: 0 for a visible position of the cache, -30000 for another; and
     `past_key_values.N.key` and `.value` [1, kv heads, C, D]. Outputs are `logits` [1, L,
     vocabulary] and `present.N.key` and `.value`, the cache with this pass' tokens at their
     positions.
@@ -34,7 +34,7 @@ class StaticBuilder(Builder[str]):
     def __init__(
         self,
         config: GraphConfig,
-        blob: WeightsLayout,
+        layout: WeightsLayout,
         *,
         tokens: int,
         context: int,
@@ -42,10 +42,10 @@ class StaticBuilder(Builder[str]):
         dequantizes: bool,
         accuracy_level: int,
     ) -> None:
-        self.graph = Graph(blob, ONNX_STATIC.files["weights"], opset=OPSET)
+        self.graph = Graph(layout, ONNX_STATIC.files["weights"], opset=OPSET)
         self._config, self._tokens, self._context, self._floats = config, tokens, context, floats
         self._weights = Weights(
-            self.graph, blob, floats, dequantizes=dequantizes, accuracy_level=accuracy_level
+            self.graph, layout, floats, dequantizes=dequantizes, accuracy_level=accuracy_level
         )
         self._ids = self.graph.input("input_ids", "int64", [1, tokens])
         self._positions = self.graph.input("position_ids", "int64", [1, tokens])
@@ -84,15 +84,15 @@ class StaticBuilder(Builder[str]):
 
     def experts(self, x: str, router: str, experts: Sequence[Expert]) -> str:
         graph, prefix = self.graph, router.removesuffix("gate.weight")
-        share = routing_weights(
+        routing = routing_weights(
             graph, self._config, self._weights.multiply(x, router), self._floats
         )
         if self._weights.bits(experts[0].gate) == 4:
             multiply = self._weights.multiply
-            return unrolled_experts(graph, multiply, x, share, experts, f"{prefix}experts")
-        return self._stacked(x, share, experts, f"{prefix}experts")
+            return unrolled_experts(graph, multiply, x, routing, experts, f"{prefix}experts")
+        return self._stacked(x, routing, experts, f"{prefix}experts")
 
-    def _stacked(self, x: str, share: str, experts: Sequence[Expert], name: str) -> str:
+    def _stacked(self, x: str, routing: str, experts: Sequence[Expert], name: str) -> str:
         """All experts in three products.
 
         Weights [E, N, K] are multiplied from the left, as they are, with tokens as columns.
@@ -102,9 +102,9 @@ class StaticBuilder(Builder[str]):
         gate = graph.add("MatMul", [weights.stack([e.gate for e in experts]), columns])
         up = graph.add("MatMul", [weights.stack([e.up for e in experts]), columns])
         inner = graph.add("Mul", [silu(graph, gate), up])
-        said = graph.add("MatMul", [weights.stack([e.down for e in experts]), inner])
-        by_expert = graph.add("Transpose", [share], perm=[1, 0])
-        weighed = graph.add("Mul", [said, graph.add("Unsqueeze", [by_expert, graph.i64([1])])])
+        output = graph.add("MatMul", [weights.stack([e.down for e in experts]), inner])
+        by_expert = graph.add("Transpose", [routing], perm=[1, 0])
+        weighed = graph.add("Mul", [output, graph.add("Unsqueeze", [by_expert, graph.i64([1])])])
         total = graph.add("ReduceSum", [weighed, graph.i64([0])], keepdims=0)
         return graph.add("Transpose", [total], name=name, perm=[1, 0])
 

@@ -18,7 +18,7 @@ from qdeploy.targets import ASCEND
 
 
 class StaticFormat(FormatWriter):
-    """Plain operators and fixed shapes; `qdeploy.exporters.native.onnx_static` says for whom."""
+    """Standard operators and fixed shapes; see `qdeploy.exporters.native.onnx_static`."""
 
     format = ONNX_STATIC
     tools = ("onnx",)
@@ -36,20 +36,20 @@ class StaticFormat(FormatWriter):
         return super().why_not(plan)
 
     def write_tokenizer(self, plan: Plan, folder: Path) -> None:
-        """Write nothing: no runtime of this format tokenizes."""
+        """Write nothing: no runtime of this format has a tokenizer."""
 
     def write_graph(self, plan: Plan, config: GraphConfig, folder: Path) -> ExportLayout:
         settings = plan.profile.graph
-        blob = WeightsLayout({t.name: t for t in plan.tensors}, self.encoding(plan))
+        layout = WeightsLayout({t.name: t for t in plan.tensors}, self.encoding(plan))
         prefill, decode, weights = (
             folder / ONNX_STATIC.files[role] for role in ("prefill", "decode", "weights")
         )
         for file, tokens in ((prefill, settings.prefill), (decode, 1)):
             build = StaticBuilder(
-                config, blob, tokens=tokens, context=plan.context,
+                config, layout, tokens=tokens, context=plan.context,
                 floats=FLOATS[settings.activations], accuracy_level=settings.accuracy_level,
                 dequantizes=plan.target.name != ASCEND.name,
             )  # fmt: skip
             plan.checkpoint.architecture.build(build, config)
             build.graph.write(file)
-        return ExportLayout((prefill, decode), {weights: blob})
+        return ExportLayout((prefill, decode), {weights: layout})

@@ -1,4 +1,4 @@
-"""Weights for plain operators: floats as the graph has them, int8 with one scale a row."""
+"""Packing for standard operators: floats in the graph's type, int8 with one scale a row."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class Rows(Encoding):
-    """Rows of floats or of int8 codes; four-bit ones in the blocks of `MatMulNBits`.
+    """Rows of floats or int8 codes; four-bit codes in the blocks of `MatMulNBits`.
 
     Args:
-        floats: type of what is not quantized, `float32` or `float16`.
+        floats: type of unquantized weights, `float32` or `float16`.
     """
 
     def __init__(self, floats: str) -> None:

@@ -1,4 +1,4 @@
-"""Weights in the static graph, and what makes floats of those that are codes."""
+"""Weights in the static graph, and the nodes that dequantize them."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ class Weights:
     """The weights of one graph.
 
     Args:
-        floats: element type of what flows between operators.
-        dequantizes: whether the engine has `DequantizeLinear`; else codes are cast and multiplied,
-            which ONNX Runtime does once, when it loads the model.
+        floats: element type of activations.
+        dequantizes: whether the engine supports `DequantizeLinear`. Otherwise codes are cast and
+            multiplied, which ONNX Runtime folds when it loads the model.
         accuracy_level: of `MatMulNBits`.
     """
 
     def __init__(
         self,
         graph: Graph,
-        blob: WeightsLayout,
+        layout: WeightsLayout,
         floats: str,
         *,
         dequantizes: bool,
         accuracy_level: int,
     ) -> None:
-        self._graph, self._blob, self._floats = graph, blob, floats
+        self._graph, self._layout, self._floats = graph, layout, floats
         self._dequantizes, self._level = dequantizes, accuracy_level
         self._known: dict[tuple[str, ...], str] = {}
 
     def multiply(self, x: str, weight: str, *, bias: str | None = None) -> str:
         """Multiply x [L, K] by the transposed *weight* [N, K] and add *bias* [N]; gives [L, N]."""
-        stored, name = self._blob.weight(weight), weight.removesuffix(".weight")
+        stored, name = self._layout.weight(weight), weight.removesuffix(".weight")
         if stored.precision.bits == 4:
             product = self._four_bits(x, stored, name)
             if bias is None:
@@ -47,7 +47,11 @@ class Weights:
 
     def look_up(self, weight: str, ids: str) -> str:
         """Rows of *weight* [N, K] by their numbers [L]; gives [L, K]."""
-        graph, stored, name = self._graph, self._blob.weight(weight), weight.removesuffix(".weight")
+        graph, stored, name = (
+            self._graph,
+            self._layout.weight(weight),
+            weight.removesuffix(".weight"),
+        )
         if stored.precision.dtype == "fp16":
             table = self._floats_of(stored, (stored.rows, stored.columns))
             return graph.add("Gather", [table, ids], name=name, axis=0)
@@ -58,16 +62,16 @@ class Weights:
         return self._widen(rows[0], rows[1], rows[2] if points else "", name)
 
     def vector(self, weight: str) -> str:
-        stored = self._blob.weight(weight)
+        stored = self._layout.weight(weight)
         return self._graph.stored(weight, self._floats, stored.shape, stored.codes)
 
     def bits(self, weight: str) -> int:
         """Bits of the weight's codes; 16 where it has floats."""
-        return self._blob.precision(weight).bits
+        return self._layout.precision(weight).bits
 
     def stack(self, weights: Sequence[str]) -> str:
         """Weights of equal shapes [N, K] as one, [weights, N, K]."""
-        stored = self._blob.weight(*weights)
+        stored = self._layout.weight(*weights)
         return self._floats_of(stored, (len(weights), *stored.shape))
 
     def _floats_of(self, stored: PackedWeight, shape: tuple[int, ...]) -> str:

@@ -1,8 +1,8 @@
-"""Attention with rotation and cache, in the form that becomes one operator in each plugin.
+"""Attention with rotation and cache, in the form that each plugin fuses to one operator.
 
-Three things hang on the exact form: RoPE (two a layer), the cache inside attention on the CPU
-(`ScaledDotProductAttention` there holds what ReadValue, Gather, Concat and Assign say here), and
-openvino-genai's transformation to paged attention, which replaces mask, positions and cache.
+Three fusions depend on the exact form: RoPE (two a layer); on the CPU, the cache inside of
+`ScaledDotProductAttention`, which replaces ReadValue, Gather, Concat and Assign; and the
+transformation of openvino-genai to paged attention, which replaces mask, positions and cache.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from qdeploy.exporters.native.openvino.operations import DYNAMIC, Operations
 
 TO_THE_END = 2**63 - 1
 MASKED = -65504.0
-"""Added to the logit of a token that must not be seen: the lowest that float16 can hold."""
+"""Added to the logits of masked tokens: the lowest number in float16."""
 
 
 class Attention:
-    """What all layers share (mask, cosine and sine), and each layer's own part.
+    """The parts that all layers share (mask, cosine and sine), and each layer's own part.
 
     Args:
         ids: input tokens, int64 [B, L].
-        mask: 1 for a token to be seen, int64 [B, T], over cache and input tokens.
+        mask: 1 for a visible token, int64 [B, T], over cache and input tokens.
         positions: of the input tokens, int64 [B, L].
-        beams: which sequence's cache each sequence continues, int32 [B].
+        beams: the cached sequence that each sequence continues, int32 [B].
     """
 
     def __init__(
@@ -57,15 +57,15 @@ class Attention:
         return ops.reshape(together, [0, 0, config.heads * config.head_dim])
 
     def _heads_first(self, x: Value, heads: int) -> Value:
-        """Turn [B, L, heads * D] or [B, L, heads, D] into [B, heads, L, D]."""
+        """Reshape [B, L, heads * D] or [B, L, heads, D] to [B, heads, L, D]."""
         if len(x.shape) == 3:
             x = self._ops.reshape(x, [0, 0, heads, self._config.head_dim])
         return self._ops.transpose(x, [0, 2, 1, 3])
 
     def _rotate(self, x: Value) -> Value:
-        """Turn x [B, heads, L, D]: x * cos + (-second half, first half of x) * sin."""
+        """Rotate x [B, heads, L, D]: x * cos + (-second half, first half of x) * sin."""
         ops, half = self._ops, self._config.head_dim // 2
-        cosine, sine = self._turns
+        cosine, sine = self._rotary_tables
         second = ops.slice_last(x, half, TO_THE_END, half)
         first = ops.slice_last(x, 0, half, half)
         swapped = ops.concat([ops.elementwise("Multiply", second, ops.f32(-1.0)), first], -1)
@@ -73,7 +73,7 @@ class Attention:
         return ops.elementwise("Add", kept, ops.elementwise("Multiply", swapped, sine))
 
     def _with_cache(self, which: str, new: Value) -> Value:
-        """Everything seen so far, [B, kv heads, T, D]: the variable's content and *new*."""
+        """The whole cache, [B, kv heads, T, D]: the variable's content and *new*."""
         ops, graph = self._ops, self._ops.graph
         heads, size = self._config.kv_heads, self._config.head_dim
         variable = f"past_key_values.{which}present.{which}"
@@ -90,7 +90,7 @@ class Attention:
         return now
 
     def _repeat(self, x: Value) -> Value:
-        """Give every query head its own copy of the key-value head it shares (GQA)."""
+        """Copy each key-value head for every query head that shares it (GQA)."""
         ops, config = self._ops, self._config
         repeats = config.heads // config.kv_heads
         if repeats == 1:
@@ -123,7 +123,7 @@ class Attention:
 
     @cached_property
     def _bias(self) -> Value:
-        """0 where a query may see a key and `MASKED` where not, float32 [B, 1, L, T]."""
+        """0 for keys visible to a query and `MASKED` for others, float32 [B, 1, L, T]."""
         ops = self._ops
         total = ops.gather(ops.shape_of(self._mask), ops.i64(1), 0)
         new = ops.gather(ops.shape_of(self._ids), ops.i64(1), 0)
@@ -137,16 +137,16 @@ class Attention:
         return ops.select(visible, ops.f32(0.0), ops.f32(MASKED))
 
     @cached_property
-    def _turns(self) -> tuple[Value, Value]:
+    def _rotary_tables(self) -> tuple[Value, Value]:
         """Cosine and sine of every position, float32 [B, 1, L, D]."""
         ops, rope = self._ops, self._config.rope
         frequencies = ops.f32(rope.frequencies.reshape(1, -1, 1))
         positions = ops.convert(ops.unsqueeze(self._positions, 1), "f32")
         half = ops.transpose(ops.matmul(frequencies, positions, transpose=False), [0, 2, 1])
         angles = ops.concat([half, half], -1)
-        return self._turn("Cos", angles), self._turn("Sin", angles)
+        return self._rotary_table("Cos", angles), self._rotary_table("Sin", angles)
 
-    def _turn(self, kind: str, angles: Value) -> Value:
+    def _rotary_table(self, kind: str, angles: Value) -> Value:
         ops, factor = self._ops, self._config.rope.attention_factor
         turned = ops.unary(kind, angles)
         if factor != 1.0:

@@ -1,7 +1,7 @@
-"""The OpenVINO emitter: `Builder` in the forms that the CPU, GPU and NPU plugins fuse.
+"""The OpenVINO graph builder: subgraphs in the exact forms that the CPU, GPU and NPU plugins fuse.
 
-Which forms those are is in no contract. They were found by reading the plugins' patterns and by
-counting operators in the runtime graph of the compiled model, which the tests go on doing.
+No documentation guarantees these forms. They come from the plugins' patterns and from the operators
+in the runtime graph of compiled models, which the tests count.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ class OpenVINOBuilder(Builder[Value]):
     """Builds a stateful model: the cache lives in the runtime's variables.
 
     Inputs are `input_ids`, `attention_mask` (over the cache and the new tokens), `position_ids`,
-    all int64 [B, tokens], and `beam_idx`, int32 [B]: the sequence that each one continues. The
-    output is `logits`, float32 [B, L, vocabulary].
+    all int64 [B, tokens], and `beam_idx`, int32 [B]: the cached sequence that each one continues.
+    The output is `logits`, float32 [B, L, vocabulary].
     """
 
-    def __init__(self, config: GraphConfig, blob: WeightsLayout) -> None:
-        self.graph = Graph("qdeploy", blob)
+    def __init__(self, config: GraphConfig, layout: WeightsLayout) -> None:
+        self.graph = Graph("qdeploy", layout)
         self._config = config
         self._ops = Operations(self.graph)
-        self._weights = Weights(self._ops, blob)
+        self._weights = Weights(self._ops, layout)
         tokens = (DYNAMIC, DYNAMIC)
         self._ids = self._input("input_ids", "i64", tokens)
         mask = self._input("attention_mask", "i64", tokens)
@@ -41,7 +41,7 @@ class OpenVINOBuilder(Builder[Value]):
         return self._ops.gather(self._weights.matrix(weight), self._ids, 0, name=_layer(weight))
 
     def rms_norm(self, x: Value, weight: str) -> Value:
-        """Say x * (1 / sqrt(mean(x^2) + epsilon)) * weight: the form that becomes one operator."""
+        """Build x * (1 / sqrt(mean(x^2) + epsilon)) * weight, the form that is fused."""
         ops = self._ops
         square = ops.elementwise("Power", x, ops.f32(2.0))
         mean = ops.reduce("ReduceMean", square, -1, keep=True)
@@ -52,7 +52,7 @@ class OpenVINOBuilder(Builder[Value]):
         return ops.elementwise("Multiply", gamma, normed, name=_layer(weight))
 
     def qk_norm(self, x: Value, weight: str, heads: int) -> Value:
-        """Gives [B, L, heads, D], which `attention` takes as well as [B, L, heads * D]."""
+        """Gives [B, L, heads, D], which `attention` accepts as well as [B, L, heads * D]."""
         split = self._ops.reshape(x, [0, 0, heads, self._config.head_dim])
         return self.rms_norm(split, weight)
 

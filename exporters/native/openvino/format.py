@@ -1,4 +1,4 @@
-"""The files of an OpenVINO bundle: all but the weights."""
+"""Writes the files of an OpenVINO bundle except the weights."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from qdeploy.planning.plan import Plan
 from qdeploy.tokenization.chat_template import find_chat_template
 
 ACTIVATIONS_SCALE = "8.0"
-"""What the GPU plugin divides activations by, lest they overflow float16: optimum-intel's value."""
+"""The GPU plugin divides activations by this to keep them within float16; optimum-intel's value."""
 FLOAT_CACHE = {"fp16": "f16", "bf16": "bf16", "fp32": "f32"}
-"""OpenVINO's words for a float cache. u8 is each plugin's default, under different words."""
+"""OpenVINO's names of float cache types. u8 is each plugin's default, under different names."""
 
 
 class OpenVINOFormat(FormatWriter):
-    """Stateful IR, with tokenizer and detokenizer beside it as openvino-genai wants them."""
+    """Stateful IR with the tokenizer and detokenizer files that openvino-genai loads."""
 
     format = OPENVINO
 
@@ -33,39 +33,39 @@ class OpenVINOFormat(FormatWriter):
         return Dense()
 
     def write_graph(self, plan: Plan, config: GraphConfig, folder: Path) -> ExportLayout:
-        blob = WeightsLayout({t.name: t for t in plan.tensors}, self.encoding(plan))
-        build = OpenVINOBuilder(config, blob)
+        layout = WeightsLayout({t.name: t for t in plan.tensors}, self.encoding(plan))
+        build = OpenVINOBuilder(config, layout)
         plan.checkpoint.architecture.build(build, config)
         options = {"ACTIVATIONS_SCALE_FACTOR": ACTIVATIONS_SCALE}
         if cache := FLOAT_CACHE.get(plan.profile.kv_cache.dtype):
             options["KV_CACHE_PRECISION"] = cache
         graph = folder / OPENVINO.files["model"]
         graph.write_text(build.graph.to_xml({"runtime_options": options}), encoding="utf-8")
-        return ExportLayout((graph,), {folder / OPENVINO.files["weights"]: blob})
+        return ExportLayout((graph,), {folder / OPENVINO.files["weights"]: layout})
 
     def write_tokenizer(self, plan: Plan, folder: Path) -> None:
         """Write tokenizer and detokenizer.
 
         Raises:
-            ExportFailed: the checkpoint's tokenizer is of a kind that is not known.
-            CheckpointError: it does not hold.
+            ExportFailed: the checkpoint's kind of tokenizer is not supported.
+            CheckpointError: `tokenizer.json` is malformed.
         """
         source = plan.checkpoint.folder
         known = read_bpe(source / "tokenizer.json")
         ids = special_ids(source, {t.text: t.id for t in known.added})
         info = tokenizer.runtime_info(ids, find_chat_template(source))
-        blob = WeightsLayout({}, Dense())
+        layout = WeightsLayout({}, Dense())
         padding = ids.get("pad_token_id", ids.get("eos_token_id", 0))
-        graph = tokenizer.tokenizer(known, blob, padding=padding, longest=plan.context)
-        _write(graph, blob, info, folder / OPENVINO.files["tokenizer"])
-        blob = WeightsLayout({}, Dense())
-        graph = tokenizer.detokenizer(known, blob)
-        _write(graph, blob, info, folder / OPENVINO.files["detokenizer"])
+        graph = tokenizer.tokenizer(known, layout, padding=padding, longest=plan.context)
+        _write(graph, layout, info, folder / OPENVINO.files["tokenizer"])
+        layout = WeightsLayout({}, Dense())
+        graph = tokenizer.detokenizer(known, layout)
+        _write(graph, layout, info, folder / OPENVINO.files["detokenizer"])
 
 
-def _write(graph: Graph, blob: WeightsLayout, info: dict[str, object], file: Path) -> None:
+def _write(graph: Graph, layout: WeightsLayout, info: dict[str, object], file: Path) -> None:
     file.write_text(graph.to_xml(info), encoding="utf-8")
     with file.with_suffix(".bin").open("wb") as out:
-        for offset, content in blob.inlined:
+        for offset, content in layout.inlined:
             out.seek(offset)
             out.write(content)

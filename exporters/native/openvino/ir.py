@@ -1,7 +1,7 @@
-"""OpenVINO's intermediate representation, version 11: a graph as XML beside a file of constants.
+"""OpenVINO's intermediate representation, version 11: a graph in XML and a file of constants.
 
-The graph is written as text by hand, so that exporting needs no runtime and the same model gives
-the same bytes. Shapes are given by the caller; the runtime infers them again when it reads them.
+The XML is written directly, so that an export needs no runtime and the same model gives the same
+bytes. The caller gives the shapes; the runtime infers them again when it reads the file.
 Format: https://docs.openvino.ai/2026/documentation/openvino-ir-format.html
 """
 
@@ -26,12 +26,12 @@ NUMPY_TYPES = {"float32": "f32", "float16": "f16", "int64": "i64", "int32": "i32
                "bool": "boolean"}  # fmt: skip
 
 Shape = tuple[int, ...]
-"""Dimensions; -1 is one that is known only at run time."""
+"""Dimensions; -1 for one that is known only at run time."""
 
 
 @dataclass(frozen=True)
 class Value:
-    """One output of one layer: what edges begin at."""
+    """One output of one layer, where edges start."""
 
     layer: int
     port: int
@@ -44,11 +44,11 @@ class Graph:
 
     Args:
         name: the graph's name.
-        blob: takes the constants.
+        layout: where constants are placed.
     """
 
-    def __init__(self, name: str, blob: WeightsLayout) -> None:
-        self._name, self._blob = name, blob
+    def __init__(self, name: str, layout: WeightsLayout) -> None:
+        self._name, self._layout = name, layout
         self._layers: list[str] = []
         self._edges: list[str] = []
         self._known: dict[tuple[str, Shape, bytes], Value] = {}
@@ -128,7 +128,7 @@ class Graph:
         content = array.tobytes()
         key = (dtype, array.shape, content)
         if key not in self._known:
-            span = self._blob.inline(content)
+            span = self._layout.inline(content)
             self._known[key] = self.stored(dtype, array.shape, span.offset, span.size)
         return self._known[key]
 

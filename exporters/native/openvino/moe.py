@@ -1,8 +1,8 @@
-"""A mixture of experts, in the form that the plugins compute without the experts not chosen.
+"""MoE layers, in the form for which the plugins compute only the experts that tokens are routed to.
 
-Said literally, this sends every token through every expert and weighs most of the results with
-zero. The plugins recognise it as a whole and multiply with the chosen experts only: the CPU's
-runtime graph then has three `GatherMatmul` for each layer.
+Taken literally, the graph applies every expert to every token, with routing weights that are mostly
+zero. The plugins match it as a whole and multiply by the selected experts only: the CPU's runtime
+graph then has three `GatherMatmul` for each layer.
 """
 
 from __future__ import annotations
@@ -31,23 +31,25 @@ def experts(
     gate = _multiply(ops, weights, copies, [e.gate for e in blocks])
     up = _multiply(ops, weights, copies, [e.up for e in blocks])
     inner = ops.elementwise("Multiply", ops.unary("Swish", gate, opset="opset4"), up)
-    said = _multiply(ops, weights, inner, [e.down for e in blocks])
-    said = ops.reshape(said, [count, -1, hidden])
-    share = _routing_weights(ops, config, ops.matmul(rows, weights.matrix(router), transpose=True))
-    weighed = ops.elementwise("Multiply", said, share)
+    output = _multiply(ops, weights, inner, [e.down for e in blocks])
+    output = ops.reshape(output, [count, -1, hidden])
+    routing = _routing_weights(
+        ops, config, ops.matmul(rows, weights.matrix(router), transpose=True)
+    )
+    weighed = ops.elementwise("Multiply", output, routing)
     total = ops.reduce("ReduceSum", weighed, 0, keep=False)
     return ops.graph.add("Reshape", [total, ops.shape_of(x)], "f32", x.shape, special_zero=False)
 
 
 def _multiply(ops: Operations, weights: Weights, x: Value, names: list[str]) -> Value:
-    """Multiply x [E, R, K] with each expert's own matrix [N, K]; gives [E, R, N]."""
+    """Multiply x [E, R, K] by each expert's matrix [N, K]; gives [E, R, N]."""
     stack = weights.stack(tuple(names))
     layer = names[0].replace(".0.", ".", 1).removesuffix(".weight")
     return ops.matmul(x, stack, transpose=True, name=layer)
 
 
 def _routing_weights(ops: Operations, config: GraphConfig, logits: Value) -> Value:
-    """How much of each expert's answer a token takes, [E, R, 1]; from the router's [R, E]."""
+    """Routing weights [E, R, 1] from the router's logits [R, E]; zero beyond the top k."""
     graph, chosen = ops.graph, (DYNAMIC, config.top_k)
     likely = graph.add("SoftMax", [logits], "f32", logits.shape, opset="opset8", axis=-1)
     best, which = graph.add_many(

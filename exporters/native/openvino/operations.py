@@ -1,4 +1,4 @@
-"""OpenVINO operations as the model needs them: each works out its output's type and shape."""
+"""OpenVINO operations with the inference of their output's type and shape."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ DYNAMIC = -1
 class Operations:
     """Shorthands over a graph. Constants may be given as plain numbers and lists.
 
-    The plugins recognise what they can fuse by the exact form of a subgraph: an axis counted from
-    the end stays so, and a scalar is not a vector of one element.
+    The plugins match subgraphs to fuse by their exact form: an axis counted from the end must stay
+    negative, and a scalar is not a vector of one element.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -50,7 +50,7 @@ class Operations:
     def reshape(self, x: Value, target: Sequence[int], shape: Shape | None = None) -> Value:
         """Reshape to *target*, where 0 keeps a dimension and one -1 takes the rest.
 
-        *shape* is the result's, where *target* does not say it.
+        *shape* is the result's shape where *target* does not determine it.
         """
         pattern = self.i64(list(target))
         known = shape or tuple(x.shape[i] if n == 0 else n for i, n in enumerate(target))

@@ -1,4 +1,4 @@
-"""How OpenVINO's file of constants holds weights: without a gap, four-bit numbers two a byte."""
+"""Packing of weights in OpenVINO's constants file: no padding, two four-bit numbers a byte."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Dense(Encoding):
-    """Codes signed where symmetric, float16 scales, zero points in the codes' own width."""
+    """Signed codes where symmetric, float16 scales, zero points of the width of the codes."""
 
     def why_not(self, tensor: TensorPlan) -> Refusal | None:
         if _ends_within_a_byte(tensor):
@@ -40,7 +40,7 @@ class Dense(Encoding):
 
 
 def _ends_within_a_byte(tensor: TensorPlan) -> bool:
-    """Whether the next expert of a stack would begin in the middle of a byte."""
+    """Whether the next expert of a stack would start in the middle of a byte."""
     if tensor.precision.bits != 4 or ".experts." not in tensor.name:
         return False
     rows, columns = tensor.shape

@@ -1,9 +1,10 @@
-"""The tokenizer and the detokenizer as graphs, for openvino-genai to run on its own.
+"""The tokenizer and the detokenizer as graphs, which openvino-genai runs.
 
-The operators are those of openvino-tokenizers' extension, put together as its converter does for a
-byte-level BPE (`hf_parser.py`, `tokenizer_pipeline.py` of 2026.4), because openvino-genai looks for
-its forms when it makes padding and special tokens switchable. Strings travel as three tensors:
-where each begins, where it ends, and all their bytes in a row; words of a string add two in front.
+The operators are those of openvino-tokenizers' extension, connected as its converter does for a
+byte-level BPE (`hf_parser.py`, `tokenizer_pipeline.py` of 2026.4): openvino-genai matches these
+forms to make padding and special tokens switchable. A list of strings is three tensors: begin
+offsets, end offsets and all bytes. A ragged list of words has two more in front: the begin and the
+end of each string's words.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ if TYPE_CHECKING:
 
 EXTENSION = "extension"
 UNLIMITED = 2**31 - 1 - 64
-"""Tokens of a text that nobody asked to cut short, as the converter writes it."""
+"""The limit that means no truncation, as the converter writes it."""
 CACHED_WORDS = 20_000
-"""Words whose tokens are remembered: a fifth of the vocabulary, but at least this many."""
+"""Size of the operator's cache of words: a fifth of the vocabulary, but at least this."""
 
 VECTOR: Shape = (DYNAMIC,)
 INDEX = ("i32", VECTOR)
@@ -36,8 +37,8 @@ FLAGS = ("boolean", VECTOR)
 class _Strings:
     """Shorthands over a graph of string operators."""
 
-    def __init__(self, name: str, blob: WeightsLayout) -> None:
-        self.graph = Graph(name, blob)
+    def __init__(self, name: str, layout: WeightsLayout) -> None:
+        self.graph = Graph(name, layout)
 
     def i32(self, values: ArrayLike) -> Value:
         import numpy as np
@@ -76,13 +77,13 @@ class _Strings:
         return self.graph.add("Convert", [x], dtype, x.shape, tensor=tensor, destination_type=dtype)
 
 
-def tokenizer(bpe: ByteLevelBPE, blob: WeightsLayout, *, padding: int, longest: int) -> Graph:
+def tokenizer(bpe: ByteLevelBPE, layout: WeightsLayout, *, padding: int, longest: int) -> Graph:
     """Texts, string [B], to `input_ids` and `attention_mask`, int64 [B, L], padded on the left.
 
-    *padding* is the id of the token that fills up shorter texts, and *longest* the number of tokens
-    that a text is cut to if openvino-genai is asked to cut.
+    *padding* is the id that shorter texts are padded with; *longest* is the number of tokens that
+    texts are truncated to if openvino-genai is asked to truncate.
     """
-    build = _Strings("tokenizer", blob)
+    build = _Strings("tokenizer", layout)
     graph = build.graph
     texts = graph.add(
         "Parameter", [], "string", VECTOR, name="texts", tensor="texts",
@@ -105,9 +106,9 @@ def tokenizer(bpe: ByteLevelBPE, blob: WeightsLayout, *, padding: int, longest: 
     return graph
 
 
-def detokenizer(bpe: ByteLevelBPE, blob: WeightsLayout) -> Graph:
-    """Ids, int64 [B, L], to texts, string [B], without the special tokens."""
-    build = _Strings("detokenizer", blob)
+def detokenizer(bpe: ByteLevelBPE, layout: WeightsLayout) -> Graph:
+    """Ids, int64 [B, L], to texts, string [B]; special tokens are skipped."""
+    build = _Strings("detokenizer", layout)
     graph = build.graph
     table = (DYNAMIC, DYNAMIC)
     ids = graph.add(
@@ -128,7 +129,7 @@ def detokenizer(bpe: ByteLevelBPE, blob: WeightsLayout) -> Graph:
 
 
 def _one_word_each(build: _Strings, texts: Value) -> list[Value]:
-    """The texts as ragged strings: every one of them a single word so far."""
+    """The texts as ragged lists of words, each of one word so far."""
     graph = build.graph
     strings = graph.add_many("StringTensorUnpack", [texts], STRINGS, opset="opset15")
     shape = graph.add("ShapeOf", strings[:1], "i64", (1,), opset="opset3", output_type="i64")
@@ -143,7 +144,7 @@ def _one_word_each(build: _Strings, texts: Value) -> list[Value]:
 
 
 def _split(build: _Strings, bpe: ByteLevelBPE, words: list[Value]) -> list[Value]:
-    """Cut added tokens out, normalize what is left and cut it into words."""
+    """Split off added tokens, normalize the rest and split it into words."""
     flags: list[Value] = []
     if bpe.added:
         pattern = build.text(_added_pattern(bpe.added))
@@ -169,7 +170,7 @@ def _split(build: _Strings, bpe: ByteLevelBPE, words: list[Value]) -> list[Value
 
 
 def _added_pattern(added: Iterable[AddedToken]) -> str:
-    """A regular expression of all added tokens; of two with one beginning, the longer is first."""
+    """A regular expression of all added tokens; a token precedes its own prefixes."""
     ordered = sorted(added, key=lambda t: t.text, reverse=True)
 
     def sides(token: AddedToken) -> tuple[bool, bool]:
@@ -224,7 +225,7 @@ def _constant_segment(build: _Strings, ids: Sequence[int]) -> list[Value]:
 
 
 def _truncate(build: _Strings, tokens: list[Value], longest: int) -> list[Value]:
-    """Cut texts at their beginning, if the variable `truncation` is set at run time."""
+    """Truncate texts on the left if the variable `truncation` is set at run time."""
     import numpy as np
 
     graph = build.graph
@@ -242,6 +243,6 @@ def _truncate(build: _Strings, tokens: list[Value], longest: int) -> list[Value]
 
 
 def runtime_info(ids: Mapping[str, int], chat_template: str | None) -> dict[str, object]:
-    """What openvino-genai asks a tokenizer for. *ids*: `eos_token_id` and so on, where known."""
+    """Runtime info that openvino-genai reads. *ids*: `eos_token_id` and so on, where known."""
     info: dict[str, object] = {"add_attention_mask": True, **ids}
     return info | ({"chat_template": chat_template} if chat_template else {})

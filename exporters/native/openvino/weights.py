@@ -1,8 +1,8 @@
-"""Weights in the graph: codes and what turns them into floats, in the plugins' own form.
+"""Weights in the graph: codes and their dequantization, in the form that the plugins match.
 
     codes -> Convert f16 [-> Subtract zero points] -> Multiply scales [-> Reshape] -> Convert f32
 
-The plugins keep the codes and undo this inside their kernels, when it has exactly this form.
+The plugins keep the codes and dequantize inside their kernels only for exactly this form.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from qdeploy.exporters.native.weights_file.layout import PackedWeight, Span, Wei
 from qdeploy.planning.profile import PER_CHANNEL, Precision
 
 DECOMPRESSION = "decompression"
-"""Marks a Convert as the widening of a stored half: the plugins then keep the half."""
+"""Marks a Convert of a stored float16: the plugins then keep the float16."""
 
 
 class Weights:
-    """The weights of one graph, each of them once."""
+    """The weights of one graph; each is added once."""
 
-    def __init__(self, ops: Operations, blob: WeightsLayout) -> None:
-        self._ops, self._blob = ops, blob
+    def __init__(self, ops: Operations, layout: WeightsLayout) -> None:
+        self._ops, self._layout = ops, layout
         self._known: dict[tuple[str, ...], Value] = {}
 
     def matrix(self, name: str) -> Value:
@@ -32,13 +32,13 @@ class Weights:
         return self._value(names, (len(names),))
 
     def vector(self, name: str, rank: int) -> Value:
-        """The weight *name*, [N], with so many leading axes of 1 that it has *rank* of them."""
-        stored = self._blob.weight(name)
+        """The weight *name* [N], with leading axes of size 1 up to *rank* axes."""
+        stored = self._layout.weight(name)
         return self._float(stored, (1,) * (rank - 1) + stored.shape)
 
     def _value(self, names: tuple[str, ...], stacked: Shape) -> Value:
         if names not in self._known:
-            stored = self._blob.weight(*names)
+            stored = self._layout.weight(*names)
             shape = stacked + stored.shape
             is_float = stored.precision.dtype == "fp16"
             self._known[names] = (self._float if is_float else self._decompressed)(stored, shape)
@@ -71,5 +71,5 @@ class Weights:
 
 
 def code_type(precision: Precision) -> str:
-    """Element type of the codes: unsigned where a zero point makes them so."""
+    """Element type of the codes: unsigned with zero points, signed without."""
     return f"{'i' if precision.symmetric else 'u'}{precision.bits}"

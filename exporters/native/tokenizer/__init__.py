@@ -1,1 +1,1 @@
-"""Tokenizers for the runtimes' own loops, read from tokenizer.json."""
+"""Reads `tokenizer.json` for formats whose runtimes have a tokenizer of their own."""

@@ -1,4 +1,4 @@
-"""A byte-level BPE tokenizer, read from `tokenizer.json`: what its vocabulary is in real bytes.
+"""A byte-level BPE tokenizer, read from `tokenizer.json`, with its vocabulary in bytes.
 
 The file spells bytes as characters (a space is "Ġ"), so that its JSON holds text only; here they
 are bytes again. This is the kind of tokenizer that Qwen and Llama 3 have. A file with any part that
@@ -19,12 +19,12 @@ from qdeploy.storage.json_file import read_json
 NORMALIZERS = ("NFC", "NFD", "NFKC", "NFKD")
 PROCESSORS = ("ByteLevel", "TemplateProcessing")
 MOST_TOKENS = 2**22
-"""No vocabulary comes near. The table of tokens is as long as the highest id."""
+"""Far above any vocabulary. The table of tokens is as long as the highest id."""
 
 
 @dataclass(frozen=True)
 class AddedToken:
-    """A token that is cut out of the text before anything else, e.g. `<|im_start|>`."""
+    """A token that is split off before any other step, e.g. `<|im_start|>`."""
 
     id: int
     text: str
@@ -35,7 +35,7 @@ class AddedToken:
 
 @dataclass(frozen=True)
 class Split:
-    """One step that cuts text into words. *behavior* is the file's word, e.g. `isolated`."""
+    """One step that splits text into words. *behavior* is the file's term, e.g. `isolated`."""
 
     pattern: str
     behavior: str
@@ -47,11 +47,11 @@ class ByteLevelBPE:
     """The whole tokenizer.
 
     Attributes:
-        tokens: bytes of every token by its id, added ones included; empty where an id is unused.
+        tokens: bytes of every token by its id, with added tokens; empty for an unused id.
         merges: pairs of tokens in the order they are merged.
         added: in the order of their ids.
         normalizer: a Unicode normalization form, or None.
-        ignore_merges: whether a word that is a token becomes that one, whatever merges give.
+        ignore_merges: whether a word that is in the vocabulary is taken without merging.
         prefix, suffix: ids that the post-processor puts before and after a text.
     """
 
@@ -69,8 +69,8 @@ def read_bpe(file: Path) -> ByteLevelBPE:
     """Read a `tokenizer.json`.
 
     Raises:
-        ExportFailed: a tokenizer of another kind, or a part of it that is not known here.
-        CheckpointError: a part that is missing, or is not what it should be.
+        ExportFailed: another kind of tokenizer, or a part that is not supported.
+        CheckpointError: a part is missing or malformed.
     """
     content = read_json(file)
     try:
@@ -109,7 +109,7 @@ def _parse(content: Mapping[str, Any]) -> ByteLevelBPE:
 
 
 def _unknown(content: Mapping[str, Any]) -> str | None:
-    """Name the first part that has no counterpart here."""
+    """Name the first part that is not supported, or None."""
     model = content["model"]
     if model.get("type") != "BPE":
         return f"a model of type {model.get('type')!r}"
@@ -197,13 +197,13 @@ def _tokens(
     tokens = [b""] * (max(ids) + 1)
     for text, number in vocab.items():
         tokens[number] = spelt[text]
-    for token in added:  # these are plain text, not bytes spelt as characters
+    for token in added:  # plain text, not bytes spelled as characters
         tokens[token.id] = token.text.encode()
     return tokens
 
 
 def _merge(pair: str | Sequence[str], spelt: Mapping[str, bytes]) -> tuple[bytes, bytes]:
-    """The bytes of a pair; both are tokens, so they are in *spelt* already."""
+    """The bytes of a pair of tokens, looked up in *spelt*."""
     left, right = pair.split(" ") if isinstance(pair, str) else pair
     return spelt[left], spelt[right]
 
@@ -217,8 +217,8 @@ def _bytes(text: str) -> bytes:
 def _spelling() -> dict[int, int]:
     """The byte that each character stands for: GPT-2's table, `bytes_to_unicode`.
 
-    Printable characters of Latin-1 stand for themselves; the other bytes, in order, are spelt with
-    the characters from U+0100 on.
+    Printable Latin-1 characters stand for themselves; the other bytes, in order, for the characters
+    from U+0100 on.
     """
     printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     others = [b for b in range(256) if b not in printable]

@@ -1,4 +1,4 @@
-"""The tokens that begin, end and pad a text, by the names that every runtime's settings have."""
+"""Ids of the tokens that begin, end and pad a text, by the names that runtimes use for them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from qdeploy.storage.json_file import read_json
 
 
 def special_ids(folder: Path, added: Mapping[str, int]) -> dict[str, int]:
-    """`bos_token_id`, `eos_token_id` and `pad_token_id` of a checkpoint, as far as it has them.
+    """`bos_token_id`, `eos_token_id` and `pad_token_id` of a checkpoint, those that it has.
 
     Args:
         folder: the checkpoint's.

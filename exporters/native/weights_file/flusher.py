@@ -1,4 +1,4 @@
-"""A file on its way to the disk while more is written to it."""
+"""Flushes a file to the disk in the background while more is written to it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ if TYPE_CHECKING:
 
 
 class Flusher:
-    """Flushes a file to the disk, and then writes the journal, on a thread of its own.
+    """Flushes a file to the disk and then writes the journal, on its own thread.
 
-    Leaving the context waits for the last of it. OSError there or in `begin`: it failed.
+    Leaving the context waits for the last flush. A failed flush raises its OSError there or in the
+    next `begin`.
     """
 
     def __init__(self, file: BinaryIO, journal: Journal) -> None:
@@ -24,7 +25,7 @@ class Flusher:
         self._running: Future[None] | None = None
 
     def begin(self, count: int) -> None:
-        """Make the first *count* blocks safe; what was begun before is waited for."""
+        """Start to flush the first *count* blocks, after waiting for the previous flush."""
         self._wait()
         self._file.flush()
         self._running = self._thread.submit(self._flush, count)

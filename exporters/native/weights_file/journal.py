@@ -1,4 +1,4 @@
-"""What an interrupted export leaves for the next run: how far it had come, never more than true."""
+"""The journal of an export: how many steps are on the disk, for a later run to resume from."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from pathlib import Path
 class Journal:
     """A count of finished steps in a file.
 
-    Steps are those of one fixed sequence, named by its *fingerprint*; a journal of another
-    sequence counts for nothing. The count is replaced in one rename, and only after what it
-    counts is on the disk, so that neither a kill nor a power cut can make it promise too much.
+    The steps are those of one fixed sequence, identified by its *fingerprint*; a journal with
+    another fingerprint is ignored. The file is replaced in one rename, and only after the steps it
+    counts are on the disk, so a kill or a power cut never leaves a count that is too high.
     """
 
     def __init__(self, file: Path, fingerprint: str) -> None:
         self._file, self._fingerprint = file, fingerprint
 
     def done(self) -> int:
-        """Steps that need not be done again."""
+        """Number of steps that are finished."""
         try:
             content = json.loads(self._file.read_bytes())
             return int(content["done"]) if content["fingerprint"] == self._fingerprint else 0
@@ -27,7 +27,7 @@ class Journal:
             return 0
 
     def record(self, done: int) -> None:
-        """Note that so many steps are finished and on the disk."""
+        """Record that *done* steps are finished and on the disk."""
         self._file.parent.mkdir(exist_ok=True)
         fresh = self._file.with_suffix(".new")
         with fresh.open("w", encoding="utf-8") as file:

@@ -1,7 +1,7 @@
-"""The file of weights, laid out before a byte of it is written.
+"""The layout of a weights file, computed before a byte of it is written.
 
-Where everything goes follows from shapes and precisions alone, so the graph can be written first
-and the weights can stream into their places afterwards, in any number of runs.
+Offsets follow from shapes and precisions alone. So the graph can be written first, and the weights
+can be streamed to their offsets afterwards, in any number of runs.
 """
 
 from __future__ import annotations
@@ -29,16 +29,17 @@ class Span:
 
 @dataclass(frozen=True)
 class PackedWeight:
-    """A weight in the file: one tensor of the checkpoint, or several of equal columns together.
+    """A weight in the file: one tensor of the checkpoint, or several with equal columns.
 
-    Their rows follow each other tensor by tensor; or, *woven* of them at a time, row by row: the
-    first row of each, then the second of each, and so on.
+    By default the tensors follow one another. With `interleaved` = n, the rows of each n tensors
+    alternate: the first row of each, then the second row of each, and so on.
 
     Attributes:
         tensors: names in the checkpoint.
         shapes: of each: [N, K], or [N] for a vector.
-        codes: [all rows, K] as the encoding has it; of a float weight, its values.
-        scales, zero_points: of each group; None where there are none.
+        codes: [all rows, K], packed by the encoding; the values of a float weight.
+        scales, zero_points: one for each group; None where the weight has none.
+        interleaved: how many tensors alternate row by row; 1 for none.
     """
 
     tensors: tuple[str, ...]
@@ -47,11 +48,11 @@ class PackedWeight:
     codes: Span
     scales: Span | None = None
     zero_points: Span | None = None
-    woven: int = 1
+    interleaved: int = 1
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of the first tensor, and of each where they are stacked."""
+        """Shape of the first tensor; stacked tensors all have it."""
         return self.shapes[0]
 
     @property
@@ -65,7 +66,7 @@ class PackedWeight:
 
     @cached_property
     def first_rows(self) -> tuple[int, ...]:
-        """Rows of the file before each tensor, counted as if nothing was woven."""
+        """Rows of the weight before each tensor, not counting interleaving."""
         return tuple(accumulate((shape[0] for shape in self.shapes), initial=0))
 
     @property
@@ -76,7 +77,7 @@ class PackedWeight:
 
 
 class WeightsLayout:
-    """The layout of one file of weights, filled from its beginning to its end."""
+    """The layout of one weights file. Weights are placed one after another."""
 
     def __init__(self, tensors: Mapping[str, TensorPlan], encoding: Encoding) -> None:
         """*tensors*: the plan of every tensor by its name."""
@@ -103,28 +104,28 @@ class WeightsLayout:
         return self._inline[content]
 
     def precision(self, tensor: str) -> Precision:
-        """How the plan stores a tensor; nothing is placed."""
+        """Precision of a tensor in the plan; places nothing."""
         return self._plans[tensor].precision
 
-    def weight(self, *tensors: str, woven: int = 1) -> PackedWeight:
+    def weight(self, *tensors: str, interleaved: int = 1) -> PackedWeight:
         """Place a weight, or find the place of the same one."""
         if tensors not in self._stored:
-            self._stored[tensors] = self._place(tensors, woven)
+            self._stored[tensors] = self._place(tensors, interleaved)
         return self._stored[tensors]
 
-    def _place(self, tensors: tuple[str, ...], woven: int) -> PackedWeight:
+    def _place(self, tensors: tuple[str, ...], interleaved: int) -> PackedWeight:
         shapes = tuple(self._plans[name].shape for name in tensors)
         precision = self._plans[tensors[0]].precision
         if precision.dtype == "fp16":
             element = FLOAT_BYTES[self.encoding.float_type(len(shapes[0]))]
             codes = self._take(element * sum(map(prod, shapes)))
-            return PackedWeight(tensors, shapes, precision, codes, woven=woven)
+            return PackedWeight(tensors, shapes, precision, codes, interleaved=interleaved)
         rows = sum(shape[0] for shape in shapes)
         sizes = self.encoding.sizes(precision, rows, prod(shapes[0][1:]))
         codes = self._take(sizes.codes)
         scales = self._take(sizes.scales) if sizes.scales else None
         points = self._take(sizes.zero_points) if sizes.zero_points else None
-        return PackedWeight(tensors, shapes, precision, codes, scales, points, woven)
+        return PackedWeight(tensors, shapes, precision, codes, scales, points, interleaved)
 
     def _take(self, size: int) -> Span:
         step = self.encoding.alignment(size)

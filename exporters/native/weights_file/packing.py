@@ -1,7 +1,7 @@
-"""How a format lays out the bytes of a weight: all that formats differ in, the numbers being equal.
+"""`Encoding`: how a format packs the codes, scales and zero points of a weight into bytes.
 
-Quantization gives every format the same codes, scales and zero points. A format may pack, pad,
-shift or repeat them; it may not change what they stand for.
+Quantization gives every format the same numbers. A format may pack, pad, shift or repeat them, but
+not change the values they represent.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CACHE_LINE = 64
 
 
 class Sizes(NamedTuple):
-    """Bytes that some rows of a weight take in each of its parts; 0 for a part there is not."""
+    """Bytes of each part of some rows of a weight; 0 for a part that the weight does not have."""
 
     codes: int
     scales: int = 0
@@ -31,7 +31,7 @@ class Sizes(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """The arrays whose bytes go into the file, for some rows of a weight."""
+    """The arrays that are written to the file for some rows of a weight."""
 
     codes: NDArray[Any]
     scales: NDArray[Any] | None = None
@@ -39,14 +39,14 @@ class Parts(NamedTuple):
 
 
 class Encoding(ABC):
-    """One format's layout. Rows follow each other, so a weight can be written block by block."""
+    """One format's packing. It works row by row, so a weight can be written block by block."""
 
     def why_not(self, tensor: TensorPlan) -> Refusal | None:
         """Why this weight cannot be laid out as planned, or None if it can."""
         return None
 
     def alignment(self, size: int) -> int:
-        """What the offset of a part of so many bytes must be a multiple of."""
+        """Alignment, in bytes, of a part of *size* bytes."""
         return CACHE_LINE
 
     @abstractmethod
@@ -58,10 +58,10 @@ class Encoding(ABC):
         """Bytes of an even number of rows, or of the last ones, of a quantized weight."""
 
     def float_type(self, rank: int) -> str:
-        """NumPy's name for the type that an unquantized weight of this rank is stored as."""
+        """NumPy's name of the type in which an unquantized weight of this rank is stored."""
         return "float16"
 
 
 def packed_bytes(count: int, bits: int) -> int:
-    """Bytes that *count* numbers of so many bits take, without gaps."""
+    """Bytes of *count* numbers of *bits* bits each, packed without gaps."""
     return -(-count * bits // 8)

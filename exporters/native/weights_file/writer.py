@@ -1,8 +1,8 @@
-"""Weights from the checkpoint into their places in a file: read, quantize, write, forget.
+"""Streams weights from the checkpoint to their offsets in a file: read, quantize, write.
 
-A weight goes through in blocks of rows, so memory is a few blocks whatever the model's size. Blocks
-are quantized on several threads and written by one, in the order of the file; an interrupted run
-goes on after the last block that its journal knows to be on the disk.
+Weights are processed in blocks of rows, so memory is a few blocks for a model of any size. Several
+threads quantize; one thread writes, in the order of the file. A later run of an interrupted export
+continues after the last block that the journal records as flushed to the disk.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ if TYPE_CHECKING:
     from qdeploy.checkpoint.weights import WeightReader
 
 BLOCK_ELEMENTS = 2**22
-"""Elements of a block: 16 MiB as float32. Smaller ones pay for Python, larger ones for memory."""
+"""Elements of a block: 16 MiB as float32. Smaller blocks cost Python time, larger ones memory."""
 MOST_THREADS = 8
-"""More of them would wait for the disk, and each takes memory for a block."""
+"""More threads would wait for the disk, and each holds the memory of a block."""
 SAFE_AFTER_BYTES = 256 * 2**20
 """Bytes after which the file is flushed to the disk and the journal written."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """Rows *start* to *stop* of one tensor of a stored weight, or of several that are woven.
+    """Rows *start* to *stop* of one tensor of a stored weight, or of several that are interleaved.
 
     Attributes:
-        member: which of the weight's tensors; the first, where several are woven.
+        member: index of the tensor in the weight; of the first one where several alternate.
     """
 
     stored: PackedWeight
@@ -51,7 +51,7 @@ class Block:
 
     @property
     def tensors(self) -> tuple[str, ...]:
-        return self.stored.tensors[self.member : self.member + self.stored.woven]
+        return self.stored.tensors[self.member : self.member + self.stored.interleaved]
 
     @property
     def elements(self) -> int:
@@ -60,11 +60,11 @@ class Block:
     @property
     def row(self) -> int:
         """The first row in the file."""
-        return self.stored.first_rows[self.member] + self.stored.woven * self.start
+        return self.stored.first_rows[self.member] + self.stored.interleaved * self.start
 
 
 Piece = tuple[int, "NDArray[np.generic]"]
-"""Bytes of the file: their offset, and an array that holds them."""
+"""Offset in the file, and the array to write there."""
 
 
 def threads() -> int:
@@ -72,28 +72,28 @@ def threads() -> int:
     return min(usable_threads(), MOST_THREADS)
 
 
-def blocks(blob: WeightsLayout, elements: int = BLOCK_ELEMENTS) -> list[Block]:
+def blocks(layout: WeightsLayout, elements: int = BLOCK_ELEMENTS) -> list[Block]:
     """Every weight cut into blocks of about so many elements, in the order of the file."""
     found = []
-    for stored in blob.weights:
+    for stored in layout.weights:
         # an even number, so that four-bit codes of a block end with a byte
-        step = max(2, elements // (stored.columns * stored.woven) // 2 * 2)
+        step = max(2, elements // (stored.columns * stored.interleaved) // 2 * 2)
         found += [
             Block(stored, member, start, min(start + step, stored.shapes[member][0]))
-            for member in range(0, len(stored.tensors), stored.woven)
+            for member in range(0, len(stored.tensors), stored.interleaved)
             for start in range(0, stored.shapes[member][0], step)
         ]
     return found
 
 
 def write(
-    blob: WeightsLayout,
+    layout: WeightsLayout,
     source: WeightReader,
     file: Path,
     journal: Journal,
     report: Callable[[int], None],
 ) -> None:
-    """Write the whole of *blob* to *file*, or what the journal says is still missing.
+    """Write *layout* to *file*, from the first block that the journal does not record.
 
     *report* is called with the bytes of it that are written so far.
 
@@ -103,17 +103,17 @@ def write(
     """
     from qdeploy.exporters.quantize import in_order
 
-    every = blocks(blob)
+    every = blocks(layout)
     done = journal.done() if file.is_file() else 0
     file.touch()
     with file.open("r+b") as out, Flusher(out, journal) as flusher:
-        out.truncate(blob.size)
-        for offset, content in blob.inlined:
+        out.truncate(layout.size)
+        for offset, content in layout.inlined:
             out.seek(offset)
             out.write(content)
         unsafe = 0
-        work = partial(_pieces, blob.encoding, source)
-        # closed here and now, so that no thread reads the source any more when this has failed
+        work = partial(_pieces, layout.encoding, source)
+        # closed in any case, so that no thread reads the source after a failure
         with closing(in_order(work, every[done:], threads=threads())) as made:
             for count, pieces in enumerate(made, start=done + 1):
                 for offset, data in pieces:
@@ -125,11 +125,11 @@ def write(
                     unsafe = 0
                 report(pieces[0][0])
         flusher.begin(len(every))
-    report(blob.size)
+    report(layout.size)
 
 
 def _pieces(encoding: Encoding, source: WeightReader, block: Block) -> list[Piece]:
-    """Read a block, quantize it, and say where its bytes go."""
+    """Read and quantize a block; returns what to write and where."""
     import numpy as np
 
     from qdeploy.exporters.quantize import quantize
@@ -152,22 +152,22 @@ def _pieces(encoding: Encoding, source: WeightReader, block: Block) -> list[Piec
 
 
 def _read(source: WeightReader, block: Block, into: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The rows of a block, float32 [rows, ...], in *into*, which is flat and holds just them."""
-    rows, woven = block.stop - block.start, len(block.tensors)
-    values = into.reshape(rows, woven, *block.stored.shape[1:])
-    for strand, name in enumerate(block.tensors):
-        source.rows(name, block.start, block.stop, out=values[:, strand])
-    return values.reshape(rows * woven, *block.stored.shape[1:])
+    """Read the rows of a block, float32 [rows, ...], into the flat array *into* of that size."""
+    rows, interleaved = block.stop - block.start, len(block.tensors)
+    values = into.reshape(rows, interleaved, *block.stored.shape[1:])
+    for position, name in enumerate(block.tensors):
+        source.rows(name, block.start, block.stop, out=values[:, position])
+    return values.reshape(rows * interleaved, *block.stored.shape[1:])
 
 
 class _Scratch(local):
-    """A buffer for each thread: fresh memory for every block would have to be cleared first."""
+    """One reused buffer for each thread: clearing newly allocated memory costs time."""
 
     def __init__(self) -> None:
         self._buffer: NDArray[np.float32] | None = None
 
     def floats(self, count: int) -> NDArray[np.float32]:
-        """So many float32, whatever they hold; they are the thread's until it asks again."""
+        """An uninitialized array of *count* float32, valid until the thread's next call."""
         import numpy as np
 
         if self._buffer is None or self._buffer.size < count:

@@ -62,9 +62,9 @@ def lay_out(weights: dict[str, NDArray[np.float32]], precision: Precision) -> We
     return WeightsLayout(plans, Dense())
 
 
-def write(blob: WeightsLayout, source: Any, folder: Path) -> bytes:
+def write(layout: WeightsLayout, source: Any, folder: Path) -> bytes:
     journal = Journal(folder / "journal.json", "test")
-    writer.write(blob, source, folder / "weights.bin", journal, lambda _: None)
+    writer.write(layout, source, folder / "weights.bin", journal, lambda _: None)
     return (folder / "weights.bin").read_bytes()
 
 
@@ -78,8 +78,8 @@ def unpack(content: bytes, span: Span, shape: tuple[int, ...], precision: Precis
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    def blocks(blob: WeightsLayout) -> list[writer.Block]:
-        return cut(blob, 64)
+    def blocks(layout: WeightsLayout) -> list[writer.Block]:
+        return cut(layout, 64)
 
     cut = writer.blocks
     monkeypatch.setattr(writer, "blocks", blocks)
@@ -89,10 +89,10 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("precision", PRECISIONS, ids=str)
 def test_a_matrix(precision: Precision, shape: tuple[int, int], tmp_path: Path) -> None:
     weights = {"before": draw(5), "it": draw(*shape), "after": draw(3, seed=1)}
-    blob = lay_out(weights, precision)
-    vectors = [blob.weight("before"), blob.weight("after")]
-    stored = blob.weight("it")
-    content = write(blob, Given(weights), tmp_path)
+    layout = lay_out(weights, precision)
+    vectors = [layout.weight("before"), layout.weight("after")]
+    stored = layout.weight("it")
+    content = write(layout, Given(weights), tmp_path)
     for vector in vectors:
         found = np.frombuffer(content, np.float16, vector.shape[0], vector.codes.offset)
         np.testing.assert_array_equal(found, weights[vector.tensors[0]].astype(np.float16))
@@ -134,31 +134,31 @@ def _spans(stored: Any) -> list[Span]:
 
 def test_whatever_was_done_before_the_bytes_are_the_same(tmp_path: Path) -> None:
     weights = {"one": draw(12, 32), "vector": draw(9), "other": draw(8, 48, seed=1)}
-    blob = lay_out(weights, Precision(dtype="int4", group_size=16))
-    blob.inline(b"a constant")
+    layout = lay_out(weights, Precision(dtype="int4", group_size=16))
+    layout.inline(b"a constant")
     for name in weights:
-        blob.weight(name)
-    whole = write(blob, Given(weights), tmp_path)
-    count = len(writer.blocks(blob))
+        layout.weight(name)
+    whole = write(layout, Given(weights), tmp_path)
+    count = len(writer.blocks(layout))
     assert count > 8
     for done in range(count + 1):
         folder = tmp_path / str(done)
         folder.mkdir()
-        first = writer.blocks(blob)[done:]
+        first = writer.blocks(layout)[done:]
         kept = bytearray(whole)
         for block in first:  # what an interrupted run has not written yet
             for span in _spans(block.stored):
                 kept[span.offset : span.offset + span.size] = bytes(span.size)
-        (folder / "weights.bin").write_bytes(_with_done(whole, kept, blob, done))
+        (folder / "weights.bin").write_bytes(_with_done(whole, kept, layout, done))
         Journal(folder / "journal.json", "test").record(done)
         source = Given(weights)
-        assert write(blob, source, folder) == whole
+        assert write(layout, source, folder) == whole
         assert len(source.asked) == count - done
 
 
-def _with_done(whole: bytes, empty: bytearray, blob: WeightsLayout, done: int) -> bytes:
+def _with_done(whole: bytes, empty: bytearray, layout: WeightsLayout, done: int) -> bytes:
     """A file in which the first blocks are written and the others are not."""
-    for block in writer.blocks(blob)[:done]:
+    for block in writer.blocks(layout)[:done]:
         stored, shape = block.stored, block.stored.shape
         width = prod(shape[1:])
         row = block.member * shape[0]
@@ -180,30 +180,30 @@ def test_the_journal_is_written_when_enough_is_on_the_disk(
     counts: list[int] = []
     monkeypatch.setattr(Journal, "record", lambda _, done: counts.append(done))
     weights = {"it": draw(64, 16)}
-    blob = lay_out(weights, FLOAT)
-    blob.weight("it")
+    layout = lay_out(weights, FLOAT)
+    layout.weight("it")
     monkeypatch.setattr(writer, "SAFE_AFTER_BYTES", 512)
-    write(blob, Given(weights), tmp_path)  # a block has 4 rows, 128 bytes
+    write(layout, Given(weights), tmp_path)  # a block has 4 rows, 128 bytes
     assert counts == [4, 8, 12, 16, 16]
 
 
 def test_without_its_file_a_journal_counts_for_nothing(tmp_path: Path) -> None:
     weights = {"it": draw(64, 16)}
-    blob = lay_out(weights, FLOAT)
-    blob.weight("it")
+    layout = lay_out(weights, FLOAT)
+    layout.weight("it")
     Journal(tmp_path / "journal.json", "test").record(5)
-    assert write(blob, Given(weights), tmp_path)[:2048] == weights["it"].astype("f2").tobytes()
+    assert write(layout, Given(weights), tmp_path)[:2048] == weights["it"].astype("f2").tobytes()
 
 
 @pytest.mark.parametrize("precision", [FLOAT, Precision(dtype="int4"), Precision(dtype="int8")])
 def test_a_weight_that_cannot_be_stored_is_named(precision: Precision, tmp_path: Path) -> None:
     weights = {"good": draw(8, 16), "bad": draw(8, 16)}
     weights["bad"][5, 7] = 1e9
-    blob = lay_out(weights, precision)
+    layout = lay_out(weights, precision)
     for name in weights:
-        blob.weight(name)
+        layout.weight(name)
     with pytest.raises(QdeployError) as caught:
-        write(blob, Given(weights), tmp_path)
+        write(layout, Given(weights), tmp_path)
     assert caught.value.where == "bad"
 
 
@@ -219,13 +219,13 @@ def test_after_a_full_disk_nobody_reads_the_source_any_more(tmp_path: Path) -> N
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     weights = {"it": draw(400, 16)}
-    blob = lay_out(weights, FLOAT)
-    blob.weight("it")
+    layout = lay_out(weights, FLOAT)
+    layout.weight("it")
     source: Any = Slow(weights)
     before = threading.active_count()
     journal = Journal(tmp_path / "journal.json", "test")
     with pytest.raises(OSError, match="space") as caught:
-        writer.write(blob, source, tmp_path / "weights.bin", journal, full)
+        writer.write(layout, source, tmp_path / "weights.bin", journal, full)
     assert threading.active_count() == before
     assert caught.value.errno == errno.ENOSPC
 
@@ -233,20 +233,20 @@ def test_after_a_full_disk_nobody_reads_the_source_any_more(tmp_path: Path) -> N
 class TestLayout:
     def test_nothing_overlaps_and_weights_begin_at_cache_lines(self) -> None:
         weights = {"one": draw(7, 32), "vector": draw(9), "other": draw(5, 48)}
-        blob = lay_out(weights, Precision(dtype="int4", group_size=16))
-        blob.inline(b"abc")
+        layout = lay_out(weights, Precision(dtype="int4", group_size=16))
+        layout.inline(b"abc")
         for name in weights:
-            blob.weight(name)
-        blob.inline(b"defg")
-        spans = [s for stored in blob.weights for s in _spans(stored)]
-        spans += [Span(offset, len(content)) for offset, content in blob.inlined]
+            layout.weight(name)
+        layout.inline(b"defg")
+        spans = [s for stored in layout.weights for s in _spans(stored)]
+        spans += [Span(offset, len(content)) for offset, content in layout.inlined]
         spans.sort(key=lambda s: s.offset)
         assert all(s.offset % CACHE_LINE == 0 for s in spans)
         assert all(a.offset + a.size <= b.offset for a, b in pairwise(spans))
-        assert blob.size == spans[-1].offset + spans[-1].size
+        assert layout.size == spans[-1].offset + spans[-1].size
 
     def test_what_is_used_twice_is_stored_once(self) -> None:
-        blob = lay_out({"it": draw(8, 16)}, FLOAT)
-        assert blob.weight("it") is blob.weight("it")
-        assert blob.inline(b"abc") == blob.inline(b"abc")
-        assert len(blob.weights) == len(blob.inlined) == 1
+        layout = lay_out({"it": draw(8, 16)}, FLOAT)
+        assert layout.weight("it") is layout.weight("it")
+        assert layout.inline(b"abc") == layout.inline(b"abc")
+        assert len(layout.weights) == len(layout.inlined) == 1
