@@ -18,6 +18,8 @@ LIBRARIES = (
     "optimum-intel", "nncf", "openvino", "openvino-tokenizers", "torch", "transformers",
 )  # fmt: skip
 
+NATIVE = "--exporter native can, for the architectures that it knows"
+
 
 class OptimumExporter(Exporter):
     """Exports any causal language model that optimum-intel supports to OpenVINO."""
@@ -39,10 +41,10 @@ class OptimumExporter(Exporter):
             reason = f"the checkpoint's weights are {method} already"
             return Refusal(reason, "give it the bf16 original")
         if plan.adapter is not None:
-            return Refusal("it merges no adapters", "--exporter native does, for Qwen3")
+            return Refusal("it merges no adapters", NATIVE)
         if plan.rope_scaling != config.rope_scaling:
             reason = f"it cannot extend the context to {plan.context}"
-            return Refusal(reason, "--exporter native can, for Qwen3")
+            return Refusal(reason, NATIVE)
         refused = ((t, passes.why_not(t.precision)) for t in plan.tensors)
         return next(
             (

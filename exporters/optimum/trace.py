@@ -28,7 +28,7 @@ def trace(job: Job, stage: Callable[[str], None]) -> None:
             f"optimum-intel {metadata.version('optimum-intel')} cannot export the architecture"
             f" {job.architecture} (model type {job.model_type!r})",
             where=job.checkpoint / "config.json",
-            fix="pip install --upgrade optimum-intel, or choose a Qwen3 model",
+            fix="pip install --upgrade optimum-intel, or --exporter native",
         )
     stage("converting the tokenizer")
     _convert_tokenizer(job)

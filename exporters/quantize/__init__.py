@@ -1,11 +1,12 @@
-"""One float matrix in, integer codes, scales and zero points out: the same for every format.
+"""Quantizes float matrices to integer codes, scales and zero points, the same for every format.
 
-rounding   what an integer format can hold, and the plain way to fill it from each group's range
-search     better scales than the plain ones, found without data
+matrix     quantizes a whole matrix
+rounding   the integer grid, and scales from the range of each group
+search     scales with less error, found without data
 workspace  buffers for both, a tile at a time
-matrix     both over a whole matrix
+quantized  the result
 packing    two four-bit codes a byte
-threads    blocks on several threads, results in order, memory bounded
+threads    runs blocks on several threads; results in order, bounded memory
 """
 
 from qdeploy.exporters.quantize.matrix import quantize

@@ -1,4 +1,4 @@
-"""A whole matrix, or some rows of it, quantized in chunks that stay in the processor's cache."""
+"""Quantizes a matrix, or some of its rows, in chunks that fit the processor's cache."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from qdeploy.exporters.quantize.workspace import Workspace
 from qdeploy.planning.profile import PER_CHANNEL, Precision
 
 CHUNK = 2**21
-"""Weights whose scales are found together: their 8 MiB still lie in a cache when they are rounded,
-and the many small steps from ranges to scales cost little for each."""
+"""Weights of a chunk. Its 8 MiB are still in a cache when the weights are rounded, and the fixed
+cost of the many small NumPy calls is spread over enough of them."""
 SEARCHED_BITS = 4
-"""At eight bits there is nothing to gain, neither on Gaussian nor on heavy-tailed weights."""
+"""At eight bits the search gains nothing, on Gaussian or heavy-tailed weights."""
 
 
 def quantize(
@@ -27,12 +27,12 @@ def quantize(
     search: bool = True,
     where: str | None = None,
 ) -> Quantized:
-    """Quantize a matrix: codes, scales and zero points of each group, from its own weights alone.
+    """Quantize a matrix: codes, scales and zero points of each group, from its weights alone.
 
     Args:
         weight: float32 [N, K], a whole matrix or some of its rows.
         precision: int4 or int8, with a group size that divides K.
-        search: look for better scales than the plain ones; int4 only, see `search`.
+        search: search for scales with less error than the plain ones; int4 only, see `search`.
         where: name of the tensor, for errors.
 
     Raises:

@@ -1,7 +1,7 @@
-"""Two four-bit codes a byte, the first in the low half.
+"""Packs two four-bit codes a byte, the first in the low half.
 
-This is how OpenVINO stores u4 and i4 tensors, how ONNX stores UINT4 and INT4, and how the blobs of
-ONNX Runtime's MatMulNBits are laid out.
+OpenVINO's u4 and i4 tensors, ONNX's UINT4 and INT4, and the blocks of ONNX Runtime's MatMulNBits
+all have this layout.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 def pack4(codes: NDArray[Any]) -> NDArray[np.uint8]:
     """Pack uint8 codes of 0 to 15, or int8 codes of -8 to 7, as two's complement.
 
-    The array is taken as flat, its last index running fastest; where the number of codes is odd,
-    the high half of the last byte is zero.
+    The array is flattened in C order. With an odd number of codes, the high half of the last byte
+    is zero.
 
     Returns:
         uint8 [ceil(codes.size / 2)].
@@ -26,7 +26,7 @@ def pack4(codes: NDArray[Any]) -> NDArray[np.uint8]:
         flat = np.bitwise_and(flat, np.uint8(0x0F))
     if flat.size % 2:
         flat = np.append(flat, np.uint8(0))
-    # a pair as one little-endian number: whole registers at a time instead of every other byte
+    # read pairs as little-endian 16-bit numbers, so that NumPy uses whole vector registers
     pairs = flat.view("<u2")
     both = pairs >> 4
     both |= pairs
@@ -36,8 +36,8 @@ def pack4(codes: NDArray[Any]) -> NDArray[np.uint8]:
 def unpack4(
     packed: NDArray[np.uint8], shape: tuple[int, ...], *, symmetric: bool
 ) -> NDArray[np.uint8] | NDArray[np.int8]:
-    """The codes that `pack4` packed, in *shape*: int8 where *symmetric*, else uint8."""
+    """Reverse `pack4`: codes of *shape*, int8 where *symmetric*, else uint8."""
     halves = np.stack((packed & 0x0F, packed >> 4), axis=-1).reshape(-1)
     codes = halves[: int(np.prod(shape))].reshape(shape)
-    # moving the sign bit of four to that of eight, and back with copies of it
+    # shift left and arithmetically right, which extends the sign bit of four bits to eight
     return (codes << 4).view(np.int8) >> 4 if symmetric else codes

@@ -13,7 +13,7 @@ from qdeploy.planning.profile import Precision
 
 @dataclass(frozen=True, eq=False)
 class Quantized:
-    """Some rows of a matrix [N, K], or all of them, in G groups of K / G columns a row.
+    """A quantized matrix [N, K], or some rows of it, in G groups of K / G columns a row.
 
     Attributes:
         precision: int4 or int8; a group size of -1 means one group a row.
@@ -28,10 +28,11 @@ class Quantized:
     zero_points: NDArray[np.uint8] | None
 
     def dequantize(self) -> NDArray[np.float32]:
-        """The weights that the codes stand for, float32 [N, K]: (code - zero point) * scale.
+        """Compute the weights that the codes represent, float32 [N, K]: (code - zero point) *
+        scale.
 
-        The difference is an integer, exact in float32, so the product is rounded once; this is
-        what a runtime computes that widens its scales to float32.
+        The difference is an integer, exact in float32, so only the product is rounded. A runtime
+        that converts scales to float32 computes the same.
         """
         columns, groups = self.codes.shape[1], self.scales.shape[1]
         values = self.codes.reshape(-1, groups, columns // groups).astype(np.float32)

@@ -1,9 +1,9 @@
-"""What an integer format can hold, and the plain way to fill it: from the range of each group.
+"""The integer grid of a precision, and plain quantization from the range of each group.
 
-The conventions are NNCF's (`weight_compression/weight_lowering.py`, 3.4), so that every runtime
-that takes its models takes these: w ~ (code - zero point) * scale. One thing differs. NNCF rounds
-weights by a float32 scale and then stores it as float16; here the scale is rounded first, and the
-codes are the nearest for the scale that the runtime will see.
+The conventions are NNCF's (`weight_compression/weight_lowering.py`, 3.4), which its runtimes
+support: w ~ (code - zero point) * scale. There is one difference. NNCF rounds weights by a float32
+scale and then stores the scale as float16; here the scale is rounded to float16 first, and codes
+are the nearest ones for the scale that the runtime uses.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from qdeploy.planning.profile import Precision
 Floats = NDArray[np.float32]
 
 SMALLEST_NORMAL = np.float32(2**-14)
-"""Below this, float16 has ever fewer digits."""
+"""Below this, float16 is subnormal and loses digits."""
 DAMAGED = "download the checkpoint again: training ends before weights are like this"
 
 
 class Grid(NamedTuple):
-    """The integers that codes can be: *low* to *high*, both included."""
+    """The range of codes: *low* to *high*, both included."""
 
     low: np.float32
     high: np.float32
@@ -39,10 +39,10 @@ class Grid(NamedTuple):
 
 
 class Parameters(NamedTuple):
-    """What the codes of each group mean.
+    """Scale and zero point of each group.
 
     Attributes:
-        scales: [groups, 1], each a value that float16 has.
+        scales: [groups, 1], float32 values that float16 represents exactly.
         zero_points: [groups, 1], integers within the grid; None where symmetric.
     """
 
@@ -60,8 +60,8 @@ class Ends(NamedTuple):
     def of(cls, groups: Floats) -> Ends:
         """The range of weights [groups, size]; NaN for a group that has one.
 
-        By `argmin` and `argmax`, which on rows as short as a group take a quarter of the time of
-        the reductions.
+        Uses `argmin` and `argmax`, which on rows as short as a group take a quarter of the time of
+        `min` and `max`.
         """
         rows = np.arange(len(groups))
         lowest, highest = groups.argmin(axis=1), groups.argmax(axis=1)
@@ -72,8 +72,8 @@ def plain(ends: Ends, grid: Grid) -> Parameters:
     """Parameters that span the range of each group of weights.
 
     Asymmetric: zero and both ends of the range lie within the grid. Symmetric: the weight of
-    largest magnitude becomes the lowest code, which has no positive twin, so its scale is negative
-    where that weight is positive. A group of zeros gets the scale 1.
+    largest magnitude gets the lowest code, which has no positive counterpart, so the scale is
+    negative where that weight is positive. A group of zeros gets the scale 1.
 
     Raises:
         CheckpointError: a weight is not finite, or too large for a float16 scale.
@@ -113,10 +113,10 @@ def round_to(
 
 
 def _to_half(exact: Floats) -> Floats:
-    """Scales as float16 has them, none of them zero.
+    """Round scales to float16; none becomes zero.
 
-    They go to the nearest, except that among float16's subnormals they go away from zero: there
-    the step between neighbours is large, and a scale too small would cut off the largest weights.
+    They are rounded to nearest, but subnormals away from zero: there the step between neighbours is
+    large, and a scale that is too small would clip the largest weights.
     """
     halves = exact.astype(np.float16)
     short = (np.abs(exact) < SMALLEST_NORMAL) & (np.abs(halves) < np.abs(exact))

@@ -1,4 +1,4 @@
-"""Work on several threads, its results in order. NumPy frees the interpreter while it computes."""
+"""Runs work on several threads with results in order. NumPy releases the GIL while it computes."""
 
 from __future__ import annotations
 
@@ -18,10 +18,9 @@ def in_order(
 ) -> Generator[Result, None, None]:
     """Yield `work(item)` for each item, in the order of *items*, made by *threads* threads.
 
-    At most twice as many items as threads are in work or wait to be taken, so a slow consumer
-    holds the threads back and memory does not grow. *threads* defaults to
-    `usable_threads`. An error in *work* is raised when its turn comes; whatever ends the iteration,
-    no thread outlives it.
+    At most two items for each thread are in progress or waiting, so with a slow consumer the
+    threads pause and memory is bounded. *threads* defaults to `usable_threads`. An error in *work*
+    is raised in the order of its item. All threads have ended when the iteration ends.
     """
     threads = threads or usable_threads()
     pending: deque[Future[Result]] = deque()

@@ -1,8 +1,8 @@
-"""Buffers for work on many groups of weights, a tile of them at a time.
+"""Buffers for work on many groups of weights, one tile at a time.
 
-A step of NumPy's goes over all that it is given before the next begins. In tiles, what one step
-leaves is still in the processor's cache for the next; without, every step would go through memory
-and take several times as long.
+A NumPy operation processes its whole input before the next one starts. With tiles, the result of
+one operation is still in the processor's cache for the next; otherwise each would read memory and
+take several times as long.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 TILE = 2**17
-"""Weights of a tile, 0.5 MiB a buffer. In smaller ones threads wait for the interpreter more often:
-it is theirs between the steps."""
+"""Weights of a tile, 0.5 MiB a buffer. With smaller tiles, threads wait more often for the GIL,
+which they hold between operations."""
 BUFFERS = 2
 
 
@@ -27,7 +27,7 @@ class Workspace:
         self._buffers = np.empty((BUFFERS, min(self._step, groups), size), np.float32)
 
     def tiles(self, groups: int) -> Iterator[tuple[slice, list[NDArray[np.float32]]]]:
-        """Yield slices of so many groups, each with the buffers cut to it: [tile, size]."""
+        """Yield slices of *groups* groups, each with the buffers cut to its size: [tile, size]."""
         for start in range(0, groups, self._step):
             stop = min(start + self._step, groups)
             yield slice(start, stop), list(self._buffers[:, : stop - start])

@@ -1,5 +1,5 @@
 """Model families: one file and one row of `table` each.
 
-A family says what its `config.json` holds and how its graph is built. The tensors that a checkpoint
-must have, the exported graphs and the float reference all follow from that one description.
+A family states what its `config.json` holds and how its graph is built. The tensors of a
+checkpoint, the exported graphs and the float reference follow from that one description.
 """

@@ -1,4 +1,4 @@
-"""`Architecture`: what qdeploy must know of a model family; each family is one subclass."""
+"""`Architecture`: what qdeploy needs to know about a model family; each is one subclass."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Architecture(ABC):
     Attributes:
         name: the family's `model_type` in `config.json`.
         classes: its names in `architectures` of `config.json`, which are transformers' classes.
-        config: what its `config.json` holds; also says which options are not supported.
+        config: the class of its `config.json`, which also lists unsupported options.
         genai_type: onnxruntime-genai's `model.type` for it. `decoder` is the type of any decoder
             with a key-value cache.
     """

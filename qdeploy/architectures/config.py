@@ -1,4 +1,4 @@
-"""What `config.json` says of a model: of any, and of a decoder whose graph qdeploy builds."""
+"""`config.json`: the keys of any model, and those of decoders whose graph qdeploy builds."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from typing_extensions import TypedDict
 from qdeploy.architectures.graph import GraphConfig
 
 LIMIT = 2**31
-"""Counts are below: the runtimes' own are signed numbers of 32 bits."""
+"""All counts are below this: the runtimes use signed 32-bit numbers."""
 SCALED_ALREADY = ("llama3",)
 """Types of scaling with which `max_position_embeddings` counts the scaled positions."""
 
 Count = Annotated[int, Field(gt=0, lt=LIMIT)]
 Flag = Annotated[bool, Field(strict=True)]
-# bounds that no model comes near, and within which no logarithm or float32 overflows
+# bounds far from those of any model, within which no logarithm or float32 overflows
 Epsilon = Annotated[float, Field(strict=True, gt=0, le=1)]
 Theta = Annotated[float, Field(strict=True, gt=1, lt=1e30)]
 Scale = Annotated[float, Field(strict=True, ge=1e-6, le=1e6)]
@@ -32,7 +32,7 @@ Weight = Annotated[float, Field(strict=True, ge=0, le=1e6)]
 
 
 class RopeScaling(TypedDict, total=False):
-    """How positions are scaled, by the names of `config.json`; a null is as good as no key."""
+    """How positions are scaled, by the names of `config.json`; null means that a key is absent."""
 
     __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
 
@@ -53,9 +53,9 @@ class RopeScaling(TypedDict, total=False):
 class ModelConfig(BaseModel):
     """The part of any model's `config.json` that a plan relies on; names are the file's own.
 
-    `head_dim` defaults to hidden_size / num_attention_heads only where the file leaves it out:
-    in Qwen3 it is independent of both. `rope_theta` and `rope_scaling` are what transformers
-    takes for them; scaling of the type `default` is none.
+    `head_dim` defaults to hidden_size / num_attention_heads where the file does not have it; in
+    Qwen3 it is independent of both. `rope_theta` and `rope_scaling` are derived as in transformers;
+    scaling of the type `default` is None.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -89,8 +89,8 @@ class ModelConfig(BaseModel):
         hidden = filled.get("hidden_size")
         if filled.get("head_dim") is None and isinstance(hidden, int) and isinstance(heads, int):
             filled["head_dim"] = hidden // max(heads, 1)
-        # transformers 5 writes both under one key, 4 and the published checkpoints apart. Scaling
-        # by the old key stands before all of the new one, and either's theta before the old theta
+        # transformers 5 writes both under one key; version 4 and published checkpoints use two. The
+        # old key of scaling precedes the new key, and a theta in either precedes the old theta
         rope = filled.get("rope_scaling") or filled.get("rope_parameters")
         if isinstance(rope, dict):
             plain = rope.get("rope_type", rope.get("type")) in (None, "default")
@@ -121,7 +121,7 @@ class ModelConfig(BaseModel):
 
     @property
     def positions(self) -> int:
-        """Most tokens that the config says the model takes, its own scaling included."""
+        """Longest context by the config, with its own scaling."""
         return _scaled(self.max_position_embeddings, self.rope_scaling)
 
     @property
@@ -141,11 +141,11 @@ class ModelConfig(BaseModel):
 class DecoderConfig(ModelConfig):
     """What decides the numbers of a decoder with RMS norms, rotary positions and SwiGLU.
 
-    A family's class adds its own keys, and says what it does not support.
+    A family's class adds its own keys and lists those that it does not support.
 
     Attributes:
         rope_types: values of `rope_type` that are supported.
-        unsupported: what a key means that must not be set, by the key.
+        unsupported: keys that must not be set, with what each means.
     """
 
     rope_types: ClassVar[tuple[str | None, ...]] = (None, "default")

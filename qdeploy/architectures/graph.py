@@ -1,4 +1,4 @@
-"""What a model's graph is said in: the operations of `Builder`, and the numbers of `GraphConfig`.
+"""`Builder`, the operations that graphs are described with, and `GraphConfig`, their numbers.
 
 A family describes its model with these operations; each bundle format, the float reference and the
 list of expected tensors implement them once. The operations are as coarse as the coarsest operator

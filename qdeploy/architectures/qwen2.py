@@ -13,7 +13,7 @@ from qdeploy.architectures.decoder import Decoder
 
 
 class Qwen2Config(DecoderConfig):
-    """`config.json` of a Qwen2. Its positions grow by YaRN only where the file says so."""
+    """`config.json` of a Qwen2. Positions are scaled with YaRN only where the file asks for it."""
 
     rope_types = (None, "default", "yarn")
     unsupported: ClassVar[Mapping[str, str]] = {

@@ -40,13 +40,13 @@ def make_rope(theta: float, head_dim: int, scaling: Mapping[str, Any] | None, lo
         theta: the base, e.g. 1e6.
         head_dim: elements of a head, twice the number of frequencies.
         scaling: parameters by their names in `config.json`, of a type in `SCALINGS`, or None.
-        longest: the model's positions before scaling, where *scaling* does not tell.
+        longest: the model's positions before scaling, used where *scaling* does not have them.
     """
     import numpy as np
 
     exponents = np.arange(0, head_dim, 2, dtype=np.int64).astype(np.float32) / np.float32(head_dim)
-    # float32 throughout, as transformers computes it: at a position of 100 000 the last bit of a
-    # frequency is a turn of 0.006 radians
+    # float32 throughout, as in transformers: at position 100 000 the last bit of a frequency is an
+    # angle of 0.006 radians
     plain = np.float32(1) / np.power(np.float32(theta), exponents, dtype=np.float32)
     scale = SCALINGS.get(scaling.get("rope_type", scaling.get("type"))) if scaling else None
     return scale(plain, theta, scaling, longest) if scale and scaling else Rope(plain, 1.0)
@@ -55,7 +55,7 @@ def make_rope(theta: float, head_dim: int, scaling: Mapping[str, Any] | None, lo
 def _yarn(
     plain: NDArray[np.float32], theta: float, scaling: Mapping[str, Any], longest: int
 ) -> Rope:
-    """YaRN (arXiv:2309.00071): slow dimensions are interpolated, fast ones left as they are.
+    """YaRN (arXiv:2309.00071): low frequencies are interpolated, high ones kept.
 
     The formulas are those of `_compute_yarn_parameters` in transformers' modeling_rope_utils.py.
     """
@@ -67,7 +67,7 @@ def _yarn(
     fast, slow = scaling.get("beta_fast") or 32.0, scaling.get("beta_slow") or 1.0
 
     def dimension(rotations: float) -> float:
-        """The dimension that turns so many times over the original context (formula 17)."""
+        """The dimension with *rotations* full turns over the original context (formula 17)."""
         return head_dim * math.log(original / (rotations * 2 * math.pi)) / (2 * math.log(theta))
 
     low, high = dimension(fast), dimension(slow)
@@ -82,7 +82,7 @@ def _yarn(
 
 
 def _attention_factor(factor: float, scaling: Mapping[str, Any]) -> float:
-    """How much larger attention's logits are made, to the square root (formula 22)."""
+    """Square root of the factor on attention's logits (formula 22)."""
     given = scaling.get("attention_factor")
     if given is not None:
         return float(given)

@@ -12,7 +12,7 @@ Role = Literal["embedding", "lm_head", "linear", "router", "norm", "bias"]
 
 
 class Tensor(NamedTuple):
-    """What a family says of one tensor."""
+    """Shape and role of one tensor."""
 
     shape: tuple[int, ...]
     role: Role

@@ -64,7 +64,7 @@ Value = Floats | Product
 
 
 class NumpyBuilder(Builder[Value]):
-    """Computes what it is told to build. All sequences' tokens follow each other: [tokens, H]."""
+    """Computes each operation when it is built. Tokens of all sequences are rows: [tokens, H]."""
 
     def __init__(
         self,

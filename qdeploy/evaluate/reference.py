@@ -1,8 +1,8 @@
-"""What a bundle is held against: the float checkpoint, or another bundle.
+"""References that a bundle is compared with: the float checkpoint, or another bundle.
 
-Of the checkpoint's results the hidden states before the head are kept on disk, float32 [T, H] a
-passage, and not the logits, [T, V]: they are exact, a hundredth of the size of float16 logits at
-Qwen3-0.6B's shape, and the head is one product away (docs/quality.md has the measurements).
+The cache on disk holds the checkpoint's hidden states before the head, float32 [T, H] a passage,
+not its logits, [T, V]. They are exact, take a hundredth of the size of float16 logits at
+Qwen3-0.6B's shape, and give the logits by one product (docs/quality.md has the measurements).
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float32]
 Ids = tuple[int, ...]
 Count = Callable[[int, int], None]
-"""Is told how many of how many steps are done."""
+"""Called with the number of steps that are done, and of all."""
 
 ARITHMETIC = 1
-"""Raised whenever `forward` gives other numbers than before: old results are then not found."""
+"""Version of the numbers of `forward`, part of the cache key: raise it when they change."""
 
 
 class Reference(ABC):
-    """A model that answers for what is right.
+    """A model whose logits a bundle is compared with.
 
     Attributes:
-        name: what a person calls it.
-        digest: of its content.
+        name: for messages and results.
+        digest: SHA-256 of its content.
         kind: `checkpoint` or `bundle`.
     """
 
@@ -54,17 +54,17 @@ class Reference(ABC):
     kind: str
 
     def prepare(self, passages: Sequence[Ids], progress: Count) -> None:  # noqa: B027
-        """Do the work that is cheaper for all passages at once than for each."""
+        """Compute ahead what is cheaper for all passages together."""
 
     @abstractmethod
     def logits(self, ids: Ids, start: int = 0) -> Floats:
         """Teacher-forced logits, float32 [T - start, V], of a passage that was prepared.
 
-        Rows before *start* are left out.
+        Rows before *start* are omitted.
         """
 
     def close(self) -> None:  # noqa: B027
-        """Let go of files."""
+        """Close files."""
 
     def __enter__(self) -> Self:
         return self
@@ -88,7 +88,7 @@ class BundleReference(Reference):
 
 
 class FloatReference(Reference):
-    """A checkpoint in float32, computed layer by layer; see `forward`."""
+    """A checkpoint in float32, computed layer by layer by `forward`."""
 
     kind = "checkpoint"
 
@@ -122,7 +122,7 @@ class FloatReference(Reference):
         self.folder = cache.reference_path(checkpoint.name, digest, rope_scaling, ARITHMETIC)
 
     def prepare(self, passages: Sequence[Ids], progress: Count) -> None:
-        """Compute the hidden states of passages that are neither kept nor cached."""
+        """Compute the hidden states of passages that are neither in memory nor in the cache."""
         for ids in passages:
             if ids not in self._kept and (known := self._read(ids)) is not None:
                 self._kept[ids] = known
@@ -143,7 +143,7 @@ class FloatReference(Reference):
         return self.folder / f"{data_sha256(*ids)[:32]}.safetensors"
 
     def _read(self, ids: Ids) -> Floats | None:
-        """The cached hidden states, or None: a file that is spoilt is computed anew."""
+        """The cached hidden states, or None where there is no readable file."""
         try:
             found = load_file(self._file(ids))
             hidden: Floats = found["hidden"]
@@ -156,5 +156,5 @@ class FloatReference(Reference):
             "hidden": np.ascontiguousarray(hidden),
             "ids": np.array(ids, np.int64),
         }
-        with suppress(OSError):  # a full disk makes the next run slow, and this one not wrong
+        with suppress(OSError):  # without the cache file, the next run is only slower
             write_file(self._file(ids), save(tensors))

@@ -1,4 +1,4 @@
-"""Where a checkpoint or a bundle keeps its chat template, in each of Hugging Face's layouts."""
+"""Finds the chat template of a checkpoint or bundle in each of Hugging Face's layouts."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ FILE, SETTINGS, KEY = "chat_template.jinja", "tokenizer_config.json", "chat_temp
 def find_chat_template(folder: Path) -> str | None:
     """Source of the chat template in *folder*, or None where there is none.
 
-    It is a file of its own, or text in the tokenizer's settings, or there the one called `default`
-    of a list.
+    It is a separate file, a string in the tokenizer's settings, or the entry named `default` of a
+    list in those settings.
 
     Raises:
-        CheckpointError: what is in its place is not text.
+        CheckpointError: the template is not text.
     """
     file = folder / FILE
     if file.is_file():

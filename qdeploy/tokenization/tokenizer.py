@@ -1,7 +1,7 @@
-"""Text to token ids and back: the checkpoint's own tokenizer, chat template and special tokens.
+"""Text to token ids and back, with the checkpoint's tokenizer, chat template and special tokens.
 
-Every backend gets the ids made here, so that answers differ only by the runtime's arithmetic.
-Templates come with models and are run in a sandbox.
+Every backend gets the ids made here, so answers differ only by the arithmetic of the runtime. Chat
+templates are code that comes with models, and run in a sandbox.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class GenerationConfig(BaseModel):
 
     @property
     def stop_ids(self) -> tuple[int, ...]:
-        """The tokens of `eos_token_id`, one or several; none where it does not tell."""
+        """The ids of `eos_token_id`; empty where it is not set."""
         ids = self.eos_token_id
         if isinstance(ids, int):
             return (ids,)
@@ -80,7 +80,7 @@ class Tokenizer:
 
     @cached_property
     def generation_config(self) -> GenerationConfig:
-        """The model's own settings for generating; all None where it has no such file."""
+        """The model's generation settings; all None where it has no such file."""
         file = self.folder / "generation_config.json"
         try:
             return GenerationConfig.model_validate(read_json(file) if file.is_file() else {})
@@ -93,7 +93,7 @@ class Tokenizer:
         """Source of the chat template.
 
         Raises:
-            CheckpointError: the model has none, so is no chat model.
+            CheckpointError: the model has none, so it is not a chat model.
         """
         source = find_chat_template(self.folder)
         if source is None:
@@ -129,7 +129,7 @@ class Tokenizer:
         return tuple(whole[: whole.index(plain[0])]) if plain else ()
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of *ids* without special tokens; bytes that form no character become U+FFFD."""
+        """Text of *ids* without special tokens; invalid UTF-8 becomes U+FFFD."""
         text: str = self._inner.decode(list(ids), skip_special_tokens=True)
         return text
 
@@ -148,7 +148,7 @@ class Tokenizer:
             template = environment().from_string(source)
             settings = {"add_generation_prompt": True, "tools": None, **self._special_tokens}
             return template.render(messages=list(messages), **settings, **extra)
-        except Exception as error:  # a template is a program of someone else's
+        except Exception as error:  # a template is code that may raise anything
             raise PromptError(f"the chat template failed ({error})", where=self.folder) from None
 
     @cached_property
@@ -177,21 +177,21 @@ class Tokenizer:
 
 
 class Detokenizer:
-    """Turns a stream of token ids into text as soon as characters are complete.
+    """Decodes a stream of token ids into text as soon as characters are complete.
 
-    A character may span several tokens (Chinese, emoji), and some tokenizers write a token
-    differently at the start of a text, so a piece is the difference of two decodings that share a
-    few tokens of context. The pieces always join to the decoding of the whole.
+    A character may span several tokens (Chinese, emoji), and some tokenizers decode a token
+    differently at the start of a text. So a piece is the difference of two decodings that share a
+    few tokens of context. The pieces concatenated equal the decoding of all ids.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         self._ids: list[int] = []
         self._context = 0  # where decoding starts
-        self._sent = 0  # tokens before this one have been handed out
+        self._sent = 0  # the text of tokens before this one has been returned
 
     def push(self, token: int) -> str:
-        """Return the characters that *token* completes; empty while one is unfinished."""
+        """Return the characters that *token* completes; empty while one is incomplete."""
         self._ids.append(token)
         piece = self._pending()
         if not piece or piece.endswith(REPLACEMENT):
@@ -200,7 +200,7 @@ class Detokenizer:
         return piece
 
     def flush(self) -> str:
-        """Return what is left, bytes that never became a character as U+FFFD, and start anew."""
+        """Return the rest, with incomplete characters as U+FFFD, and reset."""
         piece = self._pending()
         self._ids, self._context, self._sent = [], 0, 0
         return piece

@@ -1,7 +1,7 @@
-"""The `tokenizer.json` of a checkpoint, checked before an export.
+"""Checks the `tokenizer.json` of a checkpoint before an export.
 
-The library that reads it takes 100 MB for Qwen3's and does not give them back, as much as all of an
-export. So the tables of a BPE are checked here, and the library is shown the rest of the file.
+The tokenizers library takes 100 MB for Qwen3's file and does not free them, as much as the rest of
+an export. So the tables of a BPE are checked here, and the library checks the file without them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def check_vocabulary(file: Path, *, size: int | None) -> None:
     """Check that *file* is a tokenizer whose ids are all below *size*, where that is given.
 
     Raises:
-        CheckpointError: it is not, with the token or what the library says.
+        CheckpointError: it is not; names the token, or has the library's message.
     """
     content = read_json(file)
     try:
