@@ -1,4 +1,4 @@
-"""From what the workers told to rows of results."""
+"""Create rows of results from the events of the workers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from qdeploy.targets import Evidence
 
 Event = dict[str, Any]
 Samples = dict[int, list[Sample]]
-"""By the index of the grid point."""
+"""Samples by the index of the grid point."""
 
 
 @dataclass
@@ -49,17 +49,17 @@ class Told:
 def make_rows(
     told: Told, protocol: Protocol, machine: Machine, interrupted: str | None = None
 ) -> list[Bench]:
-    """One row for each point that has samples.
+    """Create one row per grid point that has samples.
 
-    *interrupted* says why more samples will not come; it is ignored where all are there.
+    *interrupted* is the reason why samples are missing; it is ignored for complete points.
     """
-    asked = protocol.runs * protocol.processes
+    required = protocol.runs * protocol.processes
     rows = []
     for index, point in enumerate(protocol.points):
         samples = told.samples.get(index, [])
         if samples:
-            why = interrupted if len(samples) < asked else None
-            rows.append(_row(told, index, point, samples, protocol, machine, why))
+            reason = interrupted if len(samples) < required else None
+            rows.append(_row(told, index, point, samples, protocol, machine, reason))
     return rows
 
 
@@ -116,7 +116,7 @@ def _row(
 
 
 def _predicted(told: Told, point: Point, machine: Machine) -> dict[str, float] | None:
-    """What the roofline said of this machine, where a share of it was ever measured."""
+    """Decode speed by the roofline model, if the efficiency of the backend here is known."""
     if told.where["evidence"] != str(Evidence.DEVICE):
         return None
     planned, cached = told.bundle.manifest.plan, point.prompt + point.new // 2
@@ -126,27 +126,27 @@ def _predicted(told: Told, point: Point, machine: Machine) -> dict[str, float] |
 
 
 def ratios(ours: Sequence[Sample], peers: Sequence[Sample]) -> dict[str, float]:
-    """Speed over the peer's, round by round: median, lowest and highest.
+    """Speed divided by the peer's, per round: median, lowest and highest.
 
-    Each round compares the medians of two processes that ran one right after the other. Empty
-    without a round that both finished.
+    Each round compares the medians of two processes that ran one after the other. Empty if both
+    finished no round.
     """
     rounds = sorted({s.process for s in ours} & {s.process for s in peers})
     if not rounds:
         return {}
-    found: dict[str, float] = {}
+    figures: dict[str, float] = {}
     for name, cost in (("prefill", _ttft), ("decode", _tpot)):
-        of_round = [_cost_of(peers, n, cost) / _cost_of(ours, n, cost) for n in rounds]
-        found |= {
-            name: median(of_round),
-            f"{name}_low": min(of_round),
-            f"{name}_high": max(of_round),
+        per_round = [_median(peers, n, cost) / _median(ours, n, cost) for n in rounds]
+        figures |= {
+            name: median(per_round),
+            f"{name}_low": min(per_round),
+            f"{name}_high": max(per_round),
         }
-    return found
+    return figures
 
 
-def _cost_of(samples: Sequence[Sample], number: int, cost: Callable[[Sample], float]) -> float:
-    return median(cost(sample) for sample in samples if sample.process == number)
+def _median(samples: Sequence[Sample], process: int, cost: Callable[[Sample], float]) -> float:
+    return median(cost(sample) for sample in samples if sample.process == process)
 
 
 def _ttft(sample: Sample) -> float:

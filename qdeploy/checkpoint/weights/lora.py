@@ -31,7 +31,7 @@ CONFIG, WEIGHTS, PICKLED = "adapter_config.json", "adapter_model.safetensors", "
 NAME = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<half>[AB])\.weight")
 
 UNSUPPORTED = {
-    "use_dora": "it trains magnitudes besides (DoRA)",
+    "use_dora": "it also trains magnitudes (DoRA)",
     "lora_bias": "it trains biases",
     "modules_to_save": "it replaces whole modules",
     "trainable_token_indices": "it trains rows of the embedding",
