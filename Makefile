@@ -7,7 +7,7 @@ DEMO ?= demo
 .PHONY: demo test lint types check clean
 
 demo: $(VENV)/.demo
-	$(BIN)/qdeploy export qwen3-nano --target intel-cpu -o $(DEMO)/qwen3-nano --force
+	$(BIN)/qdeploy export qwen3-nano --target cpu -o $(DEMO)/qwen3-nano --force
 	$(BIN)/qdeploy run $(DEMO)/qwen3-nano "What is 48261 + 7354?" --think --seed 1
 
 test: $(VENV)/.dev

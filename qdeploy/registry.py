@@ -104,6 +104,26 @@ def backends_for(target: Target, *, format: str | None = None) -> list[Backend]:
     ]
 
 
+def installed_formats(target: Target, backend_name: str | None = None) -> frozenset[str]:
+    """Bundle formats that *target* can run here: those of the backends whose runtime is installed.
+
+    With *backend_name*, the formats of that backend, installed or not.
+
+    Raises:
+        InputError: there is no such backend, or it does not serve the target.
+    """
+    serving = backends_for(target)
+    if backend_name is not None:
+        chosen = backend(backend_name)
+        if chosen not in serving:
+            raise InputError(
+                f"backend {backend_name!r} does not serve {target.name}",
+                fix="choose one of: " + ", ".join(b.name for b in serving),
+            )
+        return frozenset(chosen.formats)
+    return frozenset(f for b in serving if b.is_installed() for f in b.formats)
+
+
 def exporter_for(format: str) -> Exporter:
     """The default exporter of a bundle format: the one its row names, else the first installed.
 

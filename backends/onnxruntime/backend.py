@@ -62,6 +62,9 @@ class OnnxRuntimeBackend(Backend):
     peers = (PEER,)
     meters = MappingProxyType({NVML: nvml})
 
+    def is_installed(self) -> bool:
+        return runtime.is_installed()
+
     def devices(self, target: Target, *, simulate: bool = False) -> list[Device]:
         return [simulated_devices.device(target)] if simulate else devices.find(target)
 

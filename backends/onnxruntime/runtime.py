@@ -51,13 +51,18 @@ def versions(provider: Provider) -> list[str]:
     return found
 
 
+def is_installed() -> bool:
+    """Return whether ONNX Runtime is installed, in any of its builds. Imports nothing."""
+    return find_spec("onnxruntime") is not None
+
+
 def require() -> None:
     """Check, without importing it, that ONNX Runtime is there.
 
     Raises:
         TargetUnavailable: it is not.
     """
-    if find_spec("onnxruntime") is None:
+    if not is_installed():
         raise TargetUnavailable("onnxruntime is not installed", INSTALL)
 
 

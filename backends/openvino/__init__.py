@@ -1,4 +1,4 @@
-"""OpenVINO: Intel CPU, GPU and NPU, with generation by openvino-genai.
+"""OpenVINO: any CPU, Intel GPU and NPU, with generation by openvino-genai.
 
 The runtime is imported inside functions, so importing this package costs next to nothing.
 """

@@ -13,7 +13,7 @@ from qdeploy.backends.openvino.peer import PEER
 from qdeploy.backends.openvino.session import OpenVINOSession
 from qdeploy.interface import Backend, Device, LoadOptions, Request, Session
 from qdeploy.planning.formats import OPENVINO
-from qdeploy.targets import INTEGRATED_GPU, INTEL_CPU, INTEL_GPU, INTEL_NPU, Target
+from qdeploy.targets import CPU, INTEGRATED_GPU, INTEL_CPU, INTEL_GPU, INTEL_NPU, Target
 
 if TYPE_CHECKING:
     from qdeploy.bundle import Bundle
@@ -25,15 +25,18 @@ for a 0.6B model on two cores); that belongs to loading, not to the first answer
 
 
 class OpenVINOBackend(Backend):
-    """Intel CPU, GPU and NPU."""
+    """Any CPU, Intel GPU and NPU."""
 
     name = "openvino"
     formats = (OPENVINO.name,)
-    targets = (INTEL_CPU, INTEL_GPU, INTEL_NPU)
+    targets = (CPU, INTEL_CPU, INTEL_GPU, INTEL_NPU)
     simulates = frozenset({INTEL_NPU.name})
     requires = ("openvino", "openvino-genai", "openvino-tokenizers")
     peers = (PEER,)
     meters = MappingProxyType({INTEGRATED_GPU: integrated_gpu})
+
+    def is_installed(self) -> bool:
+        return not runtime.missing_packages()
 
     def devices(self, target: Target, *, simulate: bool = False) -> list[Device]:
         if simulate:

@@ -9,9 +9,11 @@ from qdeploy.backends.openvino.probe import probe
 from qdeploy.errors import InputError, TargetUnavailable
 from qdeploy.interface import Device
 from qdeploy.system import info
-from qdeploy.targets import INTEL_CPU, INTEL_GPU, INTEL_NPU, Evidence, Target
+from qdeploy.targets import CPU, INTEL_CPU, INTEL_GPU, INTEL_NPU, Evidence, Target
 
-PLUGINS = {INTEL_CPU.name: "CPU", INTEL_GPU.name: "GPU", INTEL_NPU.name: "NPU"}
+PLUGINS = {
+    CPU.name: "CPU", INTEL_CPU.name: "CPU", INTEL_GPU.name: "GPU", INTEL_NPU.name: "NPU",
+}  # fmt: skip
 """OpenVINO's plugin for each target."""
 X86 = frozenset({"x86_64", "amd64", "i386", "i686"})
 

@@ -41,14 +41,18 @@ def load() -> Runtime:
         ) from error
 
 
+def missing_packages() -> list[str]:
+    """Return the distributions that are not installed. Imports none."""
+    return [name.replace("_", "-") for name in PACKAGES if find_spec(name) is None]
+
+
 def require_installed() -> None:
-    """Check, without importing any, that all packages are there.
+    """Check, without importing any, that all packages are installed.
 
     Raises:
         TargetUnavailable: some are not.
     """
-    missing = [name.replace("_", "-") for name in PACKAGES if find_spec(name) is None]
-    if missing:
+    if missing := missing_packages():
         verb = "is" if len(missing) == 1 else "are"
         raise TargetUnavailable(f"{', '.join(missing)} {verb} not installed", INSTALL)
 

@@ -19,6 +19,8 @@ from qdeploy.cli import options, output
     help="The bundle's folder; default: MODEL-PROFILE here.",
 )  # fmt: skip
 @click.option("--exporter", metavar="E", help="Which exporter does it, e.g. optimum.")
+@click.option("--backend", metavar="B",
+              help="Which runtime the default profile is for, e.g. openvino.")  # fmt: skip
 @click.option("--context", type=int, metavar="N", help="Longest context, in tokens.")
 @click.option(
     "--adapter", type=click.Path(path_type=Path), metavar="DIR",
@@ -33,6 +35,7 @@ def command(
     profile: str | None,
     destination: Path | None,
     exporter: str | None,
+    backend: str | None,
     context: int | None,
     adapter: Path | None,
     dry_run: bool,
@@ -55,6 +58,7 @@ def command(
         exporter_name=exporter,
         context=context,
         adapter=adapter,
+        backend_name=backend,
     )
     if dry_run:
         show(plan, chosen, as_json=as_json)

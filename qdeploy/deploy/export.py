@@ -39,9 +39,11 @@ def prepare(
     exporter_name: str | None = None,
     context: int | None = None,
     adapter: Path | None = None,
+    backend_name: str | None = None,
 ) -> tuple[Plan, Exporter]:
     """Resolve names into a plan and an exporter that can carry it out.
 
+    The default profile is one that the named backend runs, or else an installed backend.
     A *model* given by name is read last, since a hub id means a download.
 
     Raises:
@@ -50,7 +52,11 @@ def prepare(
     if isinstance(model, str):
         hub.locate(model)
     chosen_target = registry.target(target)
-    profile = load_profile(profile_name) if profile_name is not None else default_profile(target)
+    runnable = registry.installed_formats(chosen_target, backend_name)
+    if profile_name is not None:
+        profile = load_profile(profile_name)
+    else:
+        profile = default_profile(target, runnable)
     row = registry.format_of(profile)
     row.check(profile)
     asked = registry.exporter(exporter_name) if exporter_name is not None else None

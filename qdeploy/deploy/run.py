@@ -62,7 +62,7 @@ def find_bundle(
             f"{model} is a model, not a bundle, so the target must be named",
             fix="add --target, e.g. --target cpu",
         )
-    plan, exporter = prepare(model, target)
+    plan, exporter = prepare(model, target, backend_name=backend)
     find_device(plan.target, plan.format, backend=backend, device=device, simulate=simulate)
     cached = cache.bundle_path(plan, exporter.name)
     if not os.path.lexists(cached):

@@ -103,7 +103,8 @@ def default_plan(checkpoint: Checkpoint, target: Target, context: int) -> tuple[
         PlanError: checkpoint, profile and target do not go together.
     """
     has_profile = any(load_profile(name).target == target.name for name in profile_names())
-    chosen = default_profile(target.name) if has_profile else _stand_in(target)
+    runnable = registry.installed_formats(target)
+    chosen = default_profile(target.name, runnable) if has_profile else _stand_in(target)
     row = registry.format_of(chosen)
     return make_plan(checkpoint, chosen, target, format_row=row, context=context), has_profile
 

@@ -37,6 +37,13 @@ class Backend(ABC):
     meters: ClassVar[Mapping[str, Callable[[Target, Device], Meter]]] = {}
     """Energy meters by name, for targets that name them. One raises `NoMeter` with the reason."""
 
+    def is_installed(self) -> bool:
+        """Return whether the runtime's packages are installed. Imports and probes nothing.
+
+        The default profile of a target is one that an installed backend runs.
+        """
+        return True
+
     @abstractmethod
     def devices(self, target: Target, *, simulate: bool = False) -> list[Device]:
         """Return the devices of *target* on this machine, at least one.

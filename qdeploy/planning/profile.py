@@ -6,6 +6,7 @@ known name, so that a typo can never silently mean "default".
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from importlib import resources
 from pathlib import Path
 from typing import Literal
@@ -212,8 +213,10 @@ def load_profile(name: str) -> Profile:
     return parse_profile(profile_source(name), stem, where=f"{name.removesuffix('.toml')}.toml")
 
 
-def default_profile(target: str) -> Profile:
-    """The first profile of *target* in the order int4, then everything else by name.
+def default_profile(target: str, formats: Collection[str] = ()) -> Profile:
+    """Return the first profile of *target* in the order int4, then everything else by name.
+
+    The first one of *formats*, the bundle formats that can run here, comes before all others.
 
     Raises:
         ProfileError: no profile is written for this target.
@@ -223,7 +226,8 @@ def default_profile(target: str) -> Profile:
         raise ProfileError(
             f"no profile ships for target {target!r}", fix="give one with --profile FILE.toml"
         )
-    return min(candidates, key=lambda p: (not p.name.endswith("int4"), p.name))
+    candidates.sort(key=lambda p: (not p.name.endswith("int4"), p.name))
+    return next((p for p in candidates if p.format in formats), candidates[0])
 
 
 def parse_profile(text: str, name: str, *, where: object) -> Profile:

@@ -191,7 +191,7 @@ class TestFindBundle:
     def a_default_profile(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Let the scripted target have a profile, as if one shipped for it."""
         scripted = parse_profile(profile_text(answer="yes"), "scripted", where="a test")
-        monkeypatch.setattr("qdeploy.deploy.export.default_profile", lambda target: scripted)
+        monkeypatch.setattr("qdeploy.deploy.export.default_profile", lambda *_: scripted)
 
     @pytest.mark.usefixtures("a_default_profile")
     def test_a_model_is_exported_once_and_found_again(self, tmp_path: Path) -> None:

@@ -235,3 +235,10 @@ def test_the_npu_profile_goes_from_groups_to_one_scale_a_row_between_4b_and_8b()
 )
 def test_tables_show_a_precision_in_short(precision: Precision, short: str) -> None:
     assert str(precision) == short
+
+
+def test_what_can_run_here_comes_before_int4_of_another_format() -> None:
+    assert default_profile("cpu", {"openvino"}).name == "cpu-int4-openvino"
+    assert default_profile("cpu", {"onnx", "openvino"}).name == "cpu-int4"
+    for formats in ((), {"safetensors"}):  # nothing that is installed runs it: as if all were
+        assert default_profile("cpu", formats).name == "cpu-int4"
