@@ -111,7 +111,7 @@ OPENVINO_EXTRAS = ("onnx-openvino", "openvino")
 CPU = Target("cpu", "any CPU", "cpu", energy=RAPL, extras=("onnx", "openvino"), runner=HOSTED)
 INTEL_CPU = Target(
     "intel-cpu",
-    "x86 CPU through OpenVINO",
+    "Intel CPU",
     "cpu",
     constraints=(WHOLE_ATTENTION,),
     energy=RAPL,

@@ -14,7 +14,7 @@ from qdeploy.backends.onnxruntime.providers import FOR_TARGET, Driver, Provider
 from qdeploy.errors import InputError, TargetUnavailable
 from qdeploy.interface import Device
 from qdeploy.system import info, masks
-from qdeploy.targets import Target
+from qdeploy.targets import CPU, Target
 
 
 def find(target: Target) -> list[Device]:
@@ -54,6 +54,11 @@ def _together(absent: Mapping[str, TargetUnavailable]) -> TargetUnavailable:
 
 def _found(provider: Provider) -> list[dict[str, Any]]:
     """The devices of one provider, as plain data; raises TargetUnavailable as `find`."""
+    if provider.cpu_vendor and (other := info.other_cpu(provider.cpu_vendor)):
+        raise TargetUnavailable(
+            f"{provider.name} takes {provider.cpu_vendor} CPUs only, and this is {other}",
+            f"--target {CPU.name}",
+        )
     hardware = _hardware(provider.driver) if provider.driver else []
     runtime.require()
     if provider.plugin:

@@ -98,6 +98,7 @@ class Provider:
         source: where those are documented.
         plugin: where the provider is a library of its own.
         driver: what must be there under it; None for a processor.
+        cpu_vendor: the only vendor whose CPUs it takes, as `info.cpu_vendor` names it.
     """
 
     target: Target
@@ -117,6 +118,7 @@ class Provider:
     library: str | None = None
     plugin: Plugin | None = None
     driver: Driver | None = None
+    cpu_vendor: str | None = None
 
     @property
     def install(self) -> str:
@@ -174,7 +176,7 @@ def _openvino(target: Target, device: str) -> Provider:
         extra="onnx-openvino", formats=(ONNX.name,), attention="plain", experts="unrolled",
         options=OPENVINO_OPTIONS,
         plugin=Plugin("onnxruntime_ep_openvino", {"ov_device": device}),
-        driver=INTEL_DRIVER.get(device),
+        driver=INTEL_DRIVER.get(device), cpu_vendor="Intel" if device == "CPU" else None,
         source="https://onnxruntime.ai/docs/execution-providers/OpenVINO-ExecutionProvider.html",
     )  # fmt: skip
 

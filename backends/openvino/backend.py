@@ -30,7 +30,7 @@ class OpenVINOBackend(Backend):
     name = "openvino"
     formats = (OPENVINO.name,)
     targets = (CPU, INTEL_CPU, INTEL_GPU, INTEL_NPU)
-    simulates = frozenset({INTEL_NPU.name})
+    simulates = devices.simulated_targets()
     requires = ("openvino", "openvino-genai", "openvino-tokenizers")
     peers = (PEER,)
     meters = MappingProxyType({INTEGRATED_GPU: integrated_gpu})
@@ -40,7 +40,7 @@ class OpenVINOBackend(Backend):
 
     def devices(self, target: Target, *, simulate: bool = False) -> list[Device]:
         if simulate:
-            return [devices.stand_in(target)]
+            return [devices.simulated(target)]
         return devices.find(target)
 
     def why_not(self, plan: Plan) -> str | None:

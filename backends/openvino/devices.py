@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import platform
-
 from qdeploy.backends.openvino import diagnosis, runtime
 from qdeploy.backends.openvino.probe import probe
 from qdeploy.errors import InputError, TargetUnavailable
@@ -15,7 +13,7 @@ PLUGINS = {
     CPU.name: "CPU", INTEL_CPU.name: "CPU", INTEL_GPU.name: "GPU", INTEL_NPU.name: "NPU",
 }  # fmt: skip
 """OpenVINO's plugin for each target."""
-X86 = frozenset({"x86_64", "amd64", "i386", "i686"})
+INTEL = "Intel"
 
 
 def find(target: Target) -> list[Device]:
@@ -26,9 +24,11 @@ def find(target: Target) -> list[Device]:
         TargetUnavailable: runtime, driver or hardware is absent.
     """
     plugin = plugin_of(target)
+    if target.name == INTEL_CPU.name:
+        _require_intel(target)
     runtime.require_installed()
     if plugin == "CPU":
-        return [_cpu(target)]
+        return [Device("CPU", _cpu_name(), target.name, info.memory_bytes())]
     answer = probe(plugin)
     if not answer.devices:
         raise diagnosis.explain(plugin, answer.error, diagnosis.device_files(plugin))
@@ -38,25 +38,34 @@ def find(target: Target) -> list[Device]:
     ]
 
 
-def stand_in(target: Target) -> Device:
-    """Return the simulated device of *target*: the NPU's static graphs run by the CPU plugin.
+def simulated_targets() -> frozenset[str]:
+    """Names of the targets with a simulated device: `intel-cpu` where the CPU is not Intel's."""
+    return frozenset({INTEL_NPU.name, *([INTEL_CPU.name] if info.other_cpu(INTEL) else [])})
+
+
+def simulated(target: Target) -> Device:
+    """Return the simulated device of *target*.
+
+    The CPU plugin runs the NPU's static graphs, and on a CPU of another vendor the graphs of
+    `intel-cpu`.
 
     Raises:
-        InputError: the target has no stand-in. No machine would ever have one, so it is not
-            TargetUnavailable, which lets tests skip.
+        InputError: the target has none, on any machine of this kind. It is not TargetUnavailable,
+            which lets tests skip.
     """
-    if plugin_of(target) != "NPU":
+    plugin_of(target)
+    if target.name not in simulated_targets():
         raise InputError(
             f"there is nothing to simulate {target.name} with",
             fix=f"leave out --simulate, or use --target {INTEL_NPU.name}",
         )
-    return Device(
-        id="NPU",
-        name=f"simulated NPU (NPUW on {_cpu_name()})",
-        target=target.name,
-        memory_bytes=info.memory_bytes(),
-        evidence=Evidence.SIMULATED,
-    )
+    runtime.require_installed()
+    if target.name == INTEL_CPU.name:
+        name, plugin = f"simulated: {_cpu_name()} in place of an Intel CPU", "CPU"
+    else:
+        name, plugin = f"simulated NPU (NPUW on {_cpu_name()})", "NPU"
+    memory = info.memory_bytes()
+    return Device(plugin, name, target.name, memory, evidence=Evidence.SIMULATED)
 
 
 def plugin_of(target: Target) -> str:
@@ -73,15 +82,17 @@ def plugin_of(target: Target) -> str:
     return PLUGINS[target.name]
 
 
-def _cpu(target: Target) -> Device:
-    machine = platform.machine()
-    if machine.lower() not in X86:
-        # OpenVINO runs on ARM too, with other kernels: figures from there under this target's
-        # name would be compared with x86's.
+def _require_intel(target: Target) -> None:
+    """Refuse a CPU of another vendor: a target named after a vendor is that vendor's hardware.
+
+    Raises:
+        TargetUnavailable: the CPU is not Intel's.
+    """
+    if other := info.other_cpu(INTEL):
         raise TargetUnavailable(
-            f"{target.name} is an x86 CPU, and this one is {machine}", "use --target cpu"
+            f"this is {other}, and {target.name} is Intel's",
+            f"--target {CPU.name}; or try it without: --simulate",
         )
-    return Device("CPU", _cpu_name(), target.name, info.memory_bytes())
 
 
 def _cpu_name() -> str:

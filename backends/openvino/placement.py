@@ -80,6 +80,9 @@ def prove(log: str, settings: Settings, device_name: str) -> Placement:
     """
     title, said = execution_devices(log)
     names = check(said, settings)
+    if settings.evidence is Evidence.SIMULATED and not settings.on_npu:
+        proof = f"EXECUTION_DEVICES of the compiled model {title!r}, on a CPU of another vendor"
+        return Placement((device_name,), Evidence.SIMULATED, proof, threads=threads(log))
     if settings.evidence is Evidence.SIMULATED:
         # NPUW reports NPU here whatever NPUW_DEVICES holds; the setting is the truth.
         return Placement(

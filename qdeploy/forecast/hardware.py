@@ -5,7 +5,6 @@ What no source tells is None, and what follows from it is not forecast.
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Sequence
 from functools import cache
 
@@ -21,7 +20,6 @@ from qdeploy.targets import CPU, INTEL_CPU
 THIS_CPU = "this CPU"
 NUMBERS = ("memory_bytes", "bytes_per_s", "fp16_flops", "int8_ops", "fp32_flops")
 MEASURED = "measured on this machine (qdeploy.system.bandwidth)"
-X86 = frozenset({"x86_64", "amd64"})
 
 
 class DeviceSpec(Strict):
@@ -112,8 +110,7 @@ def this_cpu() -> DeviceSpec:
 
 
 def _targets_here() -> tuple[str, ...]:
-    x86 = platform.machine().lower() in X86
-    return (INTEL_CPU.name, CPU.name) if x86 else (CPU.name,)
+    return (CPU.name,) if info.other_cpu("Intel") else (INTEL_CPU.name, CPU.name)
 
 
 def for_target(target: str) -> list[DeviceSpec]:

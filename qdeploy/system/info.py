@@ -71,6 +71,16 @@ def cpu_vendor(cpuinfo: Path | None = None) -> str | None:
     return VENDORS.get(said, said) if comma else None
 
 
+def other_cpu(vendor: str) -> str | None:
+    """What this processor is, e.g. `an AMD CPU`, where it is not of *vendor*; None where it is."""
+    found = cpu_vendor()
+    if found == vendor:
+        return None
+    if found is None:
+        return "a CPU of an unknown vendor"
+    return f"{'an' if found[0] in 'AEIOUaeiou' else 'a'} {found} CPU"
+
+
 def cpu_flags(cpuinfo: Path | None = None) -> frozenset[str]:
     """The processor's instruction sets by Linux' names; empty where the system does not list them.
 

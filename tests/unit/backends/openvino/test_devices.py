@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import platform
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from qdeploy.backends.openvino import devices, diagnosis, probe, runtime
+from qdeploy.backends.onnxruntime import OnnxRuntimeBackend
+from qdeploy.backends.openvino import OpenVINOBackend, devices, diagnosis, probe, runtime
 from qdeploy.backends.openvino.diagnosis import DeviceFiles
 from qdeploy.backends.openvino.probe import Answer, Found
 from qdeploy.errors import InputError, TargetUnavailable
 from qdeploy.interface import Device
-from qdeploy.targets import CUDA, INTEL_CPU, INTEL_GPU, INTEL_NPU
+from qdeploy.system import info
+from qdeploy.targets import CPU, CUDA, INTEL_CPU, INTEL_GPU, INTEL_NPU, Evidence, Target
 from tests.support.workers import make_work
 
 NO_OPENCL = "Cannot load library: libOpenCL.so.1: cannot open shared object file"
@@ -166,18 +168,66 @@ def test_another_backends_target_is_bad_input() -> None:
         devices.find(CUDA)
 
 
+@pytest.fixture
+def cpuinfo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], None]:
+    """Let Linux describe the processor with one line."""
+
+    def write(line: str) -> None:
+        file = tmp_path / "cpuinfo"
+        file.write_text(f"processor\t: 0\n{line}\nmodel name\t: A Processor\n")
+        monkeypatch.setattr(info, "CPUINFO", file)
+
+    return write
+
+
+OTHERS = [
+    ("vendor_id\t: AuthenticAMD", "an AMD CPU"),
+    ("vendor_id\t: HygonGenuine", "a Hygon CPU"),
+    ("CPU implementer\t: 0x41", "an Arm CPU"),
+]
+NEEDS_OPENVINO = pytest.mark.skipif(not find_spec("openvino"), reason="needs qdeploy[openvino]")
+
+
 @pytest.mark.parametrize("target", [INTEL_CPU, INTEL_GPU])
-def test_only_the_npu_can_be_simulated(target: Any) -> None:
+def test_what_cannot_be_simulated_is_refused(
+    target: Target, cpuinfo: Callable[[str], None]
+) -> None:
+    cpuinfo("vendor_id\t: GenuineIntel")
     with pytest.raises(InputError, match=target.name):
-        devices.stand_in(target)
+        devices.simulated(target)
 
 
-def test_an_arm_cpu_is_not_the_x86_target(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime, "require_installed", lambda: None)
-    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
-    with pytest.raises(TargetUnavailable, match="aarch64") as caught:
-        devices.find(INTEL_CPU)
-    assert caught.value.fix == "use --target cpu"
+@pytest.mark.parametrize(("line", "named"), OTHERS)
+def test_intel_cpu_is_absent_on_the_cpus_of_others(
+    line: str, named: str, cpuinfo: Callable[[str], None]
+) -> None:
+    cpuinfo(line)
+    for backend in (OpenVINOBackend(), OnnxRuntimeBackend()):
+        with pytest.raises(TargetUnavailable, match=f"this is {named}") as caught:
+            backend.devices(INTEL_CPU)
+        assert (caught.value.fix or "").startswith("--target cpu")
+    assert "OpenVINOExecutionProvider takes Intel CPUs only" in caught.value.reason
+
+
+@NEEDS_OPENVINO
+@pytest.mark.parametrize(("line", "named"), OTHERS)
+def test_a_cpu_of_another_vendor_is_simulated_on_request_and_says_so(
+    line: str, named: str, cpuinfo: Callable[[str], None]
+) -> None:
+    cpuinfo(line)
+    assert INTEL_CPU.name in devices.simulated_targets()
+    found = devices.simulated(INTEL_CPU)
+    assert (found.id, found.evidence) == ("CPU", Evidence.SIMULATED)
+    assert found.name.startswith("simulated: ")
+    assert found.name.endswith("in place of an Intel CPU")
+
+
+@NEEDS_OPENVINO
+@pytest.mark.parametrize("line", ["vendor_id\t: GenuineIntel", *(line for line, _ in OTHERS)])
+def test_the_target_cpu_is_every_vendors(line: str, cpuinfo: Callable[[str], None]) -> None:
+    cpuinfo(line)
+    (found,) = OpenVINOBackend().devices(CPU)
+    assert (found.id, found.target, found.evidence) == ("CPU", "cpu", Evidence.DEVICE)
 
 
 def test_missing_packages_are_named_with_their_fix(monkeypatch: pytest.MonkeyPatch) -> None:

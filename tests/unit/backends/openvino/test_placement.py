@@ -74,6 +74,14 @@ def test_the_stand_in_is_named_whatever_the_runtime_calls_it() -> None:
     assert "NPUW_DEVICES=CPU" in found.proof
 
 
+def test_a_cpu_of_another_vendor_is_named_with_the_threads_it_computes_on() -> None:
+    said = log("CPU") + "  INFERENCE_NUM_THREADS: 3\n"
+    found = prove(said, settings("CPU", Evidence.SIMULATED), "simulated: a CPU")
+    assert (found.devices, found.evidence) == (("simulated: a CPU",), Evidence.SIMULATED)
+    assert "another vendor" in found.proof
+    assert found.threads == 3
+
+
 def test_what_the_runtime_prints_is_caught_and_what_others_print_arrives(capfd: Any) -> None:
     runtimes = f"{log('CPU')}[INFO] of this level\n"
     others = ["a word: of another thread\n", "42%\r100%\n", "no end"]
