@@ -76,7 +76,8 @@ def scripted_toml(here: Path) -> Path:
 def nano_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """qwen3-nano, exported by the real command for the CPU at int4."""
     folder = tmp_path_factory.mktemp("real") / "nano"
-    done = real_qdeploy("export", "qwen3-nano", "--target", "intel-cpu", "-o", str(folder))
+    where = ("--target", "cpu", "--backend", "openvino")
+    done = real_qdeploy("export", "qwen3-nano", *where, "-o", str(folder))
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
     return folder

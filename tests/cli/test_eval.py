@@ -27,9 +27,9 @@ KV_CACHE_PRECISION = "f32"
 
 
 def export(command: Command, folder: str, changes: str = "", model: str = "qwen3-nano") -> None:
-    text = profile_source("intel-cpu-int4").replace("[quality]", f"{changes}\n[quality]")
+    text = profile_source("cpu-int4-openvino").replace("[quality]", f"{changes}\n[quality]")
     (command.folder / "it.toml").write_text(text, encoding="utf-8")
-    arguments = ("--target", "intel-cpu", "--profile", "it.toml", "-o", folder)
+    arguments = ("--target", "cpu", "--profile", "it.toml", "-o", folder)
     done = command("export", model, *arguments)
     assert done.code == 0, done.stderr
 
@@ -103,7 +103,8 @@ class TestForReal:
         config = tiny.DENSE | {"max_position_embeddings": 512}
         model = tiny.write(qdeploy.folder / "tiny", config)
         write_adapter(qdeploy.folder / "tuned", tiny.draw(config))
-        done = qdeploy("export", model, "--target", "intel-cpu", "--adapter", "tuned", "-o", "out")
+        where = ("--target", "cpu", "--backend", "openvino")
+        done = qdeploy("export", model, *where, "--adapter", "tuned", "-o", "out")
         assert done.code == 0, done.stderr
         arguments = ("eval", "out", "--reference", "tiny", *QUICK, "--text", "prose")
         qdeploy(*arguments).fails(2, "has the adapter 'tuned'", "--adapter DIR")

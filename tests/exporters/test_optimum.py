@@ -23,7 +23,7 @@ ROUNDING = 1e-3
 
 
 def logits(bundle: Bundle, ids: list[int]) -> NDArray[np.float32]:
-    with run.load(bundle, run.choose(bundle)) as session:
+    with run.load(bundle, run.choose(bundle, target="cpu")) as session:
         return session.score(ids)
 
 
