@@ -23,6 +23,7 @@ from qdeploy.backends.onnxruntime.drivers import Hardware
 from qdeploy.backends.onnxruntime.providers import FOR_TARGET, PROVIDERS, Driver, Provider
 from qdeploy.errors import InputError, TargetUnavailable
 from qdeploy.interface import Device
+from qdeploy.system import info
 from qdeploy.system.worker import WorkerFailed
 from qdeploy.targets import ASCEND, CPU, CUDA, DCU, INTEL_CPU, ROCM, WEBGPU, Evidence, Target
 
@@ -38,6 +39,12 @@ def absence(target: Target) -> TargetUnavailable:
     with pytest.raises(TargetUnavailable) as caught:
         OnnxRuntimeBackend().devices(target)
     return caught.value
+
+
+@pytest.fixture(autouse=True)
+def _intel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the CPU be Intel's, which OpenVINO's provider takes."""
+    monkeypatch.setattr(info, "cpu_vendor", lambda *_: "Intel")
 
 
 @pytest.fixture
