@@ -1,7 +1,7 @@
 """Which execution providers serve which target, and what each is like. Adding one is a row.
 
 Option names and types are those that the providers document; an option of another name would be
-ignored by some of them without a word, so it is refused here.
+silently ignored by some of them, so it is refused here.
 """
 
 from __future__ import annotations

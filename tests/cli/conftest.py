@@ -1,4 +1,4 @@
-"""Fixtures: the real command, and bundles that it can run without any runtime."""
+"""Fixtures: the real command, and bundles of the scripted runtime."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.real import qdeploy as real_qdeploy
 ANSWER = "<think>\nTwo and two.\n</think>\n\n4 汉🚀"
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # a job in the background of a script ignores Ctrl-C, and so would every command tested here
+    # background jobs of a shell script ignore SIGINT, and the commands under test inherit that
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -48,19 +48,19 @@ def here(qdeploy: Command) -> Path:
 
 @pytest.fixture(scope="session")
 def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle for the scripted target, to be left as it is."""
+    """A bundle for the scripted target, which tests must not change."""
     return scripted_bundle(tmp_path_factory.mktemp("pristine") / "bundle", answer=ANSWER).path
 
 
 @pytest.fixture
 def bundle(pristine: Path, here: Path) -> Path:
-    """A bundle that a test may spoil."""
+    """A bundle that a test may change."""
     return Path(shutil.copytree(pristine, here / "bundle"))
 
 
 @pytest.fixture
 def model(here: Path) -> Path:
-    """A small checkpoint that a test may spoil."""
+    """A small checkpoint that a test may change."""
     return write_checkpoint(here / "model")
 
 
@@ -74,7 +74,7 @@ def scripted_toml(here: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def nano_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """qwen3-nano, exported by the real command for the CPU at int4."""
+    """qwen3-nano, exported by the real command to int4 for the CPU."""
     folder = tmp_path_factory.mktemp("real") / "nano"
     where = ("--target", "cpu", "--backend", "openvino")
     done = real_qdeploy("export", "qwen3-nano", *where, "-o", str(folder))

@@ -1,4 +1,4 @@
-"""A checkpoint that could not be exported, or not be run afterwards, is refused by the plan."""
+"""The plan refuses a checkpoint that could not be exported, or not be run afterwards."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def vocab(**ids: Any) -> Spoil:
 
 
 def weights(change: Callable[[dict[str, Any]], object]) -> Spoil:
-    """Change which tensors there are, and of which shapes."""
+    """Change the names and shapes of the tensors."""
 
     def spoil(folder: Path) -> None:
         tensors: dict[str, Any] = dict(shapes(SMALL))

@@ -1,4 +1,4 @@
-"""Bad input of every kind: one message that says what, where and what to do, and the exit code."""
+"""Bad input of every kind: one message with what, where and the fix, and the exit code."""
 
 from __future__ import annotations
 
@@ -250,7 +250,7 @@ def test_a_bundle_that_does_not_hold(
 class TestAbsentTarget:
     def test_is_exit_code_3_with_reason_and_fix(self, qdeploy: Command) -> None:
         qdeploy("run", "bundle", "hi", "--target", "unscripted").fails(
-            3, "error: unscripted: nobody wrote it", "fix: pip install 'script[writer]'"
+            3, "error: unscripted: its script is missing", "fix: pip install 'script[writer]'"
         )
 
     def test_runs_on_its_stand_in_on_request(self, qdeploy: Command) -> None:
@@ -278,7 +278,7 @@ def test_an_argument_that_is_not_text(bundle: Path, quick: QuickCommand) -> None
 
 @pytest.mark.skipif(os.name != "posix", reason="needs a POSIX shell")
 def test_no_standard_input_at_all_is_an_empty_prompt(bundle: Path, qdeploy: Command) -> None:
-    """As some services start their children."""
+    """Some services start their children with closed streams."""
     closed = ["sh", "-c", 'exec "$@" <&-', "sh"]
     for prompt, code in (((), 2), (("hi",), 0)):
         done = subprocess.run(
@@ -298,7 +298,7 @@ class TestInternalErrors:
         result = qdeploy(*_export("out"))
         assert result.code == 1
         assert result.stderr == (
-            "internal error: ZeroDivisionError: nobody thought of that\n"
+            "internal error: ZeroDivisionError: an unexpected error\n"
             "  qdeploy --debug ... shows where\n"
         )
 
@@ -306,4 +306,4 @@ class TestInternalErrors:
         result = qdeploy("--debug", *_export("out"))
         assert result.code == 1
         assert "Traceback (most recent call last)" in result.stderr
-        assert result.stderr.strip().endswith("ZeroDivisionError: nobody thought of that")
+        assert result.stderr.strip().endswith("ZeroDivisionError: an unexpected error")

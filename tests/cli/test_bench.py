@@ -170,7 +170,7 @@ def test_a_target_that_is_absent(quick: QuickCommand, here: Path) -> None:
     manifest = json.loads((made / "qdeploy.json").read_text())
     manifest["target"] = "unscripted"
     (made / "qdeploy.json").write_text(json.dumps(manifest))
-    quick("bench", made).fails(3, "nobody wrote it")
+    quick("bench", made).fails(3, "its script is missing")
 
 
 def test_a_bundle_that_fails_verify(bundle: Path, quick: QuickCommand) -> None:

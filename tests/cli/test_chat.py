@@ -1,4 +1,4 @@
-"""A chat as a person has it: `qdeploy run BUNDLE` on a terminal."""
+"""A chat: `qdeploy run BUNDLE` on a terminal."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class TestChat:
             yield begun
 
     def ask(self, chat: Terminal, question: str) -> int:
-        """Ask, wait for the whole turn, and return how long the prompt was."""
+        """Ask, wait for the whole turn, and return the number of prompt tokens."""
         chat.type(question + "\n")
         chat.until("4 汉🚀")
         found = PROMPT_TOKENS.search(chat.until("> "))
@@ -52,7 +52,7 @@ class TestChat:
         assert chat.rest()[0] == 0
 
     def test_ctrl_c_at_the_prompt_explains_and_goes_on(self, chat: Terminal) -> None:
-        time.sleep(0.5)  # the prompt appears a moment before Python listens behind it
+        time.sleep(0.5)  # the prompt appears a moment before Python reads the line
         chat.type(INTERRUPT)
         assert "/exit leaves" in chat.until("> ")
         self.ask(chat, "2 + 2?")

@@ -49,7 +49,7 @@ def test_json_is_one_object_even_then(a: Path, here: Path, quick: QuickCommand) 
     assert pair["a"]["evidence"] == "device"
 
 
-def test_what_may_be_the_reason_is_told(a: Path, here: Path, quick: QuickCommand) -> None:
+def test_other_differences_are_possible_reasons(a: Path, here: Path, quick: QuickCommand) -> None:
     write(
         here / "b.json",
         row(environment={"driver": "2.0"}, interrupted="the device is gone"),
@@ -61,7 +61,7 @@ def test_what_may_be_the_reason_is_told(a: Path, here: Path, quick: QuickCommand
     assert "only in B: made-up · here · scripted · here-int4 · 8+64" in done.stdout
 
 
-def test_other_models_only_if_told(a: Path, here: Path, quick: QuickCommand) -> None:
+def test_other_models_only_on_request(a: Path, here: Path, quick: QuickCommand) -> None:
     write(here / "b.json", row(artifact={"model": "another"}))
     quick("compare", "a.json", "b.json").fails(2, "model: made-up and another", "--across")
     done = quick("compare", "a.json", "b.json", "--across")

@@ -43,7 +43,7 @@ def rows(result: Result) -> list[dict[str, Any]]:
 ILLS = {
     "abort": (1, "crash", "none", "SIGABRT while loading (driver: assertion failed)", "driver"),
     "raise": (1, "error", "none", "the device ran away", "catch it"),
-    "bug": (1, "error", "none", "ZeroDivisionError: nobody thought of that", None),
+    "bug": (1, "error", "none", "ZeroDivisionError: an unexpected error", None),
     "wrong": (4, "wrong", "device", "mean KL nan nats", "report it with qwen3-nano"),
     "shape": (4, "wrong", "device", "logits of shape", "report it"),
     "stray": (4, "wrong", "device", "token 1 of the answer is not the top-1", "report it"),
@@ -131,7 +131,7 @@ def test_a_device_that_is_absent_is_not_broken(here: Path, quick: QuickCommand) 
     result = quick("doctor", "unscripted", "--profile", "not.toml", "--json")
     assert result.code == 3
     for row in rows(result):
-        assert (row["status"], row["message"]) == ("absent", "nobody wrote it")
+        assert (row["status"], row["message"]) == ("absent", "its script is missing")
         assert row["fix"] == "pip install 'script[writer]'"
         assert row["evidence"] == "none"
 

@@ -35,7 +35,7 @@ def export(command: Command, folder: str, changes: str = "", model: str = "qwen3
 
 
 def computes_in_bf16() -> bool:
-    """Whether OpenVINO computes in bfloat16 on this CPU unless it is told otherwise."""
+    """Whether OpenVINO computes in bfloat16 on this CPU by default."""
     import openvino
 
     capable = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
@@ -115,7 +115,7 @@ class TestForReal:
 
 
 def refused(here: Path) -> None:
-    """Files that are no good, beside a bundle of the scripted target and its model."""
+    """Write bad files beside a bundle of the scripted target and its model."""
     shutil.copytree(models.path("qwen3-nano"), here / "nano")
     write_checkpoint(here / "wide", SMALL | {"vocab_size": 4096})
     (here / "empty.txt").write_text("")
@@ -163,7 +163,7 @@ def test_a_bundle_that_fails_verify(bundle: Path, quick: QuickCommand) -> None:
 
 def test_a_target_that_is_not_here(bundle: Path, quick: QuickCommand) -> None:
     quick("eval", bundle, "--reference", "qwen3-nano", "--target", "unscripted").fails(
-        3, "nobody wrote it", "pip install"
+        3, "its script is missing", "pip install"
     )
 
 

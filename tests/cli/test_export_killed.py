@@ -35,7 +35,7 @@ def working_in(folder: Path) -> list[int]:
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_nothing_goes_on_and_no_output_is_there(
+def test_no_process_and_no_output_is_left(
     how: signal.Signals, qdeploy: Command, here: Path
 ) -> None:
     process = qdeploy.start(
@@ -46,7 +46,7 @@ def test_nothing_goes_on_and_no_output_is_there(
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < end
         time.sleep(0.05)
-    time.sleep(1)  # somewhere into the work
+    time.sleep(1)  # some way into the work
     os.kill(process.pid, how)
     process.communicate(timeout=PATIENCE_SECONDS)
     while working_in(here / "deep"):

@@ -1,4 +1,4 @@
-"""A fresh environment with `qdeploy[openvino]` alone runs a bundle, and has no torch in it."""
+"""A new environment with `qdeploy[openvino]` alone runs a bundle, without torch."""
 
 from __future__ import annotations
 

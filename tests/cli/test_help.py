@@ -1,4 +1,4 @@
-"""What the command says about itself."""
+"""Help, version and usage errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ctrl-C, and worse, in the middle of a command."""
+"""Ctrl-C and SIGKILL in the middle of a command."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EXPORT = ["export", "model", "--target", "scripted", "--profile", "scripted.toml
 
 
 def wait_for(happened: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    """Wait until something is seen that the process does, for as long as it lives."""
+    """Wait for an effect of the process, as long as it runs."""
     end = time.monotonic() + 60
     while not happened():
         assert process.poll() is None, process.communicate()
@@ -32,7 +32,7 @@ def wait_for(happened: Callable[[], bool], process: subprocess.Popen[str]) -> No
 def half_way(
     qdeploy: Command, here: Path, model: Path, scripted_toml: Path
 ) -> Callable[..., subprocess.Popen[str]]:
-    """Begin an export, and come back when half of a file is written."""
+    """Start an export, and return when half of a file is written."""
 
     def start(*more: str) -> subprocess.Popen[str]:
         scripted_toml.write_text(profile_text(export="hang"))
@@ -46,7 +46,7 @@ def half_way(
 
 
 def beside(here: Path) -> list[str]:
-    """What lies in the working directory besides what the test put there."""
+    """Return what is in the working directory besides the test's own files."""
     return sorted(p.name for p in here.iterdir() if p.name not in ("model", "scripted.toml"))
 
 

@@ -1,4 +1,4 @@
-"""`qdeploy run` on ONNX Runtime: what it refuses, and what it tells of work that went elsewhere."""
+"""`qdeploy run` on ONNX Runtime: refusals, and warnings of operators that run elsewhere."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = [
 ]
 SUM, ANSWER = "What is 4826 + 735?", "5561"
 LENGTH = 21
-"""Tokens of that prompt in its template."""
+"""Tokens of that prompt in the chat template."""
 FUSED = """\
 schema = 1
 target = "intel-cpu"
@@ -80,7 +80,7 @@ def test_a_sum_on_any_cpu(bundle: str) -> None:
 def test_without_a_seed_any_that_is_drawn_will_do(
     bundle: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The largest of those that chance may draw."""
+    """The largest seed that a run without --seed may draw."""
     monkeypatch.setattr(secrets, "randbelow", lambda limit: limit - 1)
     code = run_cli(["run", bundle, SUM, "--max-new-tokens", "3"])
     assert code == 0, capsys.readouterr().err
@@ -113,7 +113,7 @@ def test_a_context_longer_than_the_static_graph_is_refused(static: str) -> None:
 
 
 def test_a_context_of_two_holds_a_prompt_of_one(bundle: str, static: str) -> None:
-    """It is loaded as any other, and what is too long is the user's own prompt."""
+    """Such a session loads, and the user's prompt is what is too long."""
     for folder, more in ((bundle, ()), (static, ("--simulate",))):
         fails(qdeploy("run", folder, SUM, "--context", "2", *more), 2, f"{LENGTH} tokens")
         opened = open_bundle(Path(folder))
@@ -123,7 +123,7 @@ def test_a_context_of_two_holds_a_prompt_of_one(bundle: str, static: str) -> Non
 
 
 def test_scoring_is_refused_while_an_answer_is_made(static: str) -> None:
-    """They share the one cache of a static graph, and the answer would go on from another text."""
+    """Both use the one cache of a static graph, so the answer would continue another text."""
     opened = open_bundle(Path(static))
     request = Request((5, 6, 7), 12)
     with run.load(opened, run.choose(opened, simulate=True)) as session:
@@ -137,7 +137,7 @@ def test_scoring_is_refused_while_an_answer_is_made(static: str) -> None:
 
 
 def test_nothing_is_left_in_the_home_folder(bundle: str, tmp_path: Path) -> None:
-    """The runtimes' telemetry keeps a database there."""
+    """The runtimes' telemetry would keep a database there."""
     home = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
     done = qdeploy("run", bundle, SUM, "--max-new-tokens", "2", QDEPLOY_CACHE_DIR="", **home)
     assert done.returncode == 0, done.stderr
@@ -159,7 +159,7 @@ def test_weights_that_are_missing_or_cut_short_are_a_failed_check(
 
 @NEEDS_INTEL_PROVIDER
 def test_work_that_goes_elsewhere_is_an_error_unless_allowed(tmp_path: Path) -> None:
-    """OpenVINO's provider leaves QMoE to the CPU, for real."""
+    """OpenVINO's provider really leaves QMoE to the CPU."""
     (tmp_path / "fused.toml").write_text(FUSED)
     more = ("--profile", str(tmp_path / "fused.toml"))
     bundle = exported(tmp_path / "bundle", "qwen3-nano-moe", "intel-cpu", *more)

@@ -1,4 +1,4 @@
-"""What goes where: text and JSON to stdout, the rest to stderr, and nothing lost on the way."""
+"""Text and JSON go to stdout, the rest to stderr, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -66,7 +66,9 @@ class TestJson:
         assert "stand-in" in result["device"]
 
     def test_is_not_printed_on_failure(self, quick: QuickCommand) -> None:
-        quick("run", "bundle", "hi", "--target", "unscripted", "--json").fails(3, "nobody wrote it")
+        quick("run", "bundle", "hi", "--target", "unscripted", "--json").fails(
+            3, "its script is missing"
+        )
 
 
 @pytest.mark.usefixtures("bundle")
@@ -105,7 +107,7 @@ class TestRun:
     def test_survives_a_stdout_that_cannot_take_every_character(
         self, encoding: str, qdeploy: Command
     ) -> None:
-        """A pipe on Windows, or LANG=C: the answer loses characters there, and not itself."""
+        """A pipe on Windows, or LANG=C: characters are replaced, and the answer is printed."""
         result = qdeploy("run", "bundle", "2 + 2?", PYTHONIOENCODING=encoding)
         assert (result.code, result.stdout[:2]) == (0, "4 ")
         as_json = qdeploy("run", "bundle", "2 + 2?", "--json", PYTHONIOENCODING=encoding)
@@ -179,7 +181,7 @@ class TestTargets:
     def test_the_table_shows_reasons_and_fixes_as_they_are(self, quick: QuickCommand) -> None:
         result = quick("targets")
         assert [name for name in NINE if name not in result.stdout] == []
-        assert "nobody wrote it" in result.stdout
+        assert "its script is missing" in result.stdout
         assert "pip install 'script[writer]'" in result.stdout
 
 
@@ -255,7 +257,7 @@ class TestStdout:
         return done.returncode, done.stderr
 
     def test_may_be_closed(self, arguments: list[str], qdeploy: Command) -> None:
-        """As some services start their children."""
+        """Some services start their children with closed streams."""
         code, error = self.redirected(">&-", arguments, qdeploy)
         assert (code, "error" in error) == (0, False), error
         assert self.redirected(">&- 2>&-", arguments, qdeploy) == (0, "")

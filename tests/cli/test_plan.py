@@ -1,4 +1,4 @@
-"""`qdeploy plan`: one table a model for every target, offline; and each way to be refused."""
+"""`qdeploy plan`: a table of all targets for each model, offline, and each refusal."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_the_table(quick: QuickCommand) -> None:
 
 
 @pytest.mark.usefixtures("cpu")
-def test_a_limit_is_told_from_what_is_expected(quick: QuickCommand) -> None:
+def test_limits_and_expected_speeds_are_told_apart(quick: QuickCommand) -> None:
     result = quick("plan", "0.6B", "--device", "this CPU")
     heading, _, by_cpu, by_intel, *_ = result.stdout.splitlines()[3:]
     assert "speeds are" in heading
@@ -126,5 +126,5 @@ def test_more_memory_is_needed_for_more_context(quick: QuickCommand) -> None:
 def test_bad_input_is_refused(
     arguments: list[str], code: int, says: list[str], qdeploy: Command, quick: QuickCommand
 ) -> None:
-    command = qdeploy if code == 1 else quick  # the hub's library reads its address once
+    command = qdeploy if code == 1 else quick  # the hub's library reads its address at import
     command("plan", *arguments).fails(code, *says)

@@ -1,4 +1,4 @@
-"""`qdeploy report`: files in, a folder out, and each way to be refused."""
+"""`qdeploy report`: files in, a directory out, and each refusal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.command import Command, QuickCommand
 
 @pytest.fixture
 def measurements(here: Path) -> Path:
-    """A folder with the results of two machines."""
+    """A directory with the results of two machines."""
     for i, file in enumerate(shown.two_machines()):
         write_results(file, here / "results" / f"{i}.json")
     return here / "results"

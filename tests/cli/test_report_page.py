@@ -1,4 +1,4 @@
-"""The page in a real browser: phone and desk, light and dark."""
+"""The page in a real browser: phone and desktop, light and dark."""
 
 from __future__ import annotations
 
@@ -110,13 +110,13 @@ def test_a_stand_in_is_hatched(chromium: Browser) -> None:
 
 
 def test_the_browser_test_sees_what_is_wrong(page: str, chromium: Browser) -> None:
-    """A wide box, faint text, a script and a request: each is told."""
+    """A wide box, faint text, a script and a request: each is found."""
     wrong = '<p style="width:2000px;color:#bbb">x</p><script>window.pwned=1</script><img src="a:b">'
     spoilt = page.replace("<main>", f"<main>{wrong}")
     view = chromium.view(spoilt, MEASURE, width=PHONE, dark=False)
     assert view.value["page"][0] > PHONE
     assert len(view.value["outside"]) == len(view.value["faint"]) == 1
-    assert view.value["pwned"] == "undefined"  # the page's own policy
+    assert view.value["pwned"] == "undefined"  # the page's own content security policy
     assert any("Content Security Policy" in line for line in view.console)
 
 

@@ -59,7 +59,7 @@ def test_a_prompt_longer_than_the_context_is_refused(nano_bundle: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="closes stdout by a shell")
-def test_nobody_need_read_the_answer(nano_bundle: Path) -> None:
+def test_an_answer_needs_no_reader(nano_bundle: Path) -> None:
     command = [*QDEPLOY, "run", str(nano_bundle), SUM, "--think", "--seed", "1"]
     close = ["sh", "-c", 'exec "$@" >&-', "sh", *command]
     done = subprocess.run(close, capture_output=True, text=True)
@@ -83,7 +83,7 @@ stream = session.generate(answer)
 next(stream)
 print(whole, time.monotonic())
 """
-"""Prints how long a whole answer takes, and when the program ends in the midst of another."""
+"""Prints the duration of a whole answer, and the time at which it ends during another."""
 
 
 def test_a_program_ends_without_the_rest_of_an_answer(nano_bundle: Path) -> None:

@@ -1,4 +1,4 @@
-"""On a terminal: colours and progress."""
+"""Colours and progress on a terminal."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_thinking_is_dim_and_the_answer_is_not(qdeploy: Command) -> None:
     thinking, answer = text.split("4 汉🚀")
     assert thinking.startswith("\x1b[2m")
     assert thinking.rstrip().endswith("\x1b[0m")
-    assert answer.lstrip("\r\n").startswith("\x1b[2m")  # the statistics
+    assert answer.lstrip("\r\n").startswith("\x1b[2m")  # the line of statistics
 
 
 def test_progress_shows_the_stage(model: Path, scripted_toml: Path, qdeploy: Command) -> None:

@@ -18,7 +18,7 @@ RUNTIMES = (
 
 
 class Base(Command):
-    """The command in a Python without any of the runtimes."""
+    """The command in a Python without the runtimes."""
 
     def __call__(self, *arguments: str | Path, stdin: str | bytes = "", **changes: str) -> Result:
         site = str(self.folder.parent / "site")

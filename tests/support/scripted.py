@@ -41,7 +41,7 @@ from qdeploy.targets import Evidence, Target
 from qdeploy.tokenization.tokenizer import Tokenizer
 
 HERE = Target("scripted", "a script", "cpu")
-NOT_HERE = Target("unscripted", "a script nobody wrote", "npu")
+NOT_HERE = Target("unscripted", "a missing script", "npu")
 WEIGHTS = "scripted.safetensors"
 
 
@@ -110,7 +110,7 @@ class ScriptedBackend(Backend):
             stand_in = "a script (stand-in)"
             return [Device("SIM", stand_in, target.name, evidence=Evidence.SIMULATED)]
         if target == NOT_HERE:
-            raise TargetUnavailable("nobody wrote it", "pip install 'script[writer]'")
+            raise TargetUnavailable("its script is missing", "pip install 'script[writer]'")
         return [Device(f"SCRIPT:{i}", f"script {i}", target.name, 2**30) for i in range(2)]
 
     def why_not(self, plan: Plan) -> str | None:
@@ -157,6 +157,6 @@ class ScriptedExporter(Exporter):
             case "crash":
                 raise ExportFailed("the script ends badly")
             case "bug":
-                raise ZeroDivisionError("nobody thought of that")
+                raise ZeroDivisionError("an unexpected error")
         file.write_bytes(b"half and half")
         progress.written(file.stat().st_size)

@@ -79,7 +79,7 @@ class SickBackend(ScriptedBackend):
             case "raise":
                 raise GenerationFailed("the device ran away", fix="catch it")
             case "bug":
-                raise ZeroDivisionError("nobody thought of that")
+                raise ZeroDivisionError("an unexpected error")
             case "chatter":
                 print('{"status": "failed"}\ndriver 1.0 loaded', flush=True)
         return SickSession(bundle.manifest.model.name, ill)

@@ -106,7 +106,7 @@ class TestChoose:
         with pytest.raises(TargetUnavailable) as caught:
             choose(made, target=NOT_HERE.name)
         assert caught.value.where == NOT_HERE.name
-        assert caught.value.reason.startswith("its library is gone; nobody wrote it")
+        assert caught.value.reason.startswith("its library is gone; its script is missing")
         assert caught.value.fix == "install its library / pip install 'script[writer]'"
 
     def test_a_stand_in_is_used_on_request_only(self, made: Bundle) -> None:
