@@ -1,7 +1,7 @@
 """Energy of the measured runs: counters of the processor or of the device, never an estimate.
 
-The target's row names its meter: `rapl` is the processor packages' counter, every other one comes
-from a backend. A meter counts all that its hardware does, other programs' work and idling included.
+The target's row names its meter: `rapl` counts the processor packages; a backend provides every
+other meter. A meter counts all work of its hardware, idling and other programs included.
 """
 
 from __future__ import annotations
@@ -21,13 +21,12 @@ if TYPE_CHECKING:
 
 
 class Energy:
-    """Adds up what a meter counts in each block under `with`.
+    """Adds up what a meter counts in each `with` block.
 
-    A figure beside the measured ones: what a vendor's library raises ends no measurement, but the
-    figure, for good.
+    An error of a vendor's library does not end the benchmark; it ends the energy measurement.
 
     Attributes:
-        source: what is counted, and by what; or `none: ` and why there is no figure.
+        source: the counter; or `none: ` and the reason.
     """
 
     def __init__(self, make: Callable[[], Meter]) -> None:
@@ -67,18 +66,18 @@ class Energy:
 
 
 def find(target: Target, device: Device) -> Energy:
-    """The energy of a device, or why it is not told."""
+    """Return the energy counter of a device, or one that has only a reason."""
     return Energy(lambda: _meter(target, device))
 
 
 def _meter(target: Target, device: Device) -> Meter:
     if device.evidence is not Evidence.DEVICE:
-        raise NoMeter("a stand-in's energy says nothing about the device")
+        raise NoMeter("the energy of a simulated device is not the target's")
     if target.energy is None:
         raise NoMeter(f"no meter is known for {target.name}")
     if target.energy == RAPL:
         return energy.rapl()
     make = registry.meters().get(target.energy)
     if make is None:
-        raise NoMeter(f"no installed backend brings the meter {target.energy!r}")
+        raise NoMeter(f"no installed backend provides the meter {target.energy!r}")
     return make(target, device)

@@ -66,12 +66,14 @@ def check(bundles: Sequence[Bundle], protocol: Protocol, options: Options) -> No
     """Check, before anything runs, that the bundles can be measured.
 
     Raises:
-        InputError: a grid point does not fit a bundle, a bundle is given twice, or a peer is asked
-            for with a stand-in.
+        InputError: a grid point does not fit a bundle, a bundle is given twice, or a peer is used
+            with a simulated device.
         TargetUnavailable: the peer is not installed.
     """
     if options.peer and options.simulate:
-        raise InputError("a peer knows no stand-in", fix="leave out --peer or --simulate")
+        raise InputError(
+            "a peer cannot run on a simulated device", fix="leave out --peer or --simulate"
+        )
     if len({bundle.digest for bundle in bundles}) < len(bundles):
         raise InputError("the same bundle is given twice", fix="--runs and --processes repeat it")
     for bundle in bundles:

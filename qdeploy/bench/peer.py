@@ -1,7 +1,7 @@
-"""Peers: the same bundle run by the runtime's own library, the way its users do, without qdeploy.
+"""Peers: the runtime's own library runs the same bundle without qdeploy, as its users do.
 
-A peer gets the bundle's folder, the library's own defaults and the protocol's token ids, and tells
-when it had each token. Backends provide peers; the row of a bundle format names its peer.
+A peer gets the bundle's directory, the library's defaults and the protocol's token ids, and reports
+the time of each token. Backends provide peers; the row of a bundle format names its peer.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from qdeploy.generation.latency import Timing
 from qdeploy.interface import Peer
 
 Generate = Callable[[Sequence[int], int], Timing]
-"""Continue token ids by so many new tokens, greedily, and tell when each was there."""
+"""Generates a number of new tokens greedily, and returns the time of each."""
 
 
 def find(bundle: Bundle) -> Peer:
-    """The peer of a bundle.
+    """Return the peer of a bundle.
 
     Raises:
-        InputError: no library is known that runs its format directly.
+        InputError: no peer runs its format, or its target.
         TargetUnavailable: the library is not installed.
     """
     manifest, known = bundle.manifest, registry.peers()

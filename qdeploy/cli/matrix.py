@@ -125,10 +125,8 @@ def _show_cells(cells: Sequence[Cell], *, as_json: bool) -> None:
         return
     table = output.table("target", "profile", "backend", "model", "absent because")
     for cell in cells:
-        stand_in = " (stand-in)" if cell.simulate else ""
-        table.add_row(
-            cell.target.name + stand_in, cell.scheme, cell.backend, cell.model, cell.absent
-        )
+        suffix = " (simulated)" if cell.simulate else ""
+        table.add_row(cell.target.name + suffix, cell.scheme, cell.backend, cell.model, cell.absent)
     output.console().print(table)
 
 

@@ -22,7 +22,7 @@ class Case:
     Attributes:
         backend: None if no installed backend serves the target.
         profile: name or path of the profile for the export; None if there is none.
-        simulate: run on the target's stand-in.
+        simulate: run on the target's simulated device.
     """
 
     target: str
@@ -39,7 +39,7 @@ class Case:
 def cases(
     target: str | None = None, *, profile_name: str | None = None, simulate: bool = False
 ) -> list[Case]:
-    """Return all cases, or those of one target; with *simulate*, also those of stand-ins, last.
+    """Return all cases, or those of one target; with *simulate*, also simulated ones, last.
 
     Raises:
         InputError: the target or the profile is unknown, or the profile is for another target.
@@ -48,8 +48,8 @@ def cases(
     given = _given(profile_name, chosen) if profile_name else None
     found = [case for t in chosen for case in _on(t, given)]
     if simulate:
-        stand_ins = [(t, b) for t in chosen for b in _backends(t, given) if t.name in b.simulates]
-        found += [c for t, b in stand_ins for c in _of(t, b, given, simulate=True)]
+        simulated = [(t, b) for t in chosen for b in _backends(t, given) if t.name in b.simulates]
+        found += [c for t, b in simulated for c in _of(t, b, given, simulate=True)]
     return found
 
 

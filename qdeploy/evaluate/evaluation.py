@@ -87,7 +87,7 @@ def evaluate(
         target: where to run; see `deploy.run.choose`, also for the next three.
         device: number or id.
         backend: name.
-        simulate: on the target's stand-in.
+        simulate: on the target's simulated device.
         context: tokens that the session holds.
         threads: of the runtime; None is its default here.
         progress: called with a stage's title, and how many of how many steps of it are done.

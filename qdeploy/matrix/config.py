@@ -37,7 +37,7 @@ class Config(Strict):
         models: embedded models, directories of checkpoints, hub ids.
         targets: None means every target of the registry.
         profiles: names or TOML files; None means every profile of the targets.
-        simulate: targets that run on their stand-in.
+        simulate: targets that run on their simulated device.
         timeout: deadline of one step in seconds.
     """
 
@@ -100,7 +100,7 @@ def cells(config: Config, only: Sequence[str] = (), *, where: object = None) -> 
     """Return the cells of the matrix, grouped by target; *only* selects targets.
 
     Raises:
-        InputError: a name is unknown, or a profile or stand-in is for a target outside the matrix.
+        InputError: a name is unknown, or the matrix has no such target.
     """
     targets = _targets(config, where)
     for name in only:
@@ -147,12 +147,12 @@ def _targets(config: Config, where: object) -> list[Target]:
     try:
         named = config.targets or tuple(registry.targets())
         targets = [registry.target(name) for name in named]
-        stand_ins = [registry.target(name) for name in config.simulate]
+        simulated = [registry.target(name) for name in config.simulate]
     except InputError as error:
         raise InputError(error.what, where=where, fix=error.fix) from None
-    for target in stand_ins:
+    for target in simulated:
         if not any(target.name in b.simulates for b in registry.backends_for(target)):
-            raise InputError(f"simulate: no backend has a stand-in for {target.name}", where=where)
+            raise InputError(f"simulate: no backend simulates {target.name}", where=where)
         if target not in targets:
             raise InputError(
                 f"simulate: the matrix has no target {target.name!r}",

@@ -1,6 +1,6 @@
 """The job matrix of `.github/workflows/hardware-matrix.yml`, from the registry.
 
-The workflow asks for it in its first job, so that a new target has its job without an edit there.
+The first job of the workflow reads it, so a new target gets a job without a change to the workflow.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from qdeploy.targets import SELF_HOSTED, Target
 
 
 def job_matrix(named: Sequence[str] = ()) -> dict[str, list[dict[str, Any]]]:
-    """Return `{"include": [...]}` with a job for each target that is named, once.
+    """Return `{"include": [...]}` with one job for each named target.
 
-    Where none is, for those of hosted runners: a job that no runner takes waits for a day, and the
-    next run waits for it.
+    Without names, the jobs are those of hosted runners: a job without a runner waits for a day and
+    blocks the next run of the workflow.
 
     Raises:
-        InputError: there is no such target.
+        InputError: a target is unknown.
     """
     chosen = [registry.target(name) for name in dict.fromkeys(named)]
     targets = chosen or [t for t in registry.targets().values() if not _self_hosted(t)]

@@ -1,1 +1,1 @@
-"""The machine: processor, memory, bandwidth, installed packages, child processes."""
+"""The machine: processor, memory, bandwidth, installed packages, worker processes."""

@@ -88,7 +88,7 @@ def test_results_of_other_kinds_stay_in_the_file(
     assert found.machine.name == "bench 4"
 
 
-def test_a_stand_in_says_so(talkative: Path, quick: QuickCommand) -> None:
+def test_a_simulated_device_says_so(talkative: Path, quick: QuickCommand) -> None:
     done = quick("bench", talkative, *SHORT, "--simulate", "--json")
     assert [r.environment.evidence.value for r in rows_of(Results.model_validate(done.json))] == [
         "simulated", "simulated",
@@ -146,7 +146,7 @@ def test_a_runtime_that_stops_by_itself_is_not_measured(quick: QuickCommand, her
          ["2000 prompt and 49 new tokens do not fit", "context is 2048", "--context"]),
         (["--runs", "0"], ["--runs"]),
         (["--peer"], ["no library is known", "leave out --peer"]),
-        (["--peer", "--simulate"], ["a peer knows no stand-in"]),
+        (["--peer", "--simulate"], ["a peer cannot run on a simulated device"]),
         (["--backend", "scribted"], ["did you mean 'scripted'?"]),
         (["--device", "7"], ["there is no device 7"]),
         (["-o", "bundle/qdeploy.json"], ["output exists and cannot be added to", "-o FILE"]),

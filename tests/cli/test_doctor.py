@@ -136,7 +136,9 @@ def test_a_device_that_is_absent_is_not_broken(here: Path, quick: QuickCommand) 
         assert row["evidence"] == "none"
 
 
-def test_a_stand_in_is_tried_only_where_it_is_asked_for(here: Path, quick: QuickCommand) -> None:
+def test_a_simulated_device_is_tried_only_where_it_is_asked_for(
+    here: Path, quick: QuickCommand
+) -> None:
     """The scripted runtime gives wrong answers; this checks where it ran."""
     (here / "not.toml").write_text(profile_text("unscripted"), encoding="utf-8")
     result = quick("doctor", "unscripted", "--profile", "not.toml", "--simulate", "--json")

@@ -32,7 +32,7 @@ def used(found: energy.Energy) -> float | None:
         (DCU, Evidence.DEVICE, "none: no meter is known for dcu"),
         (ASCEND, Evidence.DEVICE, "none: no meter is known for ascend"),
         (WEBGPU, Evidence.DEVICE, "none: no meter is known for webgpu"),
-        (INTEL_NPU, Evidence.SIMULATED, "none: a stand-in's energy"),
+        (INTEL_NPU, Evidence.SIMULATED, "none: the energy of a simulated device"),
         (INTEL_GPU, Evidence.DEVICE, "none: RAPL does not count a GPU that is not known"),
     ],
 )
@@ -91,4 +91,4 @@ def test_a_third_partys_target_names_the_meter_that_its_backend_brings(tmp_path:
         without = energy.find(SUNDIAL, Device("0", "a garden", "sundial"))
     assert found.source == "abacus, ten rows"
     assert used(found) == 5
-    assert without.source == "none: no installed backend brings the meter 'shadow'"
+    assert without.source == "none: no installed backend provides the meter 'shadow'"

@@ -52,7 +52,7 @@ def test_what_nothing_serves_is_absent_with_the_reason(tmp_path: Path) -> None:
         assert (cell.profile, cell.backend, cell.absent) == (None, None, config.NO_PROFILE)
 
 
-def test_a_stand_in_is_used_only_where_the_file_asks_for_it(tmp_path: Path) -> None:
+def test_a_simulated_device_is_used_only_where_the_file_asks_for_it(tmp_path: Path) -> None:
     targets = 'targets = ["intel-cpu", "intel-npu"]\nsimulate = ["intel-npu"]'
     found = cells(NANO + targets, folder=tmp_path)
     assert {(cell.target.name, cell.simulate) for cell in found} == {
@@ -85,7 +85,7 @@ def test_a_profile_may_be_a_file(tmp_path: Path) -> None:
         (NANO + 'targets = ["intel-cup"]', "unknown target 'intel-cup'", "'intel-cpu'"),
         (NANO + 'profiles = ["intel-cpu-in4"]', "unknown profile", "'intel-cpu-int4'"),
         (NANO.replace("nano", "nono"), "models: no directory", "'qwen3-nano'"),
-        (NANO + 'simulate = ["intel-gpu"]', "no backend has a stand-in for intel-gpu", None),
+        (NANO + 'simulate = ["intel-gpu"]', "no backend simulates intel-gpu", None),
         (NANO + 'targets = ["intel-cpu"]\nsimulate = ["intel-npu"]',
          "simulate: the matrix has no target 'intel-npu'", "add 'intel-npu' to targets"),
         ('schema = 1\nmodels = ["a", "b", "a"]', "'a' is given twice", None),

@@ -82,8 +82,8 @@ def test_a_cell_is_exported_measured_and_evaluated_after_the_doctor(tmp_path: Pa
 
 def test_the_steps_get_the_cell_and_the_options(tmp_path: Path) -> None:
     runner = FakeRunner()
-    stand_in = Cell(registry.target("intel-npu"), "m", "intel-npu-int4", "openvino", simulate=True)
-    run(tmp_path / "out", runner, stand_in, bench={"runs": 1})
+    simulated = Cell(registry.target("intel-npu"), "m", "intel-npu-int4", "openvino", simulate=True)
+    run(tmp_path / "out", runner, simulated, bench={"runs": 1})
     doctor, export, bench, evaluate = runner.steps
     out = tmp_path / "out"
     for step in runner.steps:
