@@ -10,7 +10,7 @@ from pathlib import Path
 
 from qdeploy.bench import grid, peer
 from qdeploy.bench.protocol import Protocol
-from qdeploy.bench.rows import Told, make_rows
+from qdeploy.bench.rows import BundleRecord, make_rows
 from qdeploy.bench.worker import Job, Task, work
 from qdeploy.bundle import Bundle
 from qdeploy.deploy import cache
@@ -99,30 +99,30 @@ def measure(
     Raises:
         QdeployError: a worker failed before the first sample.
     """
-    told = [Told(bundle) for bundle in bundles]
+    records = [BundleRecord(bundle) for bundle in bundles]
 
     def outcome(interrupted: str | None, failure: QdeployError | None = None) -> Outcome:
-        fastest = max((speed for one in told for speed in one.bandwidths), default=None)
+        fastest = max((speed for record in records for speed in record.bandwidths), default=None)
         here = machine.model_copy(update={"bandwidth_bytes_per_s": fastest})
-        made = (tuple(make_rows(one, protocol, here, interrupted)) for one in told)
+        made = (tuple(make_rows(record, protocol, here, interrupted)) for record in records)
         return Outcome(here, tuple(made), failure)
 
     turns = _Turns(protocol, options, len(bundles), tell)
     try:
         for number in range(protocol.processes):
-            for one in told:
-                turns.take(number, one)
+            for record in records:
+                turns.take(number, record)
                 save(outcome(UNFINISHED))
     except KeyboardInterrupt:
         save(outcome(STOPPED))
         raise
     except QdeployError as failure:
-        if not any(one.samples for one in told):
+        if not any(record.samples for record in records):
             raise
-        ended = outcome(failure.what, _told_as("measuring ended early", failure))
+        ended = outcome(failure.what, _with_context("measuring ended early", failure))
     else:
-        of_peers = (one.peer_failure for one in told if one.peer_failure)
-        ended = outcome(None, next((_told_as("the peer failed", f) for f in of_peers), None))
+        of_peers = (record.peer_failure for record in records if record.peer_failure)
+        ended = outcome(None, next((_with_context("the peer failed", f) for f in of_peers), None))
     try:
         save(ended)
     except OutputError as failure:  # the caller can still show the results
@@ -130,7 +130,7 @@ def measure(
     return ended
 
 
-def _told_as(what: str, failure: QdeployError) -> QdeployError:
+def _with_context(what: str, failure: QdeployError) -> QdeployError:
     """Return the error with a message that starts with *what*."""
     return GenerationFailed(f"{what}: {failure.what}", where=failure.where, fix=failure.fix)
 
@@ -144,34 +144,36 @@ class _Turns:
         self._steps = bundles * protocol.processes * (1 + a_process * (2 if options.peer else 1))
         self._done = 0
 
-    def take(self, number: int, told: Told) -> None:
+    def take(self, number: int, record: BundleRecord) -> None:
         with cache.scratch("bench") as empty:
             environment = {cache.ENVIRONMENT: str(empty)}
-            drop_cached_pages(told.bundle)
-            self._run("load", number, told, environment)
-            self._run("measure", number, told, environment)
-            if self._options.peer and told.peer_failure is None:
+            drop_cached_pages(record.bundle)
+            self._run("load", number, record, environment)
+            self._run("measure", number, record, environment)
+            if self._options.peer and record.peer_failure is None:
                 try:
-                    self._run("peer", number, told, environment)
+                    self._run("peer", number, record, environment)
                 except QdeployError as failure:  # the bundle itself is still measured
-                    told.peer_failure = failure
+                    record.peer_failure = failure
 
-    def _run(self, task: Task, number: int, told: Told, environment: dict[str, str]) -> None:
+    def _run(
+        self, task: Task, number: int, record: BundleRecord, environment: dict[str, str]
+    ) -> None:
         def hear(event: Event) -> None:
-            listen(event, task, number, told)
+            listen(event, task, number, record)
             if event["event"] == "sample" or (task == "load" and event["event"] == "loaded"):
                 self._done += 1
-            title = f"{told.bundle.path.name}: {event['event']}, {task} {number + 1}"
+            title = f"{record.bundle.path.name}: {event['event']}, {task} {number + 1}"
             self._tell(title, self._done, self._steps)
 
-        run_job(self._job(task, told), environment, hear)
+        run_job(self._job(task, record), environment, hear)
 
-    def _job(self, task: Task, told: Told) -> Job:
+    def _job(self, task: Task, record: BundleRecord) -> Job:
         points = self._protocol.points
         return Job(
             task=task,
-            bundle=str(told.bundle.path.absolute()),
-            digest=told.bundle.digest,
+            bundle=str(record.bundle.path.absolute()),
+            digest=record.bundle.digest,
             backend=self._options.backend,
             device=self._options.device,
             simulate=self._options.simulate,
@@ -197,19 +199,19 @@ def run_job(job: Job, environment: Mapping[str, str], hear: Callable[[Event], No
         raise GenerationFailed(said) from None
 
 
-def listen(event: Event, task: Task, number: int, told: Told) -> None:
+def listen(event: Event, task: Task, number: int, record: BundleRecord) -> None:
     """Store the data of one event."""
     match event["event"], task:
         case "loaded", "peer":
-            told.peer = event["where"]["peer"]
+            record.peer = event["environment"]["peer"]
         case "loaded", _:
-            told.where = told.where or event["where"]
-            loads = told.loads_cold if task == "load" else told.loads_warm
+            record.environment = record.environment or event["environment"]
+            loads = record.loads_cold if task == "load" else record.loads_warm
             loads.append(event["seconds"])
         case "bandwidth", _:
-            told.bandwidths.append(event["bytes_per_s"])
+            record.bandwidths.append(event["bytes_per_s"])
         case "sample", _:
-            samples = told.peer_samples if task == "peer" else told.samples
+            samples = record.peer_samples if task == "peer" else record.samples
             sample = Sample(
                 process=number,
                 ttft_ms=event["ttft_ms"],
@@ -217,7 +219,7 @@ def listen(event: Event, task: Task, number: int, told: Told) -> None:
             )
             samples.setdefault(event["point"], []).append(sample)
         case "point", "measure":
-            told.facts.setdefault(event["point"], []).append(event)
+            record.facts.setdefault(event["point"], []).append(event)
 
 
 def drop_cached_pages(bundle: Bundle) -> None:

@@ -22,20 +22,20 @@ Samples = dict[int, list[Sample]]
 
 
 @dataclass
-class Told:
-    """All that was heard about one bundle.
+class BundleRecord:
+    """The events of all workers for one bundle.
 
     Attributes:
-        where: the fields of `Environment` and the target's kind, from the first load.
-        loads_cold, loads_warm: seconds, one a round.
-        bandwidths: bytes a second at which memory was read, one a round.
-        facts: of each point, by its index: what each process told at its end.
+        environment: the fields of `Environment` and the kind of the target, from the first load.
+        loads_cold, loads_warm: load times in seconds, one per round.
+        bandwidths: memory read bandwidth in bytes per second, one per round.
+        facts: by the index of the grid point, the last event of each process.
         peer: name and version of the peer, if there is one.
-        peer_failure: what ended its turns, if anything did.
+        peer_failure: the error that ended the peer's runs, if any.
     """
 
     bundle: Bundle
-    where: Event = field(default_factory=dict)
+    environment: Event = field(default_factory=dict)
     loads_cold: list[float] = field(default_factory=list)
     loads_warm: list[float] = field(default_factory=list)
     bandwidths: list[float] = field(default_factory=list)
@@ -47,7 +47,7 @@ class Told:
 
 
 def make_rows(
-    told: Told, protocol: Protocol, machine: Machine, interrupted: str | None = None
+    record: BundleRecord, protocol: Protocol, machine: Machine, interrupted: str | None = None
 ) -> list[Bench]:
     """Create one row per grid point that has samples.
 
@@ -56,15 +56,15 @@ def make_rows(
     required = protocol.runs * protocol.processes
     rows = []
     for index, point in enumerate(protocol.points):
-        samples = told.samples.get(index, [])
+        samples = record.samples.get(index, [])
         if samples:
             reason = interrupted if len(samples) < required else None
-            rows.append(_row(told, index, point, samples, protocol, machine, reason))
+            rows.append(_row(record, index, point, samples, protocol, machine, reason))
     return rows
 
 
 def _row(
-    told: Told,
+    record: BundleRecord,
     index: int,
     point: Point,
     samples: Sequence[Sample],
@@ -72,20 +72,24 @@ def _row(
     machine: Machine,
     interrupted: str | None,
 ) -> Bench:
-    artifact = artifact_of(told.bundle)
-    facts = told.facts.get(index, [])
+    artifact = artifact_of(record.bundle)
+    facts = record.facts.get(index, [])
     ttft = spread([_ttft(s) for s in samples])
     tpot = spread([_tpot(s) for s in samples])
     decode = 1000 / tpot.p50
     joules = [f["energy_joules"] for f in facts if f["energy_joules"] is not None]
-    peer_samples = told.peer_samples.get(index, [])
+    peer_samples = record.peer_samples.get(index, [])
     utilization = None
-    if artifact.bytes_per_token and machine.bandwidth_bytes_per_s and told.where["kind"] == "cpu":
+    if (
+        artifact.bytes_per_token
+        and machine.bandwidth_bytes_per_s
+        and record.environment["kind"] == "cpu"
+    ):
         utilization = artifact.bytes_per_token * decode / machine.bandwidth_bytes_per_s
     return Bench(
         artifact=artifact,
         environment=Environment.model_validate(
-            {k: v for k, v in told.where.items() if k != "kind"}
+            {k: v for k, v in record.environment.items() if k != "kind"}
         ),
         conditions=_conditions(facts),
         protocol=protocol.as_dict(),
@@ -93,10 +97,10 @@ def _row(
         prompt_tokens=point.prompt,
         new_tokens=point.new,
         samples=tuple(samples),
-        processes=tuple(_process(told, i, f) for i, f in enumerate(facts)),
+        processes=tuple(_process(record, i, f) for i, f in enumerate(facts)),
         interrupted=interrupted,
-        load_cold_s=median(told.loads_cold) if told.loads_cold else None,
-        load_warm_s=median(told.loads_warm) if told.loads_warm else None,
+        load_cold_s=median(record.loads_cold) if record.loads_cold else None,
+        load_warm_s=median(record.loads_warm) if record.loads_warm else None,
         ttft_ms=ttft,
         tpot_ms=tpot,
         inter_token_latency_ms=spread([t for s in samples for t in s.inter_token_latencies_ms]),
@@ -107,21 +111,23 @@ def _row(
         energy_joules=sum(joules) if joules else None,
         energy_source=facts[0]["energy_source"] if facts else None,
         memory_bandwidth_utilization=utilization,
-        peer=told.peer if peer_samples else None,
+        peer=record.peer if peer_samples else None,
         peer_samples=tuple(peer_samples),
-        peer_failure=told.peer_failure.what if told.peer_failure else None,
+        peer_failure=record.peer_failure.what if record.peer_failure else None,
         ratio=ratios(samples, peer_samples) or None,
-        predicted=_predicted(told, point, machine),
+        predicted=_predicted(record, point, machine),
     )
 
 
-def _predicted(told: Told, point: Point, machine: Machine) -> dict[str, float] | None:
+def _predicted(record: BundleRecord, point: Point, machine: Machine) -> dict[str, float] | None:
     """Decode speed by the roofline model, if the efficiency of the backend here is known."""
-    if told.where["evidence"] != str(Evidence.DEVICE):
+    if record.environment["evidence"] != str(Evidence.DEVICE):
         return None
-    planned, cached = told.bundle.manifest.plan, point.prompt + point.new // 2
-    bandwidth, where = machine.bandwidth_bytes_per_s, told.where
-    speed = forecast.decode_here(planned, where["backend"], where["target"], cached, bandwidth)
+    planned, cached = record.bundle.manifest.plan, point.prompt + point.new // 2
+    bandwidth, environment = machine.bandwidth_bytes_per_s, record.environment
+    speed = forecast.decode_here(
+        planned, environment["backend"], environment["target"], cached, bandwidth
+    )
     return None if speed is None else {"decode_tokens_per_s": speed}
 
 
@@ -157,9 +163,11 @@ def _tpot(sample: Sample) -> float:
     return mean(sample.inter_token_latencies_ms)
 
 
-def _process(told: Told, index: int, fact: Event) -> Process:
+def _process(record: BundleRecord, index: int, fact: Event) -> Process:
     kept = {k: v for k, v in fact.items() if k in Process.model_fields}
-    return Process(load_cold_s=told.loads_cold[index], load_warm_s=told.loads_warm[index], **kept)
+    return Process(
+        load_cold_s=record.loads_cold[index], load_warm_s=record.loads_warm[index], **kept
+    )
 
 
 def _conditions(facts: Sequence[Event]) -> Conditions:

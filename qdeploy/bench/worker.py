@@ -58,7 +58,9 @@ def _own(job: Job, parent: Parent) -> None:
     with run.load(opened, choice, context=job.context, threads=job.threads) as session:
         seconds = time.perf_counter() - begin
         _open(job)  # the bundle is still the same one, so it was the one loaded
-        parent.tell(event="loaded", seconds=seconds, where=_where(opened, choice, session))
+        parent.tell(
+            event="loaded", seconds=seconds, environment=_environment(opened, choice, session)
+        )
         if job.task == "measure":
             _measure(job, parent, _runner(session), opened, choice, session)
     if job.task == "load":
@@ -81,7 +83,7 @@ def _peer(job: Job, parent: Parent) -> None:
     try:
         generate = peer.load(found, opened.path, choice.device.id)
         _open(job)
-        parent.tell(event="loaded", seconds=None, where={"peer": peer.title(found)})
+        parent.tell(event="loaded", seconds=None, environment={"peer": peer.title(found)})
         _measure(job, parent, generate, opened, choice, None)
     except QdeployError:
         raise
@@ -156,7 +158,7 @@ def _checked(timing: Timing, new: int) -> Timing:
     return timing
 
 
-def _where(opened: Bundle, choice: run.Choice, session: Session) -> Mapping[str, Any]:
+def _environment(opened: Bundle, choice: run.Choice, session: Session) -> Mapping[str, Any]:
     """The fields of `results.Environment`, and the target's kind."""
     found = environment_of(opened, choice, session)
     return {"kind": choice.target.kind, **found.model_dump(mode="json")}

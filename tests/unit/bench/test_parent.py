@@ -18,7 +18,7 @@ from qdeploy.errors import GenerationFailed, InputError
 from qdeploy.system.worker import Event
 from tests.support.bundles import scripted_bundle
 from tests.support.measured import MACHINE
-from tests.unit.bench.test_rows import WHERE, point
+from tests.unit.bench.test_rows import ENVIRONMENT, point
 
 Hear = Callable[[Event], None]
 PROTOCOL = Protocol((4,), (3,), runs=1, processes=2)
@@ -36,7 +36,7 @@ def measured(*bundles: Bundle, options: Options) -> Outcome:
 
 
 def work(job: Job, environment: Mapping[str, str], hear: Hear) -> None:
-    hear({"event": "loaded", "seconds": 1.0, "where": WHERE})
+    hear({"event": "loaded", "seconds": 1.0, "environment": ENVIRONMENT})
     if job.task != "load":
         made = {"ttft_ms": 1.0, "inter_token_latencies_ms": [2.0, 2.0]}
         hear({"event": "sample", "point": 0, **made})

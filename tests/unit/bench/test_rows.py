@@ -9,14 +9,14 @@ import pytest
 
 from qdeploy.bench import parent
 from qdeploy.bench.protocol import Protocol
-from qdeploy.bench.rows import Told, make_rows, ratios
+from qdeploy.bench.rows import BundleRecord, make_rows, ratios
 from qdeploy.bench.worker import Task
 from qdeploy.results import Machine, Sample
 from tests.support.bundles import scripted_bundle
 from tests.support.measured import MACHINE
 
 PROTOCOL = Protocol((4, 8), (3,), runs=1, processes=2)
-WHERE: dict[str, Any] = {
+ENVIRONMENT: dict[str, Any] = {
     "kind": "cpu", "target": "here", "backend": "scripted", "device": "a script",
     "evidence": "device", "driver": None, "placement": {}, "versions": {}, "properties": {},
 }  # fmt: skip
@@ -39,14 +39,14 @@ def point(index: int, **facts: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def told(tmp_path: Path) -> Told:
+def recorded(tmp_path: Path) -> BundleRecord:
     """The events of two rounds of two grid points."""
-    heard = Told(scripted_bundle(tmp_path / "bundle"))
+    record = BundleRecord(scripted_bundle(tmp_path / "bundle"))
     for number in range(2):
         events: list[tuple[Task, dict[str, Any]]] = [
-            ("load", {"event": "loaded", "seconds": 4.0 + number, "where": WHERE}),
+            ("load", {"event": "loaded", "seconds": 4.0 + number, "environment": ENVIRONMENT}),
             ("load", {"event": "bandwidth", "bytes_per_s": 1e9}),
-            ("measure", {"event": "loaded", "seconds": 2.0, "where": WHERE}),
+            ("measure", {"event": "loaded", "seconds": 2.0, "environment": ENVIRONMENT}),
         ]
         for index in range(2):
             latencies = [10.0 + number, 30.0 + number]
@@ -63,12 +63,12 @@ def told(tmp_path: Path) -> Told:
             events += [("measure", {"event": "warm", "point": index}), ("measure", made)]
             events.append(("measure", point(index, **facts)))
         for task, event in events:
-            parent.listen(event, task, number, heard)
-    return heard
+            parent.listen(event, task, number, record)
+    return record
 
 
-def test_figures_follow_from_the_samples(told: Told) -> None:
-    first, second = make_rows(told, PROTOCOL, FAST)
+def test_figures_follow_from_the_samples(recorded: BundleRecord) -> None:
+    first, second = make_rows(recorded, PROTOCOL, FAST)
     assert (first.prompt_tokens, second.prompt_tokens) == (4, 8)
     assert [s.process for s in first.samples] == [0, 1]
     assert first.prefill_tokens_per_s == pytest.approx(200)
@@ -86,49 +86,53 @@ def test_figures_follow_from_the_samples(told: Told) -> None:
     assert first.interrupted is None
 
 
-def test_energy_per_token_is_of_the_processes_with_a_meter(told: Told) -> None:
-    whole = make_rows(told, PROTOCOL, FAST)[0]
+def test_energy_per_token_is_of_the_processes_with_a_meter(recorded: BundleRecord) -> None:
+    whole = make_rows(recorded, PROTOCOL, FAST)[0]
     assert whole.joules_per_token == pytest.approx(6 / (2 * 3))
-    told.facts[0].pop()  # the second process died after its sample
-    cut = make_rows(told, PROTOCOL, FAST)[0]
+    recorded.facts[0].pop()  # the second process died after its sample
+    cut = make_rows(recorded, PROTOCOL, FAST)[0]
     assert cut.joules_per_token == pytest.approx(3 / 3)
-    told.facts[0][0]["energy_joules"] = None
-    assert make_rows(told, PROTOCOL, FAST)[0].joules_per_token is None
+    recorded.facts[0][0]["energy_joules"] = None
+    assert make_rows(recorded, PROTOCOL, FAST)[0].joules_per_token is None
 
 
-def test_bandwidth_utilization_is_bytes_per_token_times_tokens_per_second(told: Told) -> None:
-    row = make_rows(told, PROTOCOL, FAST)[0]
-    planned = told.bundle.manifest.plan["bytes_per_token"]
+def test_bandwidth_utilization_is_bytes_per_token_times_tokens_per_second(
+    recorded: BundleRecord,
+) -> None:
+    row = make_rows(recorded, PROTOCOL, FAST)[0]
+    planned = recorded.bundle.manifest.plan["bytes_per_token"]
     assert row.artifact.bytes_per_token == planned > 0
     expected = planned * row.decode_tokens_per_s / 1e9
     assert row.memory_bandwidth_utilization == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("machine", [MACHINE, FAST], ids=["not measured", "a GPU's own memory"])
-def test_no_bandwidth_utilization_if_it_is_meaningless(machine: Machine, told: Told) -> None:
+def test_no_bandwidth_utilization_if_it_is_meaningless(
+    machine: Machine, recorded: BundleRecord
+) -> None:
     if machine is FAST:
-        told.where["kind"] = "gpu"
-    assert make_rows(told, PROTOCOL, machine)[0].memory_bandwidth_utilization is None
+        recorded.environment["kind"] = "gpu"
+    assert make_rows(recorded, PROTOCOL, machine)[0].memory_bandwidth_utilization is None
 
 
 @pytest.mark.parametrize(("backend", "predicted"), [("openvino", True), ("onnxruntime", False)])
 def test_only_backends_of_known_efficiency_have_a_prediction(
-    backend: str, predicted: bool, told: Told
+    backend: str, predicted: bool, recorded: BundleRecord
 ) -> None:
-    told.where |= {"target": "intel-cpu", "backend": backend}
-    row = make_rows(told, PROTOCOL, FAST)[0]
+    recorded.environment |= {"target": "intel-cpu", "backend": backend}
+    row = make_rows(recorded, PROTOCOL, FAST)[0]
     assert (row.predicted is not None) == predicted
 
 
-def test_incomplete_rows_give_the_reason(told: Told) -> None:
-    told.samples[1].pop()
-    told.facts[1].pop()
-    whole, cut = make_rows(told, PROTOCOL, MACHINE, "the device is gone")
+def test_incomplete_rows_give_the_reason(recorded: BundleRecord) -> None:
+    recorded.samples[1].pop()
+    recorded.facts[1].pop()
+    whole, cut = make_rows(recorded, PROTOCOL, MACHINE, "the device is gone")
     assert whole.interrupted is None
     assert cut.interrupted == "the device is gone"
     assert len(cut.processes) == 1
-    del told.samples[1]
-    assert len(make_rows(told, PROTOCOL, MACHINE, "the device is gone")) == 1
+    del recorded.samples[1]
+    assert len(make_rows(recorded, PROTOCOL, MACHINE, "the device is gone")) == 1
 
 
 def test_ratios_are_taken_round_by_round() -> None:
