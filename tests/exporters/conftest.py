@@ -1,4 +1,4 @@
-"""Tiny checkpoints, once a session."""
+"""Tiny checkpoints."""
 
 from __future__ import annotations
 

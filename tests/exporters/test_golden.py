@@ -1,4 +1,4 @@
-"""Float exports of the embedded models give the logits that transformers gives in float32."""
+"""Float exports of the embedded models have the logits of transformers in float32."""
 
 from __future__ import annotations
 

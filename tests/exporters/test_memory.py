@@ -1,4 +1,4 @@
-"""Memory does not follow the model: the same peak for two layers as for eight."""
+"""Peak memory of an export does not grow with the model: equal for two layers and eight."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ONNX graphs say what the model says: against NumPy, in float and with the same codes."""
+"""Logits of ONNX graphs against NumPy: in float, and with the same quantized codes."""
 
 from __future__ import annotations
 

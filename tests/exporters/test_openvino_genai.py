@@ -1,4 +1,4 @@
-"""openvino-genai loads an export as it is, with paged attention and without."""
+"""openvino-genai loads and runs an export, with paged attention and without."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The graph as the runtime sees it: well formed, and fused as far as the CPU plugin can."""
+"""The OpenVINO graph is well formed, and the CPU plugin fuses all that it can fuse."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.native import FLOAT, export, resolve
 from tests.support.running import Model
-from tests.support.tiny import DENSE, SPARSE
+from tests.support.tiny import DENSE, LLAMA, QWEN2, SPARSE
 
 INT4 = '{ dtype = "int4", group_size = 32 }'
 INT4_SYM = '{ dtype = "int4", symmetric = true }'
@@ -29,6 +29,20 @@ class TestFusion:
         assert count["RMS"] == 4 * layers + 1
         assert count["FullyConnected"] == 7 * layers + 1
 
+    @pytest.mark.parametrize("config", [QWEN2, LLAMA], ids=["qwen2", "llama"])
+    def test_other_families(
+        self, precision: str, config: dict[str, Any], made: Callable[..., Path], tmp_path: Path
+    ) -> None:
+        """Biases are part of the products, so they add no operator."""
+        plan = resolve(made(config), linear=precision, embedding=precision)
+        count = Model(export(plan, tmp_path / "bundle")).operators()
+        layers = config["num_hidden_layers"]
+        assert count["ScaledDotProductAttention"] == layers
+        assert count["RoPE"] == 2 * layers
+        assert count["RMS"] == 2 * layers + 1
+        assert count["FullyConnected"] == 7 * layers + 1
+        assert count["Eltwise"] == 4 * layers + 1
+
     def test_experts(self, precision: str, made: Callable[..., Path], tmp_path: Path) -> None:
         plan = resolve(made(SPARSE), linear=precision, embedding=precision)
         count = Model(export(plan, tmp_path / "bundle")).operators()
@@ -40,13 +54,13 @@ class TestFusion:
         assert count["FullyConnected"] == 5 * layers + 1  # the router is one of them
 
 
-@pytest.fixture(params=[DENSE, SPARSE], ids=["dense", "experts"])
+@pytest.fixture(params=[DENSE, SPARSE, QWEN2], ids=["dense", "experts", "qwen2"])
 def bundle(request: Any, made: Callable[..., Path], tmp_path: Path) -> Path:
     return export(resolve(made(request.param), linear=INT4, embedding=INT8), tmp_path / "bundle")
 
 
 def test_types_and_shapes_are_those_that_the_runtime_infers(bundle: Path) -> None:
-    """A reader such as Netron shows what is written; the runtime works it out anew."""
+    """A viewer such as Netron shows the written ones; the runtime infers them again."""
     ov = pytest.importorskip("openvino")
     file = bundle / "openvino_model.xml"
     inferred = {}

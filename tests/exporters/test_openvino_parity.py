@@ -1,4 +1,4 @@
-"""The exported graph says what the model says: against NumPy, in float and with the same codes."""
+"""Logits of OpenVINO graphs against NumPy: in float, and with the same quantized codes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tokenizer that travels in the bundle gives the tokens that `tokenizers` gives."""
+"""The tokenizer graphs of an OpenVINO bundle give the ids and texts of the tokenizers library."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What four bits cost: less than with plain rounding, and no more than with NNCF's own choice."""
+"""The loss by four bits is less than with plain rounding, and at most that of NNCF's scales."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What engines that compile a graph take: nothing else is in the bundles for them."""
+"""`onnx-static` bundles have only operators that their compiling engines support."""
 
 from __future__ import annotations
 

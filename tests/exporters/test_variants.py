@@ -1,4 +1,4 @@
-"""What a checkpoint, an adapter and a context may be: all the way to the logits."""
+"""Checkpoints in several types and files, adapters and YaRN, checked by their logits."""
 
 from __future__ import annotations
 

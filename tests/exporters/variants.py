@@ -1,4 +1,4 @@
-"""The shapes that every format is tried with, and what their logits must be."""
+"""Configs that every format is tested with, and their expected logits."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 
 VARIANTS: dict[str, dict[str, Any]] = {
     "yarn": DENSE | {"rope_scaling": YARN, "max_position_embeddings": 131072},
     "untied": DENSE | {"tie_word_embeddings": False},
-    "shares as they are": SPARSE | {"norm_topk_prob": False},
+    "routing weights as they are": SPARSE | {"norm_topk_prob": False},
     "every second layer": SPARSE | {"decoder_sparse_step": 2},
     "but the first layer": SPARSE | {"mlp_only_layers": [0]},
     "qwen2": QWEN2,

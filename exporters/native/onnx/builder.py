@@ -88,18 +88,20 @@ class ContribBuilder(Builder[Value]):
         return Value(self._reshape(normed, [0, -1, heads * size], f"{name}/joined"))
 
     def linear(self, x: Value, layer: Linear) -> Value:
-        return Value(self._product_of([layer], x))
+        return Value(self._linear([layer], x))
 
     def linears(self, x: Value, layers: Sequence[Linear]) -> list[Value]:
         """One product with the rows of all weights, then split."""
+        if len({layer.bias is None for layer in layers}) > 1:
+            return super().linears(x, layers)  # there is no bias for all rows
         name = layers[0].weight.removesuffix(".weight") + "/all"
-        together = self._product_of(layers, x)
+        together = self._linear(layers, x)
         outputs = [f"{name}.{i}" for i in range(len(layers))]
         inputs = [together, self.graph.i64([layer.rows for layer in layers])]
         self.graph.add_many("Split", inputs, outputs, name=name, axis=-1)
         return [Value(output) for output in outputs]
 
-    def _product_of(self, layers: Sequence[Linear], x: Value) -> str:
+    def _linear(self, layers: Sequence[Linear], x: Value) -> str:
         """Multiply x by the rows of all weights, and add the biases of all."""
         product = self._weights.multiply(self._name(x), [layer.weight for layer in layers])
         biases = [layer.bias for layer in layers if layer.bias]

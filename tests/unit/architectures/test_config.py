@@ -1,4 +1,4 @@
-"""What a config may say: the values that are taken, and those that no model can have."""
+"""`config.json`: defaults, accepted values and impossible ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The description of the model, built by a builder that writes down what it is told."""
+"""The graphs of the families, built by a builder that writes them down as text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.tiny import DENSE, LLAMA, QWEN2, SPARSE, all_shapes
 
 
 class Narrator(Builder[str]):
-    """Says the model in one line."""
+    """Writes the model in one line."""
 
     def __init__(self) -> None:
         self.used: list[str] = []

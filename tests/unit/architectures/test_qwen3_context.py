@@ -1,4 +1,4 @@
-"""Which context makes positions scaled, and by how much."""
+"""The contexts for which Qwen3's positions are scaled with YaRN, and the factors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rotation frequencies are those of transformers, digit by digit."""
+"""Rotary frequencies equal those of transformers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The reference's arithmetic: golden logits, another forward in NumPy, memory."""
+"""The float reference: golden logits, a second forward in NumPy, memory."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "yarn": DENSE | {"rope_scaling": YARN},
     "one key a query": DENSE | {"num_key_value_heads": 4},
     "experts": SPARSE,
-    "shares as they are": SPARSE | {"norm_topk_prob": False},
+    "routing weights as they are": SPARSE | {"norm_topk_prob": False},
     "every second layer": SPARSE | {"decoder_sparse_step": 2},
     "but the first layer": SPARSE | {"mlp_only_layers": [0]},
     "qwen2": QWEN2,

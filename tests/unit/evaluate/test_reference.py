@@ -1,4 +1,4 @@
-"""The float reference: computed once, kept exactly, found by content."""
+"""The cache of the float reference: exact, and found by content."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever is in a tokenizer.json, it is refused, or the library can read it."""
+"""Every `tokenizer.json` is either refused or readable by the tokenizers library."""
 
 from __future__ import annotations
 

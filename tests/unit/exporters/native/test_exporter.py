@@ -1,4 +1,4 @@
-"""What the exporter takes and refuses, before it writes a byte."""
+"""What the native exporter accepts and refuses before it writes a byte."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What four bits cost the layers of the embedded models, on what really flows through them."""
+"""Quantization error of the embedded models' layers in four bits, on real activations."""
 
 from __future__ import annotations
 

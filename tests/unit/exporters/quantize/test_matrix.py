@@ -1,4 +1,4 @@
-"""Quantization: against a slow readable version, and what no weights may break."""
+"""Quantization against a slow, readable version, and its invariants for any weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Four-bit packing, against a version that a person can check by eye."""
+"""Four-bit packing against a simple version."""
 
 from __future__ import annotations
 

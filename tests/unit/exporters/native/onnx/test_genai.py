@@ -1,4 +1,4 @@
-"""What onnxruntime-genai is told of a model's own settings."""
+"""The model's own settings in `genai_config.json`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bytes of quantized weights in ONNX files, against a slow and readable account of them."""
+"""The bytes of quantized weights in ONNX files against a slow, readable version."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a tokenizer.json says, in bytes; and what is refused."""
+"""Reading a `tokenizer.json`, and what is refused."""
 
 from __future__ import annotations
 

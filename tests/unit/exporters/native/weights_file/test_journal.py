@@ -1,4 +1,4 @@
-"""A journal counts what is finished, and forgets what is not its own."""
+"""The journal counts finished steps and ignores those of another sequence."""
 
 from __future__ import annotations
 

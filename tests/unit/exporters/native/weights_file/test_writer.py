@@ -1,4 +1,4 @@
-"""Weights arrive in their places, however they are cut up and wherever a run was interrupted."""
+"""Weights are written to their offsets for any block size and after any interruption."""
 
 from __future__ import annotations
 
