@@ -10,7 +10,7 @@ demo: $(VENV)/.demo
 	$(BIN)/qdeploy export qwen3-nano --target cpu -o $(DEMO)/qwen3-nano --force
 	$(BIN)/qdeploy run $(DEMO)/qwen3-nano "What is 48261 + 7354?" --think --seed 1
 
-test: $(VENV)/.dev
+test: $(VENV)/.toy
 	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 lint: $(VENV)/.dev
@@ -38,8 +38,13 @@ $(VENV)/.demo: pyproject.toml | links
 $(VENV)/.dev: pyproject.toml | links
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[optimum,webgpu,onnx-openvino,dev]'
-	$(BIN)/python -m pip install --quiet ./tests/toy_backend
 	touch $@ $(VENV)/.demo
+
+# The toy is installed as a third party's package is, so a change to its files takes an installation.
+$(VENV)/.toy: $(VENV)/.dev $(wildcard tests/toy_backend/*.py tests/toy_backend/*.toml)
+	$(BIN)/python -m pip install --quiet ./tests/toy_backend
+	rm -rf tests/toy_backend/build tests/toy_backend/*.egg-info
+	touch $@
 
 clean:
 	rm -rf $(VENV) $(DEMO) build dist *.egg-info

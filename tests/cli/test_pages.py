@@ -1,0 +1,123 @@
+"""What the pages on adding a profile, a format, a target and a backend say is what works."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.command import ROOT, Command
+from tests.support.pages import Page, read_page
+from tests.support.real import NEEDS_RUNTIME
+
+pytest.importorskip("qdeploy_toy", reason="tests/toy_backend is not installed")
+
+ANSWER = "5561"
+
+
+@pytest.fixture
+def qdeploy(tmp_path: Path) -> Command:
+    for name in ("site", "here"):
+        (tmp_path / name).mkdir()
+    return Command(tmp_path / "here", tmp_path / "site")
+
+
+def installed(name: str, qdeploy: Command) -> Page:
+    page = read_page(name)
+    page.install(qdeploy.plugins, qdeploy.folder)
+    return page
+
+
+def stated_lines(page: Page) -> int:
+    """How many lines the page says that its example took."""
+    found = re.search(r"took (\d+)\s+lines", page.text)
+    assert found
+    return int(found[1])
+
+
+@pytest.mark.slow
+@NEEDS_RUNTIME
+def test_the_page_on_profiles(qdeploy: Command) -> None:
+    page = installed("adding-a-profile.md", qdeploy)
+    listing, shown, dry, _, answer = page.run(qdeploy)
+    assert "cpu-int4" in listing.stdout
+    assert 'target = "cpu"' in shown.stdout
+    assert "int4 sym g32" in dry.stdout
+    assert answer.stdout.strip() == ANSWER
+    assert page.lines("my.toml") == stated_lines(page)
+
+
+@pytest.mark.slow
+def test_the_page_on_formats(qdeploy: Command) -> None:
+    page = installed("adding-a-format.md", qdeploy)
+    _, _, answer = page.run(qdeploy)
+    assert answer.stdout.strip() == ANSWER
+    assert "acme" in answer.stderr
+    manifest = json.loads((qdeploy.folder / "nano" / "qdeploy.json").read_text(encoding="utf-8"))
+    assert (manifest["format"], manifest["exporter"]) == ("acme-npz", "acme")
+    shards = [name for name in manifest["files"] if name.endswith(".npz")]
+    assert len(shards) > 2
+    assert page.lines("acme.py") == stated_lines(page)
+    profile = qdeploy.folder / "acme.toml"
+    text = profile.read_text(encoding="utf-8")
+    profile.write_text(text.replace("acme-npz", "acme-npy"), encoding="utf-8")
+    refused = qdeploy("plan", "qwen3-nano", "--target", "cpu", "--profile", "acme.toml")
+    refused.fails(2, "unknown format 'acme-npy'", "did you mean 'acme-npz'?")
+    profile.write_text(text + '\n[graph]\nattention = "plain"\n', encoding="utf-8")
+    refused = qdeploy("plan", "qwen3-nano", "--target", "cpu", "--profile", "acme.toml")
+    refused.fails(2, "sets graph.attention, which the format acme-npz does not have")
+
+
+@pytest.mark.slow
+def test_the_page_on_targets(qdeploy: Command) -> None:
+    page = installed("adding-a-target.md", qdeploy)
+    targets, plan, _, answer, job = page.run(qdeploy)
+    assert ["numpy", "numpy", "numpy:"] in [
+        line.split()[:3] for line in targets.stdout.splitlines()
+    ]
+    assert "Raspberry Pi 5" in plan.stdout
+    assert answer.stdout.strip() == ANSWER
+    assert json.loads(job.stdout)["include"] == [
+        {"target": "numpy", "runner": ["self-hosted", "raspberry-pi"], "self_hosted": True,
+         "extras": ""}
+    ]  # fmt: skip
+    assert page.lines("numpy_target.py") == stated_lines(page)
+    hidden = qdeploy("run", "nano", "hi", NUMPY_VISIBLE_DEVICES="7")
+    hidden.fails(3, "NUMPY_VISIBLE_DEVICES is '7'", "unset NUMPY_VISIBLE_DEVICES")
+    assert qdeploy("run", "nano", "hi", NUMPY_VISIBLE_DEVICES="cpu").code == 0
+    profile = qdeploy.folder / "numpy-fp16.toml"
+    text = profile.read_text(encoding="utf-8").replace('"fp16" }', '"int8" }', 1)
+    profile.write_text(text, encoding="utf-8")
+    refused = qdeploy("plan", "qwen3-nano", "--target", "numpy", "--profile", profile.name)
+    refused.fails(2, "cannot run on numpy: NumPy multiplies no quantized", "fix: use fp16 weights")
+
+
+def test_the_page_on_backends_states_the_toys_lines_and_entry_points() -> None:
+    """The conformance suite runs the toy itself."""
+    page, toy = read_page("adding-a-backend.md"), ROOT / "tests" / "toy_backend"
+    lines = (toy / "qdeploy_toy.py").read_text(encoding="utf-8").splitlines()
+    assert f"a complete one in {len(lines)} lines" in page.text
+    for line in (toy / "pyproject.toml").read_text(encoding="utf-8").splitlines():
+        if "entry-points" in line or "qdeploy_toy:" in line:
+            assert line in page.text
+
+
+@pytest.mark.skipif(os.name != "posix" or not shutil.which("make"), reason="there is no make")
+@pytest.mark.parametrize("name", ["qdeploy_toy.py", "pyproject.toml"])
+def test_a_changed_toy_is_installed_again(name: str, tmp_path: Path) -> None:
+    for stamp in (".dev", ".demo", ".toy"):
+        (tmp_path / stamp).touch()
+
+    def planned(*options: str) -> str:
+        command = ["make", "-n", f"VENV={tmp_path}", *options, "test"]
+        return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+
+    assert "pip install" not in planned()
+    changed = planned("-W", f"tests/toy_backend/{name}")
+    assert "pip install --quiet ./tests/toy_backend" in changed
+    assert "--editable" not in changed
