@@ -41,7 +41,7 @@ def command(
 
     from qdeploy.doctor import cases
     from qdeploy.doctor.examine import LIMIT, examine
-    from qdeploy.results import collect_results
+    from qdeploy.results import collect_results, make_results
     from qdeploy.results.machine import describe_machine
 
     here = describe_machine()
@@ -52,7 +52,7 @@ def command(
         click.secho(f"[{number}/{len(todo)}] {case}", dim=True, err=True)
         rows.append(examine(case, limit=timeout or LIMIT))
     if as_json:
-        output.write_json({"diagnoses": [row.model_dump(mode="json") for row in rows]})
+        output.write_json(make_results(here, rows).model_dump(mode="json"))
     else:
         _show(rows)
     if collection:

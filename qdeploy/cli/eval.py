@@ -73,7 +73,7 @@ def command(
 
     from qdeploy.cli.progress import CountProgress
     from qdeploy.evaluate.evaluation import evaluate
-    from qdeploy.results import collect_results
+    from qdeploy.results import collect_results, make_results
     from qdeploy.results.machine import describe_machine
 
     here = describe_machine()
@@ -101,7 +101,7 @@ def command(
         )
     made = found.results
     if as_json:
-        output.write_json({"results": [m.model_dump(mode="json") for m in made]})
+        output.write_json(make_results(here, made).model_dump(mode="json"))
     else:
         for one_made in made:
             _show(one_made)

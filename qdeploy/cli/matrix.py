@@ -132,8 +132,10 @@ def _show_cells(cells: Sequence[Cell], *, as_json: bool) -> None:
 
 def _show_results(done: Sequence[Ran], folder: Path, *, as_json: bool) -> None:
     if as_json:
-        cells = [_plain(r.cell) | {"status": r.status, "message": r.message} for r in done]
-        output.write_json({"output": str(folder), "cells": cells})
+        from qdeploy.matrix.run import results_of
+        from qdeploy.results.machine import describe_machine
+
+        output.write_json(results_of(folder, describe_machine).model_dump(mode="json"))
         return
     table = output.table("target", "profile", "backend", "model", "status", "why")
     for ran in done:

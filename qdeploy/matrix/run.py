@@ -20,7 +20,7 @@ from qdeploy import registry
 from qdeploy.errors import CheckFailed, InputError, OutputError, QdeployError, TargetUnavailable
 from qdeploy.matrix.config import Cell, Config
 from qdeploy.matrix.steps import Name, Options, Outcome, Runner, Step
-from qdeploy.results import Diagnosis, Machine, make_results, read_results, write_results
+from qdeploy.results import Diagnosis, Machine, Results, make_results, read_results, write_results
 from qdeploy.targets import Evidence
 
 REQUIRE = "QDEPLOY_REQUIRE"
@@ -260,6 +260,13 @@ def _bundles(folder: Path) -> tempfile.TemporaryDirectory[str]:
             where=folder,
             fix="give a new -o DIR",
         ) from None
+
+
+def results_of(folder: Path, otherwise: Callable[[], Machine]) -> Results:
+    """Return the results of all files in the matrix' folder as one, in the order of the files."""
+    files = [read_results(file) for file in sorted(folder.glob("*.json"))]
+    rows = [row for one in files for row in one.results]
+    return make_results(found_machine(folder, otherwise), rows)
 
 
 def found_machine(folder: Path, otherwise: Callable[[], Machine]) -> Machine:

@@ -122,6 +122,7 @@ def test_a_device_that_vanishes_with_json(quick: QuickCommand, here: Path) -> No
     assert done.code == 1
     assert f"kept above: 1 of {RUNS} runs" in done.stderr
     assert len(done.json["results"]) == 1
+    assert quick.reports(done) == 1
 
 
 def test_a_device_that_vanishes_at_once_leaves_nothing(quick: QuickCommand, here: Path) -> None:

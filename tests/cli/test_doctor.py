@@ -36,7 +36,7 @@ def examine(doctor: QuickCommand, ill: str, *more: str) -> Result:
 
 
 def rows(result: Result) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = result.json["diagnoses"]
+    found: list[dict[str, Any]] = result.json["results"]
     return found
 
 
@@ -64,6 +64,12 @@ def test_every_illness_is_a_row_with_its_class_and_fix(ill: str, doctor: QuickCo
         assert (row["evidence"], row["profile"]) == (evidence, "ill")
         assert message in row["message"]
         assert fix is None or fix in row["fix"]
+
+
+def test_what_json_prints_is_a_file_for_report(doctor: QuickCommand) -> None:
+    done = examine(doctor, "raise")
+    assert done.code == 1
+    assert doctor.reports(done) == len(rows(done))
 
 
 def test_a_hang_ends_at_the_time_limit(doctor: QuickCommand) -> None:

@@ -78,6 +78,7 @@ class TestForReal:
         for words in ("on prose, mean KL divergence 0.0", "at most 1e-09", "top-1 agreement 0."):
             assert words in done.stderr
         [figures] = done.json["results"]
+        assert qdeploy.reports(done) == 1
         assert len(figures["failures"]) == 2
         assert figures["thresholds"]["max_kl_mean"] == 1e-9
 

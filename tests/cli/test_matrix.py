@@ -54,9 +54,10 @@ def test_what_is_absent_is_written_down_and_is_no_error(
 
 
 def test_json_is_one_object(absent: Path, quick: QuickCommand) -> None:
-    found = quick("matrix", "--config", absent, "-o", "out", "--json").json
-    assert found["output"] == "out"
-    assert [(c["target"], c["status"]) for c in found["cells"]] == [("scripted", "absent")]
+    done = quick("matrix", "--config", absent, "-o", "out", "--json")
+    found = done.json["results"]
+    assert [(r["target"], r["status"]) for r in found] == [("scripted", "absent")]
+    assert quick.reports(done) == 1
 
 
 def test_a_required_target_that_is_absent_is_exit_code_3(

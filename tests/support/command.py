@@ -70,6 +70,14 @@ class Command:
             "PYTHONPATH": os.pathsep.join([str(self.plugins), str(ROOT)]),
         } | changes  # fmt: skip
 
+    def reports(self, printed: Result) -> int:
+        """Give what a command printed to `report` as a file, and return how many results it has."""
+        (self.folder / "printed.json").write_text(printed.stdout, encoding="utf-8")
+        done = self("report", "printed.json", "-o", "page", "--force", "--json")
+        assert done.code == 0, done.stderr
+        count: int = done.json["results"]
+        return count
+
     def line(self, *arguments: str | Path) -> list[str]:
         return [sys.executable, "-m", "qdeploy", *map(str, arguments)]
 
