@@ -1,4 +1,4 @@
-"""Where the plugin may keep what it compiled, so that the next load takes seconds."""
+"""The folder in which the plugin caches compiled models, so that the next load takes seconds."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from qdeploy.targets import Evidence
 def cache_folder(
     root: Path | None, settings: Settings, *, bundle: str, driver: str | None, runtime: str
 ) -> Path | None:
-    """Return the folder for this very compilation, or None where nothing is kept.
+    """Return the cache folder of this compilation, or None if nothing is cached.
 
-    The CPU plugin compiles in about the time that reading a blob back takes, so it keeps none.
+    The CPU plugin compiles as fast as it reads a blob back, so it caches nothing.
 
     Args:
         root: the user's cache folder; None keeps nothing.
-        settings: which hold the properties that shape the compilation.
+        settings: their properties decide the compilation.
         bundle: the bundle's digest.
         driver: the device's driver version. A blob of one driver can crash another.
         runtime: OpenVINO's version.

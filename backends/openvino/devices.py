@@ -1,4 +1,4 @@
-"""Finding the devices of a target on this machine."""
+"""Finds the devices of a target on this machine."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def find(target: Target) -> list[Device]:
     """Return the devices of *target*, at least one.
 
     Raises:
-        InputError: the target is none of OpenVINO's.
+        InputError: OpenVINO does not serve the target.
         TargetUnavailable: runtime, driver or hardware is absent.
     """
     plugin = plugin_of(target)
@@ -50,8 +50,7 @@ def simulated(target: Target) -> Device:
     `intel-cpu`.
 
     Raises:
-        InputError: the target has none, on any machine of this kind. It is not TargetUnavailable,
-            which lets tests skip.
+        InputError: the target has none here. It is not TargetUnavailable, for which tests skip.
     """
     plugin_of(target)
     if target.name not in simulated_targets():
@@ -96,5 +95,5 @@ def _require_intel(target: Target) -> None:
 
 
 def _cpu_name() -> str:
-    # The CPU plugin has no driver under it, so asking it in this process is safe.
+    # The CPU plugin needs no driver, so it is safe to load in this process.
     return str(runtime.load().ov.Core().get_property("CPU", "FULL_DEVICE_NAME")).strip()

@@ -1,8 +1,8 @@
-"""Why a plugin found no device, and what the user can do about it.
+"""Explains why a plugin found no device, and what the user can do about it.
 
-On Linux the device files tell the cases apart: none is no hardware (or no kernel driver, or a
-container without them), one that this user may not open is a missing group, one that may be
-opened but is not found by the plugin is a missing user-space driver.
+On Linux the device files distinguish the cases. Without a file there is no hardware, no kernel
+driver, or a container without access. A file that the user may not open means a missing group. A
+file that the user may open means a missing user-space driver.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from qdeploy.errors import TargetUnavailable
 DEVICE_FILES = {"GPU": "/dev/dri/renderD*", "NPU": "/dev/accel/accel*"}
 JOIN_GROUP = "sudo usermod -aG render $USER, then log in again"
 NO_DEVICE = "no supported devices found"
-"""The GPU plugin's words for a working driver without a GPU that it supports."""
+"""Message of the GPU plugin with a working driver and no supported GPU."""
 
 
 @dataclass(frozen=True)
 class DeviceFiles:
-    """Linux device files of one kind of hardware, and those that this user may open."""
+    """Linux device files of one kind of hardware, and those of them that this user may open."""
 
     present: tuple[str, ...]
     usable: tuple[str, ...]
 
 
 def device_files(plugin: str) -> DeviceFiles | None:
-    """The files for *plugin*, `GPU` or `NPU`; None on systems that have no such files."""
+    """Return the device files of *plugin*, `GPU` or `NPU`; None on systems without such files."""
     if not sys.platform.startswith("linux"):
         return None
     present = tuple(sorted(glob(DEVICE_FILES[plugin])))
@@ -37,12 +37,12 @@ def device_files(plugin: str) -> DeviceFiles | None:
 
 
 def explain(plugin: str, error: str | None, files: DeviceFiles | None) -> TargetUnavailable:
-    """Tell why *plugin* found nothing.
+    """Explain why *plugin* found no device.
 
     Args:
         plugin: `GPU` or `NPU`.
-        error: the plugin's own message, None if it just found no device.
-        files: what `device_files` saw.
+        error: the plugin's message; None if it found no device without an error.
+        files: the result of `device_files`.
     """
     if error is not None and NO_DEVICE in error:
         error = None

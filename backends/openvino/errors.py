@@ -1,4 +1,4 @@
-"""The one place where the runtime's exceptions become qdeploy's."""
+"""Translates the runtime's exceptions into qdeploy's, in one place."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from qdeploy.errors import GenerationFailed
 
 NOISE = ("Exception from ", "Check '")
-"""How the lines begin that only name the runtime's own source files."""
+"""Beginnings of the lines that only name the runtime's source files."""
 SETTING_REFUSED = ("Unsupported property", "Wrong value", "is not supported for current config")
-"""What the plugins say of a property's name or value, CPU and NPU."""
+"""Messages of the CPU and NPU plugins about a property's name or value."""
 LONGEST = 400
 
 
@@ -20,8 +20,8 @@ def translated(doing: str, *, where: object, fix: str | None = None) -> Iterator
 
     Args:
         doing: what was being done, e.g. `loading on NPU`.
-        where: bundle or device that the message is about.
-        fix: what the user can do; a refused property has a better one of its own.
+        where: the bundle or device in the message.
+        fix: what the user can do; a refused property has a more specific fix.
     """
     try:
         yield
@@ -33,7 +33,7 @@ def translated(doing: str, *, where: object, fix: str | None = None) -> Iterator
 
 
 def essence(error: BaseException) -> str:
-    """The sentence in a nested OpenVINO message, without source paths and line breaks."""
+    """Return the message of a nested OpenVINO exception, without source paths and line breaks."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     telling = [line for line in lines if not line.startswith(NOISE)] or lines[-1:]
     text = " ".join(telling).rstrip(".") or type(error).__name__

@@ -1,7 +1,7 @@
-"""What is particular to the NPU: static lengths, and NPUW, the part of the plugin that runs LLMs.
+"""Settings of the NPU: static lengths, and NPUW, the part of the plugin that runs LLMs.
 
 NPUW splits a model into a prefill and a generate graph of fixed shapes. Each part goes to the
-first device of NPUW_DEVICES that takes it, so the list must hold the asked one only.
+first device of NPUW_DEVICES that accepts it, so the list must hold the requested device only.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from qdeploy.interface import Property
 PROMPT = "MAX_PROMPT_LEN"
 RESPONSE = "MIN_RESPONSE_LEN"
 DEFAULTS = {PROMPT: 1024, RESPONSE: 128}
-"""openvino-genai's own."""
+"""The defaults of openvino-genai."""
 WHOLE_CACHE: Mapping[str, Property] = {"NPUW_LLM_GENERATE_PYRAMID": "NO"}
 """One generate graph, for the whole context. The pyramid (openvino PR 32795) has smaller ones and
 chooses by the prompt's length plus MIN_RESPONSE_LEN; an answer that grows past the chosen graph's
@@ -23,40 +23,40 @@ cache becomes wrong text, without an error (2026.4.1, from MAX_PROMPT_LEN 1025 o
 ONLY_NPU: Mapping[str, Property] = {"NPUW_DEVICES": "NPU", "NPUW_FALLBACK_EXEC": "NO"}
 """With `NPU,CPU` a machine without any NPU loads the model, runs it on the CPU and still
 reports EXECUTION_DEVICES as NPU (2026.4.1)."""
-STAND_IN: Mapping[str, Property] = {
+SIMULATED: Mapping[str, Property] = {
     "NPUW_DEVICES": "CPU",
     "NPUW_ONLINE_PIPELINE": "NONE",
     "NPUW_FOLD": "NO",
 }
 """The same static graphs and cache handling, compiled by the CPU plugin. Partitioning and folding
-are off: they serve the NPU compiler, which is not there. Folding would unpack int4 weights at
-every pass (1.1 s a token instead of 0.09 s on a 0.6B model) and refuses those of experts."""
+are off, since only the NPU compiler needs them. Folding would unpack int4 weights in every pass
+(1.1 s a token instead of 0.09 s on a 0.6B model) and rejects the weights of experts."""
 SHORTEST_PROMPT = 2
-"""NPUW takes one token for a step of generation and runs it against the previous request's
-cache: wrong text, no error (2026.4.1)."""
+"""NPUW treats a prompt of one token as a decode step and runs it with the previous request's cache:
+the text is wrong, without an error (2026.4.1)."""
 RENAMED = {
     PROMPT: "NPUW_LLM_MAX_PROMPT_LEN",
     RESPONSE: "NPUW_LLM_MIN_RESPONSE_LEN",
     "PREFILL_HINT": "NPUW_LLM_PREFILL_HINT",
     "GENERATE_HINT": "NPUW_LLM_GENERATE_HINT",
 }
-"""openvino-genai's names and the plugin's, of those that take a plain value."""
+"""Names in openvino-genai and in the plugin, of the properties with a plain value."""
 LLM: Mapping[str, Property] = {
     "NPU_USE_NPUW": "YES",
     "NPUW_LLM": "YES",
     "NPUW_LLM_BATCH_DIM": 0,
     "NPUW_LLM_SEQ_LEN_DIM": 2,
 }
-"""What openvino-genai adds for a model whose cache is [batch, heads, tokens, head_dim]."""
+"""Properties that openvino-genai adds for a cache of shape [batch, heads, tokens, head_dim]."""
 
 
 @dataclass(frozen=True)
 class StaticLengths:
-    """Tokens that the graphs are compiled for.
+    """Lengths in tokens that the graphs are compiled for.
 
     Attributes:
         prompt: longest prompt.
-        response: answer tokens that fit after the longest prompt.
+        response: most new tokens after the longest prompt.
     """
 
     prompt: int
@@ -71,10 +71,10 @@ class StaticLengths:
 
 
 def static_lengths(properties: Mapping[str, Property], context: int) -> StaticLengths:
-    """Read the lengths from *properties*, the prompt's raised until *context* tokens fit.
+    """Read the lengths from *properties*, and raise the prompt's until *context* tokens fit.
 
     Raises:
-        InputError: a length that is no positive whole number.
+        InputError: a length is not a positive integer.
     """
     prompt, response = (_length(name, properties.get(name, DEFAULTS[name])) for name in DEFAULTS)
     return StaticLengths(max(prompt, context - response), response)

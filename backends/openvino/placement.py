@@ -1,8 +1,8 @@
-"""Proof of where the model runs, from the very model that the pipeline compiled.
+"""Proof of placement, from the model that the pipeline itself compiled.
 
-LLMPipeline does not hand out its compiled model. But where OPENVINO_LOG_LEVEL is above 1 it
-prints that model's properties to stdout while loading, under a line `Model: <title>`, so the
-variable is set, and stdout caught, for just that time.
+LLMPipeline does not expose its compiled model. With OPENVINO_LOG_LEVEL above 1 it prints the
+model's properties to stdout while loading, under a line `Model: <title>`. So the variable is set
+and stdout is captured during the load.
 """
 
 from __future__ import annotations
@@ -27,18 +27,17 @@ OWN = re.compile(
     r"|SchedulerConfig \{ ?| \}|\[ ?[A-Z]+ ?\] .*)\r?\n",
     re.MULTILINE,
 )
-"""The lines that openvino-genai prints at this level: each comes whole, others' between them."""
+"""Lines that openvino-genai prints at this level. Lines of other threads may come in between."""
 PROPERTY = re.compile(r"^  EXECUTION_DEVICES: (.+)$", re.MULTILINE)
 THREADS = re.compile(r"^  INFERENCE_NUM_THREADS: (\d+)$", re.MULTILINE)
 
 
 @contextmanager
 def loading_log() -> Iterator[list[str]]:
-    """Catch what the process writes to stdout; it is in the list once the context is left.
+    """Capture what the process writes to stdout. The list holds it after the context has ended.
 
-    Descriptor 1 is the whole process's, so other threads' output is caught along with it. What is
-    not known to be the runtime's is written to stderr: it may be a line of another version's, and
-    stdout is for answers alone.
+    Descriptor 1 belongs to the process, so the output of other threads is captured, too. Lines that
+    are not known to be the runtime's are written to stderr, since stdout is for answers only.
     """
     text: list[str] = []
     before = os.environ.get(VARIABLE)
@@ -67,16 +66,16 @@ def _duplicate_stdout() -> int:
         sys.stdout.flush()
     try:
         return os.dup(STDOUT)
-    except OSError:  # closed: the next file to be opened would get its number, and what is printed
+    except OSError:  # closed: the next file opened would get this number, and receive the output
         os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
         return os.dup(STDOUT)
 
 
 def prove(log: str, settings: Settings, device_name: str) -> Placement:
-    """Read the placement from what was printed, and check it.
+    """Read the placement from *log*, and check it.
 
     Raises:
-        PlacementError: the runtime placed the model elsewhere, or did not say where.
+        PlacementError: the runtime placed the model elsewhere, or did not report where.
     """
     title, said = execution_devices(log)
     names = check(said, settings)
@@ -84,7 +83,7 @@ def prove(log: str, settings: Settings, device_name: str) -> Placement:
         proof = f"EXECUTION_DEVICES of the compiled model {title!r}, on a CPU of another vendor"
         return Placement((device_name,), Evidence.SIMULATED, proof, threads=threads(log))
     if settings.evidence is Evidence.SIMULATED:
-        # NPUW reports NPU here whatever NPUW_DEVICES holds; the setting is the truth.
+        # NPUW reports NPU whatever NPUW_DEVICES holds; the setting decides.
         return Placement(
             (device_name,), Evidence.SIMULATED, "NPUW_DEVICES=CPU, the only device it may use"
         )
@@ -95,7 +94,7 @@ def prove(log: str, settings: Settings, device_name: str) -> Placement:
 
 
 def threads(log: str) -> int | None:
-    """CPU threads of the language model in *log*; None where it has none of its own."""
+    """Return the CPU threads of the language model in *log*, or None if it lists none."""
     for block in BLOCK.split(log):
         if "LLM" in block.partition("\n")[0] and (found := THREADS.search(block)):
             return int(found[1])
@@ -105,10 +104,10 @@ def threads(log: str) -> int | None:
 def execution_devices(log: str) -> tuple[str, tuple[str, ...]]:
     """Return the title of the language model in *log* and the devices it executes on.
 
-    The tokenizer and the detokenizer, which always run on the CPU, are models there too.
+    The log also lists the tokenizer and the detokenizer, which always run on the CPU.
 
     Raises:
-        PlacementError: *log* does not tell.
+        PlacementError: *log* does not list them.
     """
     for block in BLOCK.split(log):
         title = block.partition("\n")[0]
@@ -122,12 +121,12 @@ def execution_devices(log: str) -> tuple[str, tuple[str, ...]]:
 
 
 def check(devices: tuple[str, ...], settings: Settings) -> tuple[str, ...]:
-    """Compare the devices that the runtime names with the one asked for, and return them.
+    """Compare the devices that the runtime names with the requested one, and return them.
 
     Raises:
         PlacementError: they differ.
     """
-    # A lone GPU's number may be left out.
+    # The runtime may omit the number of a single GPU.
     numbered = tuple("GPU.0" if name == "GPU" else name for name in devices)
     if numbered != (settings.device,):
         raise PlacementError(

@@ -1,4 +1,4 @@
-"""Importing the runtime: only when it is needed, and without its telemetry."""
+"""Imports the runtime on demand, and without its telemetry."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ class Settings:
 
     Attributes:
         device: OpenVINO's name: `CPU`, `GPU.<n>` or `NPU`.
-        evidence: `device`, or `simulated` for the NPU's stand-in.
+        evidence: `device`, or `simulated` for a simulated device.
         plugin: properties for the plugin that compiles the model.
         scheduler: SchedulerConfig options; None where attention is not paged.
         context: most tokens, prompt and answer together.
@@ -147,7 +147,7 @@ def _for_npu(
         raise InputError(f"{', '.join(paged)} does not exist on the NPU", fix="leave it out")
     longest = manifest.model.context_length
     lengths = npu.static_lengths(merged, min(wanted or 0, longest))
-    where = npu.STAND_IN if device.evidence is Evidence.SIMULATED else npu.ONLY_NPU
+    where = npu.SIMULATED if device.evidence is Evidence.SIMULATED else npu.ONLY_NPU
     context = min(lengths.context, longest)
     return Settings(
         device.id,

@@ -1,1 +1,1 @@
-"""Forecasts: what a model should reach on a device, before anything ran there."""
+"""Forecasts of memory and speed on a device, made from a plan without running it."""

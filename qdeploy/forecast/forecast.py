@@ -1,10 +1,10 @@
-"""What a model would need and reach on a device, from its plan and the device's numbers.
+"""Memory and speed of a model on a device, forecast from its plan and the device's specification.
 
 Memory is the weights, the key-value cache of the whole context, and the activations of a prompt.
-Where one device does not hold that and several are linked, tensor parallelism is assumed: weights
-and cache are split evenly, by whole key-value heads, each device has all activations, and what
-they tell each other costs no time. So a forecast is what the hardware allows at best; only where
-a share of it was measured (`share`) is it what to expect.
+If one device is too small and several are linked, tensor parallelism is assumed: weights and cache
+are split evenly by whole key-value heads, each device holds all activations, and communication
+takes no time. A forecast is therefore the limit of the hardware. Where the share that runs reach
+was measured (`share`), it is the expected speed.
 """
 
 from __future__ import annotations
@@ -36,25 +36,25 @@ from qdeploy.system import info
 from qdeploy.targets import CPU, INTEL_CPU, Target
 
 PROMPT = 512
-"""Tokens of the prompt that speeds are forecast for, where the context holds so many."""
+"""Prompt tokens that speeds are forecast for, or the context where that is shorter."""
 EVIDENCE = "predicted"
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """A model on a device; None is what could not be told, and *reason* says why.
+    """The forecast of a model on a device. None is an unknown, and *reason* explains it.
 
     Attributes:
-        device: None where no device of the target is known.
-        profile: None where none is written for the target yet: then sizes are of int4 g128.
+        device: None if no device of the target is in the table.
+        profile: None if the target has no profile; sizes are then those of int4 g128.
         weight_bytes, kv_bytes, activation_bytes, needed_bytes: the last is their sum.
         export_peak_bytes: of the export's own process, on any machine.
         fits: on one device, or on several where those are linked.
         devices: the smallest number that holds the model.
         prefill_tokens_per_s, decode_tokens_per_s: at *prompt* tokens, and after them.
-        bound: what decode waits for.
-        speeds: `expected` where it was measured what part of the device's numbers runs reach, else
-            the hardware's `limit`; *share* says where. The two do not compare.
+        bound: the resource that limits decode.
+        speeds: `expected` if the share of the specification that runs reach was measured, and
+            `limit` otherwise. Do not compare one with the other. *share* names the measurement.
     """
 
     target: str
@@ -104,12 +104,12 @@ def default_plan(checkpoint: Checkpoint, target: Target, context: int) -> tuple[
     """
     has_profile = any(load_profile(name).target == target.name for name in profile_names())
     runnable = registry.installed_formats(target)
-    chosen = default_profile(target.name, runnable) if has_profile else _stand_in(target)
+    chosen = default_profile(target.name, runnable) if has_profile else _size_profile(target)
     row = registry.format_of(chosen)
     return make_plan(checkpoint, chosen, target, format_row=row, context=context), has_profile
 
 
-def _stand_in(target: Target) -> Profile:
+def _size_profile(target: Target) -> Profile:
     return Profile(
         name="int4-g128",
         schema=1,
@@ -129,7 +129,7 @@ def for_model(
     prompt: int = PROMPT,
     only: Iterable[str] = (),
 ) -> list[Forecast]:
-    """A row for each device of each target, and one for a target whose devices are not known.
+    """Return a row for each device of each target, and one row for a target without known devices.
 
     *only* names devices to keep, as `devices.named` returns them; none keeps all.
 
@@ -154,12 +154,12 @@ def for_model(
 
 
 def of_target(made: Plan, *, prompt: int = PROMPT, only: Iterable[str] = ()) -> list[Forecast]:
-    """A row for each device of the plan's own target."""
+    """Return a row for each device of the plan's target."""
     return [of_plan(made, spec, prompt=prompt) for spec in _devices(made.target, set(only))]
 
 
 def _devices(target: Target, kept: set[str]) -> list[DeviceSpec]:
-    if kept and hardware.THIS_CPU not in kept:  # which spares measuring it
+    if kept and hardware.THIS_CPU not in kept:  # do not measure this CPU
         return [d for d in hardware.table() if target.name in d.targets and d.name in kept]
     return [d for d in hardware.for_target(target.name) if not kept or d.name in kept]
 
@@ -221,7 +221,7 @@ def _on(made: Plan, spec: DeviceSpec, row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _smallest_number(made: Plan, spec: DeviceSpec, split: int, each: int) -> int | None:
-    """How many devices hold *split* bytes shared evenly and *each* on every one, or None."""
+    """Return how many devices hold *split* bytes evenly and *each* bytes per device, or None."""
     heads = made.checkpoint.config.num_key_value_heads
     counts = [n for n in range(1, heads + 1) if heads % n == 0] if spec.several else [1]
     memory = spec.memory_bytes or 0
@@ -236,13 +236,13 @@ def _too_large(made: Plan, spec: DeviceSpec, needed: int) -> str:
 
 
 def _backend(made: Plan) -> str:
-    """What would run it by default; empty where nothing does."""
+    """Return the name of the default backend for the plan, or an empty string."""
     serving = registry.backends_for(made.target, format=made.format)
     return serving[0].name if serving else ""
 
 
 def _export_peak(made: Plan) -> int | None:
-    """Peak memory of the default exporter, or None where none can do it."""
+    """Return the peak memory of the default exporter, or None if no exporter can do it."""
     try:
         exporter = registry.exporter_for(made.format)
     except QdeployError:
@@ -260,7 +260,7 @@ def _cannot(
 def decode_here(
     planned: Mapping[str, Any], backend: str, target: str, cached: int, bytes_per_s: float | None
 ) -> float | None:
-    """Tokens a second that this machine's own processor is expected to decode, or None.
+    """Return the expected decode speed on this CPU in tokens a second, or None.
 
     Args:
         planned: the plan's summary, as a bundle's manifest has it.

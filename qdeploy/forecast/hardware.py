@@ -1,6 +1,6 @@
-"""Devices that forecasts are made for: a table with a source for each number, and this CPU.
+"""Specifications of devices: a table with a source for each number, and this CPU as measured.
 
-What no source tells is None, and what follows from it is not forecast.
+A number without a source is None, and forecasts that need it are left out.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ MEASURED = "measured on this machine (qdeploy.system.bandwidth)"
 
 
 class DeviceSpec(Strict):
-    """What a kind of device can hold and do.
+    """Memory, bandwidth and rates of one kind of device.
 
     Attributes:
-        targets: names of the targets that it belongs to.
-        several: such devices are linked in one machine, so that they can share one model.
-        shared: its memory is the whole system's.
-        memory_bytes: bytes that it holds.
-        bytes_per_s: bytes a second read from that memory.
+        targets: names of its targets.
+        several: machines link several of them, so tensor parallelism is possible.
+        shared: its memory is system memory.
+        memory_bytes: size of its memory.
+        bytes_per_s: read bandwidth of that memory.
         fp16_flops, int8_ops, fp32_flops: dense operations a second on matrices of float16 or
             bfloat16, int8 and float32.
         arithmetic: the narrow types that a CPU multiplies fast; None for other devices.
-        sources: where each of these numbers was read; `all` stands for those not named.
+        sources: the page each number was read from; `all` is the page of the others.
     """
 
     name: str

@@ -1,15 +1,15 @@
-"""The roofline: the fastest that a device could be, from what it must read and compute.
+"""Roofline model: the upper bound of a device's speed, from the bytes read and operations done.
 
-A device needs at least bytes / bandwidth to read, and operations / rate to compute; at best both
-overlap (Williams, Waterman, Patterson: Roofline, CACM 52(4), 2009):
+Reading takes at least bytes / bandwidth, and computing operations / rate; at best both overlap
+(Williams, Waterman, Patterson: Roofline, CACM 52(4), 2009):
 
     seconds = max(bytes / bandwidth, operations / rate)
 
-Decode makes one token after n others. It reads every weight that the token passes through and the
+Decode computes one token after n cached tokens. It reads every weight that the token uses and the
 cache of n tokens:
 
     bytes      = linear * k / E of the experts + routers + norms + lm_head + n * cache of a token
-    operations = 2 * parameters of the matrices it passes through
+    operations = 2 * parameters of the matrices that it uses
                  + 4 * layers * heads * head_dim * n
 
 Prefill of p tokens reads each weight once, and lm_head for the last token only:
@@ -18,9 +18,9 @@ Prefill of p tokens reads each weight once, and lm_head for the last token only:
     operations = 2 * p * parameters of the layers' matrices + 2 * lm_head
                  + 4 * layers * heads * head_dim * p * p / 2
 
-k of E experts are chosen for each token. Were they drawn at random, p tokens would meet
-E * (1 - (1 - k/E)**p) of them; real routers prefer some, so this is the most that is read.
-A row of the embedding is nothing beside these; a tied embedding is the lm_head.
+The router chooses k of E experts for each token. If the choice were uniformly random, p tokens
+would use E * (1 - (1 - k/E)**p) experts. Real routers prefer some experts, so this is an upper
+bound. The row read from the embedding is negligible; a tied embedding counts as the lm_head.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Bound = Literal["memory", "compute"]
 
 @dataclass(frozen=True)
 class Work:
-    """What has to be read and computed: bytes, and operations (a product and a sum are two)."""
+    """Bytes to read, and operations to compute; a multiply-add counts as two operations."""
 
     nbytes: float
     operations: float
@@ -45,25 +45,25 @@ class Work:
 
 @dataclass(frozen=True)
 class Roof:
-    """What all devices of a group together can do: bytes and operations a second.
+    """Bandwidth and rate of operations of all devices of a group together.
 
     Attributes:
-        operations_per_s: None where it is not known: then only memory bounds, which holds for
-            decode of one request and not for prefill.
+        operations_per_s: None where it is unknown. Then memory alone is the bound, which is
+            right for decode of one request and wrong for prefill.
     """
 
     bytes_per_s: float
     operations_per_s: float | None
 
     def seconds(self, work: Work) -> tuple[float, Bound]:
-        """At least so long, and what it waits for."""
+        """Return the least time that the work takes, and the resource that limits it."""
         reading = work.nbytes / self.bytes_per_s
         computing = work.operations / self.operations_per_s if self.operations_per_s else 0.0
         return max(reading, computing), "memory" if reading >= computing else "compute"
 
 
 def decode(plan: Plan, cached: int) -> Work:
-    """The work for one token after *cached* others."""
+    """Return the work of decoding one token after *cached* tokens."""
     share = _chosen_share(plan)
     nbytes = _bytes_read(plan, share) + cached * plan.kv_bytes_per_token
     matrices = sum(_operations(t, share) for t in plan.tensors)
@@ -72,7 +72,7 @@ def decode(plan: Plan, cached: int) -> Work:
 
 
 def prefill(plan: Plan, tokens: int) -> Work:
-    """The work for a prompt of *tokens*, up to the logits of its last."""
+    """Return the work of prefilling *tokens*, up to the logits of the last one."""
     share = _chosen_share(plan)
     nbytes = _bytes_read(plan, expected_share(share, tokens)) + tokens * plan.kv_bytes_per_token
     matrices = tokens * sum(_operations(t, share) for t in plan.tensors)
@@ -81,12 +81,12 @@ def prefill(plan: Plan, tokens: int) -> Work:
 
 
 def expected_share(share: float, tokens: int) -> float:
-    """The part of the experts that so many tokens meet, if each draws its *share* at random."""
+    """Return the expected part of the experts that *tokens* use, each a random *share*."""
     return 1 - (1 - share) ** tokens
 
 
 def activation_bytes(plan: Plan, tokens: int) -> int:
-    """An upper estimate of activations while *tokens* pass at once, in float32.
+    """Return an upper bound of the activations of a pass over *tokens*, in float32.
 
     The residual and its norm, with the wider of attention's (query, key, value and result) and the
     MLP's (gate, up and product, of each chosen expert); and the logits of one token.
@@ -107,14 +107,14 @@ def _chosen_share(plan: Plan) -> float:
 
 
 def _bytes_read(plan: Plan, share: float) -> float:
-    """Bytes of weights read where *share* of the experts is."""
+    """Return the bytes of weights read, with *share* of the experts."""
     tied = plan.checkpoint.config.tie_word_embeddings
     read = (t for t in plan.tensors if tied or t.role != "embedding")
     return sum(t.nbytes * (share if ".experts." in t.name else 1) for t in read)
 
 
 def _operations(tensor: TensorPlan, share: float) -> float:
-    """Operations of one token with a matrix of the layers."""
+    """Return the operations of one token with a matrix of the layers."""
     if tensor.role not in ("linear", "router"):
         return 0
     return 2 * prod(tensor.shape) * (share if ".experts." in tensor.name else 1)
@@ -126,6 +126,6 @@ def _head_parameters(plan: Plan) -> int:
 
 
 def _attention(plan: Plan) -> float:
-    """Operations of a token with one other: a product for its weight, and one for its value."""
+    """Return the attention operations of a pair of tokens: query by key, and weight by value."""
     config = plan.checkpoint.config
     return 4.0 * config.num_hidden_layers * config.num_attention_heads * config.head_dim

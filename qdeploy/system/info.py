@@ -1,4 +1,4 @@
-"""Processor, memory and power supply of this machine, and versions of what is installed."""
+"""CPU, memory and power supply of this machine, and versions of installed distributions."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ VENDORS = {
 }  # fmt: skip
 """By the vendor's CPUID string (x86), or the implementer in ARM's MIDR_EL1."""
 LIMIT = Path("/sys/fs/cgroup/memory.max")
-"""Of the control group that a container is, as Linux shows it from inside."""
+"""Memory limit of the container's control group, as Linux shows it from inside."""
 
 
 def cores() -> int:
-    """Processor cores that this process may use."""
+    """Return how many processors this process may use."""
     if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def memory_bytes() -> int | None:
-    """Physical memory, or None where the system does not tell."""
+    """Return the size of physical memory, or None if the system does not report it."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):  # no sysconf on Windows
@@ -41,7 +41,7 @@ def memory_bytes() -> int | None:
 
 
 def usable_memory_bytes(limit: Path = LIMIT) -> int | None:
-    """Physical memory, or what the control group allows where that is less; None if none tells."""
+    """Return the size of physical memory or the control group's limit, whichever is less."""
     memory = memory_bytes()
     try:
         allowed = int(limit.read_text(encoding="ascii"))
@@ -51,16 +51,16 @@ def usable_memory_bytes(limit: Path = LIMIT) -> int | None:
 
 
 def cpu_name(cpuinfo: Path | None = None) -> str:
-    """The processor's product name; its architecture on systems that do not give the name."""
+    """Return the CPU's product name, or its architecture if the system does not report the name."""
     said = _cpuinfo("model name", cpuinfo) or _cpuinfo("Hardware", cpuinfo)
     return said or platform.processor() or platform.machine()
 
 
 def cpu_vendor(cpuinfo: Path | None = None) -> str | None:
-    """The processor's vendor by the name it trades under, e.g. `Intel`; None where it is unknown.
+    """Return the CPU's vendor by its trade name, e.g. `Intel`, or None if it is unknown.
 
-    Linux names it in cpuinfo, x86 by the CPUID string and ARM by the implementer's number; Windows
-    names it at the end of an environment variable. Every Mac that is not Intel's is Apple's.
+    Linux lists it in cpuinfo: x86 the CPUID string, ARM the implementer's number. Windows puts it
+    at the end of PROCESSOR_IDENTIFIER. An ARM Mac has an Apple CPU, any other an Intel CPU.
     """
     for key in ("vendor_id", "CPU implementer"):
         if said := _cpuinfo(key, cpuinfo):
@@ -72,7 +72,7 @@ def cpu_vendor(cpuinfo: Path | None = None) -> str | None:
 
 
 def other_cpu(vendor: str) -> str | None:
-    """What this processor is, e.g. `an AMD CPU`, where it is not of *vendor*; None where it is."""
+    """Describe a CPU of another vendor, e.g. `an AMD CPU`. Return None if it is of *vendor*."""
     found = cpu_vendor()
     if found == vendor:
         return None
@@ -82,16 +82,16 @@ def other_cpu(vendor: str) -> str | None:
 
 
 def cpu_flags(cpuinfo: Path | None = None) -> frozenset[str]:
-    """The processor's instruction sets by Linux' names; empty where the system does not list them.
+    """Return the CPU's instruction sets by their Linux names; empty on systems without cpuinfo.
 
-    x86 calls the line `flags`, ARM `Features`.
+    The line is called `flags` on x86 and `Features` on ARM.
     """
     said = _cpuinfo("flags", cpuinfo) or _cpuinfo("Features", cpuinfo) or ""
     return frozenset(said.split())
 
 
 def _cpuinfo(key: str, cpuinfo: Path | None) -> str | None:
-    """The value of the first line of that key which has one."""
+    """Return the value of the first line with that key and a value."""
     try:
         with (cpuinfo or CPUINFO).open(encoding="utf-8", errors="replace") as lines:
             pairs = (line.partition(":") for line in lines)
@@ -101,13 +101,13 @@ def _cpuinfo(key: str, cpuinfo: Path | None) -> str | None:
 
 
 def power(supplies: Path = SUPPLIES) -> Literal["mains", "battery"] | None:
-    """Where the power comes from, by Linux' power supply class; None where it does not tell.
+    """Return the power source by Linux' power supply class, or None if it is unknown.
 
-    Most machines without a battery list no supply at all.
+    Most machines without a battery list no supply.
     """
     found: set[Literal["mains", "battery"]] = set()
     for supply in sorted(supplies.glob("*")):
-        if _word(supply / "scope") == "Device":  # of a mouse, say
+        if _word(supply / "scope") == "Device":  # the battery of a mouse, for example
             continue
         kind = _word(supply / "type")
         if kind == "Battery" and _word(supply / "status") == "Discharging":
@@ -125,7 +125,7 @@ def _word(file: Path) -> str | None:
 
 
 def versions(distributions: Iterable[str]) -> dict[str, str]:
-    """Of those distributions that are installed: a name that is missing here is left out."""
+    """Return the versions of those distributions that are installed, by name."""
     found = {}
     for name in distributions:
         with contextlib.suppress(metadata.PackageNotFoundError):
