@@ -1,7 +1,7 @@
 """The bundle: an exported directory, described by its manifest `qdeploy.json`.
 
-Opening one reads the manifest and checks every file's presence, size and, up to 64 MiB, its
-sha256; `verify` hashes the large ones too. Names in a manifest stay inside the folder.
+Opening a bundle reads the manifest and checks every file's presence and size, and the sha256 of
+files up to 64 MiB; `verify` hashes all of them. A manifest may name files inside its folder only.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ class ModelIdentity(Strict):
     """Which model this is.
 
     Attributes:
-        experts: number of experts of a mixture, 0 for a dense model.
-        digest: of the checkpoint's sidecars and weights, see `hashing.Identity`.
-        context_length: most tokens, prompt and answer together, that the bundle was made for.
+        experts: number of experts a layer, 0 for a dense model.
+        digest: hash of the checkpoint's sidecars and weights, see `hashing.Identity`.
+        context_length: longest context, prompt and answer together, in tokens.
     """
 
     name: str
@@ -55,7 +55,7 @@ class ModelIdentity(Strict):
 
 
 class Manifest(Strict):
-    """`qdeploy.json`. It holds no time and no path, so that equal bundles are equal bytes."""
+    """`qdeploy.json`. It contains no time and no path, so equal bundles have equal bytes."""
 
     schema_version: Literal[1]
     model: ModelIdentity
@@ -73,7 +73,7 @@ class Manifest(Strict):
 
 @dataclass(frozen=True)
 class Bundle:
-    """An exported directory whose manifest has been read and whose files are all there."""
+    """An exported directory whose manifest was read and whose files were checked."""
 
     path: Path
     manifest: Manifest
@@ -89,15 +89,15 @@ class Bundle:
 
 
 def is_bundle(path: Path) -> bool:
-    return os.path.isfile(path / MANIFEST)  # False for what cannot be a path, too
+    return os.path.isfile(path / MANIFEST)  # also False for an invalid path
 
 
 def open_bundle(path: Path, *, full: bool = False) -> Bundle:
-    """Read the bundle at *path* and check its files; with *full*, hash every one.
+    """Read the bundle at *path* and check its files; *full* hashes every file.
 
     Raises:
-        BundleError: not a bundle, of a newer schema, or with names that leave the folder.
-        CheckFailed: a file is missing, cut short, altered or not listed.
+        BundleError: not a bundle, a newer schema, or names outside the folder.
+        CheckFailed: a file is missing, truncated, changed or not listed.
     """
     try:
         found = stat.S_ISDIR(path.stat().st_mode)
@@ -124,10 +124,10 @@ def open_bundle(path: Path, *, full: bool = False) -> Bundle:
 
 
 def contents(path: Path) -> set[str]:
-    """Names of the files that the manifest at *path* lists, whatever version wrote it.
+    """Names of the files that the manifest at *path* lists, in any schema version.
 
     Raises:
-        OutputError: it does not tell.
+        OutputError: the manifest lists no files or cannot be read.
     """
     fix = "choose another -o DIR, or remove this one yourself"
     files = read_json(path / MANIFEST, error=OutputError, fix=fix).get("files")
@@ -181,7 +181,7 @@ def _check(folder: Path, name: str, entry: FileEntry, *, full: bool) -> None:
 
 
 def _difference(file: Path, name: str, entry: FileEntry, *, full: bool) -> str | None:
-    """What is wrong with a file, if anything is."""
+    """How a file differs from its entry, or None."""
     if not file.is_file():
         return f"incomplete bundle: {name} is missing"
     size = file.stat().st_size
@@ -193,7 +193,7 @@ def _difference(file: Path, name: str, entry: FileEntry, *, full: bool) -> str |
 
 
 def describe_files(folder: Path) -> dict[str, FileEntry]:
-    """Hash every file below *folder* but the manifest and what is hidden, by its POSIX path."""
+    """Entries of all files below *folder*, except the manifest and hidden files, by POSIX path."""
     return {
         name: FileEntry(sha256=file_sha256(folder / name), size=(folder / name).stat().st_size)
         for name in sorted(visible(folder) - {MANIFEST})

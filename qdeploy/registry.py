@@ -1,7 +1,7 @@
 """Backends, exporters, targets and bundle formats, found by name through entry points.
 
-qdeploy's own backends and exporters are entry points like anyone else's (see pyproject.toml), so
-that a third party's needs no change here. `qdeploy.plugins` loads them.
+qdeploy's own backends and exporters are entry points like a third party's (see pyproject.toml),
+so a plugin needs no change here. `qdeploy.plugins` loads them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def exporters() -> dict[str, Exporter]:
 
 @cache
 def targets() -> dict[str, Target]:
-    """Every target by name: the built-in table, then those that backends bring along."""
+    """Every target by name: the built-in rows, then those of backends."""
     found = {t.name: t for t in BUILT_IN}
     for backend in backends().values():
         for target in backend.targets:

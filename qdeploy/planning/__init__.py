@@ -1,1 +1,1 @@
-"""Profiles and plans: how every tensor will be stored, and what that costs."""
+"""Profiles, bundle formats and plans: the precision and size of every tensor."""

@@ -1,4 +1,4 @@
-"""The plan: a checkpoint and a profile, resolved. Pure: no weight is read, nothing is loaded."""
+"""The plan: a checkpoint and a profile, resolved. Planning reads no weights and loads nothing."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ EXPERT = re.compile(r"\.experts\.\d+\.")
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything an exporter needs to know, and what the result will cost.
+    """What an exporter writes, and the predicted sizes.
 
     Attributes:
         format_row: the row of the profile's bundle format.
         context: longest context, in tokens, that the model is exported for.
-        tensors: every tensor that is stored; a tied lm_head is not.
-        adapter: folder of a LoRA adapter (PEFT) to be merged into the weights, or None.
+        tensors: every stored tensor; a tied lm_head is not stored.
+        adapter: folder of a LoRA adapter (PEFT) that the export merges into the weights, or None.
     """
 
     checkpoint: Checkpoint
@@ -55,17 +55,17 @@ class Plan:
 
     @cached_property
     def identity(self) -> Identity:
-        """What is exported, byte for byte; equal identities are one model."""
+        """The content of all files that the export reads; equal identities are one model."""
         return Identity(self.files())
 
     @property
     def digest(self) -> str:
-        """The identity in hex. The first time this reads every byte."""
+        """The identity in hex. The first access reads every byte."""
         return self.identity.hexdigest()
 
     @cached_property
     def rope_scaling(self) -> RopeScaling | None:
-        """How positions are scaled for this context, by the names of `config.json`; None if not."""
+        """The RoPE scaling for this context, with the keys of `config.json`; None for none."""
         return self.checkpoint.config.scaling_for(self.context)
 
     @cached_property
@@ -92,7 +92,7 @@ class Plan:
     def kv_bytes_per_token(self) -> int:
         """Bytes of key-value cache a token: 2 * layers * kv_heads * head_dim * element size.
 
-        An eight-bit cache keeps a float32 scale and zero point a token and head besides.
+        An 8-bit cache also stores a float32 scale and zero point for each token and head.
         """
         config = self.checkpoint.config
         elements = config.kv_elements_per_token()
@@ -101,10 +101,10 @@ class Plan:
 
     @cached_property
     def bytes_per_token(self) -> int:
-        """Bytes of weights that decoding one token reads: linear ones, router and lm_head.
+        """Bytes of weights that decoding one token reads: linear weights, router and lm_head.
 
-        Of a layer's experts, the chosen ones; of an embedding, nothing but where it is the lm_head
-        as well: one looked-up row is too little to count, as norms are.
+        Only the chosen experts of a layer count. An embedding counts only where it is tied to the
+        lm_head: one looked-up row is negligible, and so are norms.
         """
         config = self.checkpoint.config
         read = {"linear", "router", "embedding" if config.tie_word_embeddings else "lm_head"}
@@ -114,9 +114,9 @@ class Plan:
         return sum(t.nbytes for t in whole) - experts + chosen
 
     def longest_context(self, memory_bytes: int) -> int:
-        """Most tokens whose cache fits beside the weights in this much memory.
+        """Longest context whose cache fits beside the weights in this memory, in tokens.
 
-        At most the model's own limit; 0 where the weights alone do not fit.
+        At most the plan's context; 0 where the weights alone do not fit.
         """
         room = memory_bytes - self.weight_bytes
         return max(0, min(self.context, room // self.kv_bytes_per_token))
@@ -130,7 +130,7 @@ class Plan:
         return {k: dict(v) for k, v in sorted(rows.items(), key=lambda r: -r[1]["bytes"])}
 
     def fallbacks(self) -> list[TensorPlan]:
-        """Tensors that could not take the profile's group size."""
+        """Tensors that the profile's group size does not divide."""
         wanted = precisions(self.profile, self.linear)
         return [t for t in self.tensors if t.precision != wanted[t.role]]
 

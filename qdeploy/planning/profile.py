@@ -1,7 +1,7 @@
-"""Profiles: one TOML file a target and scheme, saying how weights are stored and run there.
+"""Profiles: one TOML file for each target and quantization scheme.
 
-A profile is read strictly: an unknown key is refused with the file, the key and the nearest
-known name, so that a typo can never silently mean "default".
+Profiles are read strictly: an unknown key is an error that names the file, the key and the nearest
+known key, so a typo never silently selects a default.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from qdeploy.errors import ProfileError, did_you_mean
 from qdeploy.storage.toml_file import Strict, build_strict, parse_toml
 
 PER_CHANNEL = -1
-"""The group size that means one scale a row of the weight (one an output channel)."""
+"""The group size that means one scale for each row of the weight (each output channel)."""
 
 DType = Literal["int4", "int8", "nf4", "fp16"]
 BITS: dict[str, int] = {"int4": 4, "nf4": 4, "int8": 8, "fp16": 16}
@@ -28,8 +28,8 @@ class Precision(Strict):
 
     Attributes:
         dtype: element type of the codes; `fp16` is not quantized.
-        symmetric: no zero point.
-        group_size: input channels that share a scale; -1 is one scale an output channel.
+        symmetric: without zero points.
+        group_size: input channels that share a scale; -1 is one scale for each output channel.
     """
 
     dtype: DType
@@ -60,13 +60,13 @@ class Precision(Strict):
 
 
 class Weights(Strict):
-    """Precision by the role a weight plays.
+    """Precision by the role of a weight.
 
     Attributes:
         linear: projections of attention and MLP, experts included.
-        group_fallback: what to do where the group does not divide the row: `smaller` takes the
-            largest power of two from 32 up that does (int8 a channel where none does), `error`
-            refuses the plan.
+        group_fallback: for rows that the group size does not divide. `smaller` uses the largest
+            power of two from 32 up that divides them, or else int8 per channel; `error` refuses the
+            plan.
     """
 
     linear: Precision
@@ -80,8 +80,8 @@ class Rule(Strict):
     """Another precision for the linear weights of some models.
 
     Attributes:
-        above_parameters: applies to models of more parameters than this.
-        moe: applies to mixtures of experts only (true) or to dense models only (false).
+        above_parameters: applies to models with more parameters than this.
+        moe: applies to mixture-of-experts models only (true) or to dense models only (false).
     """
 
     above_parameters: float | None = Field(default=None, gt=0)
@@ -110,18 +110,18 @@ class KVCache(Strict):
 
 
 class Runtime(Strict):
-    """Settings handed to the runtime as they are, by the runtime's own names."""
+    """Settings passed to the runtime unchanged, under the runtime's own names."""
 
     properties: dict[str, str | int | float | bool] = Field(default_factory=dict)
 
 
 class Graph(Strict):
-    """What the graph of a bundle is like; the ONNX formats have these choices.
+    """Options of a bundle's graph. `Format.graph_options` lists those that a format has.
 
     Attributes:
-        activations: element type of what flows between operators, scales and cache included.
-        accuracy_level: what a product may round its activations to: 4 is int8 block by block, 0 is
-            nothing (ONNX Runtime's `MatMulNBits`).
+        activations: element type of activations, scales and cache.
+        accuracy_level: the type that matrix products may round activations to: 4 is int8 block by
+            block, 0 is no rounding (ONNX Runtime's `MatMulNBits`).
         attention: `gqa` is ONNX Runtime's one operator for all of it; `plain` says it in ONNX's
             own, for engines that do not take that one.
         experts: `fused` is ONNX Runtime's one operator for a mixture; `unrolled` multiplies with
@@ -140,12 +140,12 @@ class Graph(Strict):
 
 
 class Quality(Strict):
-    """How far a bundle may be from its float checkpoint: what `qdeploy eval` fails over.
+    """Limits on the difference from the float checkpoint, which `qdeploy eval` checks.
 
     Attributes:
         max_kl_mean: largest mean KL divergence, in nats a token.
-        min_top1: smallest part of the positions where both prefer the same token.
-        max_perplexity_ratio: largest perplexity, over the float checkpoint's.
+        min_top1: smallest share of positions where both have the same most probable token.
+        max_perplexity_ratio: largest perplexity relative to the float checkpoint's.
     """
 
     max_kl_mean: float | None = Field(default=None, gt=0)
@@ -175,7 +175,7 @@ class Profile(Strict):
     quality: Quality = Quality()
 
     def linear_for(self, parameters: int, *, moe: bool) -> Precision:
-        """Precision of the linear weights for a model: of the last rule that applies, if any."""
+        """Precision of the linear weights of a model: the last rule that applies decides."""
         applying = [r.linear for r in self.rules if r.applies(parameters, moe=moe)]
         return applying[-1] if applying else self.weights.linear
 
@@ -207,7 +207,7 @@ def load_profile(name: str) -> Profile:
     """Read a profile by its shipped name, or from a path that ends in `.toml`.
 
     Raises:
-        ProfileError: no such profile, or a file that does not hold.
+        ProfileError: no such profile, or an invalid file.
     """
     stem = Path(name).name.removesuffix(".toml")
     return parse_profile(profile_source(name), stem, where=f"{name.removesuffix('.toml')}.toml")

@@ -1,4 +1,4 @@
-"""What becomes of one tensor: the part it plays, and the precision a profile gives to that."""
+"""The plan of one tensor: its role, and the precision that the profile gives to that role."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from qdeploy.planning.formats import Format, stored_bytes
 from qdeploy.planning.profile import PER_CHANNEL, Precision, Profile
 
 SMALLEST_GROUP = 32
-"""A fallback group below this would spend more on scales than int8 a channel costs."""
+"""A smaller fallback group would cost more bytes of scales than int8 per channel."""
 FLOAT = Precision(dtype="fp16")
 ROUTER = re.compile(r"\.mlp\.gate\.weight$")
 
 
 @dataclass(frozen=True)
 class TensorPlan:
-    """What becomes of one tensor.
+    """How one tensor is stored.
 
     Attributes:
-        precision: how it is stored, after the fallback for rows that the group does not divide.
-        nbytes: predicted bytes in the bundle, scales and zero points included.
+        precision: after the fallback for rows that the group size does not divide.
+        nbytes: predicted bytes in the bundle, including scales and zero points.
     """
 
     name: str
@@ -35,7 +35,7 @@ class TensorPlan:
 
     @property
     def key(self) -> str:
-        """The profile's key that its precision comes from."""
+        """The key of the profile that sets its precision."""
         return f"weights.{self.role}"
 
 
@@ -51,7 +51,7 @@ def role_of(tensor: TensorInfo) -> Role:
 
 
 def precisions(profile: Profile, linear: Precision) -> Mapping[Role, Precision]:
-    """What the profile asks for, whether or not a tensor's rows can have it."""
+    """The profile's precision by role, before any fallback."""
     weights = profile.weights
     return {
         "linear": linear,
