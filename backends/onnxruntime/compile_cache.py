@@ -1,4 +1,4 @@
-"""Where a provider may keep what it compiled, so that the next load takes less."""
+"""The folder in which a provider caches compiled graphs, so that the next load is faster."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ FOLDER_OPTIONS = {
     "NvTensorRTRTXExecutionProvider": "nv_runtime_cache_path",
     "MIGraphXExecutionProvider": "migraphx_model_cache_dir",
 }
-"""Options that name a folder for what the provider compiles."""
+"""Options that name the provider's cache folder."""
 
 
 def with_cache(
     settings: Settings, root: Path | None, *, bundle: str, versions: Sequence[str]
 ) -> Settings:
-    """Return *settings* with a folder for this very compilation, made where it is missing.
+    """Return *settings* with the cache folder of this compilation, created if missing.
 
-    Providers name their files by less than what decides them: MIGraphX's hold the weights, and are
-    named by the graph's shape. A setting of the user's own for it stays.
+    Providers name their files by part of their inputs only: MIGraphX uses the graph's shape, though
+    they hold the weights. A folder that the user set is kept.
 
     Args:
-        settings: what decides the compilation.
-        root: the user's cache folder; None keeps nothing.
+        settings: their properties decide the compilation.
+        root: the user's cache folder; None caches nothing.
         bundle: the bundle's digest.
-        versions: of what compiles.
+        versions: versions of the runtime and the provider.
     """
     if root is None:
         return settings
@@ -42,14 +42,14 @@ def with_cache(
 
 
 def _key(settings: Settings, bundle: str, versions: Sequence[str]) -> str:
-    """All that a compilation hangs on, in 32 hex digits."""
+    """Return a digest of all inputs of the compilation, 32 hex digits."""
     device, made = settings.device, [dict(settings.provider_options), dict(settings.session)]
     deciding = [bundle, settings.provider.name, made, device.name, device.driver, *versions]
     return data_sha256(*deciding)[:32]
 
 
 def _option(settings: Settings, folder: Path) -> dict[str, str]:
-    """The option that names the folder, where the provider has one and the user did not set it."""
+    """Return the option that names the folder, if there is one that the user did not set."""
     provider, options = settings.provider, settings.options
     if provider.plugin and (device := provider.plugin.metadata.get("ov_device")):
         return _openvino_option(device, options.get("load_config", "{}"), folder)
@@ -58,7 +58,7 @@ def _option(settings: Settings, folder: Path) -> dict[str, str]:
 
 
 def _openvino_option(device: str, load_config: str, folder: Path) -> dict[str, str]:
-    """OpenVINO's properties with CACHE_DIR; a file, or another CACHE_DIR, is the user's own."""
+    """Return OpenVINO's properties with CACHE_DIR, unless the user set a file or a CACHE_DIR."""
     try:
         properties = json.loads(load_config)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Finding the devices of a target on this machine, and telling why there is none."""
+"""Finds the devices of a target on this machine, or explains why there is none."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from qdeploy.targets import CPU, Target
 
 
 def find(target: Target) -> list[Device]:
-    """Return the devices of *target*, at least one: those of every provider that is there.
+    """Return the devices of *target*, at least one, of every available provider.
 
     Raises:
-        InputError: the target is none of ONNX Runtime's.
-        TargetUnavailable: of every provider, the runtime, itself, its driver or the hardware is
-            absent. The reason is the preferred provider's; what another lacks is in the fix.
+        InputError: ONNX Runtime does not serve the target.
+        TargetUnavailable: for each provider, the runtime, the provider, its driver or the
+            hardware is missing. The reason is the preferred provider's; the fix covers the others.
     """
     providers = FOR_TARGET.get(target.name)
     if providers is None:
@@ -46,14 +46,14 @@ def find(target: Target) -> list[Device]:
 
 
 def _together(absent: Mapping[str, TargetUnavailable]) -> TargetUnavailable:
-    """One error for the providers of a target; what they lack alike is told once."""
+    """Combine the errors of a target's providers; equal reasons appear once."""
     (_, first), *others = absent.items()
     fixes = [f"for {name}: {e.fix}" for name, e in others if e.reason != first.reason]
     return TargetUnavailable(first.reason, "; or ".join([first.fix or "", *fixes]))
 
 
 def _found(provider: Provider) -> list[dict[str, Any]]:
-    """The devices of one provider, as plain data; raises TargetUnavailable as `find`."""
+    """Return the devices of one provider as plain data. Raises TargetUnavailable like `find`."""
     if provider.cpu_vendor and (other := info.other_cpu(provider.cpu_vendor)):
         raise TargetUnavailable(
             f"{provider.name} takes {provider.cpu_vendor} CPUs only, and this is {other}",
@@ -70,10 +70,10 @@ def _found(provider: Provider) -> list[dict[str, Any]]:
 
 
 def _hardware(driver: Driver) -> list[Hardware]:
-    """What the driver itself lists. It is asked first: a package can be installed, hardware cannot.
+    """List the hardware by its driver. This comes first: pip can install a package, not hardware.
 
     Raises:
-        TargetUnavailable: it is not there, or lists nothing.
+        TargetUnavailable: the driver is missing, or lists no device.
     """
     if driver.files and sys.platform.startswith("linux") and not glob(driver.files):
         raise TargetUnavailable(f"no hardware found: there is no {driver.files}", driver.fix)
@@ -81,10 +81,10 @@ def _hardware(driver: Driver) -> list[Hardware]:
 
 
 def builtin_devices(provider: Provider, hardware: Sequence[Hardware]) -> list[dict[str, Any]]:
-    """Devices of a provider that is part of ONNX Runtime: it does not list them itself.
+    """Return the devices of a provider that is part of ONNX Runtime, which does not list them.
 
     Raises:
-        TargetUnavailable: this ONNX Runtime lacks it, or it does not load.
+        TargetUnavailable: this ONNX Runtime lacks the provider, or it does not load.
     """
     if not runtime.provider_library(provider).is_file():
         raise TargetUnavailable(
@@ -96,13 +96,13 @@ def builtin_devices(provider: Provider, hardware: Sequence[Hardware]) -> list[di
 
 
 def plugin_devices(provider: Provider, hardware: Sequence[Hardware]) -> list[dict[str, Any]]:
-    """Devices of a provider that is a library of its own.
+    """Return the devices of a provider that is a separate library.
 
-    Where it takes all that the driver lists, the driver's words are added: both go by the bus,
-    unless a mask orders one of them.
+    If the provider and the driver list equally many devices, the driver's names are added: both
+    order them by PCI bus, unless a mask reorders one of them.
 
     Raises:
-        TargetUnavailable: the library is not there, does not load, or lists nothing.
+        TargetUnavailable: the library is missing, does not load, or lists no device.
     """
     runtime.plugin_library(provider)
     found = probe(provider) if provider.driver else describe(provider)

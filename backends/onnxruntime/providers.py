@@ -1,4 +1,4 @@
-"""Which execution providers serve which target, and what each is like. Adding one is a row.
+"""The table of execution providers: their targets and properties. Adding one is a row.
 
 Option names and types are those that the providers document; an option of another name would be
 silently ignored by some of them, so it is refused here.
@@ -29,20 +29,20 @@ if TYPE_CHECKING:
     from qdeploy.interface import Device
 
 LONGEST_PASS = 512
-"""Attention's shares are floats for every head, token and token seen: for a prompt of 4096 tokens
-at once a gigabyte a layer with Qwen3-0.6B's 16 heads, and an eighth so."""
+"""Tokens of a pass. Attention weights are one float per head, query and key: a pass of 4096 tokens
+takes a gigabyte a layer with Qwen3-0.6B's 16 heads, and passes of this length an eighth of it."""
 Options = Mapping[str, type]
 
 
 @dataclass(frozen=True)
 class Plugin:
-    """A provider that comes as a library of its own.
+    """A provider that is a separate library.
 
     Attributes:
-        module: the Python module that knows the library's path.
-        metadata: what the entry of the wanted device says of itself, e.g. `ov_device`.
-        opens: a library beside its own that it opens by the bare name on Linux, and ends the
-            process where the loader does not find it.
+        module: the Python module that returns the library's path.
+        metadata: metadata that identifies the device's entry, e.g. `ov_device`.
+        opens: a library that it opens by its bare name on Linux. If the loader does not find it,
+            the provider ends the process.
     """
 
     module: str
@@ -52,12 +52,12 @@ class Plugin:
 
 @dataclass(frozen=True)
 class Driver:
-    """What must be there under a provider.
+    """The driver that a provider needs.
 
     Attributes:
-        fix: what installs it, and what the provider needs of it.
-        devices: lists the hardware by the driver's own means, where the provider does not.
-        files: device files on Linux, as a pattern, where the provider lists the hardware.
+        fix: how to install it, and the version that the provider needs.
+        devices: lists the hardware by the driver's tools, if the provider cannot.
+        files: pattern of device files on Linux, if the provider lists the hardware.
     """
 
     fix: str
@@ -67,7 +67,7 @@ class Driver:
 
 @dataclass(frozen=True)
 class Memory:
-    """Where a provider's tensors lie, by the words of `onnxruntime.OrtValue`.
+    """The memory of a provider's tensors, in the terms of `onnxruntime.OrtValue`.
 
     Attributes:
         vendor: PCI id of the device's vendor, for the kinds `gpu` and `npu`.
@@ -82,23 +82,23 @@ class Provider:
     """One execution provider on one target.
 
     Attributes:
-        name: ONNX Runtime's own.
-        package: what brings it, for pip.
-        extra: qdeploy's own that brings it with all that runs on it.
+        name: its name in ONNX Runtime.
+        package: the pip package that contains it.
+        extra: the extra of qdeploy that installs it.
         formats: bundle formats that it takes.
-        attention: the form that it takes whole, as profiles name it; None where all do.
-        genai: onnxruntime-genai's name of it; None where that does not run on it.
-        experts: the form of a mixture that it takes whole; None where all do.
-        weights: dtypes of weights that it takes, as profiles name them; None for all.
-        profile: the shipped one to export with, where the target's first does not fit.
-        memory: where the cache of qdeploy's own loop is kept.
-        longest_pass: most tokens that go through a graph of the format `onnx` at a time.
-        library: stem of the provider's own library, where it is part of ONNX Runtime.
+        attention: the form of attention that it runs completely, as in profiles; None is any.
+        genai: its name in onnxruntime-genai; None if that does not support it.
+        experts: the form of experts that it runs completely; None is any.
+        weights: dtypes of weights that it accepts, as in profiles; None is any.
+        profile: the shipped profile for it, if the target's default does not fit.
+        memory: the memory for the key-value cache of qdeploy's loop.
+        longest_pass: most tokens of one pass through a graph of the format `onnx`.
+        library: stem of the provider's library, if it is part of ONNX Runtime.
         options: names and types of its options.
-        source: where those are documented.
-        plugin: where the provider is a library of its own.
-        driver: what must be there under it; None for a processor.
-        cpu_vendor: the only vendor whose CPUs it takes, as `info.cpu_vendor` names it.
+        source: the documentation of the options.
+        plugin: set if the provider is a separate library.
+        driver: the driver that it needs; None for a CPU.
+        cpu_vendor: the only CPU vendor that it supports, as `info.cpu_vendor` names it.
     """
 
     target: Target
@@ -122,15 +122,15 @@ class Provider:
 
     @property
     def install(self) -> str:
-        """Commands that bring it where packages for the CPU, of the same modules, may be."""
+        """Commands that install it, and remove the CPU builds of the same modules first."""
         return f"pip uninstall onnxruntime onnxruntime-genai; pip install 'qdeploy[{self.extra}]'"
 
 
 OPENVINO_OPTIONS: Options = {
     "load_config": str, "reshape_input": str, "enable_causallm": bool,
 }  # fmt: skip
-"""The plugin (1.8.1) ignores the others of the page. What they were for, `load_config` sets by
-OpenVINO's own names: `{"CPU": {"INFERENCE_NUM_THREADS": "2"}}`, or a file of the like."""
+"""The plugin (1.8.1) ignores the other options of the page. `load_config` replaces them, with
+OpenVINO's property names: `{"CPU": {"INFERENCE_NUM_THREADS": "2"}}`, or a file with such JSON."""
 CUDA_OPTIONS: Options = {
     "device_id": int, "gpu_mem_limit": int, "arena_extend_strategy": str,
     "cudnn_conv_algo_search": str, "do_copy_in_default_stream": bool, "enable_cuda_graph": bool,
@@ -232,7 +232,7 @@ PROVIDERS: tuple[Provider, ...] = (
     _openvino(INTEL_GPU, "GPU"),
     _openvino(INTEL_NPU, "NPU"),
 )  # fmt: skip
-"""In the order of preference. Those of Intel are an alternative to the backend `openvino`."""
+"""In the order of preference. OpenVINO's provider is an alternative to the backend `openvino`."""
 
 FOR_TARGET: Mapping[str, tuple[Provider, ...]] = {
     target: tuple(p for p in PROVIDERS if p.target.name == target)
@@ -242,10 +242,10 @@ FOR_TARGET: Mapping[str, tuple[Provider, ...]] = {
 
 
 def of(device: Device) -> Provider:
-    """The row of the provider that a device names: its id, up to the device's number."""
+    """Return the row of the provider in a device's id, which precedes the device's number."""
     return named(device.target, device.id.partition(":")[0])
 
 
 def named(target: str, name: str) -> Provider:
-    """The row of a provider on a target; an error of the caller's where there is none."""
+    """Return the row of a provider on a target. The caller ensures that it exists."""
     return next(p for p in FOR_TARGET[target] if p.name == name)

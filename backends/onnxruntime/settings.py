@@ -1,8 +1,7 @@
-"""What a session is loaded with: the bundle's profile, then the user's own settings over it.
+"""Settings of a session: the properties of the bundle's profile, overridden by the user's.
 
-Properties go three ways, told apart by their names: to the loop (`loop`), to the session (its own
-options, and entries of its configuration, whose names begin with `session.`), and to the execution
-provider.
+The name of a property decides where it goes: to the loop (`loop`), to the session (its options, and
+configuration entries whose names begin with `session.`), or to the execution provider.
 """
 
 from __future__ import annotations
@@ -38,24 +37,24 @@ ENTRIES: Mapping[str, type] = {
     "session.use_deterministic_compute": bool,
     "session.use_device_allocator_for_initializers": bool,
 }  # fmt: skip
-"""Of its configuration (onnxruntime_session_options_config_keys.h, 1.32), those that threads,
-arithmetic and memory hang on. Any other name would be taken and mean nothing."""
+"""Configuration entries for threads, arithmetic and memory
+(onnxruntime_session_options_config_keys.h, 1.32). The runtime silently ignores unknown names."""
 REFUSED = {
     "session.disable_prepacking": "a token takes fifty times as long with it",
-    "session.record_ep_graph_assignment_info": "the proof of placement hangs on it",
+    "session.record_ep_graph_assignment_info": "the proof of placement needs it",
 }
 
 
 @dataclass(frozen=True)
 class Settings:
-    """All that a load needs to know, resolved.
+    """Resolved settings of a load.
 
     Attributes:
-        provider: the row that the device names; on a stand-in, that of what stands in.
-        device: what was chosen.
-        session: options of the session, and entries of its configuration.
-        options: of the execution provider, as it takes them.
-        loop: which loop generates.
+        provider: the row of the device's provider; for a simulated device, the simulating provider.
+        device: the chosen device.
+        session: options of the session, and its configuration entries.
+        options: options of the execution provider.
+        loop: the generation loop.
         context: most tokens, prompt and answer together.
     """
 
@@ -76,7 +75,7 @@ class Settings:
 
     @property
     def provider_options(self) -> dict[str, str]:
-        """The options, and the device that was chosen where the provider takes its number."""
+        """The options, with the number of the chosen device if the provider has such an option."""
         chosen = dict(self.options)
         if "device_id" in self.provider.options and self.provider.plugin is None:
             chosen.setdefault("device_id", str(self.number))
@@ -89,7 +88,7 @@ class Settings:
 
     @property
     def number(self) -> int:
-        """The device's number among those of its provider: the end of its id."""
+        """The device's number, from the end of its id."""
         number = self.device.id.rpartition(":")[2]
         return int(number) if number.isdigit() else 0
 
@@ -100,8 +99,8 @@ def resolve(
     """Merge the profile's properties with the user's and split them.
 
     Raises:
-        InputError: a property that is unknown, refused, or of a wrong type; a bundle of a form
-            that the provider does not take.
+        InputError: a property is unknown, refused or of a wrong type, or the provider does not
+            support the bundle.
     """
     graph, format_ = manifest.profile.graph, manifest.format
     _check_form(provider, manifest)
@@ -160,10 +159,10 @@ def _check_form(provider: Provider, manifest: Manifest) -> None:
 def _loop(
     asked: Property | None, provider: Provider, device: Device, format_: str, graph: Graph
 ) -> Loop:
-    """The runtime's own loop, wherever it has one for this."""
+    """Return the runtime's own loop if it supports the provider and the bundle."""
     possible = provider.genai is not None and format_ == ONNX.name and graph.attention == "gqa"
     if provider.plugin and ":" in device.id:
-        possible = False  # it hands a plugin all of the devices, where that takes one
+        possible = False  # it passes all devices to a plugin that accepts one
     if asked is None:
         return "genai" if possible else "own"
     if asked not in ("genai", "own"):
@@ -177,7 +176,7 @@ def _loop(
 
 
 def _threads(merged: Mapping[str, Property], options: LoadOptions) -> int:
-    """What the user asks for, else the profile; else every physical core that may be used."""
+    """Return the user's number, the profile's, or one thread for each usable physical core."""
     asked = merged.get(THREADS) if options.threads is None else options.threads
     return usable_threads() if asked is None else int(asked)
 
@@ -185,7 +184,7 @@ def _threads(merged: Mapping[str, Property], options: LoadOptions) -> int:
 def _with_threads(
     provider: Provider, options: Mapping[str, Property], threads: int
 ) -> dict[str, Property]:
-    """Provider options; OpenVINO's CPU plugin has threads of its own, under its own name."""
+    """Add the number of threads for OpenVINO's CPU plugin, which has its own threads."""
     if provider.plugin is None or provider.plugin.metadata.get("ov_device") != "CPU":
         return dict(options)
     config = json.dumps({"CPU": {"INFERENCE_NUM_THREADS": str(threads)}})
@@ -198,5 +197,5 @@ def _check_type(name: str, value: Property, kind: type) -> None:
 
 
 def text_of(value: Property) -> str:
-    """As providers take their options: strings, and 1 or 0 for yes or no."""
+    """Return an option's value as providers expect it: a string, with 1 or 0 for a boolean."""
     return str(int(value)) if isinstance(value, bool) else str(value)

@@ -1,7 +1,7 @@
-"""What stands in for hardware that is not here, on explicit request.
+"""Simulated devices, used on explicit request only.
 
-The CPU provider runs the static graphs of CANN and MIGraphX: the same operators, passes and cache.
-WebGPU runs on SwiftShader, a Vulkan device made of software that comes with Debian's Chromium.
+The CPU provider runs the static graphs of CANN and MIGraphX with the same operators, passes and
+cache. WebGPU runs on SwiftShader, a software Vulkan device that comes with Debian's Chromium.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ SOFTWARE_ADAPTER = {
     "VK_ICD_FILENAMES": str(SWIFTSHADER),
 }
 EXACT_PASS = 31
-"""Passes of more tokens go through the flash attention of onnxruntime-ep-webgpu (0.4.0), which on
-SwiftShader gives other values (13% off, root mean square; all other operators agree to 1e-6 with
-the CPU provider's). It shares work among the lanes of a subgroup, of which SwiftShader has four."""
+"""Longest pass in tokens. Longer passes use the flash attention of onnxruntime-ep-webgpu (0.4.0),
+whose values on SwiftShader are 13% off (root mean square); all other operators agree with the CPU
+provider's to 1e-6. The kernel shares work among a subgroup's lanes, and SwiftShader has four."""
 ON_CPU = frozenset({ASCEND.name, ROCM.name})
 TARGETS = frozenset({*ON_CPU, WEBGPU.name})
 
 
 @contextmanager
 def hidden() -> Iterator[None]:
-    """Let child processes not know that this one may simulate: they look for real hardware."""
+    """Remove the variables that allow simulation, so that workers find real hardware only."""
     here = {name: os.environ.pop(name) for name in SOFTWARE_ADAPTER if name in os.environ}
     try:
         yield
@@ -41,11 +41,11 @@ def hidden() -> Iterator[None]:
 
 
 def device(target: Target) -> Device:
-    """The stand-in of *target*.
+    """Return the simulated device of *target*.
 
     Raises:
-        InputError: it has none.
-        TargetUnavailable: what it is made of is not installed.
+        InputError: the target has none.
+        TargetUnavailable: SwiftShader is not installed.
     """
     if target.name not in TARGETS:
         raise InputError(
@@ -58,7 +58,7 @@ def device(target: Target) -> Device:
         return Device(FOR_TARGET[CPU.name][0].name, name, target.name, evidence=Evidence.SIMULATED)
     if not SWIFTSHADER.is_file():
         raise TargetUnavailable(
-            "SwiftShader, the software device that stands in, is not installed",
+            "SwiftShader, the software device for the simulation, is not installed",
             "apt install chromium libvulkan1",
         )
     name = "simulated: WebGPU on SwiftShader, a CPU in place of a GPU"
@@ -66,10 +66,10 @@ def device(target: Target) -> Device:
 
 
 def provider(target: Target) -> Provider:
-    """The provider that runs on the stand-in; for WebGPU, the environment is made ready for it."""
+    """Return the provider row for the simulated device. For WebGPU, set the environment, too."""
     real = FOR_TARGET[target.name][0]
     if target.name in ON_CPU:
-        # what the vendor's options are called is still checked, none of them has a meaning there
+        # names of the vendor's options are still checked, though they have no effect here
         cpu = FOR_TARGET[CPU.name][0]
         return replace(
             real, name=cpu.name, package=cpu.package, driver=None, memory=cpu.memory, library=None
