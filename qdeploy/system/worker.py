@@ -38,6 +38,7 @@ from typing import IO, Any, cast
 
 from qdeploy import errors
 from qdeploy.errors import QdeployError, TargetUnavailable
+from qdeploy.system.process_group import ProcessGroup
 
 LAST_WORDS = 12
 """Lines of a dead worker's standard error that an error keeps."""
@@ -114,7 +115,7 @@ def run_worker(
             env={**os.environ, **(environment or {})},
             start_new_session=True,  # a terminal's Ctrl-C goes to the parent, which kills the group
         )
-        group = _Group(process)
+        group = ProcessGroup(process)
         worker = _Worker(process, seconds, on_tick)
         stage = "starting"
         try:
@@ -314,38 +315,3 @@ def serve(name: str) -> None:
         parent.finish(error=_describe(error))
     else:
         parent.finish(result=result)
-
-
-if sys.platform == "win32":
-    import ctypes
-    from ctypes import wintypes
-
-    class _Group:
-        """A worker and all processes that it starts: a job object, which outlives the worker."""
-
-        def __init__(self, process: subprocess.Popen[bytes]) -> None:
-            self._process = process
-            self._kernel = ctypes.WinDLL("kernel32")
-            self._kernel.CreateJobObjectW.restype = wintypes.HANDLE
-            self._job = wintypes.HANDLE(self._kernel.CreateJobObjectW(None, None))
-            handle = wintypes.HANDLE(int(process._handle))
-            self._kernel.AssignProcessToJobObject(self._job, handle)
-
-        def end(self) -> None:
-            self._kernel.TerminateJobObject(self._job, 1)
-            self._kernel.CloseHandle(self._job)
-            self._process.kill()  # no effect on a process that has ended
-            self._process.wait()
-
-else:
-
-    class _Group:
-        """A worker and all processes that it starts: a process group, which outlives the worker."""
-
-        def __init__(self, process: subprocess.Popen[bytes]) -> None:
-            self._process = process
-
-        def end(self) -> None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
