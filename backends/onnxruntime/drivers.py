@@ -1,7 +1,7 @@
-"""What the drivers of NVIDIA, AMD and Huawei tell about their devices, without loading them.
+"""Lists the devices of NVIDIA, AMD and Huawei without loading the drivers' libraries.
 
-NVIDIA's tells through its tool, the others through files of theirs. Product names and memory are
-those that the driver gives; what it does not give is left out.
+NVIDIA's driver has a tool for it, the others have files. Product names and memory come from the
+driver; what it does not report is None.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from qdeploy.targets import ASCEND, CUDA, ROCM
 
 
 class Hardware(NamedTuple):
-    """A device as its driver describes it; None where that does not tell."""
+    """A device as its driver describes it; None is not reported."""
 
     name: str
     memory_bytes: int | None
@@ -32,10 +32,10 @@ AMD_VENDOR = "4098"
 
 
 def nvidia(command: str = "nvidia-smi") -> list[Hardware]:
-    """The GPUs by `nvidia-smi`, memory in MiB there, as CUDA numbers them by the bus.
+    """Return the GPUs that `nvidia-smi` lists, ordered by PCI bus like CUDA's numbers.
 
     Raises:
-        TargetUnavailable: no driver, one that does not answer, no GPU, or all are hidden.
+        TargetUnavailable: no driver, no answer from it, no GPU, or all GPUs are masked.
     """
     fix = "install NVIDIA's driver (Debian: apt install nvidia-driver); `nvidia-smi` must list it"
     try:
@@ -59,10 +59,10 @@ def nvidia(command: str = "nvidia-smi") -> list[Hardware]:
 
 
 def amd(root: Path = ROOT) -> list[Hardware]:
-    """The GPUs in the kernel driver's topology; its CPUs have no compute units there.
+    """Return the GPUs of the kernel driver's topology, where only GPUs have compute units.
 
     Raises:
-        TargetUnavailable: no kernel driver, no GPU, or all are hidden.
+        TargetUnavailable: no kernel driver, no GPU, or all GPUs are masked.
     """
     if not (root / "dev/kfd").exists():
         raise TargetUnavailable(
@@ -90,10 +90,10 @@ def amd(root: Path = ROOT) -> list[Hardware]:
 
 
 def ascend(root: Path = ROOT) -> list[Hardware]:
-    """The NPUs by their device files.
+    """Return the NPUs by their device files.
 
     Raises:
-        TargetUnavailable: there is none, or all are hidden.
+        TargetUnavailable: no NPU, or all NPUs are masked.
     """
     files = sorted((root / "dev").glob("davinci[0-9]*"), key=_number)
     if not files:
@@ -121,7 +121,7 @@ def _number(path: Path) -> int:
 
 
 def _pairs(file: Path) -> dict[str, str]:
-    """Lines of a name and a value."""
+    """Read a file with a name and a value in each line."""
     if not file.is_file():
         return {}
     lines = (line.split(maxsplit=1) for line in file.read_text().splitlines())
@@ -129,7 +129,7 @@ def _pairs(file: Path) -> dict[str, str]:
 
 
 def _gfx(version: str) -> str:
-    """`90402` is gfx942: major, minor and stepping, two decimal digits each, stepping in hex."""
+    """Return the architecture, e.g. gfx942 for `90402`: major, minor, and the stepping in hex."""
     if not version.isdigit() or version == "0":
         return ""
     number = int(version)

@@ -1,6 +1,4 @@
-"""Importing ONNX Runtime, its plugins and onnxruntime-genai: only when they are needed, and without
-their telemetry.
-"""
+"""Imports ONNX Runtime, its plugins and onnxruntime-genai on demand, without their telemetry."""
 
 from __future__ import annotations
 
@@ -20,14 +18,14 @@ from qdeploy.errors import GenerationFailed, TargetUnavailable
 
 INSTALL = "pip install 'qdeploy[onnx]'"
 BEFORE = {"ORT_DISABLE_TELEMETRY": "1", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
-"""Environment variables that are read once. The call that ends telemetry comes after its first
-report; and CUDA, left to itself, numbers by speed and not as `nvidia-smi` lists."""
+"""Environment variables that the runtimes read once. The call that disables telemetry comes after
+the first report. By default CUDA numbers GPUs by speed, and `nvidia-smi` by PCI bus."""
 FATAL_ONLY = 4
-"""ONNX Runtime's severity. What it has to say comes as an exception; its log would be stderr's."""
+"""Log severity of ONNX Runtime. Errors arrive as exceptions; the log would go to stderr."""
 
 
 def load() -> Any:
-    """The module `onnxruntime`, which ships no types.
+    """Import and return `onnxruntime`, which has no type information.
 
     Raises:
         TargetUnavailable: it is not installed.
@@ -39,12 +37,12 @@ def load() -> Any:
 
 
 def load_genai() -> Any:
-    """The module `onnxruntime_genai`; raises as `load`."""
+    """Import and return `onnxruntime_genai`. Raises like `load`."""
     return _import("onnxruntime_genai", INSTALL)
 
 
 def versions(provider: Provider) -> list[str]:
-    """Of ONNX Runtime, and of the provider's package where that is installed by its own name."""
+    """Return the versions of ONNX Runtime and, if it is a separate package, of the provider."""
     found = [str(load().__version__)]
     with suppress(metadata.PackageNotFoundError):
         found.append(metadata.version(provider.package))
@@ -57,17 +55,17 @@ def is_installed() -> bool:
 
 
 def require() -> None:
-    """Check, without importing it, that ONNX Runtime is there.
+    """Check that ONNX Runtime is installed, without importing it.
 
     Raises:
-        TargetUnavailable: it is not.
+        TargetUnavailable: it is not installed.
     """
     if not is_installed():
         raise TargetUnavailable("onnxruntime is not installed", INSTALL)
 
 
 def provider_library(provider: Provider) -> Path:
-    """Where the library of a provider that is part of ONNX Runtime would be."""
+    """Return the path of the library of a provider that is part of ONNX Runtime."""
     spec = find_spec("onnxruntime")
     folder = next(iter((spec and spec.submodule_search_locations) or ["."]))
     windows = sys.platform == "win32"
@@ -76,10 +74,10 @@ def provider_library(provider: Provider) -> Path:
 
 
 def load_provider(provider: Provider) -> None:
-    """Load that library, which needs the vendor's own.
+    """Load the provider's library, which depends on the vendor's libraries.
 
     Raises:
-        TargetUnavailable: one is missing; the loader's words say which.
+        TargetUnavailable: a library is missing; the loader's message names it.
     """
     ort = load()
     prepare(ort, provider)
@@ -91,13 +89,13 @@ def load_provider(provider: Provider) -> None:
 
 
 def prepare(ort: Any, provider: Provider) -> None:
-    """Do what must come before the first session on a provider.
+    """Prepare the process for the first session on a provider.
 
     Raises:
-        TargetUnavailable: a plugin's library would not find another, and end the process.
+        TargetUnavailable: a plugin would not find its library, and would end the process.
     """
     if provider.memory.kind == "cuda":
-        ort.preload_dlls()  # CUDA's libraries, from the packages of pip if they are there
+        ort.preload_dlls()  # CUDA's libraries, from pip packages if installed
     if provider.plugin and provider.plugin.opens and sys.platform.startswith("linux"):
         _require_on_path(provider.plugin.opens, plugin_library(provider), provider)
 
@@ -105,7 +103,7 @@ def prepare(ort: Any, provider: Provider) -> None:
 def _require_on_path(name: str, library: str, provider: Provider) -> None:
     """Check that the loader finds a library by its bare name.
 
-    The loader reads its path when a process starts: what a package adds later is for children.
+    The loader reads its path when a process starts, so a later change affects children only.
     """
     try:
         ctypes.CDLL(name)
@@ -118,10 +116,10 @@ def _require_on_path(name: str, library: str, provider: Provider) -> None:
 
 
 def plugin_library(provider: Provider) -> str:
-    """Path of a provider's own library. Its package is imported, the library not loaded.
+    """Return the path of a plugin's library. The package is imported, the library is not loaded.
 
     Raises:
-        TargetUnavailable: the package is not installed, or the library not in it.
+        TargetUnavailable: the package is not installed, or lacks the library.
     """
     assert provider.plugin  # noqa: S101
     fix = f"pip install --force-reinstall {provider.package}"
@@ -136,10 +134,10 @@ def plugin_library(provider: Provider) -> str:
 
 
 def plugin_devices(provider: Provider) -> list[Any]:
-    """The devices (OrtEpDevice) that a provider's own library offers for its target.
+    """Return the devices (OrtEpDevice) of a plugin for its target.
 
     Raises:
-        TargetUnavailable: the library is not there, or is for another version of ONNX Runtime.
+        TargetUnavailable: the library is missing, or is for another version of ONNX Runtime.
     """
     assert provider.plugin  # noqa: S101
     ort = load()
@@ -167,13 +165,13 @@ def _is_one(device: Any, name: str, plugin: Plugin) -> bool:
 
 @cache
 def _register(name: str, library: str) -> None:
-    """Once a process: a second time is an error."""
+    """Register a library once a process; a second registration is an error."""
     load().register_execution_provider_library(name, library)
 
 
 @cache
 def register_with_genai(name: str, library: str) -> None:
-    """Tell onnxruntime-genai of a provider's library: it has a table of its own for these."""
+    """Register a provider's library with onnxruntime-genai, which keeps its own table."""
     load_genai().register_execution_provider_library(name, library)
 
 
