@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
+from qdeploy.backends.openvino.isa import limited_properties
 
 EXACT = {
     "INFERENCE_PRECISION_HINT": "f32",
@@ -24,7 +27,9 @@ class Model:
     def __init__(self, folder: Path, properties: Mapping[str, str] = EXACT) -> None:
         ov = pytest.importorskip("openvino")
         file = str(folder / "openvino_model.xml")
-        self.compiled = ov.Core().compile_model(file, "CPU", dict(properties))
+        self.compiled = ov.Core().compile_model(
+            file, "CPU", {**limited_properties(os.environ), **properties}
+        )
         self._request = self.compiled.create_infer_request()
         self._past = 0
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from qdeploy.backends.openvino import compile_cache, npu, settings
+from qdeploy.backends.openvino import compile_cache, isa, npu, settings
 from qdeploy.backends.openvino.session import OpenVINOSession
 from qdeploy.backends.openvino.settings import REFUSED, Settings
 from qdeploy.bundle import Manifest, ModelIdentity
@@ -53,6 +53,13 @@ def manifest(properties: Mapping[str, Property], kv_cache: str) -> Manifest:
         tools={},
         files={},
     )
+
+
+@pytest.fixture(autouse=True)
+def _every_instruction_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no variable limit the instruction sets of oneDNN."""
+    for name in isa.VARIABLES:
+        monkeypatch.delenv(name, raising=False)
 
 
 def resolve(
