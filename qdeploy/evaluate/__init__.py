@@ -1,18 +1,13 @@
 """Quality of a bundle compared with a reference: what `qdeploy eval` measures.
 
-<<<<<<< HEAD
 A bundle and its reference, the float checkpoint or another bundle, score the same passages. The
 figures are compared with the limits of the bundle's profile, the quality gate.
 
 text        texts to score: shipped prose, chats of the embedded models' tasks, or a file
 forward     the float32 forward pass in NumPy, layer by layer from the streamed checkpoint
 reference   the float checkpoint, with cached results, or another bundle
+evaluation  from a bundle and a reference to results and the limits they are held to
 match       checks that a bundle and its reference are of the same model
-=======
-text        what is scored: shipped prose, chats of the embedded models' tasks, or a file
-forward     an architecture in NumPy, float32, layer by layer from the streamed checkpoint
-reference   the float checkpoint, its results cached; or another bundle
->>>>>>> 1695661 (Quantization, architectures, the float reference and tokenization in plain terms)
 divergence  KL divergence, top-1 agreement and perplexity of two models on one text
 greedy      length of the common prefix of both models' greedy decoding
 heldout     exact match on held-out questions

@@ -195,6 +195,24 @@ def test_the_map_in_a_packages_docstring_lists_modules_that_exist() -> None:
     assert rows > 10
 
 
+CONFLICT = re.compile(rb"^(?:<{7}|>{7}) ", re.MULTILINE)
+"""A line that git writes into a file with a merge conflict."""
+
+
+def test_no_file_has_a_merge_conflict() -> None:
+    listed = subprocess.run(["git", "ls-files", "-z"], check=True, capture_output=True, cwd=ROOT)
+    files = [ROOT / name for name in os.fsdecode(listed.stdout).split("\0") if name]
+    assert ROOT / "README.md" in files
+    conflicts = [str(f) for f in files if f.is_file() and CONFLICT.search(f.read_bytes())]
+    assert not conflicts, "merge conflicts in " + ", ".join(conflicts)
+
+
+@pytest.mark.parametrize("line", ["<" * 7 + " HEAD", ">" * 7 + " 1695661 (Prose)"])
+def test_a_merge_conflict_is_recognized(line: str) -> None:
+    assert CONFLICT.search(f"text\n{line}\n".encode())
+    assert not CONFLICT.search(f"text\n    {line}\n".encode())
+
+
 def test_pyproject_lists_every_folder_of_code_as_a_package() -> None:
     """One that is forgotten works in an editable install and is missing from the wheel."""
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -212,7 +230,8 @@ RUNTIMES = frozenset(
     "onnxruntime_genai vllm".split()
 )
 LIBRARIES = frozenset(
-    "numpy pydantic huggingface_hub tokenizers safetensors jinja2 rich platformdirs".split()
+    "numpy pydantic huggingface_hub tokenizers safetensors jinja2 rich platformdirs "
+    "filelock".split()
 )
 
 
