@@ -12,7 +12,6 @@ from qdeploy.interface import Request, Sampling
 from tests.conformance.conftest import Loaded
 
 PROMPT = "<|im_start|>user\nWhat is 17 + 25?<|im_end|>\n<|im_start|>assistant\n"
-WARM = Sampling(temperature=1.0, top_p=0.95, top_k=20)
 
 
 def ids(loaded: Loaded, count: int, **kw: object) -> list[int]:
