@@ -1,11 +1,13 @@
 """Time models of one format from several exporters beside each other, in that format's own runtime.
 
-    python benchmarks/runtime.py OURS THEIRS... [--rounds 5] [--prompt 480] [--new 64]
+    python benchmarks/runtime.py OURS THEIRS... [--rounds 5] [--prompt 480] [--new 64] [--threads N]
 
 Every argument is a folder that openvino-genai (`openvino_model.xml`) or onnxruntime-genai
 (`genai_config.json`) loads as it is; the first is what the others are compared with. All get the
-same token ids and the runtime's own defaults, each run in a process of its own, in turns, since
-machines drift. The table has medians; ratios are taken round by round.
+same token ids and the same number of threads (`--threads`, by default one for each physical core
+that the process may use); everything else is the runtime's default. Each run has a process of its
+own, and the folders take turns, since machines drift. The table has medians; ratios are computed
+round by round.
 """
 
 from __future__ import annotations
@@ -21,6 +23,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from qdeploy.system import info
+from qdeploy.system.threads import usable_threads
+
 WARM_UP_TOKENS = 8
 
 
@@ -34,14 +39,14 @@ class Run:
     memory: int
 
 
-def openvino(folder: Path, prompt: list[int], new: int) -> Run:
+def openvino(folder: Path, prompt: list[int], new: int, threads: int) -> Run:
     """Generate with openvino-genai on the CPU."""
     import numpy as np
     import openvino as ov
     import openvino_genai as genai
 
     began = time.perf_counter()
-    pipeline = genai.LLMPipeline(str(folder), "CPU")
+    pipeline = genai.LLMPipeline(str(folder), "CPU", INFERENCE_NUM_THREADS=threads)
     loaded = time.perf_counter() - began
     stamps: list[float] = []
 
@@ -68,7 +73,7 @@ def openvino(folder: Path, prompt: list[int], new: int) -> Run:
     return _figures(loaded, prompt, generate(prompt, new), stamps)
 
 
-def onnxruntime(folder: Path, prompt: list[int], new: int) -> Run:
+def onnxruntime(folder: Path, prompt: list[int], new: int, threads: int) -> Run:
     """Generate with onnxruntime-genai on the CPU."""
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import numpy as np
@@ -76,7 +81,8 @@ def onnxruntime(folder: Path, prompt: list[int], new: int) -> Run:
 
     began = time.perf_counter()
     config = genai.Config(str(folder))
-    config.overlay(json.dumps({"model": {"eos_token_id": []}}))
+    options = {"session_options": {"intra_op_num_threads": threads}}
+    config.overlay(json.dumps({"model": {"eos_token_id": [], "decoder": options}}))
     model = genai.Model(config)
     loaded = time.perf_counter() - began
     stamps: list[float] = []
@@ -113,12 +119,13 @@ def _figures(loaded: float, prompt: list[int], start: float, stamps: list[float]
     )
 
 
-def measure(folder: Path, prompt: int, new: int) -> Run:
-    """Run one process; what it prints of its own accord is not heard."""
-    command = [sys.executable, __file__, "--run", str(folder), "--prompt", str(prompt)]
-    done = subprocess.run(
-        [*command, "--new", str(new)], check=True, text=True, stdout=subprocess.PIPE
-    )
+def measure(folder: Path, prompt: int, new: int, threads: int) -> Run:
+    """Run one process, and read the last line of its output: runtimes may print lines before."""
+    numbers = {"--prompt": prompt, "--new": new, "--threads": threads}
+    command = [sys.executable, __file__, "--run", str(folder)]
+    for option, value in numbers.items():
+        command += [option, str(value)]
+    done = subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE)
     return Run(**json.loads(done.stdout.splitlines()[-1]))
 
 
@@ -147,18 +154,21 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--prompt", type=int, default=480, help="tokens")
     parser.add_argument("--new", type=int, default=64, help="tokens")
+    parser.add_argument("--threads", type=int, default=usable_threads())
     parser.add_argument("--run", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.run:
         use = next(run for file, run in RUNTIMES.items() if (asked.run / file).is_file())
         ids = [100 + (i * 37) % 1500 for i in range(asked.prompt)]
-        print(json.dumps(asdict(use(asked.run, ids, asked.new))))
+        print(json.dumps(asdict(use(asked.run, ids, asked.new, asked.threads))))
         return
     runs: dict[str, list[Run]] = {str(folder): [] for folder in asked.folders}
     for _ in range(asked.rounds):
         for folder in asked.folders:
-            runs[str(folder)].append(measure(folder, asked.prompt, asked.new))
+            run = measure(folder, asked.prompt, asked.new, asked.threads)
+            runs[str(folder)].append(run)
     print(report(runs))
+    print(f"{info.cpu_name()}, {asked.threads} threads")
 
 
 if __name__ == "__main__":
