@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from qdeploy.backends.onnxruntime.settings import THREADS
 from qdeploy.interface import Peer, PeerRun
 from qdeploy.planning.formats import ONNX
 from qdeploy.targets import CPU
 
 
-def load(folder: Path, device: str) -> PeerRun:
-    """The loop of its own examples. A least length keeps the end token away."""
+def load(folder: Path, device: str, threads: int | None) -> PeerRun:
+    """Return the loop of the library's own examples.
+
+    The number of threads is set, since the library's default is half of the processors. A minimum
+    length suppresses the end token.
+    """
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import numpy as np
     import onnxruntime_genai as genai
 
-    model = genai.Model(str(folder))
+    config = genai.Config(str(folder))
+    if threads is not None:
+        options = {"session_options": {THREADS: threads}}
+        config.overlay(json.dumps({"model": {"decoder": options}}))
+    model = genai.Model(config)
 
     def generate(ids: Sequence[int], new: int) -> tuple[float, Sequence[float]]:
         parameters = genai.GeneratorParams(model)

@@ -7,18 +7,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from qdeploy.backends.openvino.settings import THREADS
 from qdeploy.interface import Peer, PeerRun
 from qdeploy.planning.formats import OPENVINO
 
 
-def load(folder: Path, device: str) -> PeerRun:
-    """LLMPipeline with nothing set but greedy decoding, a length, and no end."""
+def load(folder: Path, device: str, threads: int | None) -> PeerRun:
+    """Return an LLMPipeline with its defaults, apart from the number of threads.
+
+    It decodes greedily to the requested length and ignores the end token.
+    """
     import numpy as np
     import openvino_genai as genai
 
     import openvino as ov
 
-    pipeline = genai.LLMPipeline(str(folder), device)
+    properties = {} if threads is None else {THREADS: threads}
+    pipeline = genai.LLMPipeline(str(folder), device, **properties)
     base: Any = genai.StreamerBase
 
     class Clock(base):  # type: ignore[misc]  # a base without types

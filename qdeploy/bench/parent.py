@@ -177,11 +177,17 @@ class _Turns:
             backend=self._options.backend,
             device=self._options.device,
             simulate=self._options.simulate,
-            threads=self._options.threads,
+            threads=_threads_of(record) if task == "peer" else self._options.threads,
             points=[list(point) for point in points],
             runs=self._protocol.runs,
             context=max(point.total for point in points),
         )
+
+
+def _threads_of(record: BundleRecord) -> int | None:
+    """Return the number of CPU threads that the bundle's own session computed with, if known."""
+    threads = record.environment.get("placement", {}).get("threads")
+    return None if threads is None else int(threads)
 
 
 def run_job(job: Job, environment: Mapping[str, str], hear: Callable[[Event], None]) -> None:

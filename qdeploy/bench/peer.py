@@ -1,7 +1,8 @@
 """Peers: the runtime's own library runs the same bundle without qdeploy, as its users do.
 
-A peer gets the bundle's directory, the library's defaults and the protocol's token ids, and reports
-the time of each token. Backends provide peers; the row of a bundle format names its peer.
+A peer gets the bundle's directory, the protocol's token ids and as many CPU threads as qdeploy's
+own session had; everything else is the library's default. It reports the time of each token.
+Backends provide peers; the row of a bundle format names its peer.
 """
 
 from __future__ import annotations
@@ -51,13 +52,15 @@ def find(bundle: Bundle) -> Peer:
     return peer
 
 
-def title(peer: Peer) -> str:
-    return f"{peer.distribution} {version(peer.distribution)}"
+def title(peer: Peer, threads: int | None = None) -> str:
+    """Return the peer's name, version and number of threads."""
+    name = f"{peer.distribution} {version(peer.distribution)}"
+    return name if threads is None else f"{name}, {threads} thread{'s' if threads > 1 else ''}"
 
 
-def load(peer: Peer, folder: Path, device: str) -> Generate:
-    """Load the bundle in *folder* into the peer's library."""
-    run = peer.load(folder, device)
+def load(peer: Peer, folder: Path, device: str, threads: int | None) -> Generate:
+    """Load the bundle in *folder* into the peer's library, which computes with *threads*."""
+    run = peer.load(folder, device, threads)
 
     def generate(ids: Sequence[int], new: int) -> Timing:
         start, stamps = run(ids, new)

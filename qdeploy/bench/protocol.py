@@ -16,7 +16,7 @@ from qdeploy.bench import grid
 from qdeploy.bench.grid import Point, points
 from qdeploy.bundle import Bundle
 
-VERSION = 1
+VERSION = 2
 SEED = 0
 RULES = {
     "prompts": "token ids from sha256 over seed, length, run and index, modulo the vocabulary; "
@@ -29,6 +29,7 @@ RULES = {
     "warm_up": "one generation at every point, not counted",
     "order": "rounds; in each, every bundle in turn: cold load, measuring process, peer's process; "
     "in a process, points by ascending length",
+    "peer": "the same bundle, device, token ids and number of CPU threads as the measuring process",
     "clock": "perf_counter, when the runtime hands a token over",
     "parent": "asleep while a child measures",
 }

@@ -31,6 +31,8 @@ class Job:
         digest: of the bundle; another bundle at the same path is an error.
         points: pairs of prompt and new tokens, ascending.
         context: tokens that the session must hold.
+        threads: CPU threads; None leaves the number to the backend. A peer gets the number that
+            the backend's session reported.
     """
 
     task: Task
@@ -81,9 +83,11 @@ def _peer(job: Job, parent: Parent) -> None:
     choice = _choose(job, opened)
     found = peer.find(opened)
     try:
-        generate = peer.load(found, opened.path, choice.device.id)
+        generate = peer.load(found, opened.path, choice.device.id, job.threads)
         _open(job)
-        parent.tell(event="loaded", seconds=None, environment={"peer": peer.title(found)})
+        parent.tell(
+            event="loaded", seconds=None, environment={"peer": peer.title(found, job.threads)}
+        )
         _measure(job, parent, generate, opened, choice, None)
     except QdeployError:
         raise

@@ -19,12 +19,13 @@ class Peer:
         distribution: its name on the package index; the format's row names it in `peer`.
         module: its name in Python.
         needs: a file of the bundle that it cannot do without.
-        load: takes the bundle's folder and the device's id.
-        targets: those that it runs the bundle on with its own defaults; None is any.
+        load: takes the bundle's folder, the device's id and the number of CPU threads to compute
+            with; None where the device is not a CPU, or its number of threads is unknown.
+        targets: those that it runs the bundle on without other settings; None is any.
     """
 
     distribution: str
     module: str
     needs: str
-    load: Callable[[Path, str], PeerRun]
+    load: Callable[[Path, str, int | None], PeerRun]
     targets: tuple[str, ...] | None = None

@@ -162,8 +162,8 @@ class Bench(Strict):
             machine's bandwidth. Above 1 if the weights stay in the CPU's cache.
         predicted: *decode_tokens_per_s* predicted by the roofline model from the bandwidth measured
             in the same run; None if the efficiency of this backend on this target is unknown.
-        peer: library and version that were measured in alternation with qdeploy; *peer_samples* are
-            its runs, *peer_failure* says why there are fewer of them.
+        peer: library, version and number of threads, measured in alternation with qdeploy;
+            *peer_samples* are its runs, *peer_failure* says why there are fewer of them.
         ratio: speed divided by the peer's: median, lowest and highest of the rounds as `prefill`,
             `prefill_low`, `prefill_high`, and the same for `decode`.
     """

@@ -255,6 +255,7 @@ def test_for_real_with_the_peer_taking_turns(
     assert row.memory_bandwidth_utilization is not None
     assert row.peer is not None
     assert row.peer.startswith(runtime)
+    assert row.peer.endswith(f", {usable_threads()} thread{'s' if usable_threads() > 1 else ''}")
     assert len(row.samples) == len(row.peer_samples) == 2
     assert row.ratio is not None
     assert row.ratio["decode_low"] <= row.ratio["decode"] <= row.ratio["decode_high"]

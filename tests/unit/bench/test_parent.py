@@ -65,6 +65,24 @@ def test_a_peer_that_fails_ends_its_own_turns_only(
     assert outcome.failure.what == "the peer failed: it met a node it does not know"
 
 
+def test_a_peer_gets_as_many_threads_as_the_bundles_own_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: dict[str, int | None] = {}
+    placement = {**ENVIRONMENT["placement"], "threads": 3}
+
+    def note(job: Job, environment: Mapping[str, str], hear: Hear) -> None:
+        given[job.task] = job.threads
+        hear({
+            "event": "loaded", "seconds": 1.0,
+            "environment": {**ENVIRONMENT, "placement": placement, "peer": "made-up-genai 1"},
+        })  # fmt: skip
+
+    monkeypatch.setattr(parent, "run_job", note)
+    measured(scripted_bundle(tmp_path / "one"), options=Options(peer=True))
+    assert given == {"load": None, "measure": None, "peer": 3}
+
+
 def test_a_worker_measures_the_bundle_that_was_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
