@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import ClassVar
 
 from qdeploy.architectures.config import DecoderConfig
@@ -33,6 +34,11 @@ class Architecture(ABC):
     @abstractmethod
     def head(self, config: GraphConfig) -> str:
         """Name of the weight that makes logits of hidden states."""
+
+    def unused_head(self, config: GraphConfig) -> str | None:
+        """Name of the head that a tied model's checkpoint may store although nothing reads it."""
+        untied = self.head(replace(config, tied=False))
+        return None if untied == self.head(config) else untied
 
     def build(self, build: Builder[V], config: GraphConfig) -> None:
         """Build the whole model, from the tokens to the logits."""

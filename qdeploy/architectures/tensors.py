@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
@@ -10,12 +11,32 @@ from qdeploy.architectures.graph import Builder, Expert, GraphConfig, Linear
 Role = Literal["embedding", "lm_head", "linear", "router", "norm", "bias"]
 """What a tensor does. A profile sets a precision for each of these; norms and biases stay float."""
 
+ROUTER = re.compile(r"\.mlp\.gate\.weight$")
+
 
 class Tensor(NamedTuple):
-    """Shape and role of one tensor."""
+    """Shape and role of one tensor.
+
+    Attributes:
+        expert: whether it belongs to one of a layer's experts, of which a token uses a few.
+    """
 
     shape: tuple[int, ...]
     role: Role
+    expert: bool = False
+
+
+def guess_tensor(name: str, shape: tuple[int, ...]) -> Tensor:
+    """What a tensor of an unknown architecture does, guessed from transformers' usual names."""
+    if len(shape) < 2:
+        return Tensor(shape, "bias" if name.endswith(".bias") else "norm")
+    if "embed_tokens" in name:
+        return Tensor(shape, "embedding")
+    if name.startswith("lm_head"):
+        return Tensor(shape, "lm_head")
+    if ROUTER.search(name):
+        return Tensor(shape, "router")
+    return Tensor(shape, "linear", expert=".experts." in name)
 
 
 class TensorLister(Builder[int]):
@@ -51,9 +72,9 @@ class TensorLister(Builder[int]):
         self._note(router, (len(experts), x), "router", x)
         inner, outer = (self._config.moe_intermediate, x), (x, self._config.moe_intermediate)
         for expert in experts:
-            self._note(expert.gate, inner, "linear", x)
-            self._note(expert.up, inner, "linear", x)
-            self._note(expert.down, outer, "linear", x)
+            self._note(expert.gate, inner, "linear", x, expert=True)
+            self._note(expert.up, inner, "linear", x, expert=True)
+            self._note(expert.down, outer, "linear", x, expert=True)
         return x
 
     def add(self, x: int, y: int) -> int:
@@ -62,7 +83,9 @@ class TensorLister(Builder[int]):
     def logits(self, x: int, weight: str) -> None:
         self._note(weight, (self._config.vocab_size, x), "lm_head", x)
 
-    def _note(self, name: str, shape: tuple[int, ...], role: Role, width: int) -> int:
+    def _note(
+        self, name: str, shape: tuple[int, ...], role: Role, width: int, *, expert: bool = False
+    ) -> int:
         """Keep the first role of a weight: a head tied to the embedding stays an embedding."""
-        self.found.setdefault(name, Tensor(shape, role))
+        self.found.setdefault(name, Tensor(shape, role, expert))
         return width

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from qdeploy import models
+from qdeploy.architectures.qwen3 import Qwen3
+from qdeploy.architectures.qwen3_moe import Qwen3Moe
 from qdeploy.architectures.table import parse_config
 from qdeploy.checkpoint import hub
 from qdeploy.checkpoint.checkpoint import Checkpoint
@@ -101,27 +103,23 @@ def find_published(name: str) -> Published | None:
     config = parse_config(_config(facts, fp8=fp8))
     described = Published(full, NOWHERE, config, (), _facts()["sidecars"])
     tensors = tuple(
-        TensorInfo(tensor, shape, FP8 if fp8 and _is_linear(tensor) else "BF16", "")
-        for tensor, shape in expected_tensors(described).items()
+        TensorInfo(tensor, t.shape, FP8 if fp8 and t.role == "linear" else "BF16", "")
+        for tensor, t in expected_tensors(described).items()
     )
     return replace(described, tensors=tensors)
 
 
 def _config(facts: Mapping[str, Any], *, fp8: bool) -> dict[str, Any]:
     moe = "moe_intermediate_size" in facts
+    family = Qwen3Moe if moe else Qwen3
     raw = {
-        "architectures": ["Qwen3MoeForCausalLM" if moe else "Qwen3ForCausalLM"],
-        "model_type": "qwen3_moe" if moe else "qwen3",
+        "architectures": [*family.classes],
+        "model_type": family.name,
         **_facts()["common"],
         **(_facts()["moe"] if moe else {}),
         **facts,
     }
     return raw | ({"quantization_config": FP8_CONFIG} if fp8 else {})
-
-
-def _is_linear(tensor: str) -> bool:
-    """Whether an FP8 checkpoint stores this tensor in FP8: projections, also of experts."""
-    return tensor.endswith("_proj.weight")
 
 
 def find_published_here(model: str) -> Published | None:

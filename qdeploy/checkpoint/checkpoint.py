@@ -12,9 +12,10 @@ from pydantic import ValidationError
 
 from qdeploy.architectures.base import Architecture
 from qdeploy.architectures.config import DecoderConfig, ModelConfig
+from qdeploy.architectures.graph import GraphConfig
 from qdeploy.architectures.table import find_architecture, known_classes, parse_config
-from qdeploy.architectures.tensors import Role
-from qdeploy.checkpoint.headers import TensorInfo, read_tensors
+from qdeploy.architectures.tensors import Tensor, guess_tensor
+from qdeploy.checkpoint.headers import SCALE_SUFFIX, TensorInfo, read_tensors
 from qdeploy.errors import CheckpointError
 from qdeploy.storage.json_file import read_json
 from qdeploy.storage.toml_file import fault
@@ -53,9 +54,9 @@ class Checkpoint:
         Excluded are the scales of quantized tensors, and an lm_head that is tied to the embedding
         and stored nevertheless, as in the hub's Qwen3-0.6B.
         """
-        tied = "lm_head.weight" if self.config.tie_word_embeddings else None
+        unused = self.unused_head
         return tuple(
-            t for t in self.tensors if t.name != tied and not t.name.endswith("_scale_inv")
+            t for t in self.tensors if t.name != unused and not t.name.endswith(SCALE_SUFFIX)
         )
 
     @cached_property
@@ -104,17 +105,34 @@ class Checkpoint:
         raise self._unknown()
 
     @cached_property
-    def roles(self) -> Mapping[str, Role]:
-        """What each tensor of the family's graph does, by its name.
+    def _graph(self) -> GraphConfig | None:
+        """The numbers of the family's graph.
 
-        Empty for an unknown architecture, and for a config that asks for more layers and experts
+        None for an unknown architecture, and for a config that asks for more layers and experts
         than there are tensors.
         """
         most = len(self.tensors)
         if not self.is_known or self.decoder.modules(most) > most:
-            return {}
-        tensors = self.architecture.tensors(self.decoder.graph(None))
-        return {name: tensor.role for name, tensor in tensors.items()}
+            return None
+        return self.decoder.graph(None)
+
+    @cached_property
+    def described(self) -> Mapping[str, Tensor]:
+        """What each stored tensor does, by its name; guessed where no family's graph says it."""
+        listed = self.architecture.tensors(self._graph) if self._graph else {}
+        return {
+            t.name: (listed.get(t.name) or guess_tensor(t.name, t.shape))._replace(shape=t.shape)
+            for t in self.tensors
+        }
+
+    @cached_property
+    def unused_head(self) -> str | None:
+        """Name of the lm_head that the embedding replaces, where the two are tied."""
+        if self._graph:
+            return self.architecture.unused_head(self._graph)
+        if not self.config.tie_word_embeddings:
+            return None
+        return next((name for name, t in self.described.items() if t.role == "lm_head"), None)
 
     def _unknown(self) -> CheckpointError:
         return CheckpointError(

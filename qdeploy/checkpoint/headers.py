@@ -17,6 +17,8 @@ from qdeploy.errors import CheckpointError
 from qdeploy.storage.json_file import read_json
 
 INDEX = "model.safetensors.index.json"
+SCALE_SUFFIX = "_scale_inv"
+"""Suffix of the tensor that holds the scales of an FP8 tensor, after that tensor's name."""
 
 DTYPE_BITS = {
     "BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F4": 4,

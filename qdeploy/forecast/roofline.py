@@ -110,14 +110,14 @@ def _bytes_read(plan: Plan, share: float) -> float:
     """Return the bytes of weights read, with *share* of the experts."""
     tied = plan.checkpoint.config.tie_word_embeddings
     read = (t for t in plan.tensors if tied or t.role != "embedding")
-    return sum(t.nbytes * (share if ".experts." in t.name else 1) for t in read)
+    return sum(t.nbytes * (share if t.expert else 1) for t in read)
 
 
 def _operations(tensor: TensorPlan, share: float) -> float:
     """Return the operations of one token with a matrix of the layers."""
     if tensor.role not in ("linear", "router"):
         return 0
-    return 2 * prod(tensor.shape) * (share if ".experts." in tensor.name else 1)
+    return 2 * prod(tensor.shape) * (share if tensor.expert else 1)
 
 
 def _head_parameters(plan: Plan) -> int:

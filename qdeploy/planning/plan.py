@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
 from pathlib import Path
@@ -22,7 +21,6 @@ from qdeploy.storage.hashing import Identity
 from qdeploy.targets import Target
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
-EXPERT = re.compile(r"\.experts\.\d+\.")
 
 
 @dataclass(frozen=True)
@@ -109,7 +107,7 @@ class Plan:
         config = self.checkpoint.config
         read = {"linear", "router", "embedding" if config.tie_word_embeddings else "lm_head"}
         whole = [t for t in self.tensors if t.role in read]
-        experts = sum(t.nbytes for t in whole if EXPERT.search(t.name))
+        experts = sum(t.nbytes for t in whole if t.expert)
         chosen = experts * (config.num_experts_per_tok or 0) // (config.num_experts or 1)
         return sum(t.nbytes for t in whole) - experts + chosen
 
@@ -149,7 +147,16 @@ class Plan:
             "adapter": self.adapter.resolve().name if self.adapter else None,
             "linear": str(self.linear),
             "by_precision": self.by_precision(),
-            "fallbacks": [asdict(t) | {"precision": str(t.precision)} for t in self.fallbacks()],
+            "fallbacks": [
+                {
+                    "name": t.name,
+                    "shape": t.shape,
+                    "role": t.role,
+                    "precision": str(t.precision),
+                    "nbytes": t.nbytes,
+                }
+                for t in self.fallbacks()
+            ],
             "weight_bytes": self.weight_bytes,
             "bundle_bytes": self.bundle_bytes,
             "bytes_per_token": self.bytes_per_token,
@@ -194,7 +201,7 @@ def make_plan(
     longest = config.longest_context
     check_context(context, longest, taker=checkpoint.name)
     tensors = tuple(
-        plan_tensor(t, profile, linear, row, role=checkpoint.roles.get(t.name))
+        plan_tensor(t.name, checkpoint.described[t.name], profile, linear, row)
         for t in checkpoint.weights
     )
     usual = longest if config.rope_scaling else config.max_position_embeddings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import sys
@@ -16,10 +17,10 @@ from numpy.typing import NDArray
 from qdeploy import registry
 from qdeploy.architectures.table import ARCHITECTURES, architectures
 from qdeploy.checkpoint.checkpoint import read_checkpoint
-from qdeploy.checkpoint.weights import check_weights
+from qdeploy.checkpoint.weights import check_weights, open_weights
 from qdeploy.deploy import run
 from qdeploy.deploy.export import export, prepare
-from qdeploy.errors import CheckpointError, QdeployError, TargetUnavailable
+from qdeploy.errors import CheckpointError, InputError, QdeployError, TargetUnavailable
 from qdeploy.interface import Progress, Request, Sampling
 from tests.exporters.variants import CLOSE, tokens
 from tests.support import native, tiny
@@ -28,6 +29,7 @@ from tests.support.evaluating import logits_of
 from tests.support.onnx_models import Fixed, Growing
 from tests.support.plugins import registry_of, write_distribution
 from tests.support.running import Model
+from tests.support.weights import f32, save
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -153,11 +155,46 @@ class TestInstalled:
     def test_its_tensors_and_their_roles_are_known(self, checkpoint: Path) -> None:
         made = read_checkpoint(checkpoint)
         check_weights(made)
-        roles = made.roles
+        roles = {name: tensor.role for name, tensor in made.described.items()}
         assert roles["tokens.weight"] == "embedding"
         assert roles["head.weight"] == "lm_head"
         assert roles["blocks.1.out.bias"] == "bias"
         assert {t.role for t in native.resolve(checkpoint).tensors} == set(roles.values())
+
+    @pytest.mark.parametrize(
+        ("layer", "allowed"),
+        [("blocks.1.query", True), ("head", True), ("tokens", False), ("norm", False)],
+    )
+    def test_an_adapter_may_change_its_linear_layers_alone(
+        self, layer: str, allowed: bool, checkpoint: Path, tmp_path: Path
+    ) -> None:
+        rows, columns = (*shapes()[f"{layer}.weight"], 96)[:2]
+        generator, half = np.random.default_rng(1), f"base_model.model.{layer}.lora_"
+        a, b = (generator.standard_normal(s, np.float32) for s in ((4, columns), (rows, 4)))
+        folder = tmp_path / "adapter"
+        folder.mkdir()
+        settings = {"peft_type": "LORA", "r": 4, "lora_alpha": 4}
+        (folder / "adapter_config.json").write_text(json.dumps(settings), encoding="utf-8")
+        factors = {f"{half}A.weight": f32(a), f"{half}B.weight": f32(b)}
+        save(folder / "adapter_model.safetensors", factors)
+        made = read_checkpoint(checkpoint)
+        if not allowed:
+            with pytest.raises(InputError, match="has no linear layer"):
+                open_weights(made, adapter=folder)
+            return
+        with open_weights(made, adapter=folder) as weights:
+            merged = weights.rows(f"{layer}.weight")
+        assert np.allclose(merged, draw()[f"{layer}.weight"] + b @ a, atol=1e-4)
+
+    def test_a_head_that_is_tied_and_stored_all_the_same_counts_once(
+        self, checkpoint: Path
+    ) -> None:
+        untied = read_checkpoint(checkpoint).parameters
+        config = CONFIG | {"tie_word_embeddings": True}
+        (checkpoint / "config.json").write_text(json.dumps(config), encoding="utf-8")
+        tied = read_checkpoint(checkpoint)
+        check_weights(tied)
+        assert tied.parameters == untied - CONFIG["vocab_size"] * CONFIG["width"]
 
     def test_the_float_reference_computes_it(self, checkpoint: Path) -> None:
         ids = tokens(20)[0].tolist()

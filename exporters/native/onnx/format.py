@@ -37,7 +37,7 @@ class OnnxFormat(FormatWriter):
         forms = {
             (t.precision.dtype, t.precision.symmetric, block_size(t.precision, t.shape[-1]))
             for t in plan.tensors
-            if ".experts." in t.name and t.precision.dtype != "fp16"
+            if t.expert and t.precision.dtype != "fp16"
         }
         if plan.profile.graph.experts == "fused" and len(forms) > 1:
             return Refusal(

@@ -57,7 +57,7 @@ class Blocks(Encoding):
         columns = tensor.shape[-1]
         if columns % block_size(precision, columns) == 0:
             return None
-        if tensor.role in ("linear", "lm_head") and ".experts." not in tensor.name:
+        if tensor.role in ("linear", "lm_head") and not tensor.expert:
             return None
         return Refusal(
             f"{tensor.name} has rows of {columns}, which no block divides",

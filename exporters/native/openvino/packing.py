@@ -41,7 +41,7 @@ class Dense(Encoding):
 
 def _ends_within_a_byte(tensor: TensorPlan) -> bool:
     """Whether the next expert of a stack would start in the middle of a byte."""
-    if tensor.precision.bits != 4 or ".experts." not in tensor.name:
+    if tensor.precision.bits != 4 or not tensor.expert:
         return False
     rows, columns = tensor.shape
     size = tensor.precision.group_size

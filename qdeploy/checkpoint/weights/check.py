@@ -6,16 +6,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from qdeploy.architectures.config import DecoderConfig
+from qdeploy.architectures.tensors import Tensor
 from qdeploy.checkpoint.checkpoint import Checkpoint
-from qdeploy.checkpoint.headers import TensorInfo
+from qdeploy.checkpoint.headers import SCALE_SUFFIX, TensorInfo
 from qdeploy.errors import CheckpointError
 
 Shape = tuple[int, ...]
 
 FLOATS = ("BF16", "F16", "F32")
 FP8 = "F8_E4M3"
-SCALE_SUFFIX = "_scale_inv"
-"""What the scales of an FP8 tensor are called, after its name."""
 SHOWN = 5
 """Tensors named in an error, of each kind of mistake."""
 
@@ -43,10 +42,9 @@ def fp8_block(checkpoint: Checkpoint) -> tuple[int, int] | None:
             )
 
 
-def expected_tensors(checkpoint: Checkpoint) -> dict[str, Shape]:
-    """Name and shape of every tensor, in the order of the layers, without a tied lm_head."""
-    config = checkpoint.decoder.graph(None)
-    return {name: t.shape for name, t in checkpoint.architecture.tensors(config).items()}
+def expected_tensors(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """Every tensor by its name, in the order of the layers, without a tied lm_head."""
+    return checkpoint.architecture.tensors(checkpoint.decoder.graph(None))
 
 
 def check_weights(checkpoint: Checkpoint) -> None:
@@ -62,10 +60,10 @@ def check_weights(checkpoint: Checkpoint) -> None:
     config, held = checkpoint.decoder, {t.name: t for t in checkpoint.tensors}
     block = fp8_block(checkpoint)
     _check_counts(config, len(held), checkpoint.folder / "config.json")
-    wanted = expected_tensors(checkpoint)
+    wanted = {name: tensor.shape for name, tensor in expected_tensors(checkpoint).items()}
     optional = {}
-    if config.tie_word_embeddings:
-        optional["lm_head.weight"] = wanted[checkpoint.architecture.head(config.graph(None))]
+    if unused := checkpoint.unused_head:
+        optional[unused] = wanted[checkpoint.architecture.head(config.graph(None))]
     for name, shape in (wanted | optional).items():
         if block and len(shape) == 2 and name in held and held[name].dtype == FP8:
             wanted[name + SCALE_SUFFIX] = scale_shape(shape, block)

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qdeploy.checkpoint.checkpoint import Checkpoint
-from qdeploy.checkpoint.headers import TensorInfo
-from qdeploy.checkpoint.weights.check import FP8, SCALE_SUFFIX, fp8_block, scale_shape
+from qdeploy.checkpoint.headers import SCALE_SUFFIX, TensorInfo
+from qdeploy.checkpoint.weights.check import FP8, fp8_block, scale_shape
 from qdeploy.checkpoint.weights.dtypes import NUMPY_DTYPES
 from qdeploy.checkpoint.weights.lora import Adapter
 from qdeploy.checkpoint.weights.safetensors import TensorFile
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float32]
 
+LINEAR = ("linear", "router", "lm_head")
+"""Roles of the weights that an adapter may change."""
 BLOCK_BYTES = 16 * 2**20
 """Size of a block of rows as float32."""
 PIECE_ELEMENTS = 2**18
@@ -151,12 +153,8 @@ def _linear(checkpoint: Checkpoint) -> dict[str, tuple[int, ...]]:
     An lm_head that is tied to the embedding is excluded, because an adapter for it would change the
     embedding too.
     """
-    tied = "lm_head.weight" if checkpoint.config.tie_word_embeddings else None
-    return {
-        t.name: t.shape
-        for t in checkpoint.tensors
-        if t.name not in (tied, "model.embed_tokens.weight") and not t.name.endswith(SCALE_SUFFIX)
-    }
+    described = checkpoint.described
+    return {t.name: t.shape for t in checkpoint.weights if described[t.name].role in LINEAR}
 
 
 def _unreadable(

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from qdeploy.architectures.decoder import EMBEDDING
-from qdeploy.architectures.graph import Builder, Expert, Linear
+from qdeploy.architectures.graph import Builder, Expert, GraphConfig, Linear, V
+from qdeploy.architectures.qwen3_moe import Qwen3Moe, Qwen3MoeConfig
 from qdeploy.checkpoint.checkpoint import read_checkpoint
 from tests.support.checkpoints import write_sidecars, write_weights
 from tests.support.tiny import DENSE, LLAMA, QWEN2, SPARSE, all_shapes
@@ -99,3 +100,22 @@ def test_every_tensor_of_a_checkpoint_is_used(raw: dict[str, Any], tmp_path: Pat
     assert set(used) == set(all_shapes(raw))
     twice = {name for name in used if used.count(name) > 1}
     assert twice == ({EMBEDDING} if raw["tie_word_embeddings"] else set())
+
+
+class RenamedExperts(Qwen3Moe):
+    """A family whose experts have other names than transformers' usual ones."""
+
+    def mlp(self, build: Builder[V], config: GraphConfig, layer: int, prefix: str, x: V) -> V:
+        names = [f"{prefix}specialist{number}" for number in range(config.experts)]
+        experts = [Expert(f"{n}.one", f"{n}.three", f"{n}.two") for n in names]
+        return build.experts(x, f"{prefix}choice", experts)
+
+
+def test_the_graph_says_which_tensors_belong_to_experts_and_which_route() -> None:
+    config = Qwen3MoeConfig.model_validate(SPARSE)
+    tensors = RenamedExperts().tensors(config.graph(None))
+    experts = {name for name, tensor in tensors.items() if tensor.expert}
+    assert experts == {name for name in tensors if ".specialist" in name}
+    assert len(experts) == 3 * config.num_hidden_layers * SPARSE["num_experts"]
+    routers = [name for name, tensor in tensors.items() if tensor.role == "router"]
+    assert routers == [f"model.layers.{n}.mlp.choice" for n in range(config.num_hidden_layers)]

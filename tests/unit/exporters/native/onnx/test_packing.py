@@ -127,7 +127,8 @@ INT8 = Precision(dtype="int8")
 def test_what_cannot_be_laid_out_says_why(
     encoding: Encoding, name: str, role: Any, precision: Precision, reason: str
 ) -> None:
-    said = encoding.why_not(TensorPlan(name, (8, 40), role, precision, 0))
+    expert = ".experts." in name
+    said = encoding.why_not(TensorPlan(name, (8, 40), role, precision, 0, expert))
     assert said is not None
     assert reason in said.reason
     assert name in said.reason
