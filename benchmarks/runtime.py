@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from qdeploy.planning.formats import ONNX, OPENVINO
 from qdeploy.system import info
 from qdeploy.system.threads import usable_threads
 
@@ -104,7 +105,7 @@ def onnxruntime(folder: Path, prompt: list[int], new: int, threads: int) -> Run:
     return _figures(loaded, prompt, generate(prompt, new), stamps)
 
 
-RUNTIMES = {"openvino_model.xml": openvino, "genai_config.json": onnxruntime}
+RUNTIMES = {OPENVINO.files["model"]: openvino, ONNX.files["genai_config"]: onnxruntime}
 """By the file that such a folder has."""
 
 
