@@ -65,12 +65,17 @@ class Target:
         masks: environment variables that hide and renumber its devices, in the order in which they
             apply: each counts what the one before it leaves.
         energy: name of the meter that counts its energy: `rapl`, or one that a backend brings in
-            `Backend.meters`; None where there is none.
+            `Backend.meters`. None is `rapl` for a CPU, and no meter for other kinds.
         hardware: devices that forecasts are made for, besides those in `forecast/hardware.toml`
             that name the target. The keys are those of that file, without `targets`.
-        extras: extras of qdeploy that install what its backends need.
+        extras: extras of qdeploy that install what its backends need, by the package that each is
+            for. Messages on a missing package and the hardware matrix read them here.
         runner: labels of the CI runner that has it; none is a self-hosted one labelled with the
             target's name.
+        cpu_vendor: the only vendor whose CPUs it is, as `qdeploy.system.info.cpu_vendor` names it;
+            None is any vendor, and every target of another kind.
+        dequantizes: its engine runs `DequantizeLinear`. Where it does not, static graphs cast the
+            codes and multiply by the scales.
     """
 
     name: str
@@ -80,8 +85,15 @@ class Target:
     masks: tuple[str, ...] = field(default=(), compare=False)
     energy: str | None = field(default=None, compare=False)
     hardware: tuple[Mapping[str, Any], ...] = field(default=(), compare=False)
-    extras: tuple[str, ...] = field(default=(), compare=False)
+    extras: Mapping[str, str] = field(default_factory=dict, compare=False)
     runner: tuple[str, ...] = field(default=(), compare=False)
+    cpu_vendor: str | None = field(default=None, compare=False)
+    dequantizes: bool = field(default=True, compare=False)
+
+    @property
+    def meter(self) -> str | None:
+        """Name of its energy meter, or None."""
+        return self.energy or (RAPL if self.kind == "cpu" else None)
 
     @property
     def runs_on(self) -> tuple[str, ...]:
@@ -106,16 +118,22 @@ WHOLE_ATTENTION = Constraint(
     "(1.8.1, its own record of node assignments)",
     fix='set graph.attention = "plain"',
 )
-OPENVINO_EXTRAS = ("onnx-openvino", "openvino")
+OPENVINO_EXTRAS = {"onnxruntime-ep-openvino": "onnx-openvino", "openvino": "openvino"}
 
-CPU = Target("cpu", "any CPU", "cpu", energy=RAPL, extras=("onnx", "openvino"), runner=HOSTED)
+CPU = Target(
+    "cpu",
+    "any CPU",
+    "cpu",
+    extras={"onnxruntime": "onnx", "openvino": "openvino"},
+    runner=HOSTED,
+)
 INTEL_CPU = Target(
     "intel-cpu",
     "Intel CPU",
     "cpu",
     constraints=(WHOLE_ATTENTION,),
-    energy=RAPL,
     extras=OPENVINO_EXTRAS,
+    cpu_vendor="Intel",
 )
 INTEL_GPU = Target(
     "intel-gpu",
@@ -164,7 +182,7 @@ CUDA = Target(
     "gpu",
     masks=("CUDA_VISIBLE_DEVICES",),
     energy=NVML,
-    extras=("cuda",),
+    extras={"onnxruntime-gpu": "cuda", "onnxruntime-ep-nv-tensorrt-rtx": "cuda-rtx"},
 )
 ROCM = Target(
     "rocm",
@@ -189,7 +207,7 @@ ROCM = Target(
         ),
     ),
     masks=("ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"),
-    extras=("rocm",),
+    extras={"onnxruntime-migraphx": "rocm"},
 )
 DCU = Target("dcu", "Hygon DCU (DTK)", "gpu", masks=("HIP_VISIBLE_DEVICES",))
 ASCEND = Target(
@@ -209,9 +227,15 @@ ASCEND = Target(
         ),
     ),
     masks=("ASCEND_RT_VISIBLE_DEVICES",),
-    extras=("ascend",),
+    extras={"onnxruntime-cann": "ascend"},
+    dequantizes=False,  # cann_graph.cc
 )
-WEBGPU = Target("webgpu", "any GPU through WebGPU", "gpu", extras=("webgpu",))
+WEBGPU = Target(
+    "webgpu",
+    "any GPU through WebGPU",
+    "gpu",
+    extras={"onnxruntime-ep-webgpu": "webgpu"},
+)
 
 BUILT_IN: tuple[Target, ...] = (
     CPU, INTEL_CPU, INTEL_GPU, INTEL_NPU, CUDA, ROCM, DCU, ASCEND, WEBGPU,

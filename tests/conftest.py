@@ -8,6 +8,7 @@ import pytest
 
 from qdeploy.forecast import hardware
 from qdeploy.forecast.hardware import DeviceSpec
+from qdeploy.system import info
 
 
 def pytest_configure() -> None:
@@ -36,10 +37,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def cpu(monkeypatch: pytest.MonkeyPatch) -> DeviceSpec:
-    """Make up what this CPU was measured to do."""
+    """Make up this CPU's vendor, and what the CPU was measured to do."""
     fixed = DeviceSpec(
         name=hardware.THIS_CPU, targets=("intel-cpu", "cpu"), memory_bytes=16e9,
         bytes_per_s=20e9, fp32_flops=200e9, arithmetic="matrix", sources={"all": "a test"},
     )  # fmt: skip
-    monkeypatch.setattr(hardware, "this_cpu", lambda: fixed)
+    monkeypatch.setattr(hardware, "_measured_cpu", lambda: fixed)
+    monkeypatch.setattr(info, "cpu_vendor", lambda *_: "Intel")
     return fixed

@@ -54,9 +54,10 @@ def _together(absent: Mapping[str, TargetUnavailable]) -> TargetUnavailable:
 
 def _found(provider: Provider) -> list[dict[str, Any]]:
     """Return the devices of one provider as plain data. Raises TargetUnavailable like `find`."""
-    if provider.cpu_vendor and (other := info.other_cpu(provider.cpu_vendor)):
+    vendor = provider.target.cpu_vendor
+    if other := info.other_cpu(vendor):
         raise TargetUnavailable(
-            f"{provider.name} takes {provider.cpu_vendor} CPUs only, and this is {other}",
+            f"{provider.name} takes {vendor} CPUs only, and this is {other}",
             f"--target {CPU.name}",
         )
     hardware = _hardware(provider.driver) if provider.driver else []

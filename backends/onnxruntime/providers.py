@@ -83,8 +83,7 @@ class Provider:
 
     Attributes:
         name: its name in ONNX Runtime.
-        package: the pip package that contains it.
-        extra: the extra of qdeploy that installs it.
+        package: the pip package that contains it. The target's row has qdeploy's extra for it.
         formats: bundle formats that it takes.
         attention: the form of attention that it runs completely, as in profiles; None is any.
         genai: its name in onnxruntime-genai; None if that does not support it.
@@ -98,13 +97,11 @@ class Provider:
         source: the documentation of the options.
         plugin: set if the provider is a separate library.
         driver: the driver that it needs; None for a CPU.
-        cpu_vendor: the only CPU vendor that it supports, as `info.cpu_vendor` names it.
     """
 
     target: Target
     name: str
     package: str
-    extra: str
     formats: tuple[str, ...]
     options: Options
     source: str
@@ -118,12 +115,12 @@ class Provider:
     library: str | None = None
     plugin: Plugin | None = None
     driver: Driver | None = None
-    cpu_vendor: str | None = None
 
     @property
     def install(self) -> str:
         """Commands that install it, and remove the CPU builds of the same modules first."""
-        return f"pip uninstall onnxruntime onnxruntime-genai; pip install 'qdeploy[{self.extra}]'"
+        extra = self.target.extras[self.package]
+        return f"pip uninstall onnxruntime onnxruntime-genai; pip install 'qdeploy[{extra}]'"
 
 
 OPENVINO_OPTIONS: Options = {
@@ -173,22 +170,22 @@ INTEL_DRIVER = {
 def _openvino(target: Target, device: str) -> Provider:
     return Provider(
         target=target, name="OpenVINOExecutionProvider", package="onnxruntime-ep-openvino",
-        extra="onnx-openvino", formats=(ONNX.name,), attention="plain", experts="unrolled",
+        formats=(ONNX.name,), attention="plain", experts="unrolled",
         options=OPENVINO_OPTIONS,
         plugin=Plugin("onnxruntime_ep_openvino", {"ov_device": device}),
-        driver=INTEL_DRIVER.get(device), cpu_vendor="Intel" if device == "CPU" else None,
+        driver=INTEL_DRIVER.get(device),
         source="https://onnxruntime.ai/docs/execution-providers/OpenVINO-ExecutionProvider.html",
     )  # fmt: skip
 
 
 PROVIDERS: tuple[Provider, ...] = (
     Provider(
-        target=CPU, name="CPUExecutionProvider", package="onnxruntime", extra="onnx",
+        target=CPU, name="CPUExecutionProvider", package="onnxruntime",
         formats=(ONNX.name, ONNX_STATIC.name), genai="cpu", options={},
         source="https://onnxruntime.ai/docs/execution-providers/",
     ),
     Provider(
-        target=CUDA, name="CUDAExecutionProvider", package="onnxruntime-gpu", extra="cuda",
+        target=CUDA, name="CUDAExecutionProvider", package="onnxruntime-gpu",
         formats=(ONNX.name,), attention="gqa", genai="cuda", memory=Memory("cuda"),
         library="onnxruntime_providers_cuda", options=CUDA_OPTIONS,
         driver=Driver("install CUDA 13 and cuDNN 9: pip install 'onnxruntime-gpu[cuda,cudnn]'",
@@ -197,7 +194,7 @@ PROVIDERS: tuple[Provider, ...] = (
     ),
     Provider(
         target=CUDA, name="NvTensorRTRTXExecutionProvider",
-        package="onnxruntime-ep-nv-tensorrt-rtx", extra="cuda-rtx",
+        package="onnxruntime-ep-nv-tensorrt-rtx",
         formats=(ONNX.name,), attention="gqa", experts="unrolled", genai="NvTensorRtRtx",
         weights=("int4", "fp16"), profile="cuda-int4-rtx", options=RTX_OPTIONS,
         plugin=Plugin("onnxruntime_ep_nv_tensorrt_rtx", opens="libtensorrt_rtx.so"),
@@ -207,21 +204,21 @@ PROVIDERS: tuple[Provider, ...] = (
     ),
     Provider(
         target=WEBGPU, name="WebGpuExecutionProvider", package="onnxruntime-ep-webgpu",
-        extra="webgpu", formats=(ONNX.name,), attention="gqa", experts="unrolled",
+        formats=(ONNX.name,), attention="gqa", experts="unrolled",
         options=WEBGPU_OPTIONS, plugin=Plugin("onnxruntime_ep_webgpu"),
         driver=Driver("install a current driver of the GPU (Linux, with Vulkan: apt install "
                       "libvulkan1 mesa-vulkan-drivers); or try it without: --simulate"),
         source="https://onnxruntime.ai/docs/execution-providers/WebGPU-ExecutionProvider.html",
     ),
     Provider(
-        target=ROCM, name="MIGraphXExecutionProvider", package="onnxruntime-migraphx", extra="rocm",
+        target=ROCM, name="MIGraphXExecutionProvider", package="onnxruntime-migraphx",
         formats=(ONNX_STATIC.name,), memory=Memory("gpu", vendor=0x1002),
         library="onnxruntime_providers_migraphx", options=MIGRAPHX_OPTIONS,
         driver=Driver("install ROCm with MIGraphX (apt install migraphx)", drivers.amd),
         source="https://onnxruntime.ai/docs/execution-providers/MIGraphX-ExecutionProvider.html",
     ),
     Provider(
-        target=ASCEND, name="CANNExecutionProvider", package="onnxruntime-cann", extra="ascend",
+        target=ASCEND, name="CANNExecutionProvider", package="onnxruntime-cann",
         formats=(ONNX_STATIC.name,), memory=Memory("cann"),
         library="onnxruntime_providers_cann", options=CANN_OPTIONS,
         driver=Driver("install the CANN toolkit, and source its set_env.sh", drivers.ascend),

@@ -15,8 +15,9 @@ from typing import Any
 from qdeploy.backends.onnxruntime.errors import essence, is_the_runtimes
 from qdeploy.backends.onnxruntime.providers import Plugin, Provider
 from qdeploy.errors import GenerationFailed, TargetUnavailable
+from qdeploy.targets import CPU
 
-INSTALL = "pip install 'qdeploy[onnx]'"
+INSTALL = f"pip install 'qdeploy[{CPU.extras['onnxruntime']}]'"
 BEFORE = {"ORT_DISABLE_TELEMETRY": "1", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
 """Environment variables that the runtimes read once. The call that disables telemetry comes after
 the first report. By default CUDA numbers GPUs by speed, and `nvidia-smi` by PCI bus."""

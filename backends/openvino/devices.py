@@ -13,7 +13,6 @@ PLUGINS = {
     CPU.name: "CPU", INTEL_CPU.name: "CPU", INTEL_GPU.name: "GPU", INTEL_NPU.name: "NPU",
 }  # fmt: skip
 """OpenVINO's plugin for each target."""
-INTEL = "Intel"
 
 
 def find(target: Target) -> list[Device]:
@@ -24,8 +23,7 @@ def find(target: Target) -> list[Device]:
         TargetUnavailable: runtime, driver or hardware is absent.
     """
     plugin = plugin_of(target)
-    if target.name == INTEL_CPU.name:
-        _require_intel(target)
+    _require_vendor(target)
     runtime.require_installed()
     if plugin == "CPU":
         return [Device("CPU", _cpu_name(), target.name, info.memory_bytes())]
@@ -40,7 +38,8 @@ def find(target: Target) -> list[Device]:
 
 def simulated_targets() -> frozenset[str]:
     """Names of the targets with a simulated device: `intel-cpu` where the CPU is not Intel's."""
-    return frozenset({INTEL_NPU.name, *([INTEL_CPU.name] if info.other_cpu(INTEL) else [])})
+    other = info.other_cpu(INTEL_CPU.cpu_vendor)
+    return frozenset({INTEL_NPU.name, *([INTEL_CPU.name] if other else [])})
 
 
 def simulated(target: Target) -> Device:
@@ -59,8 +58,8 @@ def simulated(target: Target) -> Device:
             fix=f"leave out --simulate, or use --target {INTEL_NPU.name}",
         )
     runtime.require_installed()
-    if target.name == INTEL_CPU.name:
-        name, plugin = f"simulated: {_cpu_name()} in place of an Intel CPU", "CPU"
+    if target.cpu_vendor:
+        name, plugin = f"simulated: {_cpu_name()} in place of an {target.title}", "CPU"
     else:
         name, plugin = f"simulated NPU (NPUW on {_cpu_name()})", "NPU"
     memory = info.memory_bytes()
@@ -81,15 +80,15 @@ def plugin_of(target: Target) -> str:
     return PLUGINS[target.name]
 
 
-def _require_intel(target: Target) -> None:
+def _require_vendor(target: Target) -> None:
     """Refuse a CPU of another vendor: a target named after a vendor is that vendor's hardware.
 
     Raises:
-        TargetUnavailable: the CPU is not Intel's.
+        TargetUnavailable: the CPU is of another vendor than the target's.
     """
-    if other := info.other_cpu(INTEL):
+    if other := info.other_cpu(target.cpu_vendor):
         raise TargetUnavailable(
-            f"this is {other}, and {target.name} is Intel's",
+            f"this is {other}, and {target.name} is {target.cpu_vendor}'s",
             f"--target {CPU.name}; or try it without: --simulate",
         )
 

@@ -10,9 +10,10 @@ from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 from qdeploy.errors import GenerationFailed, TargetUnavailable
+from qdeploy.targets import CPU
 
 PACKAGES = ("openvino", "openvino_genai", "openvino_tokenizers")
-INSTALL = "pip install qdeploy[openvino]"
+INSTALL = f"pip install 'qdeploy[{CPU.extras['openvino']}]'"
 TELEMETRY = "openvino_telemetry"
 
 

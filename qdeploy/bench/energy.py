@@ -1,7 +1,8 @@
 """Energy of the measured runs: counters of the processor or of the device, never an estimate.
 
-The target's row names its meter: `rapl` counts the processor packages; a backend provides every
-other meter. A meter counts all work of its hardware, idling and other programs included.
+The target's row names its meter: `rapl`, the default of CPUs, counts the processor packages; a
+backend provides every other meter. A meter counts all work of its hardware, idling and other
+programs included.
 """
 
 from __future__ import annotations
@@ -73,11 +74,11 @@ def find(target: Target, device: Device) -> Energy:
 def _meter(target: Target, device: Device) -> Meter:
     if device.evidence is not Evidence.DEVICE:
         raise NoMeter("the energy of a simulated device is not the target's")
-    if target.energy is None:
+    if target.meter is None:
         raise NoMeter(f"no meter is known for {target.name}")
-    if target.energy == RAPL:
+    if target.meter == RAPL:
         return energy.rapl()
-    make = registry.meters().get(target.energy)
+    make = registry.meters().get(target.meter)
     if make is None:
-        raise NoMeter(f"no installed backend provides the meter {target.energy!r}")
+        raise NoMeter(f"no installed backend provides the meter {target.meter!r}")
     return make(target, device)

@@ -121,12 +121,12 @@ def _row(
 
 def _predicted(record: BundleRecord, point: Point, machine: Machine) -> dict[str, float] | None:
     """Decode speed by the roofline model, if the efficiency of the backend here is known."""
-    if record.environment["evidence"] != str(Evidence.DEVICE):
+    environment = record.environment
+    if environment["kind"] != "cpu" or environment["evidence"] != str(Evidence.DEVICE):
         return None
     planned, cached = record.bundle.manifest.plan, point.prompt + point.new // 2
-    bandwidth, environment = machine.bandwidth_bytes_per_s, record.environment
     speed = forecast.decode_here(
-        planned, environment["backend"], environment["target"], cached, bandwidth
+        planned, environment["backend"], cached, machine.bandwidth_bytes_per_s
     )
     return None if speed is None else {"decode_tokens_per_s": speed}
 

@@ -33,7 +33,7 @@ from qdeploy.planning.profile import (
     profile_names,
 )
 from qdeploy.system import info
-from qdeploy.targets import CPU, INTEL_CPU, Target
+from qdeploy.targets import Target
 
 PROMPT = 512
 """Prompt tokens that speeds are forecast for, or the context where that is shorter."""
@@ -258,21 +258,19 @@ def _cannot(
 
 
 def decode_here(
-    planned: Mapping[str, Any], backend: str, target: str, cached: int, bytes_per_s: float | None
+    planned: Mapping[str, Any], backend: str, cached: int, bytes_per_s: float | None
 ) -> float | None:
     """Return the expected decode speed on this CPU in tokens a second, or None.
 
     Args:
         planned: the plan's summary, as a bundle's manifest has it.
         backend: what runs the bundle.
-        target: what it runs on.
         cached: tokens in the cache.
         bytes_per_s: how fast memory was read, for the same results.
     """
     share = MEASURED.get((backend, arithmetic_of(info.cpu_flags())))
     weights = planned.get("bytes_per_token")
-    cpu = target in (CPU.name, INTEL_CPU.name)
-    if not cpu or share is None or weights is None or bytes_per_s is None:
+    if share is None or weights is None or bytes_per_s is None:
         return None
     read = int(weights) + cached * int(planned["kv_bytes_per_token"])
     return share.memory * bytes_per_s / read

@@ -15,7 +15,7 @@ from qdeploy.errors import InputError, did_you_mean
 from qdeploy.forecast.share import Arithmetic, arithmetic_of
 from qdeploy.storage.toml_file import Strict, build_strict, read_shipped_toml
 from qdeploy.system import bandwidth, info
-from qdeploy.targets import CPU, INTEL_CPU
+from qdeploy.targets import CPU
 
 THIS_CPU = "this CPU"
 NUMBERS = ("memory_bytes", "bytes_per_s", "fp16_flops", "int8_ops", "fp32_flops")
@@ -94,12 +94,16 @@ def _of_targets() -> list[DeviceSpec]:
     ]
 
 
-@cache
 def this_cpu() -> DeviceSpec:
     """The processor of this machine, measured at the first call: that takes a second or two."""
+    return _measured_cpu().model_copy(update={"targets": _targets_here()})
+
+
+@cache
+def _measured_cpu() -> DeviceSpec:
     return DeviceSpec(
         name=THIS_CPU,
-        targets=_targets_here(),
+        targets=(CPU.name,),
         shared=True,
         memory_bytes=info.usable_memory_bytes(),
         bytes_per_s=bandwidth.read_bytes_per_s(passes=3),
@@ -110,13 +114,18 @@ def this_cpu() -> DeviceSpec:
 
 
 def _targets_here() -> tuple[str, ...]:
-    return (CPU.name,) if info.other_cpu("Intel") else (INTEL_CPU.name, CPU.name)
+    """Names of the targets that this CPU is: those of its vendor, and those of any CPU."""
+    return tuple(
+        target.name
+        for target in registry.targets().values()
+        if target.kind == "cpu" and not info.other_cpu(target.cpu_vendor)
+    )
 
 
 def for_target(target: str) -> list[DeviceSpec]:
     """Devices of a target; this CPU is measured only where it is among them."""
-    mine = [this_cpu()] if target in (INTEL_CPU.name, CPU.name) else []
-    return [d for d in [*mine, *table()] if target in d.targets]
+    here = [this_cpu()] if target in _targets_here() else []
+    return [*here, *(d for d in table() if target in d.targets)]
 
 
 def named(names: Sequence[str]) -> list[str]:

@@ -35,5 +35,5 @@ def _job(target: Target) -> dict[str, Any]:
         "target": target.name,
         "runner": list(target.runs_on),
         "self_hosted": _self_hosted(target),
-        "extras": ",".join(target.extras),
+        "extras": ",".join(target.extras.values()),
     }

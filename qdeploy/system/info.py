@@ -71,10 +71,13 @@ def cpu_vendor(cpuinfo: Path | None = None) -> str | None:
     return VENDORS.get(said, said) if comma else None
 
 
-def other_cpu(vendor: str) -> str | None:
-    """Describe a CPU of another vendor, e.g. `an AMD CPU`. Return None if it is of *vendor*."""
+def other_cpu(vendor: str | None) -> str | None:
+    """Describe a CPU of another vendor than a target's, e.g. `an AMD CPU`.
+
+    Return None if the CPU is of *vendor*, or if that is None, which is any vendor.
+    """
     found = cpu_vendor()
-    if found == vendor:
+    if vendor in (None, found):
         return None
     if found is None:
         return "a CPU of an unknown vendor"

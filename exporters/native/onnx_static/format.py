@@ -14,7 +14,6 @@ from qdeploy.exporters.native.weights_file.layout import WeightsLayout
 from qdeploy.exporters.native.weights_file.packing import Encoding
 from qdeploy.planning.formats import ONNX_STATIC
 from qdeploy.planning.plan import Plan
-from qdeploy.targets import ASCEND
 
 
 class StaticFormat(FormatWriter):
@@ -48,7 +47,7 @@ class StaticFormat(FormatWriter):
             build = StaticBuilder(
                 config, layout, tokens=tokens, context=plan.context,
                 floats=FLOATS[settings.activations], accuracy_level=settings.accuracy_level,
-                dequantizes=plan.target.name != ASCEND.name,
+                dequantizes=plan.target.dequantizes,
             )  # fmt: skip
             plan.checkpoint.architecture.build(build, config)
             build.graph.write(file)

@@ -12,6 +12,7 @@ import pytest
 from qdeploy import registry
 from qdeploy.bench import energy
 from qdeploy.interface import Device
+from qdeploy.system import energy as system_energy
 from qdeploy.system.energy import Counters, Meter
 from qdeploy.targets import ASCEND, CUDA, DCU, INTEL_GPU, INTEL_NPU, WEBGPU, Evidence, Target
 from tests.support.plugins import only
@@ -68,6 +69,17 @@ def test_what_ends_a_run_is_not_swallowed_with_the_meters_failures() -> None:
     found = energy.Energy(lambda: Counters("a counter", lambda: [(1.0, None)]))
     with pytest.raises(ZeroDivisionError), found:
         raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("kind", ["cpu", "npu"])
+def test_a_cpu_target_is_metered_by_rapl_without_naming_it(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(system_energy.rapl, "__defaults__", (tmp_path,))
+    target = Target("slide-rule", "a target that names no meter", kind)
+    found = energy.find(target, Device("0", "a device", target.name))
+    rapl = "none: this system has no RAPL counters in /sys/class/powercap"
+    assert found.source == (rapl if kind == "cpu" else "none: no meter is known for slide-rule")
 
 
 ABACUS = Target("abacus", "beads", "npu", energy="beads")

@@ -119,7 +119,7 @@ def test_no_bandwidth_utilization_if_it_is_meaningless(
 def test_only_backends_of_known_efficiency_have_a_prediction(
     backend: str, predicted: bool, recorded: BundleRecord
 ) -> None:
-    recorded.environment |= {"target": "intel-cpu", "backend": backend}
+    recorded.environment |= {"target": "intel-cpu", "kind": "cpu", "backend": backend}
     row = make_rows(recorded, PROTOCOL, FAST)[0]
     assert (row.predicted is not None) == predicted
 

@@ -144,7 +144,7 @@ def test_prefill_on_a_cpu_with_float32_alone_is_slower(cpu: DeviceSpec) -> None:
 @pytest.mark.parametrize(("backend", "expected"), [("openvino", True), ("onnxruntime", False)])
 def test_a_run_here_is_predicted_only_for_what_was_measured(backend: str, expected: bool) -> None:
     planned = made().summary()
-    speed = forecast.decode_here(planned, backend, INTEL_CPU.name, cached=512, bytes_per_s=20e9)
+    speed = forecast.decode_here(planned, backend, cached=512, bytes_per_s=20e9)
     assert (speed is not None) == expected
 
 

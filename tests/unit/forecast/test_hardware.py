@@ -12,7 +12,8 @@ from qdeploy import registry
 from qdeploy.errors import InputError
 from qdeploy.forecast import hardware
 from qdeploy.forecast.hardware import NUMBERS, DeviceSpec
-from qdeploy.targets import Target
+from qdeploy.system import info
+from qdeploy.targets import BUILT_IN, Target
 from tests.support.plugins import only
 from tests.support.scripted import ScriptedBackend
 
@@ -98,6 +99,14 @@ class Sourceless(ScriptedBackend):
     targets = (Target("abacus", "beads", "npu", hardware=({**ROW, "sources": {}},)),)
 
 
+class SlideRuleBackend(ScriptedBackend):
+    name = "abacus"
+    targets = (
+        Target("slide-rule", "any CPU by another runtime", "cpu"),
+        Target("abacus-cpu", "Abacus CPU", "cpu", cpu_vendor="Abacus"),
+    )
+
+
 def bringing(backend: type) -> dict[str, dict[str, str]]:
     return {registry.BACKENDS: {"abacus": f"tests.unit.forecast.test_hardware:{backend.__name__}"}}
 
@@ -110,6 +119,31 @@ def test_a_third_partys_target_brings_its_devices(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="is no device of cuda"):
             hardware.check_target(["Abacus 9000"], "cuda")
     assert (spec.memory_bytes, spec.bytes_per_s) == (1e10, 2e11)
+
+
+@pytest.mark.usefixtures("cpu")
+@pytest.mark.parametrize(
+    ("vendor", "targets"),
+    [
+        ("Abacus", ("cpu", "slide-rule", "abacus-cpu")),
+        ("Intel", ("cpu", "intel-cpu", "slide-rule")),
+        (None, ("cpu", "slide-rule")),
+    ],
+)
+def test_this_cpu_is_a_device_of_every_cpu_target_of_its_vendor(
+    vendor: str | None, targets: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(info, "cpu_vendor", lambda *_: vendor)
+    with only(tmp_path, acme=bringing(SlideRuleBackend)):
+        assert hardware.this_cpu().targets == targets
+        for name in registry.targets():
+            found = "this CPU" in [spec.name for spec in hardware.for_target(name)]
+            assert found == (name in targets)
+        hardware.check_target(["this CPU"], "slide-rule")
+
+
+def test_a_built_in_targets_devices_are_in_the_table_alone() -> None:
+    assert [target.name for target in BUILT_IN if target.hardware] == []
 
 
 def test_its_numbers_need_sources_as_well(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ INSTALLED = {
     "intel-cpu": "onnx-openvino,openvino",
     "intel-gpu": "onnx-openvino,openvino",
     "intel-npu": "onnx-openvino,openvino",
-    "cuda": "cuda",
+    "cuda": "cuda,cuda-rtx",
     "rocm": "rocm",
     "dcu": "",
     "ascend": "ascend",
@@ -91,6 +91,13 @@ def test_a_job_installs_what_the_targets_row_says_and_no_other_vendors() -> None
         assert set(filter(None, extras.split(","))) <= provided_extras().keys()
 
 
+def test_the_extra_for_a_package_brings_that_package() -> None:
+    provided = provided_extras()
+    for target in BUILT_IN:
+        for package, extra in target.extras.items():
+            assert normal(package) in provided[extra], (target.name, package, extra)
+
+
 def test_the_extras_of_a_target_bring_each_of_its_backends() -> None:
     provided = provided_extras()
     for backend in registry.backends().values():
@@ -98,7 +105,10 @@ def test_the_extras_of_a_target_bring_each_of_its_backends() -> None:
             wanted = set(map(normal, backend.requires))
             for target in backend.targets:
                 row = registry.target(target.name)
-                assert any(wanted & provided[e] for e in row.extras), (backend.name, target.name)
+                assert any(wanted & provided[e] for e in row.extras.values()), (
+                    backend.name,
+                    target.name,
+                )
 
 
 def test_an_extra_brings_what_its_parts_bring() -> None:
@@ -108,7 +118,7 @@ def test_an_extra_brings_what_its_parts_bring() -> None:
 class AbacusBackend(ScriptedBackend):
     name = "abacus"
     targets = (
-        Target("abacus", "beads", "cpu", extras=("onnx",), runner=("self-hosted", "beads")),
+        Target("abacus", "beads", "cpu", extras={"onnx": "onnx"}, runner=("self-hosted", "beads")),
         Target("sundial", "the sun", "npu"),
     )
 

@@ -237,7 +237,7 @@ def test_missing_packages_are_named_with_their_fix(monkeypatch: pytest.MonkeyPat
     with pytest.raises(TargetUnavailable) as caught:
         devices.find(INTEL_GPU)
     assert caught.value.reason == "openvino-genai, openvino-tokenizers are not installed"
-    assert caught.value.fix == "pip install qdeploy[openvino]"
+    assert caught.value.fix == "pip install 'qdeploy[openvino]'"
 
 
 def test_importing_the_backend_imports_no_runtime() -> None:
