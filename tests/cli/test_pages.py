@@ -11,8 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from qdeploy import registry
+from qdeploy.bench import energy, peer
+from qdeploy.interface import Device
+from qdeploy.targets import Target
 from tests.support.command import ROOT, Command
 from tests.support.pages import Page, read_page
+from tests.support.plugins import only
 from tests.support.real import NEEDS_RUNTIME
 
 pytest.importorskip("qdeploy_toy", reason="tests/toy_backend is not installed")
@@ -105,6 +110,42 @@ def test_the_page_on_backends_states_the_toys_lines_and_entry_points() -> None:
     for line in (toy / "pyproject.toml").read_text(encoding="utf-8").splitlines():
         if "entry-points" in line or "qdeploy_toy:" in line:
             assert line in page.text
+
+
+MYCHIP = """
+class Model:
+    def __init__(self, folder, device):
+        self.opened = (folder.name, device)
+
+    def generate(self, ids, new):
+        assert self.opened == ("bundle", "chip:0")
+        return iter(range(len(ids), len(ids) + new))
+
+spent = iter((3.0, 4.5, 11.0))
+def joules(device):
+    return next(spent)
+"""
+"""The vendor's library in the page on backends: a stub, which only the tests of this page use."""
+
+
+def test_the_peer_and_the_meter_of_the_page_on_backends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = read_page("adding-a-backend.md").files["mychip_extras.py"]
+    (tmp_path / "mychip_extras.py").write_text(module, encoding="utf-8")
+    (tmp_path / "mychip.py").write_text(MYCHIP, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    target = Target("mychip", "a chip", "npu", energy="mychip")
+    with only(tmp_path, acme={registry.BACKENDS: {"mychip": "mychip_extras:MyBackend"}}):
+        found = registry.peers()["mychip-llm"]
+        meter = energy.find(target, Device("chip:0", "a chip", target.name))
+    timing = peer.load(found, tmp_path / "bundle", "chip:0", None)([5, 6], 3)
+    assert len(timing.stamps) == 3
+    assert [timing.start, *timing.stamps] == sorted([timing.start, *timing.stamps])
+    assert meter.source == "mychip's own counter"
+    with meter:
+        pass
+    assert meter.joules == 6.5
 
 
 @pytest.mark.skipif(os.name != "posix" or not shutil.which("make"), reason="there is no make")
