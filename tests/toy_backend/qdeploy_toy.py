@@ -1,4 +1,4 @@
-"""Dense Qwen3 in NumPy: a whole backend, and an exporter for it, in one file."""
+"""A complete backend for dense Qwen3 in NumPy, and an exporter for it."""
 
 from __future__ import annotations
 
@@ -25,13 +25,15 @@ Cache = list[tuple[Array, Array]]  # keys and values of each layer, [kv heads, T
 
 
 class ToyExporter(api.Exporter):
-    """Takes the weights along as they are."""
+    """Copies the weight files unchanged."""
 
     name, formats = "toy", ("safetensors",)
 
     def why_not(self, plan: Plan) -> Refusal | None:
         floats = plan.linear.dtype == "fp16"
-        return None if floats else Refusal("it does not quantize", "a profile of fp16")
+        return (
+            None if floats else Refusal("it does not quantize", "use a profile with fp16 weights")
+        )
 
     def peak_memory_bytes(self, plan: Plan) -> int:
         return 2**20
@@ -49,7 +51,11 @@ class ToyBackend(api.Backend):
         return [api.Device("numpy", platform.processor() or platform.machine(), CPU.name)]
 
     def why_not(self, plan: Plan) -> str | None:
-        return "it knows no experts" if plan.checkpoint.config.is_moe else None
+        return (
+            "it does not support mixture-of-experts models"
+            if plan.checkpoint.config.is_moe
+            else None
+        )
 
     def load(self, bundle: Bundle, device: api.Device, options: api.LoadOptions) -> api.Session:
         model = bundle.manifest.model
@@ -68,7 +74,7 @@ class ToySession(api.Session):
                 self._w[name] = bits.view(np.float32).reshape(tensor["shape"])  # was bfloat16
 
     def placement(self) -> api.Placement:
-        return api.Placement(("numpy",), Evidence.DEVICE, "NumPy has no other place to run")
+        return api.Placement(("numpy",), Evidence.DEVICE, "NumPy computes on the CPU only")
 
     def _close(self) -> None:
         self._w = {}

@@ -1,4 +1,4 @@
-"""Bundles: opened only when whole, untouched, understood, and inside their own folder."""
+"""A bundle opens only if it is complete, unchanged, of a known schema, and in one directory."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 @pytest.fixture
 def made(pristine: Bundle, tmp_path: Path) -> Path:
-    """A bundle's folder that a test may spoil."""
+    """Directory of a bundle that a test may change."""
     return Path(shutil.copytree(pristine.path, tmp_path / "bundle"))
 
 
@@ -37,7 +37,7 @@ def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
     write_manifest(folder, manifest)
 
 
-def test_what_was_exported_is_what_is_opened(pristine: Bundle) -> None:
+def test_the_opened_bundle_equals_the_exported_one(pristine: Bundle) -> None:
     again = open_bundle(pristine.path, full=True)
     assert again == pristine
     assert again.digest == pristine.digest
@@ -51,7 +51,7 @@ def test_equal_input_gives_equal_bytes(pristine: Bundle, tmp_path: Path) -> None
     assert (twin.path / MANIFEST).read_bytes() == (pristine.path / MANIFEST).read_bytes()
 
 
-def test_a_copied_bundle_is_as_good(made: Path, pristine: Bundle) -> None:
+def test_a_copied_bundle_has_the_same_digest(made: Path, pristine: Bundle) -> None:
     assert open_bundle(made, full=True).digest == pristine.digest
 
 
@@ -77,7 +77,7 @@ def test_a_missing_file_is_found(made: Path) -> None:
 
 
 def test_a_file_that_the_manifest_does_not_list_is_found(made: Path) -> None:
-    """A chat template slipped in would change every answer."""
+    """An added chat template would change every answer."""
     (made / "chat_template.jinja").write_text("{{ messages }}")
     with pytest.raises(CheckFailed, match=r"chat_template.jinja is not in the manifest"):
         open_bundle(made)
@@ -90,13 +90,13 @@ def test_a_linked_folder_that_the_manifest_does_not_list_is_found(made: Path) ->
         open_bundle(made)
 
 
-def test_hidden_files_of_the_system_do_no_harm(made: Path) -> None:
+def test_hidden_files_of_the_system_are_ignored(made: Path) -> None:
     (made / ".DS_Store").write_bytes(b"")
     open_bundle(made, full=True)
 
 
 def test_large_files_are_hashed_on_demand_only(made: Path) -> None:
-    """Opening stays fast; `verify` reads all of it."""
+    """Opening hashes small files only, so that it is fast; `verify` hashes every file."""
     size = HASH_ON_OPEN_BYTES + 1
     with (made / WEIGHTS).open("wb") as file:
         file.truncate(size)
@@ -107,14 +107,14 @@ def test_large_files_are_hashed_on_demand_only(made: Path) -> None:
 
 
 @pytest.mark.parametrize("version", [SCHEMA + 1, 99, 10**30])
-def test_a_newer_schema_is_refused_with_the_way_out(version: int, made: Path) -> None:
+def test_a_newer_schema_is_refused_with_a_fix(version: int, made: Path) -> None:
     write_manifest(made, {"schema_version": version, "unheard": "of"})
     with pytest.raises(BundleError, match=f"schema version {version}; this qdeploy reads up to"):
         open_bundle(made)
 
 
 @pytest.mark.parametrize("version", [0, -1, "1", "2", 1.5, None, [1]], ids=repr)
-def test_a_version_that_never_was_is_refused(version: object, made: Path) -> None:
+def test_an_invalid_schema_version_is_refused(version: object, made: Path) -> None:
     edit(made, lambda m: m.update(schema_version=version))
     with pytest.raises(BundleError, match="not a manifest: schema_version"):
         open_bundle(made)
@@ -133,7 +133,7 @@ def test_a_version_that_never_was_is_refused(version: object, made: Path) -> Non
     ],
     ids="extra model profile files sha256 size digest".split(),
 )
-def test_a_manifest_that_does_not_hold_is_refused_with_its_key(
+def test_an_invalid_manifest_is_refused_with_the_key(
     change: Callable[[dict[str, Any]], object], says: str, made: Path
 ) -> None:
     edit(made, change)
@@ -146,7 +146,7 @@ def test_a_manifest_that_does_not_hold_is_refused_with_its_key(
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"[]", b"\xff\x00", b"null", b"{}", b'{"\\ud800": 1}']
 )
-def test_garbage_for_a_manifest_is_refused(content: bytes, made: Path) -> None:
+def test_a_malformed_manifest_is_refused(content: bytes, made: Path) -> None:
     (made / MANIFEST).write_bytes(content)
     with pytest.raises(BundleError) as caught:
         open_bundle(made)
@@ -208,7 +208,7 @@ def test_a_link_to_itself_is_a_missing_file(made: Path) -> None:
 
 
 @needs_symlinks
-def test_a_bundle_behind_a_link_is_as_good(made: Path) -> None:
+def test_a_bundle_opens_through_a_symlink(made: Path) -> None:
     link = made.with_name("link")
     link.symlink_to(made)
     assert open_bundle(link, full=True).path == link
@@ -225,7 +225,7 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
         open_bundle(tmp_path / "nowhere")
 
 
-def test_a_folder_that_may_not_be_looked_at_is_named(
+def test_a_directory_without_permission_is_named(
     made: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def denied(_: Path) -> os.stat_result:
@@ -238,7 +238,7 @@ def test_a_folder_that_may_not_be_looked_at_is_named(
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
-def test_a_pipe_in_a_files_place_is_not_waited_for(made: Path) -> None:
+def test_a_named_pipe_in_place_of_a_file_does_not_block(made: Path) -> None:
     (made / WEIGHTS).unlink()
     os.mkfifo(made / WEIGHTS)
     with pytest.raises(CheckFailed, match="incomplete bundle"):

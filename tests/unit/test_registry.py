@@ -1,4 +1,4 @@
-"""Plugins: found by name, and never silently absent."""
+"""Plugins are found by their names; a broken plugin is an error that names its distribution."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_an_exporter_among_the_backends_is_refused(tmp_path: Path) -> None:
         registry.backends()
 
 
-def test_unknown_names_are_answered_with_the_nearest(tmp_path: Path) -> None:
+def test_an_unknown_name_gets_the_nearest_known_name(tmp_path: Path) -> None:
     with only(tmp_path, acme=SCRIPTED):
         for kind, look_up in (
             ("backend", registry.backend),
@@ -90,7 +90,7 @@ def test_unknown_names_are_answered_with_the_nearest(tmp_path: Path) -> None:
             assert caught.value.fix == "did you mean 'scripted'?"
 
 
-def test_the_nine_targets_are_there_without_any_plugin(tmp_path: Path) -> None:
+def test_the_nine_built_in_targets_need_no_plugin(tmp_path: Path) -> None:
     names = "cpu intel-cpu intel-gpu intel-npu cuda rocm dcu ascend webgpu"
     with only(tmp_path):
         assert list(registry.targets()) == names.split()

@@ -1,4 +1,4 @@
-"""What a target cannot run is refused while planning, with the reason and the way out."""
+"""Planning refuses what a target cannot run, with the reason and a fix."""
 
 from __future__ import annotations
 
@@ -82,14 +82,16 @@ def test_lunar_lake_and_later_take_nf4_a_row(small: Checkpoint, platform: str | 
 
 
 @pytest.mark.parametrize("linear", [Precision(dtype="int8"), Precision(dtype="int4"), NF4], ids=str)
-def test_the_npus_limits_bind_no_other_target(small: Checkpoint, linear: Precision) -> None:
+def test_constraints_of_the_npu_apply_to_no_other_target(
+    small: Checkpoint, linear: Precision
+) -> None:
     assert make_plan(small, profile_of(linear, INTEL_CPU), INTEL_CPU).linear == linear
 
 
 def test_a_row_that_would_fall_back_to_int8_is_refused_where_int8_cannot_run(
     tmp_path: Path,
 ) -> None:
-    """The group's fallback must not smuggle in what the profile itself may not ask for."""
+    """A fallback to int8 obeys the same constraints as the profile."""
     odd = read_checkpoint(write_checkpoint(tmp_path, SMALL | {"intermediate_size": 500}))
     on_cpu = make_plan(odd, profile_of(INT4, INTEL_CPU), INTEL_CPU)
     assert {str(t.precision) for t in on_cpu.fallbacks()} == {"int8 asym channel"}
@@ -99,7 +101,9 @@ def test_a_row_that_would_fall_back_to_int8_is_refused_where_int8_cannot_run(
 
 
 @pytest.mark.parametrize("name", profile_names())
-def test_no_shipped_profile_asks_for_what_its_target_refuses(small: Checkpoint, name: str) -> None:
+def test_every_shipped_profile_meets_the_constraints_of_its_target(
+    small: Checkpoint, name: str
+) -> None:
     shipped = load_profile(name)
     kind = next(t for t in BUILT_IN if t.name == shipped.target)
     assert make_plan(small, shipped, kind).profile == shipped
@@ -157,7 +161,7 @@ def test_providers_of_onnx_runtime_refuse(
         (CUDA, ASYMMETRIC, "onnx", {}),
     ],
 )
-def test_what_they_take_is_planned(
+def test_providers_of_onnx_runtime_accept(
     small: Checkpoint,
     target: Target,
     linear: Precision,
@@ -191,7 +195,7 @@ ABACUS = Target(
 )
 
 
-def test_a_third_partys_constraints_hold_like_the_built_in_ones(small: Checkpoint) -> None:
+def test_constraints_of_a_third_partys_target_apply(small: Checkpoint) -> None:
     with pytest.raises(PlanError, match="cannot run on abacus: it has ten beads") as caught:
         make_plan(small, profile_of(INT4, ABACUS), ABACUS)
     assert caught.value.fix == "set runtime.properties.BEADS = 16"

@@ -1,4 +1,4 @@
-"""Bundle formats: the row says which files and which options there are."""
+"""Bundle formats: the row lists the files and the graph options of the format."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def profile(format: Format, **graph: Any) -> Profile:
     return shipped.model_copy(update={"format": format.name, "graph": Graph(**graph)})
 
 
-def test_rows_are_told_apart_by_their_names() -> None:
+def test_names_of_formats_are_unique() -> None:
     assert len({row.name for row in BUILT_IN}) == len(BUILT_IN) == len(set(BUILT_IN))
 
 
@@ -54,7 +54,7 @@ def test_an_option_that_the_format_lacks_is_refused(
     assert has in caught.value.fix
 
 
-def test_what_every_format_has_and_what_is_the_default_are_taken() -> None:
+def test_common_options_and_default_values_are_accepted() -> None:
     OPENVINO.check(profile(OPENVINO, context=512, attention="gqa"))
     ONNX.check(profile(ONNX, attention="plain", experts="unrolled", accuracy_level=4))
     ONNX_STATIC.check(profile(ONNX_STATIC, prefill=64, activations="fp16"))

@@ -1,4 +1,4 @@
-"""The plan: what becomes of every tensor, and what the result will cost."""
+"""The plan: the precision of every tensor, the size of the bundle, and the bytes read per token."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def plan_of(folder: Path, config: dict[str, Any] = SMALL, **options: Any) -> Pla
 
 
 def of_tensor(columns: int, group: int, fallback: str = "smaller") -> Precision:
-    """The precision that one linear weight of so many columns gets."""
+    """Return the planned precision of a linear weight with this number of columns."""
     weights = INT4.weights.model_copy(
         update={"linear": Precision(dtype="int4", group_size=group), "group_fallback": fallback}
     )
@@ -82,7 +82,7 @@ def test_an_untied_head_is_stored(tmp_path: Path) -> None:
 
 
 def test_the_published_0_6b_takes_about_what_its_int4_bundles_take(tmp_path: Path) -> None:
-    """By hand: 155.6 M embeddings in 8 bits, 440.4 M linear weights in 4 bits and group 128."""
+    """By hand: 155.6 M embedding weights in int8, 440.4 M linear ones in int4, groups of 128."""
     made = plan_of(tmp_path, shape_of_0_6b())
     embedding = 151936 * 1024 + 151936 * (2 + 1)
     linear = 440_401_920 // 2 + 440_401_920 // 128 * 2 + 440_401_920 // 128 // 2
@@ -100,8 +100,8 @@ PUBLISHED = {
     "30B-A3B": (48, 32, 4, 98_304, 52_224),
     "235B-A22B": (94, 64, 4, 192_512, 102_272),
 }
-"""Layers, heads, kv heads; bytes of cache a token in 16 bits and in 8, worked out by hand with the
-head_dim of 128 that all eight have (hidden_size / heads would be 64 for 0.6B)."""
+"""Layers, heads, key-value heads; bytes of the key-value cache per token in 16 and in 8 bits,
+calculated by hand. All eight models have a head_dim of 128 (hidden_size / heads is 64 for 0.6B)."""
 
 
 @pytest.mark.parametrize("size", PUBLISHED)
@@ -163,7 +163,7 @@ def test_a_token_reads_all_linear_weights_and_the_lm_head_but_one_row_of_the_emb
     assert apart.bytes_per_token == size["linear"] + size["lm_head"]
 
 
-def test_a_token_reads_the_chosen_experts_only(tmp_path: Path) -> None:
+def test_a_token_reads_the_top_k_experts_only(tmp_path: Path) -> None:
     made = plan_of(tmp_path, SMALL | MOE)
     experts = sum(t.nbytes for t in made.tensors if ".experts." in t.name)
     others = sum(t.nbytes for t in made.tensors if ".experts." not in t.name and t.role != "norm")
@@ -187,7 +187,7 @@ def test_the_summary_survives_json(tmp_path: Path) -> None:
     ]
 
 
-def test_an_embedding_that_falls_back_is_told_too(tmp_path: Path) -> None:
+def test_a_fallback_of_the_embedding_is_listed_too(tmp_path: Path) -> None:
     groups = Precision(dtype="int4", group_size=128)
     weights = INT4.weights.model_copy(update={"embedding": groups, "lm_head": groups})
     odd = SMALL | {"hidden_size": 320, "tie_word_embeddings": False}
@@ -231,7 +231,7 @@ def test_a_profile_may_refuse_the_fallback() -> None:
 
 
 def counted(rows: int, columns: int, precision: Precision) -> int:
-    """The bytes of a quantized weight, counted one by one."""
+    """Count the bytes of a quantized weight, element by element."""
     group = columns if precision.group_size == PER_CHANNEL else precision.group_size
     code_bits = zero_point_bits = scale_bytes = 0
     for _ in range(rows):

@@ -1,4 +1,4 @@
-"""Profiles: the shipped ones hold, and nothing in a file is silently ignored."""
+"""The shipped profiles are valid, and an error in a profile is never silently ignored."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ GOOD = """\
 schema = 1
 target = "intel-cpu"
 format = "openvino"
-why = "To be broken in one place at a time."
+why = "A valid profile; each test makes one change."
 {top}
 [weights]
 group_fallback = "smaller"
@@ -69,7 +69,7 @@ class TestEveryShippedProfile:
     def test_is_for_a_known_target(self, name: str) -> None:
         assert load_profile(name).target in {t.name for t in BUILT_IN}
 
-    def test_is_called_after_its_target_and_scheme(self, name: str) -> None:
+    def test_is_named_after_its_target_and_precision(self, name: str) -> None:
         loaded = load_profile(name)
         scheme = f"{loaded.target}-{loaded.weights.linear.dtype}"
         assert name == scheme or name.startswith(f"{scheme}-")
@@ -146,14 +146,12 @@ def test_a_missing_key_is_named(removed: str, key: str) -> None:
         ("5e9", "inf", "rules.0.above_parameters"),
         ('"of the runtime\'s"', "nan", "runtime.properties.ANY_NAME"),
         ('"of the runtime\'s"', "[1, 2]", "runtime.properties.ANY_NAME"),
-        ("To be broken", "To be \\n broken", "why"),
-        ('why = "To be', 'name = "other"\nwhy = "To be', "key 'name' is not allowed"),
+        ("A valid", "A \\n valid", "why"),
+        ('why = "A valid', 'name = "other"\nwhy = "A valid', "key 'name' is not allowed"),
         ("[kv_cache]", "[kv_cache", "not valid TOML"),
     ],
 )
-def test_a_value_that_does_not_hold_is_refused_with_its_place(
-    old: str, new: str, says: str
-) -> None:
+def test_an_invalid_value_is_refused_with_its_key(old: str, new: str, says: str) -> None:
     text = GOOD.format(**dict.fromkeys(PLACES, ""))
     assert old in text
     with pytest.raises(ProfileError) as caught:
@@ -170,7 +168,7 @@ def test_a_value_that_does_not_hold_is_refused_with_its_place(
         ("../profiles/intel-cpu-int4", "did you mean"),
     ],
 )
-def test_an_unknown_name_is_answered_with_the_nearest(name: str, says: str) -> None:
+def test_an_unknown_name_gets_the_nearest_known_name(name: str, says: str) -> None:
     with pytest.raises(ProfileError, match="unknown profile") as caught:
         load_profile(name)
     assert says in str(caught.value)
@@ -237,8 +235,8 @@ def test_tables_show_a_precision_in_short(precision: Precision, short: str) -> N
     assert str(precision) == short
 
 
-def test_what_can_run_here_comes_before_int4_of_another_format() -> None:
+def test_the_default_profile_has_an_installed_format() -> None:
     assert default_profile("cpu", {"openvino"}).name == "cpu-int4-openvino"
     assert default_profile("cpu", {"onnx", "openvino"}).name == "cpu-int4"
-    for formats in ((), {"safetensors"}):  # nothing that is installed runs it: as if all were
+    for formats in ((), {"safetensors"}):  # no profile of the target has such a format
         assert default_profile("cpu", formats).name == "cpu-int4"
