@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from qdeploy.architectures.config import DecoderConfig
 from qdeploy.architectures.graph import Builder, GraphConfig, V
+from qdeploy.architectures.recommended import Recommended
 from qdeploy.architectures.tensors import Tensor, TensorLister
 
 
@@ -20,12 +21,15 @@ class Architecture(ABC):
         config: the class of its `config.json`, which also lists unsupported options.
         genai_type: onnxruntime-genai's `model.type` for it. `decoder` is the type of any decoder
             with a key-value cache.
+        recommended: the makers' recommendations for chat; None leaves sampling to the checkpoint's
+            `generation_config.json`, with transformers' defaults.
     """
 
     name: ClassVar[str]
     classes: ClassVar[tuple[str, ...]]
     config: ClassVar[type[DecoderConfig]]
     genai_type: ClassVar[str] = "decoder"
+    recommended: ClassVar[Recommended | None] = None
 
     @abstractmethod
     def hidden(self, build: Builder[V], config: GraphConfig) -> V:

@@ -11,11 +11,21 @@ from typing import ClassVar
 from qdeploy.architectures.config import DecoderConfig, Flag, RopeScaling
 from qdeploy.architectures.decoder import Decoder
 from qdeploy.architectures.graph import Builder, GraphConfig, V
+from qdeploy.architectures.recommended import Recommended, RecommendedSampling
 
 TRAINED = 32_768
 """Tokens of Qwen3's training. Its `max_position_embeddings`, 40 960, adds room for an answer."""
 VALIDATED = 131_072
 """Tokens that Qwen3's authors validated with YaRN: https://huggingface.co/Qwen/Qwen3-8B."""
+
+RECOMMENDED = Recommended(
+    reasoning=RecommendedSampling(temperature=0.6, top_p=0.95, top_k=20),
+    content=RecommendedSampling(temperature=0.7, top_p=0.8, top_k=20),
+    early_stop="\n\nConsidering the limited time by the user, I have to give the solution based on "
+    "the thinking directly now.",
+)
+"""Sampling: Qwen3's model cards, "Best Practices". Early stop: Qwen's quickstart, "Thinking Budget"
+(https://qwen.readthedocs.io)."""
 
 
 class Qwen3Config(DecoderConfig):
@@ -55,6 +65,7 @@ class Qwen3(Decoder):
     classes = ("Qwen3ForCausalLM",)
     config: ClassVar[type[DecoderConfig]] = Qwen3Config
     genai_type = "qwen3"
+    recommended = RECOMMENDED
 
     def qkv(self, build: Builder[V], config: GraphConfig, prefix: str, x: V) -> tuple[V, V, V]:
         query, key, value = super().qkv(build, config, prefix, x)

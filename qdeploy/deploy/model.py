@@ -132,7 +132,8 @@ class Model:
             max_new_tokens: most tokens to generate, thinking included. None is all that the
                 context leaves.
             seed: the same seed gives the same answer. None draws one.
-            temperature: 0 is greedy. None, here and below, is what the model's makers recommend.
+            temperature: 0 is greedy. None, here and below, is the value that the model's
+                generation_config.json or its makers recommend, or else transformers' default.
             top_p: keep the most probable tokens that together have this probability.
             top_k: keep this many of the most probable tokens; 0 keeps all.
 

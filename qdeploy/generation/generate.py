@@ -10,7 +10,12 @@ from typing import Literal
 
 from qdeploy.errors import InputError, PromptError
 from qdeploy.generation.latency import Timing
-from qdeploy.generation.reasoning import EARLY_STOP, Channel, ReasoningParser, default_sampling
+from qdeploy.generation.reasoning import (
+    Channel,
+    ReasoningParser,
+    default_sampling,
+    early_stop,
+)
 from qdeploy.interface import Request, Sampling, Session, Token
 from qdeploy.tokenization.tokenizer import END_THINK, Detokenizer, Message, Tokenizer
 
@@ -27,7 +32,7 @@ class Settings:
             where these tokens and the sentence that ends them exceed the session's prompt limit.
         max_new_tokens: most tokens to generate, thinking included; None is what the context
             leaves.
-        sampling: how tokens are drawn; None is what the model's makers recommend.
+        sampling: how tokens are drawn; None is the default: see `default_sampling`.
         seed: replaces the seed of `sampling`.
     """
 
@@ -71,7 +76,8 @@ class Generation:
                 fix="leave out --think and --no-think",
             )
         self._prompt = tuple(tokenizer.encode(tokenizer.render(messages, think=settings.think)))
-        self._ending = tuple(tokenizer.encode(EARLY_STOP))
+        self._early_stop = early_stop(tokenizer)
+        self._ending = tuple(tokenizer.encode(self._early_stop))
         self._check_prompt()
         sampling = settings.sampling or default_sampling(tokenizer, settings.think)
         self.sampling = replace(sampling, seed=settings.seed)
@@ -138,7 +144,7 @@ class Generation:
             if self._room(len(prompt)) < 1:
                 self.finish_reason = "length"
                 return
-            yield from self._emit(EARLY_STOP.removesuffix(f"{END_THINK}\n\n"), "reasoning")
+            yield from self._emit(self._early_stop.removesuffix(f"{END_THINK}\n\n"), "reasoning")
             for token in self._ending:
                 parser.push(token)
             self._resumed.add(len(self.tokens))

@@ -1,7 +1,6 @@
-"""Reasoning: its tokens told from content, the recommended sampling, and the early stop.
+"""Reasoning: its tokens told from content, the default sampling, and the early stop.
 
-Sources: Qwen3's model cards for the sampling of both modes, and Qwen's quickstart
-(qwen.readthedocs.io, "Thinking Budget") for the sentence that ends thinking early.
+What differs by family is in the row of its architecture (`qdeploy.architectures.recommended`).
 """
 
 from __future__ import annotations
@@ -10,20 +9,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
+from qdeploy.architectures.recommended import Recommended, RecommendedSampling
+from qdeploy.architectures.table import find_architecture
 from qdeploy.interface import Sampling
 from qdeploy.tokenization.tokenizer import END_THINK, THINK, Tokenizer
 
 Channel = Literal["reasoning", "content"]
 """The two parts of an answer: the thinking, and the text after it."""
 
-EARLY_STOP = (
-    "\n\nConsidering the limited time by the user, I have to give the solution based on the "
-    "thinking directly now.\n</think>\n\n"
-)
-RECOMMENDED = {
-    "reasoning": Sampling(temperature=0.6, top_p=0.95, top_k=20),
-    "content": Sampling(temperature=0.7, top_p=0.8, top_k=20),
-}
+TRANSFORMERS = RecommendedSampling(temperature=1.0, top_p=1.0, top_k=50)
+"""Defaults of transformers' `GenerationConfig` where `do_sample` is set; without it, greedy."""
 
 
 class ReasoningParser:
@@ -60,22 +55,34 @@ class ReasoningParser:
 
 
 def default_sampling(tokenizer: Tokenizer, think: bool | None) -> Sampling:
-    """Return the sampling that the model's makers recommend for this mode.
+    """Return the sampling of the model's own files, or else of its family, for this mode.
 
     `generation_config.json` describes the model's default mode, which is thinking for a Qwen3 with
-    a thinking switch. No file has the values of the other mode, so they are built in.
+    a thinking switch. No file has the values of the other mode; the family's row has them. A family
+    without recommendations gets what transformers does with the file.
     """
-    if think is False and tokenizer.has_thinking_switch:
-        return RECOMMENDED["content"]
+    recommended = _recommended(tokenizer)
+    if recommended and think is False and tokenizer.has_thinking_switch:
+        return Sampling(*recommended.content)
     config = tokenizer.generation_config
-    if config.do_sample is False:
+    samples = recommended is not None if config.do_sample is None else config.do_sample
+    if not samples:
         return Sampling()
-    built_in = RECOMMENDED["reasoning" if tokenizer.has_thinking_switch else "content"]
+    default = TRANSFORMERS
+    if recommended:
+        thinks = tokenizer.has_thinking_switch
+        default = recommended.reasoning if thinks else recommended.content
     return Sampling(
-        temperature=built_in.temperature if config.temperature is None else config.temperature,
-        top_p=built_in.top_p if config.top_p is None else config.top_p,
-        top_k=built_in.top_k if config.top_k is None else config.top_k,
+        temperature=default.temperature if config.temperature is None else config.temperature,
+        top_p=default.top_p if config.top_p is None else config.top_p,
+        top_k=default.top_k if config.top_k is None else config.top_k,
     )
+
+
+def early_stop(tokenizer: Tokenizer) -> str:
+    """Return the text that ends thinking: the family's sentence, if any, and the closing tag."""
+    recommended = _recommended(tokenizer)
+    return f"{recommended.early_stop if recommended else ''}\n{END_THINK}\n\n"
 
 
 def sampling_for(
@@ -86,7 +93,12 @@ def sampling_for(
     top_p: float | None = None,
     top_k: int | None = None,
 ) -> Sampling:
-    """Return the recommended sampling, with the given values in place of its own."""
+    """Return the default sampling, with the given values in place of its own."""
     given = {"temperature": temperature, "top_p": top_p, "top_k": top_k}
     changes: dict[str, Any] = {name: v for name, v in given.items() if v is not None}
     return replace(default_sampling(tokenizer, think), **changes)
+
+
+def _recommended(tokenizer: Tokenizer) -> Recommended | None:
+    family = find_architecture(tokenizer.architecture)
+    return family.recommended if family else None

@@ -79,6 +79,13 @@ class Tokenizer:
         return read_json(self.folder / "tokenizer_config.json")
 
     @cached_property
+    def architecture(self) -> str | None:
+        """Transformers' class name of the model by `config.json`; None where it names none."""
+        file = self.folder / "config.json"
+        names = read_json(file).get("architectures") if file.is_file() else None
+        return str(names[0]) if isinstance(names, list) and names else None
+
+    @cached_property
     def generation_config(self) -> GenerationConfig:
         """The model's generation settings; all None where it has no such file."""
         file = self.folder / "generation_config.json"

@@ -112,7 +112,7 @@ SPOILT: list[tuple[Spoil, list[str]]] = [
     (written("generation_config.json", "{"), ["generation_config.json: not valid JSON"]),
     (stopping_at("2024"), ["generation_config.json: eos_token_id"]),
     (stopping_at(-1), ["generation_config.json: eos_token_id"]),
-    (stopping_at([5, 999_999_999]), ["eos_token_id: 999999999; the model knows 2048"]),
+    (stopping_at([5, 999_999_999]), ["eos_token_id: 999999999; the vocabulary has 2048"]),
     (generation(temperature=-3.0), ["generation_config.json: temperature"]),
     (changed("tokenizer_config.json", chat_template=[{"name": "rag", "template": "x"}]),
      ["tokenizer_config.json: 'chat_template' is neither", "fix: add chat_template.jinja"]),

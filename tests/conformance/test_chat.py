@@ -8,7 +8,7 @@ from qdeploy import models
 from qdeploy.deploy.model import Model
 from qdeploy.deploy.run import Choice
 from qdeploy.generation.generate import Generation, Settings
-from qdeploy.generation.reasoning import EARLY_STOP
+from qdeploy.generation.reasoning import early_stop
 from qdeploy.interface import Sampling
 from tests.conformance.conftest import Loaded
 
@@ -58,7 +58,7 @@ def test_the_budget_ends_thinking_and_still_gets_an_answer(loaded: Loaded) -> No
     free = loaded.ask(SUM, think=True)
     budget = 12
     generation = loaded.ask(SUM, think=True, thinking_budget=budget)
-    sentence = EARLY_STOP.split("\n</think>")[0]
+    sentence = early_stop(loaded.tokenizer).split("\n</think>")[0]
     assert generation.thinking.rstrip("\n").endswith(sentence.strip("\n"))
     own_words = generation.thinking.split(sentence)[0]
     assert free.thinking.startswith(own_words)
@@ -75,13 +75,13 @@ def test_thinking_ends_in_time_for_the_longest_prompt(loaded: Loaded) -> None:
     def tokens(turns: int) -> int:
         return len(tokenizer.encode(tokenizer.render([*[question, reply] * turns, question])))
 
-    most = loaded.session.prompt_limit - len(tokenizer.encode(EARLY_STOP)) - few
+    most = loaded.session.prompt_limit - len(tokenizer.encode(early_stop(tokenizer))) - few
     turns, rest = divmod(most - tokens(0), tokens(1) - tokens(0))
     history = [question, reply] * turns
     history[-1] = {"role": "assistant", "content": ANSWER + "1" * rest}
     generation = loaded.ask(SUM, history=history, think=True, thinking_budget=390)
     assert generation.prompt_tokens == most
-    sentence = EARLY_STOP.split("\n</think>")[0].strip("\n")
+    sentence = early_stop(tokenizer).split("\n</think>")[0].strip("\n")
     own_words, _, after = generation.thinking.partition(sentence)
     assert len(tokenizer.encode(own_words)) <= few
     assert after == ""

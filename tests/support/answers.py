@@ -8,7 +8,7 @@ from typing import Any
 
 from qdeploy import models
 from qdeploy.generation.generate import Generation, Piece, Settings
-from qdeploy.generation.reasoning import EARLY_STOP
+from qdeploy.generation.reasoning import early_stop
 from qdeploy.tokenization.tokenizer import Tokenizer
 from tests.support.scripted import ScriptedSession
 
@@ -17,6 +17,7 @@ STOP = NANO.encode("<|im_end|>")
 QUESTION = [{"role": "user", "content": "2 + 2?"}]
 PROMPT = len(NANO.encode(NANO.render(QUESTION)))
 THOUGHT = "<think>\nTwo and two.\n</think>\n\n4"
+EARLY_STOP = early_stop(NANO)
 EARLY_STOP_SHOWN = EARLY_STOP.removesuffix("</think>\n\n").strip("\n")
 
 

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from qdeploy.architectures.qwen3 import RECOMMENDED
 from qdeploy.errors import InputError, PromptError
 from qdeploy.generation.generate import Generation, Settings
-from qdeploy.generation.reasoning import EARLY_STOP, RECOMMENDED
 from qdeploy.interface import Sampling
 from tests.support.answers import (
+    EARLY_STOP,
     EARLY_STOP_SHOWN,
     NANO,
     PROMPT,
@@ -197,8 +198,9 @@ class TestRequest:
     def test_each_mode_has_its_recommended_sampling(self, think: bool | None, mode: str) -> None:
         session = ScriptedSession(script("4"))
         generation, _ = answer(session, think=think)
-        assert generation.sampling == RECOMMENDED[mode]
-        assert session.requests[0].sampling == RECOMMENDED[mode]
+        recommended = Sampling(*getattr(RECOMMENDED, mode))
+        assert generation.sampling == recommended
+        assert session.requests[0].sampling == recommended
 
     def test_what_the_user_asks_for_goes_to_the_runtime(self) -> None:
         session = ScriptedSession(script("4"))

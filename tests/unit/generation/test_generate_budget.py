@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from qdeploy.generation.reasoning import EARLY_STOP
 from tests.support.answers import (
+    EARLY_STOP,
     EARLY_STOP_SHOWN,
     NANO,
     THOUGHT,
@@ -46,6 +46,16 @@ class TestBudget:
         assert list(second.prompt_ids) == [
             *first.prompt_ids, *thoughts(3), *NANO.encode(EARLY_STOP),
         ]  # fmt: skip
+
+    def test_a_family_without_a_sentence_ends_thinking_with_the_tag(self, tmp_path: Path) -> None:
+        tokenizer = always_thinking(tmp_path)
+        (tmp_path / "config.json").write_text('{"architectures": ["LlamaForCausalLM"]}')
+        session = ScriptedSession(NANO.encode("1") * 20, script("4"))
+        generation, _ = answer(session, tokenizer=tokenizer, thinking_budget=3)
+        assert (generation.thinking, generation.text) == ("111", "4")
+        first, second = session.requests
+        ending = NANO.encode("\n</think>\n\n")
+        assert list(second.prompt_ids) == [*first.prompt_ids, *NANO.encode("1") * 3, *ending]
 
     def test_the_first_request_is_stopped_before_the_second_begins(self) -> None:
         session = ScriptedSession(thoughts(20), script("4"))

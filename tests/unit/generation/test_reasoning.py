@@ -12,7 +12,7 @@ import pytest
 
 from qdeploy import models
 from qdeploy.errors import QdeployError
-from qdeploy.generation.reasoning import RECOMMENDED, ReasoningParser, default_sampling
+from qdeploy.generation.reasoning import ReasoningParser, default_sampling, early_stop
 from qdeploy.interface import Sampling
 from qdeploy.tokenization.tokenizer import Tokenizer
 
@@ -50,14 +50,20 @@ def test_only_thinking_is_counted_as_such() -> None:
     assert parser.thinking_tokens == 3
 
 
-def with_config(folder: Path, *, switch: bool = True, **generation: Any) -> Tokenizer:
+def with_config(
+    folder: Path, *, switch: bool = True, family: str | None = None, **generation: Any
+) -> Tokenizer:
     shutil.copytree(NANO.folder, folder, dirs_exist_ok=True)
+    if family:
+        (folder / "config.json").write_text(json.dumps({"architectures": [family]}))
     (folder / "generation_config.json").write_text(json.dumps(generation))
     if not switch:
         (folder / "chat_template.jinja").write_text("{{ messages[0].content }}")
     return Tokenizer(folder)
 
 
+RECOMMENDED = {"reasoning": Sampling(0.6, 0.95, 20), "content": Sampling(0.7, 0.8, 20)}
+"""Of Qwen3's model cards."""
 THINKING: dict[str, Any] = {"temperature": 0.6, "top_p": 0.95, "top_k": 20, "do_sample": True}
 
 
@@ -68,8 +74,6 @@ def test_each_mode_has_the_sampling_of_the_model_card(
     think: bool | None, mode: str, tmp_path: Path
 ) -> None:
     assert default_sampling(with_config(tmp_path, **THINKING), think) == RECOMMENDED[mode]
-    assert RECOMMENDED["reasoning"] == Sampling(0.6, 0.95, 20)
-    assert RECOMMENDED["content"] == Sampling(0.7, 0.8, 20)
 
 
 def test_the_models_own_values_win_for_its_default_mode(tmp_path: Path) -> None:
@@ -107,3 +111,43 @@ def test_values_that_are_no_numbers_or_out_of_range_are_refused(
     with pytest.raises(QdeployError, match=next(iter(values))) as caught:
         default_sampling(with_config(tmp_path, **values), None)
     assert "generation_config.json" in str(caught.value)
+
+
+OTHERS = ("LlamaForCausalLM", "Qwen2ForCausalLM", "UnknownForCausalLM")
+
+
+@pytest.mark.parametrize("family", OTHERS)
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({}, Sampling()),
+        ({"temperature": 0.6, "top_p": 0.9}, Sampling()),
+        ({"do_sample": False, "temperature": 0.6}, Sampling()),
+        ({"do_sample": True}, Sampling(1.0, 1.0, 50)),
+        ({"do_sample": True, "temperature": 0.6, "top_p": 0.9}, Sampling(0.6, 0.9, 50)),
+        ({"do_sample": True, "top_k": 0}, Sampling(1.0, 1.0, 0)),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("think", [None, False])
+def test_a_family_without_recommendations_samples_as_in_transformers(
+    family: str, values: dict[str, Any], expected: Sampling, think: bool | None, tmp_path: Path
+) -> None:
+    assert default_sampling(with_config(tmp_path, family=family, **values), think) == expected
+
+
+def test_the_recommendations_are_those_of_the_family_and_its_mixture(tmp_path: Path) -> None:
+    tokenizer = with_config(tmp_path, family="Qwen3MoeForCausalLM")
+    assert default_sampling(tokenizer, None) == RECOMMENDED["reasoning"]
+    assert early_stop(tokenizer) == early_stop(NANO)
+
+
+@pytest.mark.parametrize("family", OTHERS)
+def test_only_a_family_with_a_sentence_ends_thinking_with_more_than_the_tag(
+    family: str, tmp_path: Path
+) -> None:
+    assert early_stop(with_config(tmp_path, family=family)) == "\n</think>\n\n"
+    assert early_stop(NANO) == (
+        "\n\nConsidering the limited time by the user, I have to give the solution based on the "
+        "thinking directly now.\n</think>\n\n"
+    )
