@@ -12,7 +12,7 @@ def main() -> None:
     from qdeploy.cli import run_cli
 
     for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed, as some services start their children
+        if getattr(sys, name) is None:  # some services start processes with closed streams
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):  # a pipe on Windows takes no Chinese
         sys.stdout.reconfigure(errors="replace")

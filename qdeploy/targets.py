@@ -19,7 +19,7 @@ class Evidence(str, Enum):
     DEVICE = "device"
     """It ran on that hardware."""
     SIMULATED = "simulated"
-    """It ran on a stand-in, whose name is given."""
+    """It ran on a simulated device, whose name says so."""
     CONTRACT = "contract"
     """The calls to the vendor's library were checked against a stub."""
     NONE = "none"

@@ -104,7 +104,8 @@ def prepare(ort: Any, provider: Provider) -> None:
 def _require_on_path(name: str, library: str, provider: Provider) -> None:
     """Check that the loader finds a library by its bare name.
 
-    The loader reads its path when a process starts, so a later change affects children only.
+    The loader reads its path when a process starts, so a later change affects only
+    processes that it starts.
     """
     try:
         ctypes.CDLL(name)

@@ -31,7 +31,7 @@ RULES = {
     "in a process, points by ascending length",
     "peer": "the same bundle, device, token ids and number of CPU threads as the measuring process",
     "clock": "perf_counter, when the runtime hands a token over",
-    "parent": "asleep while a child measures",
+    "parent": "asleep while a worker measures",
 }
 
 

@@ -253,10 +253,10 @@ class TestAbsentTarget:
             3, "error: unscripted: its script is missing", "fix: pip install 'script[writer]'"
         )
 
-    def test_runs_on_its_stand_in_on_request(self, qdeploy: Command) -> None:
+    def test_runs_on_its_simulated_device_on_request(self, qdeploy: Command) -> None:
         result = qdeploy("run", "bundle", "hi", "--target", "unscripted", "--simulate")
         assert result.code == 0
-        assert "script (stand-in)" in result.stderr
+        assert "script (simulation)" in result.stderr
         assert "simulated" in result.stderr
 
 
@@ -278,7 +278,7 @@ def test_an_argument_that_is_not_text(bundle: Path, quick: QuickCommand) -> None
 
 @pytest.mark.skipif(os.name != "posix", reason="needs a POSIX shell")
 def test_no_standard_input_at_all_is_an_empty_prompt(bundle: Path, qdeploy: Command) -> None:
-    """Some services start their children with closed streams."""
+    """Some services start processes with closed streams."""
     closed = ["sh", "-c", 'exec "$@" <&-', "sh"]
     for prompt, code in (((), 2), (("hi",), 0)):
         done = subprocess.run(

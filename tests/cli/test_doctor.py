@@ -150,7 +150,7 @@ def test_a_simulated_device_is_tried_only_where_it_is_asked_for(
     result = quick("doctor", "unscripted", "--profile", "not.toml", "--simulate", "--json")
     assert result.code == 4
     assert [row["evidence"] for row in rows(result)] == ["none"] * 2 + ["simulated"] * 2
-    assert all("stand-in" in row["device"] for row in rows(result)[2:])
+    assert all("script (simulation)" in row["device"] for row in rows(result)[2:])
 
 
 def test_a_target_without_a_profile_is_absent(quick: QuickCommand) -> None:

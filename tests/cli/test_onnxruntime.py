@@ -86,7 +86,7 @@ def test_without_a_seed_any_that_is_drawn_will_do(
     assert code == 0, capsys.readouterr().err
 
 
-def test_a_stand_in_says_so(static: str) -> None:
+def test_a_simulated_device_says_so(static: str) -> None:
     absent = qdeploy("run", static, SUM)
     if absent.returncode == 0:
         pytest.skip("this machine has an Ascend NPU")

@@ -60,10 +60,10 @@ class TestJson:
         assert result["placement"]["proof"]
         assert result["new_tokens"] > 0
 
-    def test_of_a_stand_in_says_so(self, quick: QuickCommand) -> None:
+    def test_of_a_simulated_device_says_so(self, quick: QuickCommand) -> None:
         result = quick("run", "bundle", "hi", "--target", "unscripted", "--simulate", "--json").json
         assert result["evidence"] == "simulated"
-        assert "stand-in" in result["device"]
+        assert "script (simulation)" in result["device"]
 
     def test_is_not_printed_on_failure(self, quick: QuickCommand) -> None:
         quick("run", "bundle", "hi", "--target", "unscripted", "--json").fails(
@@ -257,7 +257,7 @@ class TestStdout:
         return done.returncode, done.stderr
 
     def test_may_be_closed(self, arguments: list[str], qdeploy: Command) -> None:
-        """Some services start their children with closed streams."""
+        """Some services start processes with closed streams."""
         code, error = self.redirected(">&-", arguments, qdeploy)
         assert (code, "error" in error) == (0, False), error
         assert self.redirected(">&- 2>&-", arguments, qdeploy) == (0, "")

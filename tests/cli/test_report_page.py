@@ -101,7 +101,7 @@ def test_no_name_is_too_long_for_a_phone(words: str, chromium: Browser) -> None:
     assert view.value["outside"] == []
 
 
-def test_a_stand_in_is_hatched(chromium: Browser) -> None:
+def test_a_simulated_device_is_hatched(chromium: Browser) -> None:
     on = shown.environment(evidence=Evidence.SIMULATED)
     found = shown.file(shown.bench(), shown.bench(on=on))
     text = render_html(build_page(merge_results([found])))

@@ -28,7 +28,7 @@ def test_the_placement_is_what_was_asked_for(loaded: Loaded) -> None:
 
 
 @pytest.mark.essential
-def test_a_stand_in_says_so_in_its_name(loaded: Loaded) -> None:
+def test_a_simulated_device_says_so_in_its_name(loaded: Loaded) -> None:
     says = "simulated" in loaded.device.name.lower()
     assert says == loaded.flow.simulate
 

@@ -30,9 +30,9 @@ def replace(destination: Path, content: str) -> None:
 
 
 def killed_at(step: int, destination: Path) -> bool:
-    """Replace *destination* in a child that is killed at step n; False if it has fewer steps."""
-    child = os.fork()
-    if child == 0:
+    """Replace *destination* in a fork that is killed at step n; False if it has fewer steps."""
+    forked = os.fork()
+    if forked == 0:
         steps = itertools.count(1)
 
         def kill(*_: Any) -> None:
@@ -42,7 +42,7 @@ def killed_at(step: int, destination: Path) -> bool:
         sys.addaudithook(kill)
         replace(destination, "new")
         os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    return os.waitstatus_to_exitcode(os.waitpid(forked, 0)[1]) == -signal.SIGKILL
 
 
 def state(folder: Path) -> str:

@@ -107,8 +107,8 @@ class ScriptedBackend(Backend):
 
     def devices(self, target: Target, *, simulate: bool = False) -> list[Device]:
         if simulate:
-            stand_in = "a script (stand-in)"
-            return [Device("SIM", stand_in, target.name, evidence=Evidence.SIMULATED)]
+            simulated = "a script (simulation)"
+            return [Device("SIM", simulated, target.name, evidence=Evidence.SIMULATED)]
         if target == NOT_HERE:
             raise TargetUnavailable("its script is missing", "pip install 'script[writer]'")
         return [Device(f"SCRIPT:{i}", f"script {i}", target.name, 2**30) for i in range(2)]

@@ -172,7 +172,7 @@ def two_machines() -> list[Results]:
         absent("intel-gpu", "no such device", "install the driver"),
         absent("cuda", "no NVIDIA GPU was found", "run on a machine with one"),
         diagnosis("webgpu", "failed", backend="onnxruntime", failure="crash", profile=None,
-                  message="the child ended with signal 11 (SIGSEGV)", fix="update the driver"),
+                  message="the worker was killed by SIGSEGV", fix="update the driver"),
     ]  # fmt: skip
     laptop: list[Result] = [
         bench(88.4, of=artifact("intel-gpu-int4"), on=igpu, seed=6,

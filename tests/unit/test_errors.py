@@ -29,10 +29,10 @@ def defined() -> dict[str, tuple[str | None, int]]:
     todo: list[type[QdeployError]] = [QdeployError]
     while todo:
         parent = todo.pop()
-        for child in parent.__subclasses__():
-            if child.__module__ == errors.__name__:
-                found[child.__name__] = (parent.__name__, child.exit_code)
-                todo.append(child)
+        for subclass in parent.__subclasses__():
+            if subclass.__module__ == errors.__name__:
+                found[subclass.__name__] = (parent.__name__, subclass.exit_code)
+                todo.append(subclass)
     return found
 
 

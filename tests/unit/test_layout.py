@@ -200,7 +200,9 @@ CONFLICT = re.compile(rb"^(?:<{7}|>{7}) ", re.MULTILINE)
 
 
 def test_no_file_has_a_merge_conflict() -> None:
-    listed = subprocess.run(["git", "ls-files", "-z"], check=True, capture_output=True, cwd=ROOT)
+    listed = subprocess.run(["git", "ls-files", "-z"], capture_output=True, cwd=ROOT, check=False)
+    if listed.returncode:
+        pytest.skip("not a git checkout, so the files of the tree are unknown")
     files = [ROOT / name for name in os.fsdecode(listed.stdout).split("\0") if name]
     assert ROOT / "README.md" in files
     conflicts = [str(f) for f in files if f.is_file() and CONFLICT.search(f.read_bytes())]

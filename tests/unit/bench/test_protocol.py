@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,15 +13,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qdeploy.bench import protocol
+from qdeploy.bench.pairing import Pair, pair_differences
 from qdeploy.bench.protocol import Protocol
+from qdeploy.results import Bench, read_results
 
+VERSION_1 = Path(__file__).parents[1] / "results" / "schema_1" / "measured.json"
 USUAL = Protocol((128, 512), (64,), runs=3, processes=3)
 
 
 def test_the_hash_is_known() -> None:
     """A change of the rules changes it, and then `VERSION` has to change as well."""
     assert protocol.VERSION == 2
-    assert USUAL.hash == "d6b9e1396084c67340c94693c1ffb6489ef5fed34786e0caed605e137cbab8a7"
+    assert USUAL.hash == "25c3bc30d2bae93632ce70a8e36c25c6abce93ce968e84389cc6088665d59cab"
+
+
+def test_results_of_protocol_version_1_are_read_but_not_compared() -> None:
+    old = next(row for row in read_results(VERSION_1).results if isinstance(row, Bench))
+    numbers = {name: old.protocol[name] for name in asdict(USUAL)}
+    current = Protocol(**numbers | {n: tuple(numbers[n]) for n in ("prompt_tokens", "new_tokens")})
+    new = old.model_copy(update={"protocol": current.as_dict(), "protocol_hash": current.hash})
+    (difference,) = pair_differences(Pair(old, new))
+    assert difference.startswith("protocol: ")
+    assert "version 1 and 2" in difference
 
 
 def test_the_hash_is_of_what_the_results_carry() -> None:

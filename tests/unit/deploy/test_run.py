@@ -47,7 +47,7 @@ class Absent(ScriptedBackend):
 
 
 class Strayed(ScriptedBackend):
-    """Falls back to a stand-in on the quiet."""
+    """Runs on a simulated device although none was requested."""
 
     name = "strayed"
     session = ScriptedSession([], evidence=Evidence.SIMULATED)
@@ -109,10 +109,10 @@ class TestChoose:
         assert caught.value.reason.startswith("its library is gone; its script is missing")
         assert caught.value.fix == "install its library / pip install 'script[writer]'"
 
-    def test_a_stand_in_is_used_on_request_only(self, made: Bundle) -> None:
+    def test_a_simulated_device_is_used_on_request_only(self, made: Bundle) -> None:
         choice = choose(made, target=NOT_HERE.name, backend="scripted", simulate=True)
         assert choice.device.evidence is Evidence.SIMULATED
-        assert "stand-in" in run.describe(choice)
+        assert "script (simulation)" in run.describe(choice)
         assert "simulated" in run.describe(choice)
 
     @pytest.mark.parametrize(
@@ -157,7 +157,9 @@ class TestLoad:
             load(made, choose(made), context=context)
         assert caught.value.where == str(made.path)
 
-    def test_a_session_that_strayed_to_a_stand_in_is_closed_and_refused(self, made: Bundle) -> None:
+    def test_a_session_that_strayed_to_a_simulated_device_is_closed_and_refused(
+        self, made: Bundle
+    ) -> None:
         strayed = registry.backend("strayed")
         choice = Choice(HERE, strayed, strayed.devices(HERE)[0])
         with pytest.raises(QdeployError, match="asked for evidence device") as caught:

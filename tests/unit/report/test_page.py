@@ -76,7 +76,7 @@ def test_every_kind_of_result_is_shown_with_its_machine() -> None:
     for text in (render_html(page), render_markdown(page)):
         for words in ("Made-up 9000", "qwen3-other", "laptop", "openvino-genai 2026.4.1", "RAPL",
                       "decode 1.02 (0.98 to 1.05), prefill 0.99", "the device vanished",
-                      "no NVIDIA GPU was found", "the child ended with signal 11"):  # fmt: skip
+                      "no NVIDIA GPU was found", "the worker was killed by SIGSEGV"):  # fmt: skip
             assert words in text
     assert captions(Reader(render_html(page))) == [
         "Decode speed by device", "Prefill speed by device", "Inter-token latency",
@@ -110,8 +110,8 @@ def test_quality_compares_within_one_reference_and_text(changes: dict[str, Any])
 
 
 def test_every_row_and_every_chart_names_its_evidence() -> None:
-    stand_in = environment("intel-npu", "simulated NPU", evidence=Evidence.SIMULATED)
-    page = page_of(bench(on=stand_in), evaluation(environment=stand_in), shown.diagnosis())
+    simulated = environment("intel-npu", "simulated NPU", evidence=Evidence.SIMULATED)
+    page = page_of(bench(on=simulated), evaluation(environment=simulated), shown.diagnosis())
     for table in (page.coverage, page.speeds[0].speed, page.speeds[0].costs,
                   page.qualities[0].table, page.diagnoses):  # fmt: skip
         assert "evidence" in [column.title for column in table.columns]

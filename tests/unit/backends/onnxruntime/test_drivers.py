@@ -19,7 +19,7 @@ GPU-b2c4, NVIDIA GB10, [N/A], 575.57
 GPU-a2d8, NVIDIA L4, 23034, 575.57
 """
 """What `nvidia-smi` says: unique ids, names, MiB and the driver's version, by the bus."""
-POSIX = pytest.mark.skipif(os.name != "posix", reason="the stand-in for a tool is a shell script")
+POSIX = pytest.mark.skipif(os.name != "posix", reason="the test replaces a tool by a shell script")
 
 
 @pytest.fixture(autouse=True)

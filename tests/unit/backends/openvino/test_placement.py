@@ -66,7 +66,7 @@ def test_silence_is_an_error() -> None:
         prove("", settings("CPU"), "a name")
 
 
-def test_the_stand_in_is_named_whatever_the_runtime_calls_it() -> None:
+def test_the_simulated_device_is_named_whatever_the_runtime_calls_it() -> None:
     said = log("NPU", title="Stateful LLM model")
     found = prove(said, settings("NPU", Evidence.SIMULATED), "simulated NPU")
     assert found.devices == ("simulated NPU",)

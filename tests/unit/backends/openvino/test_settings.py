@@ -170,7 +170,7 @@ def test_the_npu_gets_no_other_device_to_fall_back_on() -> None:
     assert "KV_CACHE_PRECISION" not in found.plugin
 
 
-def test_the_stand_in_runs_on_the_cpu_only() -> None:
+def test_the_simulated_device_runs_on_the_cpu_only() -> None:
     assert resolve(STAND_IN).plugin["NPUW_DEVICES"] == "CPU"
 
 
