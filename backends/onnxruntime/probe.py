@@ -8,7 +8,8 @@ from qdeploy.backends.onnxruntime import runtime, simulated_devices
 from qdeploy.backends.onnxruntime.providers import Provider, named
 from qdeploy.errors import TargetUnavailable
 from qdeploy.system import info
-from qdeploy.system.worker import Parent, WorkerFailed, run_worker
+from qdeploy.system.parent import Parent
+from qdeploy.system.worker import WorkerFailed, run_worker
 
 SECONDS = 60.0
 """A first contact with a driver may compile; a minute is far above that."""

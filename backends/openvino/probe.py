@@ -12,7 +12,8 @@ from typing import Any
 from qdeploy.backends.openvino import runtime
 from qdeploy.backends.openvino.errors import essence
 from qdeploy.errors import TargetUnavailable
-from qdeploy.system.worker import Parent, WorkerFailed, run_worker
+from qdeploy.system.parent import Parent
+from qdeploy.system.worker import WorkerFailed, run_worker
 
 MEMORY = {"GPU": "GPU_DEVICE_TOTAL_MEM_SIZE", "NPU": "NPU_DEVICE_TOTAL_MEM_SIZE"}
 DRIVER = {"GPU": "GPU_DRIVER_VERSION", "NPU": "NPU_DRIVER_VERSION"}

@@ -8,7 +8,7 @@ from typing import Any
 
 from qdeploy.exporters.optimum.failures import explain
 from qdeploy.exporters.optimum.job import Job
-from qdeploy.system.worker import Parent
+from qdeploy.system.parent import Parent
 
 
 def work(job: dict[str, Any], parent: Parent) -> None:

@@ -17,7 +17,7 @@ from qdeploy.generation.latency import Timing
 from qdeploy.interface import Request, Session
 from qdeploy.results import environment_of
 from qdeploy.system import bandwidth
-from qdeploy.system.worker import Parent
+from qdeploy.system.parent import Parent
 
 Task = Literal["load", "measure", "peer"]
 
@@ -60,13 +60,13 @@ def _own(job: Job, parent: Parent) -> None:
     with run.load(opened, choice, context=job.context, threads=job.threads) as session:
         seconds = time.perf_counter() - begin
         _open(job)  # the bundle is still the same one, so it was the one loaded
-        parent.tell(
+        parent.send(
             event="loaded", seconds=seconds, environment=_environment(opened, choice, session)
         )
         if job.task == "measure":
             _measure(job, parent, _runner(session), opened, choice, session)
     if job.task == "load":
-        parent.tell(event="bandwidth", bytes_per_s=bandwidth.read_bytes_per_s())
+        parent.send(event="bandwidth", bytes_per_s=bandwidth.read_bytes_per_s())
 
 
 def _runner(session: Session) -> peer.Generate:
@@ -85,7 +85,7 @@ def _peer(job: Job, parent: Parent) -> None:
     try:
         generate = peer.load(found, opened.path, choice.device.id, job.threads)
         _open(job)
-        parent.tell(
+        parent.send(
             event="loaded", seconds=None, environment={"peer": peer.title(found, job.threads)}
         )
         _measure(job, parent, generate, opened, choice, None)
@@ -125,21 +125,21 @@ def _measure(
     used = energy.find(choice.target, choice.device)
     for index, (length, new) in enumerate(job.points):
         _checked(generate(prompt(length, vocab, -1), new), new)
-        parent.tell(event="warm", point=index)
+        parent.send(event="warm", point=index)
         begin = conditions.now()
         used.clear()
         for number in range(job.runs):
             ids = prompt(length, vocab, number)
             with used:
                 timing = _checked(generate(ids, new), new)
-            parent.tell(
+            parent.send(
                 event="sample",
                 point=index,
                 ttft_ms=timing.ttft_ms,
                 inter_token_latencies_ms=timing.inter_token_latencies_ms(),
             )
         end = conditions.now()
-        parent.tell(
+        parent.send(
             event="point",
             point=index,
             peak_memory_bytes=memory.peak_resident_bytes(),

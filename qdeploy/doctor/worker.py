@@ -14,7 +14,7 @@ from qdeploy.errors import CheckFailed, QdeployError, TargetUnavailable
 from qdeploy.evaluate.golden import golden_prompts, measure_distance
 from qdeploy.interface import Progress, Request, Session
 from qdeploy.planning.plan import Plan
-from qdeploy.system.worker import Parent, bugs_as_errors
+from qdeploy.system.parent import Parent, bugs_as_errors
 
 NEW_TOKENS = 8
 CLOSE = 0.5
@@ -44,7 +44,7 @@ def attempt(case: Case, parent: Parent) -> None:
     choice = run.find_device(
         plan.target, plan.format, backend=backend, device=0, simulate=case.simulate
     )
-    parent.tell(device=choice.device.name)
+    parent.send(device=choice.device.name)
     if reason := choice.backend.why_not(plan):
         raise TargetUnavailable(reason, "choose another --profile", where=backend)
     parent.stage("exporting")
@@ -55,7 +55,7 @@ def attempt(case: Case, parent: Parent) -> None:
         opened = export(plan, exporter, place, Progress(), force=True)
     parent.stage("loading")
     with run.load(opened, choice) as session:
-        parent.tell(evidence=str(session.placement().evidence))
+        parent.send(evidence=str(session.placement().evidence))
         parent.stage("scoring")
         _check_logits(session, plan, model)
         parent.stage("generating")

@@ -20,7 +20,8 @@ from qdeploy.evaluate.evaluation import evaluate
 from qdeploy.interface import Progress
 from qdeploy.results import Diagnosis, collect_results
 from qdeploy.results.machine import describe_machine
-from qdeploy.system.worker import Parent, WorkerFailed, bugs_as_errors, run_worker
+from qdeploy.system.parent import Parent, bugs_as_errors
+from qdeploy.system.worker import WorkerFailed, run_worker
 
 Name = Literal["doctor", "export", "bench", "eval"]
 Failure = Literal["crash", "hang", "wrong", "error"]

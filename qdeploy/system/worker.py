@@ -3,6 +3,8 @@
 Drivers crash and hang, and libraries keep memory and print. In a worker process, that affects only
 the worker.
 
+This module is the parent's end; `system/parent.py` is the worker's.
+
 The parent starts Python with the same import path, in a new process group. It writes the job as one
 line of JSON to the worker's standard input and leaves that open. The worker answers with lines of
 JSON on its original standard output:
@@ -28,9 +30,7 @@ import subprocess
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping
-from importlib import import_module
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from tempfile import TemporaryFile
@@ -38,6 +38,7 @@ from typing import IO, Any, cast
 
 from qdeploy import errors
 from qdeploy.errors import QdeployError, TargetUnavailable
+from qdeploy.system.parent import Parent
 from qdeploy.system.process_group import ProcessGroup
 
 LAST_WORDS = 12
@@ -50,7 +51,7 @@ EXIT_SECONDS = 60.0
 
 PROGRAM = (
     "import sys; name, *sys.path[:] = sys.argv[1:]; del sys.argv[1:]; "
-    "from qdeploy.system.worker import serve; serve(name)"
+    "from qdeploy.system.parent import serve; serve(name)"
 )
 """Before the path is set, it holds the working directory, so only `sys` is imported."""
 
@@ -164,7 +165,7 @@ class _Worker:
         threading.Thread(target=self._read, daemon=True).start()
 
     def send(self, line: bytes) -> None:
-        with contextlib.suppress(OSError):  # it has died; its exit code will tell
+        with contextlib.suppress(OSError):  # it has died; its exit code says how
             self._stdin.write(line + b"\n")
             self._stdin.flush()
 
@@ -226,92 +227,12 @@ def _last_words(noise: IO[bytes]) -> tuple[str, ...]:
     return tuple(line.rstrip()[:LINE_CHARACTERS] for line in lines[-LAST_WORDS:])
 
 
-def _describe(error: QdeployError) -> dict[str, Any]:
-    kind = next(c for c in type(error).__mro__ if c.__module__ == errors.__name__)
-    return {"kind": kind.__name__, "what": error.what, "where": error.where, "fix": error.fix}
-
-
-def _rebuild(told: dict[str, Any]) -> QdeployError:
+def _rebuild(described: dict[str, Any]) -> QdeployError:
     """Return the worker's error as an instance of the same class of `qdeploy.errors`."""
-    kind = getattr(errors, told["kind"])
+    kind = getattr(errors, described["kind"])
     if kind is TargetUnavailable:
-        return TargetUnavailable(told["what"], told["fix"] or "", where=told["where"])
-    made: QdeployError = kind(told["what"], where=told["where"], fix=told["fix"])
+        return TargetUnavailable(
+            described["what"], described["fix"] or "", where=described["where"]
+        )
+    made: QdeployError = kind(described["what"], where=described["where"], fix=described["fix"])
     return made
-
-
-class Parent:
-    """The worker's end of the pipes."""
-
-    def __init__(self) -> None:
-        # Libraries must not read or write the pipes. On Windows there is another reason: a library
-        # that inspects standard input when it is loaded hangs while a thread reads from it.
-        self._in = os.dup(0)
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        self._out = os.fdopen(os.dup(1), "w", encoding="utf-8")
-        os.dup2(2, 1)
-        self._taken: SimpleQueue[None] = SimpleQueue()
-
-    def stage(self, title: str) -> None:
-        """Report that a stage begins."""
-        self._tell({"stage": title})
-
-    def tell(self, **event: Any) -> None:
-        """Send an event: plain data."""
-        self._tell({"event": event})
-
-    def receive(self) -> Any:
-        """Receive the job. From now on, this process ends when the parent does."""
-        with os.fdopen(self._in, "rb", buffering=0, closefd=False) as line:
-            text = bytearray()
-            while not text.endswith(b"\n"):
-                text += line.read(2**16) or _end()
-        threading.Thread(target=self._watch, daemon=True).start()
-        return json.loads(text)
-
-    def finish(self, **message: Any) -> None:
-        """Send the last line."""
-        self._out.write(json.dumps(message, default=str) + "\n")
-        self._out.flush()
-
-    def _tell(self, message: dict[str, Any]) -> None:
-        self.finish(**message)
-        self._taken.get()
-
-    def _watch(self) -> None:
-        while os.read(self._in, 1):
-            self._taken.put(None)
-        _end()
-
-
-def _end() -> bytes:
-    """Kill this process and the processes that it started, after its parent has ended."""
-    if os.name == "posix" and os.getpgrp() == os.getpid():
-        os.killpg(os.getpid(), signal.SIGKILL)
-    os._exit(1)
-
-
-@contextlib.contextmanager
-def bugs_as_errors() -> Iterator[None]:
-    """Turn an unexpected exception into a `QdeployError`, which the parent receives."""
-    try:
-        yield
-    except QdeployError:
-        raise
-    except Exception as error:
-        traceback.print_exc()
-        said = f"{type(error).__name__}: {error}"
-        raise QdeployError(" ".join(said.split())) from error
-
-
-def serve(name: str) -> None:
-    """Run as a worker: call the function *name*, `module:function`, with the parent's job."""
-    parent = Parent()
-    job = parent.receive()
-    module, _, function = name.partition(":")
-    try:
-        result = getattr(import_module(module), function)(job, parent)
-    except QdeployError as error:
-        parent.finish(error=_describe(error))
-    else:
-        parent.finish(result=result)

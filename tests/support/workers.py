@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from qdeploy.system.worker import Parent
+from qdeploy.system.parent import Parent
 
 Work = Callable[[Any, Parent], Any]
 

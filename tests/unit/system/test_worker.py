@@ -51,7 +51,7 @@ def test_the_job_arrives_and_stages_events_and_the_result_come_back(run: RunLine
     heard: list[Any] = []
     result = run(
         "parent.stage('quantizing é')",
-        "parent.tell(number=1, path=sys.path[0])",
+        "parent.send(number=1, path=sys.path[0])",
         "return [job, sys.argv[1:]]",
         job={"汉": [1, None]}, on_stage=heard.append, on_event=heard.append,
     )  # fmt: skip
@@ -118,8 +118,8 @@ def test_a_worker_waits_until_the_parent_has_taken_an_event(run: RunLines) -> No
         time.sleep(0.5)
         times.append(time.monotonic())
 
-    told = run("parent.tell()", "return time.monotonic()", on_event=take)
-    assert told >= times[0]
+    received = run("parent.send()", "return time.monotonic()", on_event=take)
+    assert received >= times[0]
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_a_hang_at_exit_ends_at_the_deadline(run: RunLines) -> None:
 
 LEAVES_ONE = (
     "left = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])",
-    "parent.tell(pids=[os.getpid(), left.pid])",
+    "parent.send(pids=[os.getpid(), left.pid])",
 )
 """Starts a process, which inherits the worker's standard output, and sends both ids."""
 
