@@ -30,10 +30,8 @@ class ToyExporter(api.Exporter):
     name, formats = "toy", ("safetensors",)
 
     def why_not(self, plan: Plan) -> Refusal | None:
-        floats = plan.linear.dtype == "fp16"
-        return (
-            None if floats else Refusal("it does not quantize", "use a profile with fp16 weights")
-        )
+        quantized = plan.linear.dtype != "fp16"
+        return Refusal("it does not quantize", "use fp16 weights") if quantized else None
 
     def peak_memory_bytes(self, plan: Plan) -> int:
         return 2**20
@@ -51,11 +49,7 @@ class ToyBackend(api.Backend):
         return [api.Device("numpy", platform.processor() or platform.machine(), CPU.name)]
 
     def why_not(self, plan: Plan) -> str | None:
-        return (
-            "it does not support mixture-of-experts models"
-            if plan.checkpoint.config.is_moe
-            else None
-        )
+        return "it runs dense models only" if plan.checkpoint.config.is_moe else None
 
     def load(self, bundle: Bundle, device: api.Device, options: api.LoadOptions) -> api.Session:
         model = bundle.manifest.model
