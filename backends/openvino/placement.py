@@ -84,9 +84,8 @@ def prove(log: str, settings: Settings, device_name: str) -> Placement:
         return Placement((device_name,), Evidence.SIMULATED, proof, threads=threads(log))
     if settings.evidence is Evidence.SIMULATED:
         # NPUW reports NPU whatever NPUW_DEVICES holds; the setting decides.
-        return Placement(
-            (device_name,), Evidence.SIMULATED, "NPUW_DEVICES=CPU, the only device it may use"
-        )
+        proof = "NPUW_DEVICES=CPU, the only device it may use"
+        return Placement((device_name,), Evidence.SIMULATED, proof, threads=settings.threads)
     proof = f"EXECUTION_DEVICES of the compiled model {title!r}"
     if settings.on_npu:
         proof += ", with NPUW_DEVICES=NPU and no fallback"

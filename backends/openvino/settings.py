@@ -1,8 +1,8 @@
-"""What a session is loaded with: the bundle's profile, then the user's own settings over it.
+"""Settings of a session: the properties of the bundle's profile, overridden by the user's.
 
-Properties go three ways. Most go to the plugin that compiles the model. `ATTENTION_BACKEND` and
-the scheduler's options (lower case, as in openvino-genai) only exist in openvino-genai. A few
-are refused, because a contract of qdeploy hangs on them.
+Most properties are passed to the plugin that compiles the model. `ATTENTION_BACKEND` and the
+scheduler's options (lower case, as in openvino-genai) exist in openvino-genai only. A few are
+refused, because the cache, the proof of placement or correct answers depend on them.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ UNLIMITED = 2**63 - 1
 
 @dataclass(frozen=True)
 class Settings:
-    """All that a load needs to know, resolved.
+    """Resolved settings of a load.
 
     Attributes:
         device: OpenVINO's name: `CPU`, `GPU.<n>` or `NPU`.
@@ -74,6 +74,12 @@ class Settings:
     @property
     def on_npu(self) -> bool:
         return self.device == "NPU"
+
+    @property
+    def threads(self) -> int | None:
+        """CPU threads that the plugin is asked for; None on devices other than the CPU."""
+        threads = self.plugin.get(THREADS)
+        return None if threads is None else int(threads)
 
     def limits(self, vocab_size: int) -> Limits:
         """Return what a session can take.
@@ -101,16 +107,19 @@ def resolve(manifest: Manifest, device: Device, options: LoadOptions) -> Setting
     merged = {**manifest.profile.runtime.properties, **options.properties}
     for name in merged.keys() & REFUSED.keys():
         raise InputError(f"the property {name} cannot be set: {REFUSED[name]}", fix="leave it out")
-    if options.threads is not None and device.id != "CPU":
+    on_cpu = device.id == "CPU" or device.evidence is Evidence.SIMULATED
+    if options.threads is not None and not on_cpu:
         raise InputError(f"threads are for CPUs, not {device.id}", fix="leave out --threads")
+    if on_cpu:
+        threads = merged.get(THREADS, usable_threads())
+        merged[THREADS] = threads if options.threads is None else options.threads
     if device.id == "NPU":
         return _for_npu(merged, manifest, device, options.context)
     # Set even where it is the plugin's default: an IR may carry another one in its rt_info.
     precision = {"KV_CACHE_PRECISION": KV_PRECISION[manifest.profile.kv_cache.dtype]}
     merged = {**precision, **merged}
     if device.id == "CPU":
-        merged = {THREADS: usable_threads(), **isa.limited_properties(os.environ), **merged}
-        merged |= {} if options.threads is None else {THREADS: options.threads}
+        merged = {**isa.limited_properties(os.environ), **merged}
     scheduler = _scheduler(merged, CPU_BATCH if device.id == "CPU" else UNLIMITED)
     plugin = {n: v for n, v in merged.items() if n != ATTENTION and n not in SCHEDULER}
     longest = manifest.model.context_length

@@ -37,7 +37,9 @@ def log(devices: str, title: str = "LLM with Paged Attention") -> str:
 
 
 def settings(device: str, evidence: Evidence = Evidence.DEVICE) -> Settings:
-    return Settings(device, evidence, {}, None, context=10, prompt_limit=9)
+    return Settings(
+        device, evidence, {"INFERENCE_NUM_THREADS": 2}, None, context=10, prompt_limit=9
+    )
 
 
 @pytest.mark.parametrize(
@@ -66,12 +68,13 @@ def test_silence_is_an_error() -> None:
         prove("", settings("CPU"), "a name")
 
 
-def test_the_simulated_device_is_named_whatever_the_runtime_calls_it() -> None:
+def test_the_simulated_npu_is_named_whatever_the_runtime_calls_it() -> None:
     said = log("NPU", title="Stateful LLM model")
     found = prove(said, settings("NPU", Evidence.SIMULATED), "simulated NPU")
     assert found.devices == ("simulated NPU",)
     assert found.evidence is Evidence.SIMULATED
     assert "NPUW_DEVICES=CPU" in found.proof
+    assert found.threads == 2
 
 
 def test_a_cpu_of_another_vendor_is_named_with_the_threads_it_computes_on() -> None:

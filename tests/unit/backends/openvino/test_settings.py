@@ -23,7 +23,7 @@ CONTEXT = 4096
 CPU = Device("CPU", "a CPU", "intel-cpu")
 GPU = Device("GPU.1", "a GPU", "intel-gpu", driver="26.1")
 NPU = Device("NPU", "an NPU", "intel-npu", driver="1005")
-STAND_IN = replace(NPU, evidence=Evidence.SIMULATED)
+SIMULATED_NPU = replace(NPU, evidence=Evidence.SIMULATED)
 
 
 def manifest(properties: Mapping[str, Property], kv_cache: str) -> Manifest:
@@ -130,7 +130,7 @@ def test_wrong_properties_are_refused_by_name(
         resolve(device, asked)
 
 
-@pytest.mark.parametrize("device", [CPU, GPU, NPU, STAND_IN])
+@pytest.mark.parametrize("device", [CPU, GPU, NPU, SIMULATED_NPU])
 @pytest.mark.parametrize("name", REFUSED)
 def test_nothing_may_move_the_work_elsewhere(device: Device, name: str) -> None:
     with pytest.raises(InputError, match=name):
@@ -170,8 +170,8 @@ def test_the_npu_gets_no_other_device_to_fall_back_on() -> None:
     assert "KV_CACHE_PRECISION" not in found.plugin
 
 
-def test_the_simulated_device_runs_on_the_cpu_only() -> None:
-    assert resolve(STAND_IN).plugin["NPUW_DEVICES"] == "CPU"
+def test_the_simulated_npu_runs_on_the_cpu_only() -> None:
+    assert resolve(SIMULATED_NPU).plugin["NPUW_DEVICES"] == "CPU"
 
 
 def test_the_scorer_compiles_with_the_plugins_own_names() -> None:
@@ -210,7 +210,7 @@ def test_a_blob_is_kept_for_this_very_compilation() -> None:
 
 def test_the_cpu_keeps_no_blobs() -> None:
     assert folder(resolve(CPU)) is None
-    assert folder(resolve(STAND_IN)) is None
+    assert folder(resolve(SIMULATED_NPU)) is None
 
 
 def test_no_cache_folder_keeps_nothing() -> None:
@@ -270,6 +270,13 @@ def test_the_cpu_has_a_thread_for_each_core_unless_asked_otherwise() -> None:
     asked = settings.resolve(manifest(profiled, "u8"), CPU, LoadOptions(threads=3))
     assert asked.plugin["INFERENCE_NUM_THREADS"] == 3
     assert "INFERENCE_NUM_THREADS" not in resolve(GPU).plugin
+
+
+def test_the_simulated_npu_has_the_threads_of_the_cpu_it_runs_on() -> None:
+    assert resolve(SIMULATED_NPU).plugin["INFERENCE_NUM_THREADS"] == usable_threads()
+    asked = settings.resolve(manifest({}, "u8"), SIMULATED_NPU, LoadOptions(threads=1))
+    assert asked.plugin["INFERENCE_NUM_THREADS"] == 1
+    assert "INFERENCE_NUM_THREADS" not in resolve(NPU).plugin
 
 
 @pytest.mark.parametrize("device", [GPU, NPU])
