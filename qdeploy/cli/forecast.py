@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 NO_PROFILE = "none yet"
 UNKNOWN = "?"
 SPEEDS = {
-    "limit": "the hardware's limit, which no runtime reaches",
-    "expected": "the part of the limit that measured runs reached",
+    "limit": "the device's full bandwidth and rate of operations; no run was measured there",
+    "expected": "the share of bandwidth and rate that measured runs reached",
 }
 """What the speeds of a forecast mean; see docs/planning.md."""
 

@@ -215,7 +215,7 @@ def _on(made: Plan, spec: DeviceSpec, row: dict[str, Any]) -> dict[str, Any]:
     if not (spec.fp16_flops or spec.fp32_flops):
         known |= {"reason": "prefill by the rate of int8: that of 16-bit floats is not published"}
     elif share is ROOF and not spec.fp16_flops:
-        known |= {"reason": "prefill by the rate of float32, which narrower types may pass"}
+        known |= {"reason": "prefill by the rate of float32, narrower types may be faster"}
     seconds, _ = roof.seconds(roofline.prefill(made, row["prompt"]))
     return known | {"prefill_tokens_per_s": row["prompt"] / seconds}
 

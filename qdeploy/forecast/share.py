@@ -36,7 +36,7 @@ class Share:
     source: str
 
 
-ROOF = Share(1.0, 1.0, "the hardware's own limit: not measured, and not reached")
+ROOF = Share(1.0, 1.0, "the device's full bandwidth and rate: no run was measured")
 MEASURED: dict[tuple[str, Arithmetic], Share] = {
     ("openvino", "matrix"): Share(
         memory=0.40,

@@ -49,11 +49,12 @@ def test_limits_and_expected_speeds_are_told_apart(quick: QuickCommand) -> None:
     assert (" limit " in by_cpu, " expected " in by_cpu) == (True, False)
     assert by_intel.split()[0] == "intel-cpu"
     assert (" limit " in by_intel, " expected " in by_intel) == (False, True)
-    assert "limit: the hardware's limit, which no runtime reaches\n" in result.stdout
-    assert "expected: the part of the limit that measured runs reached\n" in result.stdout
+    full = "limit: the device's full bandwidth and rate of operations; no run was measured there\n"
+    assert full in result.stdout
+    assert "expected: the share of bandwidth and rate that measured runs reached\n" in result.stdout
     detail = quick("plan", "0.6B", "--target", "intel-cpu").stdout
-    assert "expected: the part of the limit" in detail
-    assert "limit: the hardware's limit" not in detail
+    assert "expected: the share of bandwidth" in detail
+    assert "limit: the device's full bandwidth" not in detail
 
 
 def test_a_published_model_and_its_checkpoint_have_the_same_forecast(
