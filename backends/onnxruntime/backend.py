@@ -7,14 +7,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from qdeploy.backends.onnxruntime import (
-    compile_cache,
-    devices,
-    placement,
-    runtime,
-    settings,
-    simulated_devices,
-)
+from qdeploy.backends.onnxruntime import devices, runtime, simulated_devices
+from qdeploy.backends.onnxruntime.compile_cache import with_cache
 from qdeploy.backends.onnxruntime.decoder import Model
 from qdeploy.backends.onnxruntime.dynamic_decoder import GENERATE, DynamicDecoder
 from qdeploy.backends.onnxruntime.errors import translated
@@ -22,13 +16,10 @@ from qdeploy.backends.onnxruntime.genai import GenaiLoop
 from qdeploy.backends.onnxruntime.inference_session import open_session
 from qdeploy.backends.onnxruntime.nvml import nvml
 from qdeploy.backends.onnxruntime.peer import PEER
-from qdeploy.backends.onnxruntime.providers import (
-    FOR_TARGET,
-    PROVIDERS,
-    Provider,
-    of,
-)
+from qdeploy.backends.onnxruntime.placement import assigned_nodes, prove_placement
+from qdeploy.backends.onnxruntime.providers import FOR_TARGET, PROVIDERS, Provider, of
 from qdeploy.backends.onnxruntime.session import OnnxRuntimeSession
+from qdeploy.backends.onnxruntime.settings import Settings, resolve_settings
 from qdeploy.backends.onnxruntime.static_decoder import StaticDecoder
 from qdeploy.interface import Backend, Device, LoadOptions, Request, Session
 from qdeploy.planning.formats import ONNX, ONNX_STATIC
@@ -47,7 +38,7 @@ WARM_UP = Request(prompt_ids=(0, 0), max_new_tokens=2)
 
 
 class OnnxRuntimeBackend(Backend):
-    """Every execution provider of ONNX Runtime that has a row in `providers`."""
+    """The execution providers of ONNX Runtime that have a row in `providers`."""
 
     name = "onnxruntime"
     formats = (ONNX.name, ONNX_STATIC.name)
@@ -79,24 +70,24 @@ class OnnxRuntimeBackend(Backend):
         simulated = device.evidence is Evidence.SIMULATED
         target = next(t for t in self.targets if t.name == device.target)
         provider = simulated_devices.provider(target) if simulated else of(device)
-        chosen = compile_cache.with_cache(
-            settings.resolve(bundle.manifest, provider, device, options), options.cache_dir,
+        settings = with_cache(
+            resolve_settings(bundle.manifest, provider, device, options), options.cache_dir,
             bundle=bundle.digest, versions=runtime.versions(provider),
         )  # fmt: skip
-        open_model = partial(_open_model, bundle.path, chosen)
+        open_model = partial(_open_model, bundle.path, settings)
         fix = f"qdeploy verify {bundle.path}"
         with translated(f"loading on {provider.name}", where=bundle.path, fix=fix):
-            if chosen.loop == "own":
+            if settings.loop == "own":
                 model = open_model()
-                nodes = [n for s in model.sessions() for n in placement.assigned(s)]
-                proof = placement.prove(nodes, chosen)
-                session = OnnxRuntimeSession(chosen, proof, lambda: model, None)
+                nodes = [n for s in model.sessions() for n in assigned_nodes(s)]
+                placement = prove_placement(nodes, settings)
+                session = OnnxRuntimeSession(settings, placement, lambda: model, None)
             else:
-                # onnxruntime-genai does not show its session, so one like it is asked before
-                nodes = placement.assigned(open_session(bundle.path / GENERATE, chosen))
-                proof = placement.prove(nodes, chosen)
-                loop = GenaiLoop(bundle.path, chosen)
-                session = OnnxRuntimeSession(chosen, proof, open_model, loop)
+                # onnxruntime-genai does not expose its session, so an equal one shows the placement
+                nodes = assigned_nodes(open_session(bundle.path / GENERATE, settings))
+                placement = prove_placement(nodes, settings)
+                loop = GenaiLoop(bundle.path, settings)
+                session = OnnxRuntimeSession(settings, placement, open_model, loop)
             if session.context > len(WARM_UP.prompt_ids):
                 for _ in session.generate(WARM_UP):
                     pass
@@ -111,9 +102,9 @@ def _refusal(provider: Provider, plan: Plan) -> str | None:
     form, wanted = plan.profile.graph.experts, provider.experts
     contrib_moe = plan.checkpoint.config.is_moe and plan.format == ONNX.name
     if contrib_moe and wanted not in (None, form):
-        return f"{provider.name} takes experts that are {wanted!r} whole, not {form!r}"
+        return f"{provider.name} runs experts that are {wanted!r}, not {form!r}"
     return None
 
 
-def _open_model(folder: Path, chosen: settings.Settings) -> Model:
-    return MODELS[chosen.format](folder, chosen)
+def _open_model(folder: Path, settings: Settings) -> Model:
+    return MODELS[settings.format](folder, settings)

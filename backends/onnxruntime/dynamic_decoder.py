@@ -11,9 +11,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qdeploy.backends.onnxruntime import placement, runtime
+from qdeploy.backends.onnxruntime import runtime
 from qdeploy.backends.onnxruntime.decoder import DTYPES, Model, caches, empty, present
 from qdeploy.backends.onnxruntime.inference_session import open_session
+from qdeploy.backends.onnxruntime.placement import assigned_nodes, prove_placement
 from qdeploy.backends.onnxruntime.settings import Settings
 from qdeploy.planning.formats import ONNX
 
@@ -126,5 +127,5 @@ class DynamicDecoder(Model):
     @cached_property
     def _scorer(self) -> Any:
         session = open_session(self._folder / SCORE, self._settings)
-        placement.prove(placement.assigned(session), self._settings)
+        prove_placement(assigned_nodes(session), self._settings)
         return session

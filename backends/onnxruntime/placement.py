@@ -1,4 +1,4 @@
-"""Where every node of a graph went, from the session's own record."""
+"""Proof of placement: the execution provider of every node, from the session's own record."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ LIGHT = frozenset({
     "Shape", "Gather", "Cast", "ReduceSum", "Sub", "Range", "Squeeze", "Unsqueeze", "Constant",
     "Identity",
 })  # fmt: skip
-"""Operators of arithmetic on shapes, which providers leave to the CPU on purpose: the lengths of
-sequences come from the mask. All others are heavy."""
+"""Operators of arithmetic on shapes, such as sequence lengths computed from the mask. Providers
+assign them to the CPU on purpose. All other operators are heavy."""
 NAMED = 4
-"""Nodes that an error names of those that are too many to list."""
+"""Number of nodes that an error lists."""
 
 
 class Node(NamedTuple):
-    """A node, and the execution provider that has it."""
+    """A node, and the execution provider that it is assigned to."""
 
     provider: str
     kind: str
     name: str
 
 
-def assigned(session: Any) -> list[Node]:
-    """Every node as the runtime partitioned the graph."""
+def assigned_nodes(session: Any) -> list[Node]:
+    """Return every node with the provider that the runtime assigned it to."""
     return [
         Node(part.ep_name, node.op_type, node.name)
         for part in session.get_provider_graph_assignment_info()
@@ -38,12 +38,12 @@ def assigned(session: Any) -> list[Node]:
     ]
 
 
-def prove(nodes: Iterable[Node], settings: Settings) -> Placement:
-    """Where the work runs, if that is where it was asked to.
+def prove_placement(nodes: Iterable[Node], settings: Settings) -> Placement:
+    """Return the placement, after a check that the requested provider runs the heavy operators.
 
     Raises:
-        PlacementError: a heavy operator went to another provider, and that is not allowed; or
-            none is where it was asked to.
+        PlacementError: a heavy operator is assigned to another provider and fallback is not
+            allowed, or no heavy operator is assigned to the requested one.
     """
     nodes = list(nodes)
     wanted = settings.provider.name
@@ -53,7 +53,7 @@ def prove(nodes: Iterable[Node], settings: Settings) -> Placement:
         raise PlacementError(
             f"{len(strays)} heavy operators are not on {wanted}: {_list(strays)}",
             where=settings.device.name,
-            fix="a bundle made for this target, or --allow-fallback to run it all the same",
+            fix="a bundle made for this target, or --allow-fallback to run it anyway",
         )
     if len(strays) == len(heavy):
         raise PlacementError(

@@ -93,7 +93,7 @@ class Settings:
         return int(number) if number.isdigit() else 0
 
 
-def resolve(
+def resolve_settings(
     manifest: Manifest, provider: Provider, device: Device, options: LoadOptions
 ) -> Settings:
     """Merge the profile's properties with the user's and split them.

@@ -6,11 +6,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from qdeploy.backends.openvino import compile_cache, devices, placement, request, runtime, settings
+from qdeploy.backends.openvino import devices, runtime
+from qdeploy.backends.openvino.compile_cache import cache_folder
 from qdeploy.backends.openvino.energy import integrated_gpu
 from qdeploy.backends.openvino.errors import translated
 from qdeploy.backends.openvino.peer import PEER
+from qdeploy.backends.openvino.placement import loading_log, prove_placement
+from qdeploy.backends.openvino.request import generation_config, token_tensor
 from qdeploy.backends.openvino.session import OpenVINOSession
+from qdeploy.backends.openvino.settings import ATTENTION, Settings, resolve_settings
 from qdeploy.interface import Backend, Device, LoadOptions, Request, Session
 from qdeploy.planning.formats import OPENVINO
 from qdeploy.targets import CPU, INTEGRATED_GPU, INTEL_CPU, INTEL_GPU, INTEL_NPU, Target
@@ -52,53 +56,51 @@ class OpenVINOBackend(Backend):
 
     def load(self, bundle: Bundle, device: Device, options: LoadOptions) -> Session:
         loaded = runtime.load()
-        chosen = settings.resolve(bundle.manifest, device, options)
-        cache = compile_cache.cache_folder(
+        settings = resolve_settings(bundle.manifest, device, options)
+        cache = cache_folder(
             options.cache_dir,
-            chosen,
+            settings,
             bundle=bundle.digest,
             driver=device.driver,
             runtime=loaded.ov.get_version(),
         )
         fix = f"qdeploy verify {bundle.path}"
         with translated(f"loading on {device.id}", where=bundle.path, fix=fix):
-            with placement.loading_log() as log:
-                pipeline = _pipeline(loaded, bundle.path, chosen, cache)
-            proof = placement.prove("".join(log), chosen, device.name)
+            with loading_log() as log:
+                pipeline = _pipeline(loaded, bundle.path, settings, cache)
+            placement = prove_placement("".join(log), settings, device.name)
             _warm_up(loaded, pipeline)
         return OpenVINOSession(
             loaded,
             pipeline,
-            proof,
-            chosen,
+            placement,
+            settings,
             bundle.path / OPENVINO.files["model"],
             bundle.manifest.model.vocab_size,
             cache,
         )
 
 
-def _pipeline(
-    loaded: runtime.Runtime, folder: Path, chosen: settings.Settings, cache: Path | None
-) -> Any:
+def _pipeline(loaded: runtime.Runtime, folder: Path, settings: Settings, cache: Path | None) -> Any:
     """Return an LLMPipeline.
 
     On CPU and GPU the attention backend is named. Left to choose, openvino-genai tries paged
     attention and on any error falls back to the other one with a line in its log.
     """
-    properties: dict[str, Any] = dict(chosen.plugin)
-    if chosen.scheduler is not None:
+    properties: dict[str, Any] = dict(settings.plugin)
+    if settings.scheduler is not None:
         scheduler = loaded.genai.SchedulerConfig()
-        for name, value in chosen.scheduler.items():
+        for name, value in settings.scheduler.items():
             setattr(scheduler, name, value)
         properties["scheduler_config"] = scheduler
-    if not chosen.on_npu:
-        properties[settings.ATTENTION] = "SDPA" if chosen.scheduler is None else "PA"
+    if not settings.on_npu:
+        properties[ATTENTION] = "SDPA" if settings.scheduler is None else "PA"
     if cache is not None:
         cache.mkdir(parents=True, exist_ok=True)
         properties["CACHE_DIR"] = str(cache)
-    return loaded.genai.LLMPipeline(str(folder), chosen.device, **properties)
+    return loaded.genai.LLMPipeline(str(folder), settings.device, **properties)
 
 
 def _warm_up(loaded: runtime.Runtime, pipeline: Any) -> None:
-    config = request.generation_config(loaded, WARM_UP)
-    pipeline.generate(request.token_tensor(loaded, WARM_UP.prompt_ids), config)
+    config = generation_config(loaded, WARM_UP)
+    pipeline.generate(token_tensor(loaded, WARM_UP.prompt_ids), config)

@@ -71,14 +71,14 @@ def _duplicate_stdout() -> int:
         return os.dup(STDOUT)
 
 
-def prove(log: str, settings: Settings, device_name: str) -> Placement:
+def prove_placement(log: str, settings: Settings, device_name: str) -> Placement:
     """Read the placement from *log*, and check it.
 
     Raises:
         PlacementError: the runtime placed the model elsewhere, or did not report where.
     """
     title, said = execution_devices(log)
-    names = check(said, settings)
+    names = check_devices(said, settings)
     if settings.evidence is Evidence.SIMULATED and not settings.on_npu:
         proof = f"EXECUTION_DEVICES of the compiled model {title!r}, on a CPU of another vendor"
         return Placement((device_name,), Evidence.SIMULATED, proof, threads=threads(log))
@@ -119,7 +119,7 @@ def execution_devices(log: str) -> tuple[str, tuple[str, ...]]:
     )
 
 
-def check(devices: tuple[str, ...], settings: Settings) -> tuple[str, ...]:
+def check_devices(devices: tuple[str, ...], settings: Settings) -> tuple[str, ...]:
     """Compare the devices that the runtime names with the requested one, and return them.
 
     Raises:

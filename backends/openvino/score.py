@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qdeploy.backends.openvino import npu, placement
+from qdeploy.backends.openvino import npu
 from qdeploy.backends.openvino.errors import translated
+from qdeploy.backends.openvino.placement import check_devices
 from qdeploy.backends.openvino.runtime import Runtime
 from qdeploy.backends.openvino.settings import Settings
 
@@ -101,5 +102,5 @@ def compile_scorer(runtime: Runtime, model: Path, settings: Settings, cache: Pat
     with translated(f"compiling for {settings.device}", where=model):
         compiled = runtime.ov.Core().compile_model(str(model), settings.device, properties)
         named = compiled.get_property("EXECUTION_DEVICES")  # NPUW returns a plain string
-        placement.check((named,) if isinstance(named, str) else tuple(named), settings)
+        check_devices((named,) if isinstance(named, str) else tuple(named), settings)
         return StepScorer(compiled) if settings.on_npu else WholeScorer(compiled)

@@ -98,7 +98,7 @@ class Settings:
         )
 
 
-def resolve(manifest: Manifest, device: Device, options: LoadOptions) -> Settings:
+def resolve_settings(manifest: Manifest, device: Device, options: LoadOptions) -> Settings:
     """Merge the profile's properties with the user's and split them.
 
     Raises:

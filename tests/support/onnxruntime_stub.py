@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qdeploy.backends.onnxruntime import runtime, settings
+from qdeploy.backends.onnxruntime import runtime
 from qdeploy.backends.onnxruntime.providers import FOR_TARGET, Provider
-from qdeploy.backends.onnxruntime.settings import Settings
+from qdeploy.backends.onnxruntime.settings import Settings, resolve_settings
 from qdeploy.interface import Device, LoadOptions, Property
 from qdeploy.planning.profile import load_profile
 from qdeploy.targets import Target
@@ -126,4 +126,4 @@ def chosen_on(provider: Provider, device_id: str, name: str, **properties: Prope
         plan={"by_precision": {str(kind): {} for kind in kinds}},
     )  # fmt: skip
     device = Device(device_id, "made up", provider.target.name)
-    return settings.resolve(manifest, provider, device, LoadOptions(properties=properties))
+    return resolve_settings(manifest, provider, device, LoadOptions(properties=properties))

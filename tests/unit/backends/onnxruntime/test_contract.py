@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from qdeploy.backends.onnxruntime import placement, runtime
+from qdeploy.backends.onnxruntime import runtime
 from qdeploy.backends.onnxruntime.dynamic_decoder import DynamicDecoder
 from qdeploy.backends.onnxruntime.genai import GenaiLoop
 from qdeploy.backends.onnxruntime.inference_session import open_session
-from qdeploy.backends.onnxruntime.placement import Node
+from qdeploy.backends.onnxruntime.placement import Node, prove_placement
 from qdeploy.backends.onnxruntime.providers import (
     FOR_TARGET,
     PROVIDERS,
@@ -267,10 +267,10 @@ def test_a_library_that_the_loader_does_not_find_is_told_before_it_ends_the_proc
 def test_heavy_operators_elsewhere_are_listed() -> None:
     wanted = chosen(CUDA, "cuda-int4")
     nodes = [Node(wanted.provider.name, "MatMulNBits", "q"), Node("CPU", "Gather", "shape")]
-    assert placement.prove(nodes, wanted).nodes == {"CUDAExecutionProvider": 1, "CPU": 1}
+    assert prove_placement(nodes, wanted).nodes == {"CUDAExecutionProvider": 1, "CPU": 1}
     strays = [Node("CPU", "QMoE", f"layer.{i}") for i in range(6)]
     with pytest.raises(PlacementError) as caught:
-        placement.prove([*nodes, *strays], wanted)
+        prove_placement([*nodes, *strays], wanted)
     assert "6 heavy operators are not on CUDAExecutionProvider" in caught.value.what
     assert "layer.0 (QMoE, on CPU)" in caught.value.what
     assert "and 2 more" in caught.value.what

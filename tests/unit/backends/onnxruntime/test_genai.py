@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from qdeploy import models
-from qdeploy.backends.onnxruntime import OnnxRuntimeBackend, genai, settings
+from qdeploy.backends.onnxruntime import OnnxRuntimeBackend, genai
 from qdeploy.backends.onnxruntime.genai import GenaiLoop
 from qdeploy.backends.onnxruntime.providers import of
-from qdeploy.backends.onnxruntime.settings import Settings
+from qdeploy.backends.onnxruntime.settings import Settings, resolve_settings
 from qdeploy.bundle import open_bundle
 from qdeploy.deploy.export import export, prepare
 from qdeploy.interface import LoadOptions, Progress, Request, Sampling
@@ -45,7 +45,7 @@ def exported(model: str, folder: Path) -> Path:
 @pytest.fixture
 def chosen(nano: Path) -> Settings:
     (device,) = OnnxRuntimeBackend().devices(CPU)
-    return settings.resolve(open_bundle(nano).manifest, of(device), device, LoadOptions())
+    return resolve_settings(open_bundle(nano).manifest, of(device), device, LoadOptions())
 
 
 @pytest.fixture

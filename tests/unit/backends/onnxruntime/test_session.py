@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qdeploy.backends.onnxruntime import placement, settings
-from qdeploy.backends.onnxruntime.placement import Node
+from qdeploy.backends.onnxruntime.placement import Node, prove_placement
 from qdeploy.backends.onnxruntime.providers import FOR_TARGET
 from qdeploy.backends.onnxruntime.sampler import Sampler
+from qdeploy.backends.onnxruntime.settings import Settings, resolve_settings
 from qdeploy.errors import InputError, PlacementError
 from qdeploy.interface import Device, LoadOptions, Property, Sampling
 from qdeploy.planning.profile import Graph
@@ -26,7 +26,7 @@ CPU, OPENVINO = "CPUExecutionProvider", "OpenVINOExecutionProvider"
 
 def resolve(
     tmp_path: Path, target: str = "cpu", *, format: str = "onnx", **properties: Property
-) -> settings.Settings:
+) -> Settings:
     """Settings for a made-up bundle of this format on the target's provider."""
     provider = FOR_TARGET[target][0]
     forms = {"attention": provider.attention or "gqa", "experts": provider.experts or "fused"}
@@ -38,7 +38,7 @@ def resolve(
     )  # fmt: skip
     changed = manifest.model_copy(update={"format": format, "profile": profile})
     device = Device(provider.name, "made up", target)
-    return settings.resolve(changed, provider, device, LoadOptions())
+    return resolve_settings(changed, provider, device, LoadOptions())
 
 
 def test_properties_go_where_their_names_say(tmp_path: Path) -> None:
@@ -96,20 +96,20 @@ NODES = [
 
 class TestPlacement:
     def test_light_work_may_be_elsewhere(self, tmp_path: Path) -> None:
-        proved = placement.prove(NODES[:2], resolve(tmp_path, "intel-cpu"))
+        proved = prove_placement(NODES[:2], resolve(tmp_path, "intel-cpu"))
         assert proved.devices == (OPENVINO,)
         assert proved.nodes == {OPENVINO: 1, CPU: 1}
         assert proved.fallback == ()
 
     def test_a_heavy_operator_elsewhere_is_an_error_that_names_it(self, tmp_path: Path) -> None:
         with pytest.raises(PlacementError, match="1 heavy operator") as caught:
-            placement.prove(NODES, resolve(tmp_path, "intel-cpu"))
+            prove_placement(NODES, resolve(tmp_path, "intel-cpu"))
         assert "attention (GroupQueryAttention, on CPUExecutionProvider)" in str(caught.value)
         assert "--allow-fallback" in str(caught.value)
 
     def test_allowed_it_stays_in_the_result(self, tmp_path: Path) -> None:
         allowed = replace(resolve(tmp_path, "intel-cpu"), allow_fallback=True)
-        proved = placement.prove(NODES, allowed)
+        proved = prove_placement(NODES, allowed)
         assert proved.devices == (OPENVINO, CPU)
         assert proved.fallback == ("GroupQueryAttention attention on CPUExecutionProvider",)
         assert proved.as_dict()["fallback"] == list(proved.fallback)
@@ -117,26 +117,26 @@ class TestPlacement:
     def test_evidence_is_the_devices(self, tmp_path: Path) -> None:
         made = resolve(tmp_path)
         device = replace(made.device, evidence=Evidence.SIMULATED)
-        proved = placement.prove([Node(CPU, "MatMul", "q_proj")], replace(made, device=device))
+        proved = prove_placement([Node(CPU, "MatMul", "q_proj")], replace(made, device=device))
         assert proved.evidence is Evidence.SIMULATED
 
     @pytest.mark.parametrize("kind", ["MatMulInteger", "QGemm", "Einsum", "Softmax", "Unheard-of"])
     def test_whatever_is_not_known_as_light_is_heavy(self, kind: str, tmp_path: Path) -> None:
         nodes = [NODES[0], Node(CPU, kind, "layer.0")]
         with pytest.raises(PlacementError, match=f"layer.0 \\({kind}, on"):
-            placement.prove(nodes, resolve(tmp_path, "intel-cpu"))
+            prove_placement(nodes, resolve(tmp_path, "intel-cpu"))
 
     @pytest.mark.parametrize("nodes", [[], NODES[1:2], [Node(OPENVINO, "Shape", "shape")]])
     def test_a_device_that_does_nothing_proves_nothing(
         self, nodes: list[Node], tmp_path: Path
     ) -> None:
         with pytest.raises(PlacementError, match=f"nothing of the model is on {OPENVINO}"):
-            placement.prove(nodes, resolve(tmp_path, "intel-cpu"))
+            prove_placement(nodes, resolve(tmp_path, "intel-cpu"))
 
     def test_nor_does_one_that_was_allowed_to_leave_all_to_others(self, tmp_path: Path) -> None:
         allowed = replace(resolve(tmp_path, "intel-cpu"), allow_fallback=True)
         with pytest.raises(PlacementError, match="nothing of the model"):
-            placement.prove(NODES[1:], allowed)
+            prove_placement(NODES[1:], allowed)
 
 
 LOGITS = st.lists(st.floats(-20, 20, width=32), min_size=1, max_size=40)

@@ -9,7 +9,12 @@ from typing import Any
 
 import pytest
 
-from qdeploy.backends.openvino.placement import VARIABLE, execution_devices, loading_log, prove
+from qdeploy.backends.openvino.placement import (
+    VARIABLE,
+    execution_devices,
+    loading_log,
+    prove_placement,
+)
 from qdeploy.backends.openvino.settings import Settings
 from qdeploy.errors import PlacementError
 from qdeploy.targets import Evidence
@@ -46,7 +51,7 @@ def settings(device: str, evidence: Evidence = Evidence.DEVICE) -> Settings:
     ("asked", "said"), [("CPU", "CPU"), ("GPU.1", "GPU.1"), ("GPU.0", "GPU"), ("NPU", "NPU")]
 )
 def test_the_device_asked_for_is_proven(asked: str, said: str) -> None:
-    found = prove(log(said), settings(asked), "a name")
+    found = prove_placement(log(said), settings(asked), "a name")
     assert found.devices == (asked,)
     assert found.evidence is Evidence.DEVICE
     assert "'LLM with Paged Attention'" in found.proof
@@ -55,22 +60,22 @@ def test_the_device_asked_for_is_proven(asked: str, said: str) -> None:
 @pytest.mark.parametrize("said", ["CPU", "GPU.0 CPU", "GPU.1", "AUTO"])
 def test_another_device_is_an_error(said: str) -> None:
     with pytest.raises(PlacementError, match=r"asked for GPU\.0"):
-        prove(log(said), settings("GPU.0"), "a name")
+        prove_placement(log(said), settings("GPU.0"), "a name")
 
 
 def test_the_tokenizers_device_proves_nothing() -> None:
     with pytest.raises(PlacementError, match="did not print"):
-        prove(log("CPU", title="OV Detokenizer"), settings("CPU"), "a name")
+        prove_placement(log("CPU", title="OV Detokenizer"), settings("CPU"), "a name")
 
 
 def test_silence_is_an_error() -> None:
     with pytest.raises(PlacementError, match="did not print"):
-        prove("", settings("CPU"), "a name")
+        prove_placement("", settings("CPU"), "a name")
 
 
 def test_the_simulated_npu_is_named_whatever_the_runtime_calls_it() -> None:
     said = log("NPU", title="Stateful LLM model")
-    found = prove(said, settings("NPU", Evidence.SIMULATED), "simulated NPU")
+    found = prove_placement(said, settings("NPU", Evidence.SIMULATED), "simulated NPU")
     assert found.devices == ("simulated NPU",)
     assert found.evidence is Evidence.SIMULATED
     assert "NPUW_DEVICES=CPU" in found.proof
@@ -79,7 +84,7 @@ def test_the_simulated_npu_is_named_whatever_the_runtime_calls_it() -> None:
 
 def test_a_cpu_of_another_vendor_is_named_with_the_threads_it_computes_on() -> None:
     said = log("CPU") + "  INFERENCE_NUM_THREADS: 3\n"
-    found = prove(said, settings("CPU", Evidence.SIMULATED), "simulated: a CPU")
+    found = prove_placement(said, settings("CPU", Evidence.SIMULATED), "simulated: a CPU")
     assert (found.devices, found.evidence) == (("simulated: a CPU",), Evidence.SIMULATED)
     assert "another vendor" in found.proof
     assert found.threads == 3

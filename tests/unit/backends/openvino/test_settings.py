@@ -9,9 +9,15 @@ from typing import Any
 
 import pytest
 
-from qdeploy.backends.openvino import compile_cache, isa, npu, settings
+from qdeploy.backends.openvino import compile_cache, isa, npu
 from qdeploy.backends.openvino.session import OpenVINOSession
-from qdeploy.backends.openvino.settings import REFUSED, Settings
+from qdeploy.backends.openvino.settings import (
+    CPU_BATCH,
+    KV_PRECISION,
+    REFUSED,
+    Settings,
+    resolve_settings,
+)
 from qdeploy.bundle import Manifest, ModelIdentity
 from qdeploy.errors import InputError, PromptError
 from qdeploy.interface import Device, LoadOptions, Placement, Property
@@ -71,7 +77,7 @@ def resolve(
     **asked: Property,
 ) -> Settings:
     options = LoadOptions(context=context, properties=asked)
-    return settings.resolve(manifest(profiled or {}, kv_cache), device, options)
+    return resolve_settings(manifest(profiled or {}, kv_cache), device, options)
 
 
 def test_the_users_properties_win_over_the_profiles() -> None:
@@ -79,7 +85,7 @@ def test_the_users_properties_win_over_the_profiles() -> None:
     assert found.plugin == {"KV_CACHE_PRECISION": "u8", "A": 1, "B": "y", "C": True}
 
 
-@pytest.mark.parametrize(("dtype", "name"), settings.KV_PRECISION.items())
+@pytest.mark.parametrize(("dtype", "name"), KV_PRECISION.items())
 def test_the_caches_type_is_the_profiles(dtype: str, name: str) -> None:
     assert resolve(GPU, kv_cache=dtype).plugin["KV_CACHE_PRECISION"] == name
 
@@ -91,7 +97,7 @@ def test_the_caches_type_can_be_overridden() -> None:
 def test_attention_is_paged_and_keeps_no_prefix_unless_asked() -> None:
     assert resolve(CPU).scheduler == {
         "enable_prefix_caching": False,
-        "max_num_batched_tokens": settings.CPU_BATCH,
+        "max_num_batched_tokens": CPU_BATCH,
     }
     chosen = resolve(CPU, enable_prefix_caching=True, max_num_batched_tokens=64, cache_size=2)
     assert chosen.scheduler == {
@@ -267,14 +273,14 @@ def test_the_cpu_has_a_thread_for_each_core_unless_asked_otherwise() -> None:
     profiled: dict[str, Property] = {"INFERENCE_NUM_THREADS": 7}
     assert resolve(CPU).plugin["INFERENCE_NUM_THREADS"] == usable_threads()
     assert resolve(CPU, profiled).plugin["INFERENCE_NUM_THREADS"] == 7
-    asked = settings.resolve(manifest(profiled, "u8"), CPU, LoadOptions(threads=3))
+    asked = resolve_settings(manifest(profiled, "u8"), CPU, LoadOptions(threads=3))
     assert asked.plugin["INFERENCE_NUM_THREADS"] == 3
     assert "INFERENCE_NUM_THREADS" not in resolve(GPU).plugin
 
 
 def test_the_simulated_npu_has_the_threads_of_the_cpu_it_runs_on() -> None:
     assert resolve(SIMULATED_NPU).plugin["INFERENCE_NUM_THREADS"] == usable_threads()
-    asked = settings.resolve(manifest({}, "u8"), SIMULATED_NPU, LoadOptions(threads=1))
+    asked = resolve_settings(manifest({}, "u8"), SIMULATED_NPU, LoadOptions(threads=1))
     assert asked.plugin["INFERENCE_NUM_THREADS"] == 1
     assert "INFERENCE_NUM_THREADS" not in resolve(NPU).plugin
 
@@ -282,4 +288,4 @@ def test_the_simulated_npu_has_the_threads_of_the_cpu_it_runs_on() -> None:
 @pytest.mark.parametrize("device", [GPU, NPU])
 def test_threads_are_refused_where_they_compute_nothing(device: Device) -> None:
     with pytest.raises(InputError, match="threads are for CPUs"):
-        settings.resolve(manifest({}, "u8"), device, LoadOptions(threads=3))
+        resolve_settings(manifest({}, "u8"), device, LoadOptions(threads=3))
