@@ -92,6 +92,8 @@ def test_the_page_on_targets(qdeploy: Command) -> None:
          "extras": ""}
     ]  # fmt: skip
     assert page.lines("numpy_target.py") == stated_lines(page)
+    forecast = qdeploy("plan", "qwen3-nano", "--target", "numpy", "--profile", "numpy-fp16.toml")
+    assert "this CPU" in forecast.stdout
     hidden = qdeploy("run", "nano", "hi", NUMPY_VISIBLE_DEVICES="7")
     hidden.fails(3, "NUMPY_VISIBLE_DEVICES is '7'", "unset NUMPY_VISIBLE_DEVICES")
     assert qdeploy("run", "nano", "hi", NUMPY_VISIBLE_DEVICES="cpu").code == 0
