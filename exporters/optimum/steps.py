@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from qdeploy.errors import ExportFailed
-from qdeploy.exporters.optimum.failures import out_of_memory
+from qdeploy.exporters.optimum.errors import out_of_memory
 from qdeploy.exporters.optimum.job import Job
 from qdeploy.exporters.optimum.worker import work
 from qdeploy.system.worker import WorkerFailed, run_worker

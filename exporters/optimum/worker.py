@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from qdeploy.exporters.optimum.failures import explain
+from qdeploy.exporters.optimum.errors import explain
 from qdeploy.exporters.optimum.job import Job
 from qdeploy.system.parent import Parent
 

@@ -6,9 +6,9 @@ of least squared error is the regression of the weights on them:
     sum over the group of (w - scale * p)^2,   p = code - zero point.
 
 The outputs of the embedded models' linear layers then have 2 to 4% less squared error on real
-activations (`tests/unit/exporters/quantize/test_layers.py`), and the models are closer to the float
-model: Kullback-Leibler divergence on 345 texts of 17 000 tokens, in nats a token, as the difference
-to NNCF's plain scales with its standard error:
+activations (`tests/unit/exporters/quantize/test_quantization_error.py`), and the models are closer
+to the float model: Kullback-Leibler divergence on 345 texts of 17 000 tokens, in nats a token, as
+the difference to NNCF's plain scales with its standard error:
 
                                             NNCF      here
     qwen3-nano, asymmetric, groups of 128      0.0101   -0.0012 +- 0.0001

@@ -25,7 +25,7 @@ LAST_WORDS = 4
 
 
 @dataclass(frozen=True)
-class Options:
+class BenchOptions:
     """Where the bundles run, see `run.choose`; with *peer*, the runtimes' own libraries as well."""
 
     backend: str | None = None
@@ -36,7 +36,7 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class BenchOutcome:
     """The results of a benchmark.
 
     Attributes:
@@ -57,12 +57,12 @@ class Outcome:
         return tuple(row for of_bundle in self.rows for row in of_bundle)
 
 
-Save = Callable[["Outcome"], None]
-Tell = Callable[[str, int, int], None]
+Save = Callable[["BenchOutcome"], None]
+OnStep = Callable[[str, int, int], None]
 """Called with the last step, the number of steps done, and their total."""
 
 
-def check(bundles: Sequence[Bundle], protocol: Protocol, options: Options) -> None:
+def check_bench(bundles: Sequence[Bundle], protocol: Protocol, options: BenchOptions) -> None:
     """Check, before anything runs, that the bundles can be measured.
 
     Raises:
@@ -86,11 +86,11 @@ def measure(
     bundles: Sequence[Bundle],
     protocol: Protocol,
     machine: Machine,
-    options: Options,
+    options: BenchOptions,
     *,
     save: Save,
-    tell: Tell,
-) -> Outcome:
+    on_step: OnStep,
+) -> BenchOutcome:
     """Run the protocol.
 
     *save* gets the results so far after every bundle's turn. If a worker fails after the first
@@ -101,13 +101,13 @@ def measure(
     """
     records = [BundleRecord(bundle) for bundle in bundles]
 
-    def outcome(interrupted: str | None, failure: QdeployError | None = None) -> Outcome:
+    def outcome(interrupted: str | None, failure: QdeployError | None = None) -> BenchOutcome:
         fastest = max((speed for record in records for speed in record.bandwidths), default=None)
         here = machine.model_copy(update={"bandwidth_bytes_per_s": fastest})
         made = (tuple(make_rows(record, protocol, here, interrupted)) for record in records)
-        return Outcome(here, tuple(made), failure)
+        return BenchOutcome(here, tuple(made), failure)
 
-    turns = _Turns(protocol, options, len(bundles), tell)
+    turns = _Turns(protocol, options, len(bundles), on_step)
     try:
         for number in range(protocol.processes):
             for record in records:
@@ -138,8 +138,10 @@ def _with_context(what: str, failure: QdeployError) -> QdeployError:
 class _Turns:
     """Runs the turns: one bundle in one round, with cold load, measurement and peer."""
 
-    def __init__(self, protocol: Protocol, options: Options, bundles: int, tell: Tell) -> None:
-        self._protocol, self._options, self._tell = protocol, options, tell
+    def __init__(
+        self, protocol: Protocol, options: BenchOptions, bundles: int, on_step: OnStep
+    ) -> None:
+        self._protocol, self._options, self._on_step = protocol, options, on_step
         a_process = len(protocol.points) * protocol.runs
         self._steps = bundles * protocol.processes * (1 + a_process * (2 if options.peer else 1))
         self._done = 0
@@ -164,7 +166,7 @@ class _Turns:
             if event["event"] == "sample" or (task == "load" and event["event"] == "loaded"):
                 self._done += 1
             title = f"{record.bundle.path.name}: {event['event']}, {task} {number + 1}"
-            self._tell(title, self._done, self._steps)
+            self._on_step(title, self._done, self._steps)
 
         run_job(self._job(task, record), environment, hear)
 

@@ -10,7 +10,7 @@ import click
 from qdeploy.cli import options, output
 
 if TYPE_CHECKING:
-    from qdeploy.bench.parent import Outcome
+    from qdeploy.bench.parent import BenchOutcome
     from qdeploy.bench.protocol import Protocol
 
 
@@ -52,7 +52,7 @@ def command(
     Several bundles take turns, so that a drift of the machine affects all of them. FILE is written
     after every turn.
     """
-    from qdeploy.bench import parent
+    from qdeploy.bench.parent import BenchOptions, check_bench, measure
     from qdeploy.bench.protocol import make_protocol
     from qdeploy.bundle import open_bundle
     from qdeploy.cli.bench_table import show
@@ -65,15 +65,15 @@ def command(
     collection = collect_results(file, here, named=machine is not None) if file else None
     opened = [open_bundle(path, full=True) for path in bundles]
     protocol = make_protocol(opened, prompt, new, runs, processes)
-    chosen = parent.Options(backend, device, simulate, peer, threads)
-    parent.check(opened, protocol, chosen)
+    chosen = BenchOptions(backend, device, simulate, peer, threads)
+    check_bench(opened, protocol, chosen)
 
-    def save(outcome: Outcome) -> None:
+    def save(outcome: BenchOutcome) -> None:
         if collection:
             collection.save(outcome.machine, outcome.all_rows())
 
     with BenchProgress(quiet=as_json) as progress:
-        outcome = parent.measure(opened, protocol, here, chosen, save=save, tell=progress.advance)
+        outcome = measure(opened, protocol, here, chosen, save=save, on_step=progress.advance)
     if as_json:
         made = make_results(outcome.machine, outcome.all_rows())
         output.write_json(made.model_dump(mode="json"))
@@ -87,7 +87,7 @@ def command(
         )
 
 
-def _kept(outcome: Outcome, protocol: Protocol, bundles: int, file: Path | None) -> str:
+def _kept(outcome: BenchOutcome, protocol: Protocol, bundles: int, file: Path | None) -> str:
     from qdeploy.errors import OutputError
 
     asked = bundles * len(protocol.points) * protocol.runs * protocol.processes

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from qdeploy.bench.parent import Outcome
+    from qdeploy.bench.parent import BenchOutcome
     from qdeploy.results import Bench, Machine
 
 COLUMNS = (
@@ -21,7 +21,7 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def show(bundles: Sequence[Path], outcome: Outcome) -> None:
+def show(bundles: Sequence[Path], outcome: BenchOutcome) -> None:
     """Print every bundle's table to stdout."""
     console = output.console()
     for path, rows in zip(bundles, outcome.rows, strict=True):

@@ -14,7 +14,7 @@ from qdeploy.cli import options, output
 
 if TYPE_CHECKING:
     from qdeploy.matrix.config import Cell, Config
-    from qdeploy.matrix.run import Ran
+    from qdeploy.matrix.run import CellOutcome
     from qdeploy.matrix.steps import Name
 
 SUBJECTS: dict[Name, tuple[str, ...]] = {
@@ -78,12 +78,12 @@ def command(
     from qdeploy.matrix.steps import run_step
     from qdeploy.results.machine import describe_machine
 
-    def tell(line: str) -> None:
+    def show_step(line: str) -> None:
         click.secho(line, dim=True, err=True)
 
     required = run.required(cells)
     given = _step_options(loaded, config)
-    matrix = run.Matrix(loaded, destination, describe_machine, run_step, tell, given)
+    matrix = run.Matrix(loaded, destination, describe_machine, run_step, show_step, given)
     done = matrix.run(cells)
     _show_results(done, destination, as_json=as_json)
     run.judge(done, required)
@@ -130,7 +130,7 @@ def _show_cells(cells: Sequence[Cell], *, as_json: bool) -> None:
     output.console().print(table)
 
 
-def _show_results(done: Sequence[Ran], folder: Path, *, as_json: bool) -> None:
+def _show_results(done: Sequence[CellOutcome], folder: Path, *, as_json: bool) -> None:
     if as_json:
         from qdeploy.matrix.run import results_of
         from qdeploy.results.machine import describe_machine

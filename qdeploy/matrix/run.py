@@ -28,11 +28,11 @@ OWN_FILE = "matrix.json"
 FIX_ABSENT = "run qdeploy doctor {target} for details"
 
 Status = Literal["ok", "over", "absent", "failed"]
-Tell = Callable[[str], None]
+OnStep = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Ran:
+class CellOutcome:
     """The outcome of a cell.
 
     Attributes:
@@ -52,50 +52,50 @@ class Matrix:
         folder: the directory for the results files; it is created.
         machine: describes this machine, if no step has done so.
         runner: runs a step.
-        tell: called with one line about each step.
+        on_step: called with one line about each step.
         options: options of the steps, by step.
     """
 
     def __init__(
         self, config: Config, folder: Path, machine: Callable[[], Machine], runner: Runner,
-        tell: Tell, options: Mapping[Name, Options],
+        on_step: OnStep, options: Mapping[Name, Options],
     ) -> None:  # fmt: skip
         self._config, self._folder, self._machine = config, folder, machine
-        self._runner, self._tell, self._options = runner, tell, options
+        self._runner, self._on_step, self._options = runner, on_step, options
         self._number = itertools.count(1)
         self._diagnoses: list[Diagnosis] = []
 
-    def run(self, cells: Sequence[Cell]) -> list[Ran]:
+    def run(self, cells: Sequence[Cell]) -> list[CellOutcome]:
         """Run the cells in their order, one at a time, since speed is measured.
 
         Raises:
             OutputError: the directory is not empty, or cannot be written.
         """
-        done: list[Ran] = []
+        done: list[CellOutcome] = []
         with _bundles(self._folder) as bundles:
             for _, group in itertools.groupby(cells, lambda cell: cell.target):
                 done += self._target(list(group), Path(bundles))
         return done
 
-    def _target(self, cells: Sequence[Cell], bundles: Path) -> list[Ran]:
+    def _target(self, cells: Sequence[Cell], bundles: Path) -> list[CellOutcome]:
         probed = next((cell for cell in cells if cell.absent is None), None)
         if probed is None:
             return [self._left_out(cell, cell.absent or "") for cell in cells]
         file = self._file(probed.target.name, "doctor")
         checked = self._step("doctor", probed, file)
         if checked.status == "absent":
-            told = file.is_file()  # doctor has written its own row
+            recorded = file.is_file()  # doctor has written its own row
             why = checked.message or "absent"
-            return [self._left_out(c, c.absent or why, checked.fix, known=told) for c in cells]
+            return [self._left_out(c, c.absent or why, checked.fix, known=recorded) for c in cells]
         ran = self._run_cells(cells, bundles)
         if checked.status == "ok":
             return list(ran)
         if not file.is_file():
             self._failed(probed, "doctor", checked, whole_target=True)
         message = f"doctor: {checked.message}"
-        return [_worse(one, Ran(one.cell, "failed", message)) for one in ran]
+        return [_worse(one, CellOutcome(one.cell, "failed", message)) for one in ran]
 
-    def _run_cells(self, cells: Sequence[Cell], bundles: Path) -> Iterator[Ran]:
+    def _run_cells(self, cells: Sequence[Cell], bundles: Path) -> Iterator[CellOutcome]:
         exported: dict[tuple[str, str | None], tuple[Path, Outcome]] = {}
         for cell in cells:
             if cell.absent is not None:
@@ -112,9 +112,9 @@ class Matrix:
                 else self._ended(cell, "export", outcome)
             )
 
-    def _measured(self, cell: Cell, bundle: Path) -> Ran:
+    def _measured(self, cell: Cell, bundle: Path) -> CellOutcome:
         """Run bench and eval for one cell; eval is left out if bench finds the device absent."""
-        status = Ran(cell, "ok")
+        status = CellOutcome(cell, "ok")
         steps: tuple[Name, ...] = ("bench", "eval")
         for step in steps:
             model = re.sub(r"[^\w.-]+", "-", Path(cell.model).name)
@@ -123,7 +123,7 @@ class Matrix:
             if outcome.status == "absent":
                 return _worse(status, self._ended(cell, step, outcome))
             if outcome.status == "wrong" and file.is_file():
-                ended = Ran(cell, "over", outcome.message)
+                ended = CellOutcome(cell, "over", outcome.message)
             elif outcome.status == "ok" and file.is_file():
                 continue
             elif outcome.status == "ok":
@@ -138,24 +138,24 @@ class Matrix:
         subject = (cell.target.name,) if name == "doctor" else (cell.model, cell.scheme)
         backend = cell.backend if bundle else None
         words = " ".join(filter(None, (name, *subject, backend)))
-        self._tell(words)
+        self._on_step(words)
         step = Step(
             name, cell.target.name, cell.model, cell.profile, cell.backend, cell.simulate, output,
             bundle, self._options.get(name, {}),
         )  # fmt: skip
         outcome = self._runner(step, self._config.timeout)
         if outcome.status != "ok":
-            self._tell(f"{words}: {outcome.message}")
+            self._on_step(f"{words}: {outcome.message}")
         return outcome
 
-    def _ended(self, cell: Cell, step: str, outcome: Outcome) -> Ran:
+    def _ended(self, cell: Cell, step: str, outcome: Outcome) -> CellOutcome:
         if outcome.status == "absent":
             return self._left_out(cell, outcome.message, outcome.fix)
         return self._failed(cell, step, outcome)
 
     def _failed(
         self, cell: Cell, step: str, outcome: Outcome, *, whole_target: bool = False
-    ) -> Ran:
+    ) -> CellOutcome:
         message = f"{step}: {outcome.message}"
         self._diagnose(
             Diagnosis(
@@ -165,11 +165,11 @@ class Matrix:
                 status="failed", failure=outcome.failure, message=message, fix=outcome.fix,
             )
         )  # fmt: skip
-        return Ran(cell, "failed", message)
+        return CellOutcome(cell, "failed", message)
 
     def _left_out(
         self, cell: Cell, why: str, fix: str | None = None, *, known: bool = False
-    ) -> Ran:
+    ) -> CellOutcome:
         """Record a cell as absent; with *known*, doctor's results file has the row already."""
         if not known:
             self._diagnose(
@@ -179,7 +179,7 @@ class Matrix:
                     fix=fix,
                 )
             )  # fmt: skip
-        return Ran(cell, "absent", why)
+        return CellOutcome(cell, "absent", why)
 
     def _diagnose(self, found: Diagnosis) -> None:
         self._diagnoses.append(found)
@@ -194,7 +194,7 @@ _BAD: tuple[Status, ...] = ("ok", "absent", "over", "failed")
 """From best to worst."""
 
 
-def _worse(one: Ran, other: Ran) -> Ran:
+def _worse(one: CellOutcome, other: CellOutcome) -> CellOutcome:
     """Return the worse outcome of two steps of one cell; the first if they are equally bad."""
     return max(one, other, key=lambda ran: _BAD.index(ran.status))
 
@@ -220,7 +220,7 @@ def required(cells: Sequence[Cell]) -> frozenset[str]:
     return names
 
 
-def judge(done: Sequence[Ran], required: Collection[str] = ()) -> None:
+def judge(done: Sequence[CellOutcome], required: Collection[str] = ()) -> None:
     """Raise the error that the command ends with, if any cell failed.
 
     Raises:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from qdeploy.bench import parent as rounds
+from qdeploy.bench.parent import BenchOptions, BenchOutcome, check_bench, measure
 from qdeploy.bench.protocol import make_protocol
 from qdeploy.bundle import open_bundle
 from qdeploy.deploy.export import export as export_plan
@@ -148,14 +148,14 @@ def _bench(
     collection = collect_results(step.output, here, named=machine is not None)
     bundles = [open_bundle(_bundle_of(step), full=True)]
     protocol = make_protocol(bundles, prompt, new, runs, processes)
-    options = rounds.Options(step.backend, device, step.simulate, peer, threads)
-    rounds.check(bundles, protocol, options)
+    options = BenchOptions(step.backend, device, step.simulate, peer, threads)
+    check_bench(bundles, protocol, options)
 
-    def save(outcome: rounds.Outcome) -> None:
+    def save(outcome: BenchOutcome) -> None:
         collection.save(outcome.machine, outcome.all_rows())
 
-    outcome = rounds.measure(
-        bundles, protocol, here, options, save=save, tell=lambda title, done, total: None
+    outcome = measure(
+        bundles, protocol, here, options, save=save, on_step=lambda title, done, total: None
     )
     if outcome.failure is not None:
         raise outcome.failure

@@ -15,7 +15,7 @@ from qdeploy.planning.plan import Plan
 from tests.exporters.variants import CLOSE, VARIANTS, dequantized, reference, tokens
 from tests.support import forward, tiny
 from tests.support.native import FLOAT, export, resolve
-from tests.support.onnx_models import Fixed, Growing
+from tests.support.onnx_models import DynamicShapeModel, StaticShapeModel
 from tests.support.tiny import DENSE, SPARSE
 
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
@@ -37,8 +37,8 @@ class Form(NamedTuple):
             folder, format=self.format, graph=self.graph, linear=linear, embedding=embedding
         )
 
-    def open(self, folder: Path) -> Growing | Fixed:
-        return (Fixed if self.format == "onnx-static" else Growing)(folder)
+    def open(self, folder: Path) -> DynamicShapeModel | StaticShapeModel:
+        return (StaticShapeModel if self.format == "onnx-static" else DynamicShapeModel)(folder)
 
 
 STATIC = "prefill = 16\ncontext = 64"
@@ -53,11 +53,11 @@ FORMS = {
 @pytest.fixture(scope="module")
 def float_model(
     made: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str, str], Growing | Fixed]:
+) -> Callable[[str, str], DynamicShapeModel | StaticShapeModel]:
     """A variant's float model, exported once for all tests of it."""
 
     @cache
-    def opened(form: str, variant: str) -> Growing | Fixed:
+    def opened(form: str, variant: str) -> DynamicShapeModel | StaticShapeModel:
         place = tmp_path_factory.mktemp("float") / "bundle"
         return FORMS[form].open(export(FORMS[form].resolve(made(VARIANTS[variant])), place))
 
@@ -77,17 +77,22 @@ CASES = [
 class TestFloat:
     @pytest.fixture
     def model(
-        self, form: str, variant: str, float_model: Callable[[str, str], Growing | Fixed]
-    ) -> Growing | Fixed:
+        self,
+        form: str,
+        variant: str,
+        float_model: Callable[[str, str], DynamicShapeModel | StaticShapeModel],
+    ) -> DynamicShapeModel | StaticShapeModel:
         model = float_model(form, variant)
         model.reset()
         return model
 
-    def test_a_prompt(self, variant: str, model: Growing | Fixed) -> None:
+    def test_a_prompt(self, variant: str, model: DynamicShapeModel | StaticShapeModel) -> None:
         ids = tokens(40)
         assert np.abs(model.feed(ids) - reference(VARIANTS[variant], ids)).max() < CLOSE
 
-    def test_going_on_from_the_cache(self, variant: str, model: Growing | Fixed) -> None:
+    def test_going_on_from_the_cache(
+        self, variant: str, model: DynamicShapeModel | StaticShapeModel
+    ) -> None:
         ids = tokens(9)
         parts = [ids[:, :5], ids[:, 5:6], ids[:, 6:]]
         got = np.concatenate([model.feed(part) for part in parts], axis=1)
@@ -98,14 +103,16 @@ def test_only_the_last_tokens_logits_are_made_for_generation(
     made: Callable[..., Path], tmp_path: Path
 ) -> None:
     folder = export(FORMS["gqa"].resolve(made(DENSE)), tmp_path / "bundle")
-    every, last = Growing(folder), Growing(folder, "model.onnx")
+    every, last = DynamicShapeModel(folder), DynamicShapeModel(folder, "model.onnx")
     got = last.feed(tokens(12))
     assert got.shape == (1, 1, DENSE["vocab_size"])
     np.testing.assert_allclose(got[0, 0], every.feed(tokens(12))[0, -1], atol=CLOSE)
 
 
 @pytest.mark.parametrize("form", ["gqa", "plain"])
-def test_two_prompts_at_once(form: str, float_model: Callable[[str, str], Growing]) -> None:
+def test_two_prompts_at_once(
+    form: str, float_model: Callable[[str, str], DynamicShapeModel]
+) -> None:
     model = float_model(form, "tied")
     model.reset()
     one, other = tokens(7), tokens(7, seed=1)

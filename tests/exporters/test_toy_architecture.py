@@ -26,7 +26,7 @@ from tests.exporters.variants import CLOSE, tokens
 from tests.support import native, tiny
 from tests.support.checkpoints import header, write_header, write_sidecars
 from tests.support.evaluating import logits_of
-from tests.support.onnx_models import Fixed, Growing
+from tests.support.onnx_models import DynamicShapeModel, StaticShapeModel
 from tests.support.plugins import registry_of, write_distribution
 from tests.support.running import Model
 from tests.support.weights import f32, save
@@ -206,7 +206,9 @@ class TestInstalled:
         graph = "prefill = 16\ncontext = 64" if format == "onnx-static" else ""
         plan = native.resolve(checkpoint, format=format, graph=graph)
         folder = native.export(plan, tmp_path / "bundle")
-        model = {"openvino": Model, "onnx": Growing, "onnx-static": Fixed}[format](folder)
+        model = {"openvino": Model, "onnx": DynamicShapeModel, "onnx-static": StaticShapeModel}[
+            format
+        ](folder)
         ids = tokens(20)
         wanted = expected(draw(), ids[0].tolist())
         assert np.abs(model.feed(ids)[0] - wanted).max() < CLOSE

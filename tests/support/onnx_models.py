@@ -37,7 +37,7 @@ def relu(folder: Path) -> Path:
     return folder / "m.onnx"
 
 
-class Growing:
+class DynamicShapeModel:
     """A model of the format `onnx` and its cache."""
 
     def __init__(self, folder: Path, file: str = "score.onnx") -> None:
@@ -66,7 +66,7 @@ class Growing:
         return np.asarray(logits, np.float32)
 
 
-class Fixed:
+class StaticShapeModel:
     """A model of the format `onnx-static` and its cache."""
 
     def __init__(self, folder: Path) -> None:

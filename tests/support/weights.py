@@ -18,32 +18,32 @@ FP8_CONFIG: dict[str, Any] = {
 }
 
 
-class Stored(NamedTuple):
-    """A tensor of a file: its safetensors dtype, and its elements in a NumPy dtype."""
+class RawTensor(NamedTuple):
+    """A tensor as a file holds it: safetensors dtype, and elements in a NumPy dtype."""
 
     dtype: str
     data: NDArray[Any]
 
 
-def bf16(values: ArrayLike) -> Stored:
+def bf16(values: ArrayLike) -> RawTensor:
     """Truncate to bfloat16, which NumPy does not have."""
     bits = np.asarray(values, np.float32).view(np.uint32) >> 16
-    return Stored("BF16", bits.astype(np.uint16))
+    return RawTensor("BF16", bits.astype(np.uint16))
 
 
-def f16(values: ArrayLike) -> Stored:
-    return Stored("F16", np.asarray(values, np.float16))
+def f16(values: ArrayLike) -> RawTensor:
+    return RawTensor("F16", np.asarray(values, np.float16))
 
 
-def f32(values: ArrayLike) -> Stored:
-    return Stored("F32", np.asarray(values, np.float32))
+def f32(values: ArrayLike) -> RawTensor:
+    return RawTensor("F32", np.asarray(values, np.float32))
 
 
-def fp8(codes: ArrayLike) -> Stored:
-    return Stored("F8_E4M3", np.asarray(codes, np.uint8))
+def fp8(codes: ArrayLike) -> RawTensor:
+    return RawTensor("F8_E4M3", np.asarray(codes, np.uint8))
 
 
-def save(file: Path, tensors: Mapping[str, Stored]) -> None:
+def save(file: Path, tensors: Mapping[str, RawTensor]) -> None:
     """Write a safetensors file."""
     entries: dict[str, Any] = {}
     end = 0
@@ -52,12 +52,12 @@ def save(file: Path, tensors: Mapping[str, Stored]) -> None:
         entries[name] = {"dtype": dtype, "shape": data.shape, "data_offsets": [start, end]}
     write_header(file, entries, 0)
     with file.open("ab") as out:
-        for stored in tensors.values():
-            out.write(stored.data.tobytes())
+        for tensor in tensors.values():
+            out.write(tensor.data.tobytes())
 
 
 def save_checkpoint(
-    folder: Path, tensors: Mapping[str, Stored], config: Mapping[str, Any] = SMALL
+    folder: Path, tensors: Mapping[str, RawTensor], config: Mapping[str, Any] = SMALL
 ) -> Checkpoint:
     """Write a checkpoint of one file, and read it back as one."""
     write_sidecars(folder, config)
@@ -66,7 +66,7 @@ def save_checkpoint(
 
 
 def save_shards(
-    folder: Path, shards: Mapping[str, Mapping[str, Stored]], config: Mapping[str, Any] = SMALL
+    folder: Path, shards: Mapping[str, Mapping[str, RawTensor]], config: Mapping[str, Any] = SMALL
 ) -> Checkpoint:
     """Write a checkpoint of several files by their names, and read it back as one."""
     write_sidecars(folder, config)

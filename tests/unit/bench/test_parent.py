@@ -1,4 +1,4 @@
-"""Rounds over bundles, with workers that tell what a test lets them tell."""
+"""Rounds over bundles, with workers that send the events that a test names."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from qdeploy.bench import parent, peer
-from qdeploy.bench.parent import Options, Outcome
+from qdeploy.bench.parent import BenchOptions, BenchOutcome, check_bench, measure
 from qdeploy.bench.protocol import Protocol
 from qdeploy.bench.worker import Job
 from qdeploy.bundle import Bundle
@@ -29,9 +29,9 @@ def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(cache.ENVIRONMENT, str(tmp_path / "cache"))
 
 
-def measured(*bundles: Bundle, options: Options) -> Outcome:
-    return parent.measure(
-        bundles, PROTOCOL, MACHINE, options, save=lambda outcome: None, tell=lambda *told: None
+def measured(*bundles: Bundle, options: BenchOptions) -> BenchOutcome:
+    return measure(
+        bundles, PROTOCOL, MACHINE, options, save=lambda outcome: None, on_step=lambda *step: None
     )
 
 
@@ -55,7 +55,7 @@ def test_a_peer_that_fails_ends_its_own_turns_only(
         work(job, environment, hear)
 
     monkeypatch.setattr(parent, "run_job", fails)
-    outcome = measured(scripted_bundle(tmp_path / "one"), options=Options(peer=True))
+    outcome = measured(scripted_bundle(tmp_path / "one"), options=BenchOptions(peer=True))
     assert asked == ["load", "measure", "peer", "load", "measure"]
     (row,) = outcome.all_rows()
     assert len(row.samples) == 2
@@ -79,7 +79,7 @@ def test_a_peer_gets_as_many_threads_as_the_bundles_own_session(
         })  # fmt: skip
 
     monkeypatch.setattr(parent, "run_job", note)
-    measured(scripted_bundle(tmp_path / "one"), options=Options(peer=True))
+    measured(scripted_bundle(tmp_path / "one"), options=BenchOptions(peer=True))
     assert given == {"load": None, "measure": None, "peer": 3}
 
 
@@ -94,14 +94,14 @@ def test_a_worker_measures_the_bundle_that_was_given(
 
     monkeypatch.setattr(parent, "run_job", note)
     one, other = scripted_bundle(tmp_path / "one"), scripted_bundle(tmp_path / "two", answer="no")
-    measured(one, other, options=Options())
+    measured(one, other, options=BenchOptions())
     assert digests == [one.digest, one.digest, other.digest, other.digest] * 2
 
 
 def test_one_bundle_twice_is_refused(tmp_path: Path) -> None:
     bundle = scripted_bundle(tmp_path / "one")
     with pytest.raises(InputError, match="given twice"):
-        parent.check([bundle, bundle], PROTOCOL, Options())
+        check_bench([bundle, bundle], PROTOCOL, BenchOptions())
 
 
 def test_a_peer_that_would_run_elsewhere_is_refused(tmp_path: Path) -> None:

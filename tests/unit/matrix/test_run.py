@@ -13,7 +13,7 @@ from qdeploy import registry
 from qdeploy.errors import CheckFailed, OutputError, QdeployError, TargetUnavailable
 from qdeploy.matrix import steps
 from qdeploy.matrix.config import Cell, Config
-from qdeploy.matrix.run import Matrix, Ran, judge, required
+from qdeploy.matrix.run import CellOutcome, Matrix, judge, required
 from qdeploy.matrix.steps import Outcome, Runner, Step, run_step
 from qdeploy.report.data.merged import read_result_files
 from qdeploy.results import Diagnosis, Result, read_results, write_results
@@ -59,7 +59,7 @@ class FakeRunner:
 
 def run(
     folder: Path, runner: Runner, *cells: Cell, **options: Any
-) -> tuple[list[Ran], list[Result]]:
+) -> tuple[list[CellOutcome], list[Result]]:
     """Return the outcomes of the cells, and every result in the directory."""
     settings = Config(schema=1, models=("m",))
     matrix = Matrix(settings, folder, describe_machine, runner, lambda _: None, options)  # type: ignore[arg-type]

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -25,7 +24,7 @@ from qdeploy.errors import InputError, TargetUnavailable
 from qdeploy.interface import Device
 from qdeploy.system import info
 from qdeploy.system.worker import WorkerFailed
-from qdeploy.targets import ASCEND, CPU, CUDA, DCU, INTEL_CPU, ROCM, WEBGPU, Evidence, Target
+from qdeploy.targets import ASCEND, CPU, CUDA, DCU, ROCM, WEBGPU, Evidence, Target
 
 RTX_PROVIDER = "NvTensorRTRTXExecutionProvider"
 RTX = Hardware("NVIDIA GeForce RTX 4090", 2**34, "575.57")
@@ -214,50 +213,6 @@ def test_a_driver_that_crashes_is_absence(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(runtime, "plugin_library", lambda _: "library")
     monkeypatch.setattr(probe, "run_worker", crash)
     assert "the process that loaded it was killed by SIGABRT" in absence(WEBGPU).reason
-
-
-def plugin(monkeypatch: pytest.MonkeyPatch, library: Callable[[], str]) -> None:
-    """Install a package of OpenVINO's provider with this `get_library_path`."""
-    name = "onnxruntime_ep_openvino"
-    monkeypatch.setitem(sys.modules, name, SimpleNamespace(get_library_path=library))
-    monkeypatch.setattr(runtime, "find_spec", lambda _: True)
-
-
-@NEEDS_ORT
-def test_a_plugin_without_its_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    plugin(monkeypatch, lambda: str(tmp_path / "missing.so"))
-    absent = absence(INTEL_CPU)
-    assert "the library of onnxruntime-ep-openvino is missing" in absent.reason
-    assert absent.fix == "pip install --force-reinstall onnxruntime-ep-openvino"
-
-
-@NEEDS_ORT
-def test_a_plugin_that_says_itself_that_it_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse() -> str:
-        raise RuntimeError("Expected exactly one library, found 0")
-
-    plugin(monkeypatch, refuse)
-    assert "found 0" in absence(INTEL_CPU).reason
-
-
-@NEEDS_ORT
-def test_a_plugin_whose_package_lost_its_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse() -> str:
-        raise FileNotFoundError("No EP library found next to this package")
-
-    plugin(monkeypatch, refuse)
-    assert "No EP library found" in absence(INTEL_CPU).reason
-
-
-@NEEDS_ORT
-def test_a_plugin_of_another_version(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """ONNX Runtime itself refuses the file."""
-    library = tmp_path / "provider.so"
-    library.write_bytes(b"not a library")
-    plugin(monkeypatch, lambda: str(library))
-    absent = absence(INTEL_CPU)
-    assert "does not take the library of onnxruntime-ep-openvino" in absent.reason
-    assert "pip install --upgrade onnxruntime onnxruntime-ep-openvino" in (absent.fix or "")
 
 
 @pytest.mark.parametrize("provider", PROVIDERS, ids=lambda p: f"{p.target.name}-{p.name}")

@@ -16,7 +16,7 @@ from qdeploy.checkpoint.weights import check_weights, expected_tensors
 from qdeploy.errors import CheckpointError
 from tests.support import tiny
 from tests.support.checkpoints import MOE, SMALL, Shapes, shapes, write_checkpoint, write_sidecars
-from tests.support.weights import BLOCK, FP8_CONFIG, Stored, save, save_checkpoint
+from tests.support.weights import BLOCK, FP8_CONFIG, RawTensor, save, save_checkpoint
 
 UNTIED = SMALL | {"tie_word_embeddings": False}
 SPARSE = SMALL | MOE
@@ -106,11 +106,11 @@ def test_a_tied_head_may_also_be_stored(tmp_path: Path) -> None:
 
 def test_every_kind_of_mistake_is_named_and_counted(tmp_path: Path) -> None:
     wanted = shapes(UNTIED)
-    made = {name: Stored("F16", np.zeros(shape, np.float16)) for name, shape in wanted.items()}
+    made = {name: RawTensor("F16", np.zeros(shape, np.float16)) for name, shape in wanted.items()}
     del made["lm_head.weight"]
-    made["model.norm.weight"] = Stored("F16", np.zeros(255, np.float16))
-    made["model.layers.0.self_attn.q_proj.bias"] = Stored("F16", np.zeros(512, np.float16))
-    made["model.layers.1.mlp.up_proj.weight"] = Stored("I8", np.zeros((512, 256), np.int8))
+    made["model.norm.weight"] = RawTensor("F16", np.zeros(255, np.float16))
+    made["model.layers.0.self_attn.q_proj.bias"] = RawTensor("F16", np.zeros(512, np.float16))
+    made["model.layers.1.mlp.up_proj.weight"] = RawTensor("I8", np.zeros((512, 256), np.int8))
     save_checkpoint(tmp_path, made, UNTIED)
     said = refusal(tmp_path)
     assert "1 missing: lm_head.weight\n" in said
@@ -126,15 +126,15 @@ def test_of_many_mistakes_the_first_few_are_named(tmp_path: Path) -> None:
     assert "and 17 more" in said
 
 
-def fp8_checkpoint() -> Iterator[tuple[str, Stored]]:
+def fp8_checkpoint() -> Iterator[tuple[str, RawTensor]]:
     """Projections in FP8, as in Qwen3-*-FP8; the rest in bfloat16."""
     for name, shape in shapes(SMALL).items():
         if len(shape) == 2 and "embed" not in name:
             blocks = tuple(-(-n // BLOCK) for n in shape)
-            yield name, Stored("F8_E4M3", np.zeros(shape, np.uint8))
-            yield f"{name}_scale_inv", Stored("BF16", np.zeros(blocks, np.uint16))
+            yield name, RawTensor("F8_E4M3", np.zeros(shape, np.uint8))
+            yield f"{name}_scale_inv", RawTensor("BF16", np.zeros(blocks, np.uint16))
         else:
-            yield name, Stored("BF16", np.zeros(shape, np.uint16))
+            yield name, RawTensor("BF16", np.zeros(shape, np.uint16))
 
 
 def test_fp8_comes_with_scales(tmp_path: Path) -> None:
@@ -145,8 +145,8 @@ def test_fp8_scales_missing_misshapen_or_too_many(tmp_path: Path) -> None:
     made = dict(fp8_checkpoint())
     first, second = [n for n in made if n.endswith("_scale_inv")][:2]
     del made[first]
-    made[second] = Stored("BF16", np.zeros((1, 1), np.uint16))
-    made["model.norm.weight_scale_inv"] = Stored("BF16", np.zeros((1, 1), np.uint16))
+    made[second] = RawTensor("BF16", np.zeros((1, 1), np.uint16))
+    made["model.norm.weight_scale_inv"] = RawTensor("BF16", np.zeros((1, 1), np.uint16))
     save_checkpoint(tmp_path, made, SMALL | FP8_CONFIG)
     said = refusal(tmp_path)
     assert f"1 missing: {first}\n" in said

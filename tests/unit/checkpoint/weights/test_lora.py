@@ -17,7 +17,7 @@ from qdeploy.checkpoint.checkpoint import Checkpoint
 from qdeploy.checkpoint.weights import WeightReader, open_weights
 from qdeploy.errors import CheckpointError, InputError
 from tests.support.checkpoints import SMALL
-from tests.support.weights import FP8_CONFIG, Stored, bf16, f16, f32, fp8, save, save_checkpoint
+from tests.support.weights import FP8_CONFIG, RawTensor, bf16, f16, f32, fp8, save, save_checkpoint
 
 Floats = NDArray[np.float32]
 
@@ -39,7 +39,7 @@ def half(module: str, which: str) -> str:
     return f"base_model.model.{module}.lora_{which}.weight"
 
 
-def factors(ranks: dict[str, int]) -> dict[str, Stored]:
+def factors(ranks: dict[str, int]) -> dict[str, RawTensor]:
     """A and B for some of the modules, of the given ranks."""
     made = {}
     for number, (module, rank) in enumerate(ranks.items()):
@@ -56,7 +56,7 @@ def base(folder: Path) -> Checkpoint:
     return save_checkpoint(folder / "base", tensors)
 
 
-def adapter(folder: Path, tensors: dict[str, Stored], **changes: Any) -> Path:
+def adapter(folder: Path, tensors: dict[str, RawTensor], **changes: Any) -> Path:
     place = folder / "adapter"
     place.mkdir(exist_ok=True)
     (place / "adapter_config.json").write_text(json.dumps(CONFIG | changes), encoding="utf-8")
@@ -64,11 +64,11 @@ def adapter(folder: Path, tensors: dict[str, Stored], **changes: Any) -> Path:
     return place
 
 
-def opened(folder: Path, tensors: dict[str, Stored], **changes: Any) -> WeightReader:
+def opened(folder: Path, tensors: dict[str, RawTensor], **changes: Any) -> WeightReader:
     return open_weights(base(folder), adapter=adapter(folder, tensors, **changes))
 
 
-def merged(made: dict[str, Stored], module: str, scale: float) -> NDArray[np.float64]:
+def merged(made: dict[str, RawTensor], module: str, scale: float) -> NDArray[np.float64]:
     """W + scale * B @ A, in float64."""
     a, b = (made[half(module, which)].data.astype(np.float64) for which in "AB")
     weight = draw(*SHAPES[module]).astype(np.float64)
@@ -195,7 +195,7 @@ EMBEDDING = {"base_model.model.model.embed_tokens.lora_embedding_A": f32(draw(4,
         ({half(Q, "A"): f32(draw(4, 23))}, f"'{half(Q, 'A')}' is [4, 23], not [4, 24]"),
         ({half(Q, "A"): f32(draw(24, 4))}, "is [24, 4], not [4, 24]"),
         (factors({Q: 5}), "is [5, 24], not [4, 24]"),
-        ({half(Q, "A"): Stored("I8", np.zeros((4, 24), np.int8))}, f"'{half(Q, 'A')}' is I8"),
+        ({half(Q, "A"): RawTensor("I8", np.zeros((4, 24), np.int8))}, f"'{half(Q, 'A')}' is I8"),
         (HEAD, "no linear layer 'lm_head' of its own"),
         (EMBEDDING, "embed_tokens.lora_embedding_A' is not one half"),
         ({f"base_model.model.{Q}.lora_magnitude_vector": f32(draw(40))}, "is not one half"),
@@ -204,7 +204,7 @@ EMBEDDING = {"base_model.model.model.embed_tokens.lora_embedding_A": f32(draw(4,
     ],
 )
 def test_tensors_that_do_not_fit_are_named(
-    tmp_path: Path, tensors: dict[str, Stored], words: str
+    tmp_path: Path, tensors: dict[str, RawTensor], words: str
 ) -> None:
     with pytest.raises(InputError, match=r"adapter_model\.safetensors: ") as caught:
         opened(tmp_path, tensors)

@@ -20,7 +20,7 @@ from tests.support.checkpoints import SMALL
 from tests.support.weights import (
     BLOCK,
     FP8_CONFIG,
-    Stored,
+    RawTensor,
     bf16,
     f16,
     f32,
@@ -31,7 +31,7 @@ from tests.support.weights import (
 )
 
 Floats = NDArray[np.float32]
-Encode = Callable[[Floats], Stored]
+Encode = Callable[[Floats], RawTensor]
 
 
 def draw(*shape: int, seed: int = 0) -> Floats:
@@ -47,7 +47,7 @@ def test_weights_come_back_as_float32(
 ) -> None:
     weight = draw(*shape)
     # an odd number of bytes first, so that no tensor is aligned
-    before = Stored("U8", np.zeros(3, np.uint8))
+    before = RawTensor("U8", np.zeros(3, np.uint8))
     made = save_checkpoint(tmp_path, {"w": encode(weight)})
     save(tmp_path / "model.safetensors", {"before": before, "w": encode(weight)})
     with open_weights(made) as source:
@@ -195,7 +195,7 @@ def test_pages_that_were_read_are_released(tmp_path: Path) -> None:
         fields = dict(line.split(":", 1) for line in status.splitlines())
         return 1024 * sum(int(fields[key].split()[0]) for key in ("RssAnon", "RssFile"))
 
-    made = save_checkpoint(tmp_path, {"w": Stored("BF16", np.zeros((16384, 2048), np.uint16))})
+    made = save_checkpoint(tmp_path, {"w": RawTensor("BF16", np.zeros((16384, 2048), np.uint16))})
     with open_weights(made) as source:
         before = resident()
         for _, block in source.blocks("w", max_bytes=2**20):
@@ -208,7 +208,7 @@ def test_pages_that_were_read_are_released(tmp_path: Path) -> None:
     [{"w": bf16(draw(8, 4))}, {"w": f16(draw(4, 8))}, {"v": bf16(draw(4, 8))}],
     ids=["shape", "type", "name"],
 )
-def test_a_file_that_changed_since_is_refused(tmp_path: Path, now: dict[str, Stored]) -> None:
+def test_a_file_that_changed_since_is_refused(tmp_path: Path, now: dict[str, RawTensor]) -> None:
     made = save_checkpoint(tmp_path, {"w": bf16(draw(4, 8))})
     save(tmp_path / "model.safetensors", now)
     with pytest.raises(CheckpointError, match=r"'w' .*has changed"):
@@ -218,14 +218,14 @@ def test_a_file_that_changed_since_is_refused(tmp_path: Path, now: dict[str, Sto
 @pytest.mark.parametrize(
     ("tensors", "words"),
     [
-        ({"w": Stored("I32", np.zeros((2, 2), np.int32))}, "is I32; readable are"),
+        ({"w": RawTensor("I32", np.zeros((2, 2), np.int32))}, "is I32; readable are"),
         ({"w": fp8(np.zeros((4, 4)))}, "is F8_E4M3, but without scales"),
         ({"w": fp8(np.zeros(4)), "w_scale_inv": f32([1.0])}, "is F8_E4M3, but without scales"),
         ({"w": fp8(np.zeros((4, 4))), "w_scale_inv": f32([[1.0, 1.0]])}, r"has scales \[1, 2\]"),
     ],
 )
 def test_unreadable_tensors_are_refused_on_opening(
-    tmp_path: Path, tensors: dict[str, Stored], words: str
+    tmp_path: Path, tensors: dict[str, RawTensor], words: str
 ) -> None:
     made = save_checkpoint(tmp_path, tensors, SMALL | FP8_CONFIG)
     with pytest.raises(CheckpointError, match=f"tensor 'w' {words}"):

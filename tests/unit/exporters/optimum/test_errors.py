@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from qdeploy.errors import ExportFailed
-from qdeploy.exporters.optimum.failures import explain
+from qdeploy.exporters.optimum.errors import explain
 from qdeploy.exporters.optimum.job import Job
 
 

@@ -1,4 +1,4 @@
-"""Quantization error of the embedded models' layers in four bits, on real activations."""
+"""The whole package: quantization error of the embedded models' layers, on real activations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The processor and memory, read from a made-up file and from this machine."""
+"""Processor, memory and power supply, read from made-up files and from this machine."""
 
 from __future__ import annotations
 
@@ -75,3 +75,41 @@ def test_the_processors_vendor_without_cpuinfo(
     monkeypatch.setenv("PROCESSOR_IDENTIFIER", identifier)
     assert info.cpu_vendor(tmp_path / "none") == vendor
     assert info.cpu_flags(tmp_path / "none") == frozenset()
+
+
+def supply(folder: Path, name: str, **files: str) -> None:
+    (folder / name).mkdir(parents=True)
+    for file, text in files.items():
+        (folder / name / file).write_text(f"{text}\n")
+
+
+@pytest.mark.parametrize(
+    ("supplies", "expected"),
+    [
+        ({}, None),
+        ({"AC": {"type": "Mains", "online": "1"}}, "mains"),
+        ({"AC": {"type": "Mains", "online": "0"}}, None),
+        (
+            {
+                "AC": {"type": "Mains", "online": "0"},
+                "BAT0": {"type": "Battery", "status": "Discharging"},
+            },
+            "battery",
+        ),
+        (
+            {
+                "BAT0": {"type": "Battery", "status": "Charging"},
+                "UCSI": {"type": "USB", "online": "1"},
+            },
+            "mains",
+        ),
+        ({"MOUSE": {"type": "Battery", "status": "Discharging", "scope": "Device"}}, None),
+    ],
+    ids=["no supplies", "mains", "unplugged", "battery", "charging by USB", "of a mouse"],
+)
+def test_where_the_power_comes_from(
+    supplies: dict[str, dict[str, str]], expected: str | None, tmp_path: Path
+) -> None:
+    for name, files in supplies.items():
+        supply(tmp_path, name, **files)
+    assert info.power(tmp_path) == expected
