@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING
 from qdeploy.backends.openvino import isa, npu
 from qdeploy.errors import InputError
 from qdeploy.interface import Device, Limits, LoadOptions, Property
+from qdeploy.planning.formats import OPENVINO
 from qdeploy.system.threads import usable_threads
 from qdeploy.targets import Evidence
 
 if TYPE_CHECKING:
     from qdeploy.bundle import Manifest
 
-KV_PRECISION = {"u8": "u8", "fp16": "f16", "bf16": "bf16", "fp32": "f32"}
-"""OpenVINO's names for the profile's element types of the key-value cache."""
 THREADS = "INFERENCE_NUM_THREADS"
 ATTENTION = "ATTENTION_BACKEND"
 SCHEDULER: Mapping[str, type] = {
@@ -116,7 +115,7 @@ def resolve_settings(manifest: Manifest, device: Device, options: LoadOptions) -
     if device.id == "NPU":
         return _for_npu(merged, manifest, device, options.context)
     # Set even where it is the plugin's default: an IR may carry another one in its rt_info.
-    precision = {"KV_CACHE_PRECISION": KV_PRECISION[manifest.profile.kv_cache.dtype]}
+    precision = {"KV_CACHE_PRECISION": OPENVINO.cache_types[manifest.profile.kv_cache.dtype]}
     merged = {**precision, **merged}
     if device.id == "CPU":
         merged = {**isa.limited_properties(os.environ), **merged}

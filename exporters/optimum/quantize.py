@@ -11,9 +11,7 @@ from qdeploy.exporters.optimum import graph
 from qdeploy.exporters.optimum.job import Job
 from qdeploy.exporters.optimum.passes import FLOAT, Pass, passes
 from qdeploy.exporters.optimum.slots import check_places, check_precisions, key_of, slots
-
-KV_CACHE = {"fp16": "f16", "bf16": "bf16", "fp32": "f32"}
-"""OpenVINO's names of float cache types. u8 is the default of every plugin, under other names."""
+from qdeploy.planning.formats import OPENVINO
 
 
 def quantize(job: Job, stage: Callable[[str], None]) -> None:
@@ -116,8 +114,8 @@ def _annotate(model: Any, kv_cache: str) -> None:
     """
     options = dict(model.get_rt_info("runtime_options").value)
     options.pop("KV_CACHE_PRECISION", None)
-    if kv_cache in KV_CACHE:
-        options["KV_CACHE_PRECISION"] = KV_CACHE[kv_cache]
+    if kv_cache != "u8":  # every plugin's default
+        options["KV_CACHE_PRECISION"] = OPENVINO.cache_types[kv_cache]
     model.set_rt_info(options, "runtime_options")
     if model.has_rt_info("nncf"):
         model.set_rt_info({"version": model.get_rt_info(["nncf", "version"]).value}, "nncf")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from qdeploy.cli import options, output
+from qdeploy.generation.seed import SEEDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +37,7 @@ NAMED = 3
 @click.option("--temperature", type=options.Finite(min=0), metavar="X", help="0 is greedy.")
 @click.option("--top-p", type=options.Finite(0, 1, min_open=True), metavar="X")
 @click.option("--top-k", type=click.IntRange(min=0), metavar="N", help="0 keeps all tokens.")
-@click.option("--seed", type=click.IntRange(min=0, max=2**32 - 1), metavar="N",
+@click.option("--seed", type=click.IntRange(min=0, max=SEEDS - 1), metavar="N",
               help="The same seed gives the same answer.")  # fmt: skip
 @options.as_json
 def command(

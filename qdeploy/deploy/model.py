@@ -14,6 +14,7 @@ from qdeploy.bundle import Bundle
 from qdeploy.deploy.run import Choice
 from qdeploy.generation.generate import FinishReason, Generation, Settings
 from qdeploy.generation.reasoning import sampling_for
+from qdeploy.generation.seed import SEEDS
 from qdeploy.interface import Device, Placement, Session
 from qdeploy.tokenization.tokenizer import Message, Tokenizer
 
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from typing_extensions import Self
-
-SEEDS = 2**32
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from qdeploy import models, registry
 from qdeploy.deploy.export import prepare
 from qdeploy.errors import ProfileError
 from qdeploy.interface import Backend
-from qdeploy.planning.profile import load_profile, profile_names
+from qdeploy.planning.profile import load_profile, profiles_of
 from qdeploy.targets import Target
 
 
@@ -97,9 +97,5 @@ def _of(
 
 def profile_for(target: Target, backend: Backend) -> str | None:
     """Return the first profile of *target* that *backend* loads, int4 first; None without one."""
-    fitting = [
-        p.name
-        for p in map(load_profile, profile_names())
-        if p.target == target.name and p.format in backend.formats
-    ]
-    return min(fitting, key=lambda name: (not name.endswith("int4"), name), default=None)
+    fitting = (p.name for p in profiles_of(target.name) if p.format in backend.formats)
+    return next(fitting, None)

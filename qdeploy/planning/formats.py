@@ -66,6 +66,8 @@ class Format:
         exporter: the default exporter; None is the first one installed that writes the format.
         peer: distribution of the library that runs such bundles without qdeploy, for
             `qdeploy bench --peer`; a backend provides it.
+        cache_types: the runtime's names of the cache's element types, by the profile's
+            `kv_cache.dtype`; empty if the type is part of the graph.
     """
 
     name: str
@@ -75,6 +77,7 @@ class Format:
     graph_options: frozenset[str] = field(default=frozenset(), compare=False)
     exporter: str | None = field(default=None, compare=False)
     peer: str | None = field(default=None, compare=False)
+    cache_types: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def missing(self, names: Iterable[str]) -> list[str]:
         """The files of the format, as names or patterns, that no name in *names* matches."""
@@ -123,6 +126,7 @@ OPENVINO = Format(
     graph_bytes=_openvino_graph,
     exporter="native",
     peer="openvino-genai",
+    cache_types={"u8": "u8", "fp16": "f16", "bf16": "bf16", "fp32": "f32"},
 )
 ONNX = Format(
     "onnx",

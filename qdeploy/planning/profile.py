@@ -213,20 +213,25 @@ def load_profile(name: str) -> Profile:
     return parse_profile(profile_source(name), stem, where=f"{name.removesuffix('.toml')}.toml")
 
 
+def profiles_of(target: str) -> list[Profile]:
+    """Return the shipped profiles of *target*: int4 first, then by name."""
+    found = [p for p in map(load_profile, profile_names()) if p.target == target]
+    return sorted(found, key=lambda p: (not p.name.endswith("int4"), p.name))
+
+
 def default_profile(target: str, formats: Collection[str] = ()) -> Profile:
-    """Return the first profile of *target* in the order int4, then everything else by name.
+    """Return the first of the profiles of *target*, int4 first.
 
     The first one of *formats*, the bundle formats that can run here, comes before all others.
 
     Raises:
         ProfileError: no profile is written for this target.
     """
-    candidates = [p for p in map(load_profile, profile_names()) if p.target == target]
+    candidates = profiles_of(target)
     if not candidates:
         raise ProfileError(
             f"no profile ships for target {target!r}", fix="give one with --profile FILE.toml"
         )
-    candidates.sort(key=lambda p: (not p.name.endswith("int4"), p.name))
     return next((p for p in candidates if p.format in formats), candidates[0])
 
 

@@ -20,8 +20,6 @@ from qdeploy.tokenization.chat_template import find_chat_template
 
 ACTIVATIONS_SCALE = "8.0"
 """The GPU plugin divides activations by this to keep them within float16; optimum-intel's value."""
-FLOAT_CACHE = {"fp16": "f16", "bf16": "bf16", "fp32": "f32"}
-"""OpenVINO's names of float cache types. u8 is each plugin's default, under different names."""
 
 
 class OpenVINOFormat(FormatWriter):
@@ -37,8 +35,8 @@ class OpenVINOFormat(FormatWriter):
         build = OpenVINOBuilder(config, layout)
         plan.checkpoint.architecture.build(build, config)
         options = {"ACTIVATIONS_SCALE_FACTOR": ACTIVATIONS_SCALE}
-        if cache := FLOAT_CACHE.get(plan.profile.kv_cache.dtype):
-            options["KV_CACHE_PRECISION"] = cache
+        if (dtype := plan.profile.kv_cache.dtype) != "u8":  # every plugin's default
+            options["KV_CACHE_PRECISION"] = OPENVINO.cache_types[dtype]
         graph = folder / OPENVINO.files["model"]
         graph.write_text(build.graph.to_xml({"runtime_options": options}), encoding="utf-8")
         return ExportLayout((graph,), {folder / OPENVINO.files["weights"]: layout})
