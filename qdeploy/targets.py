@@ -61,7 +61,7 @@ class Target:
         name: the word on the command line.
         title: the hardware in a person's words.
         kind: `cpu`, `gpu` or `npu`.
-        constraints: what it cannot run, told when planning.
+        constraints: what it cannot run, checked when planning.
         masks: environment variables that hide and renumber its devices, in the order in which they
             apply: each counts what the one before it leaves.
         energy: name of the meter that counts its energy: `rapl`, or one that a backend brings in

@@ -23,7 +23,7 @@ SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Found:
-    """A device as the plugin describes it; None where the driver does not tell."""
+    """A device as the plugin describes it; None where the driver does not report it."""
 
     id: str
     name: str
@@ -84,5 +84,5 @@ def _describe(core: Any, plugin: str, number: str) -> Found:
 def _optional(core: Any, device: str, name: str) -> Any:
     try:
         return core.get_property(device, name)
-    except RuntimeError:  # this driver does not tell
+    except RuntimeError:  # this driver does not report it
         return None

@@ -93,5 +93,5 @@ def _kept(outcome: BenchOutcome, protocol: Protocol, bundles: int, file: Path | 
     asked = bundles * len(protocol.points) * protocol.runs * protocol.processes
     written = file is not None and not isinstance(outcome.failure, OutputError)
     place = f"in {file}" if written else "above"
-    told = f"{outcome.failure.fix}; " if outcome.failure and outcome.failure.fix else ""
-    return f"{told}what was measured is kept {place}: {outcome.samples} of {asked} runs"
+    fix = f"{outcome.failure.fix}; " if outcome.failure and outcome.failure.fix else ""
+    return f"{fix}what was measured is kept {place}: {outcome.samples} of {asked} runs"

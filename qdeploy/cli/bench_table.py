@@ -95,7 +95,7 @@ def _notes(rows: Sequence[Bench], machine: Machine) -> Iterator[tuple[str, str]]
     yield "placement", f"{', '.join(placement['devices'])}, by {placement['proof']}"
     versions = [f"{name} {version}" for name, version in environment.versions.items()]
     driver = [f"driver {environment.driver}"] if environment.driver else []
-    yield "versions", ", ".join([*versions, *driver]) or "none told"
+    yield "versions", ", ".join([*versions, *driver]) or "none reported"
     yield "machine", ", ".join(_conditions(rows, machine))
     yield "protocol", first.protocol_hash[:16]
 

@@ -193,7 +193,7 @@ def load(
         properties: runtime settings that override the profile's.
         allow_fallback: heavy operators may run elsewhere; `placement.fallback` lists them.
         threads: CPU threads to compute with. None is one for each physical core that this process
-            may use; `placement.threads` tells the number.
+            may use; `placement.threads` is the number.
         progress: receives the progress of an export.
 
     Returns:

@@ -97,7 +97,7 @@ def resolve_context(checkpoint: Checkpoint, context: int | None) -> int:
 def default_plan(checkpoint: Checkpoint, target: Target, context: int) -> tuple[Plan, bool]:
     """The plan with the target's default profile, or int4 g128 where there is no profile.
 
-    The second value tells whether there is one.
+    The second value is True if the target has a profile.
 
     Raises:
         PlanError: checkpoint, profile and target do not go together.

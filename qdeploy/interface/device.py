@@ -21,8 +21,8 @@ class Device:
         id: the runtime's own name for it, e.g. `CPU`, `GPU.1`, `cuda:0`.
         name: the product name. The name of a simulated device says that it is simulated.
         target: name of the target that it serves.
-        memory_bytes: memory that a model can use there; None where the runtime does not tell.
-        driver: driver version, if the runtime tells.
+        memory_bytes: memory that a model can use there; None where the runtime does not report it.
+        driver: driver version, if the runtime reports it.
         evidence: `device`, or `simulated` for a simulated device.
     """
 
@@ -62,7 +62,7 @@ class Placement:
         devices: the devices that the runtime says it executes on.
         evidence: `device`, or `simulated` with the simulated device named in `devices`.
         proof: the question put to the runtime, e.g. `EXECUTION_DEVICES of the compiled model`.
-        nodes: number of graph nodes on each device, where the runtime tells.
+        nodes: number of graph nodes on each device, where the runtime reports it.
         fallback: heavy operators that run elsewhere than asked, by name. It is empty unless the
             user allowed a fallback.
         threads: CPU threads that the runtime computes with, where it computes on the CPU.

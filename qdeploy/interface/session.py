@@ -255,7 +255,7 @@ class Session(ABC):
     def device_peak_memory_bytes(self) -> int | None:
         """Return the peak of the device's own memory that the session took, in bytes.
 
-        None where the device has none of its own, or the runtime does not tell.
+        None where the device has none of its own, or the runtime does not report it.
         """
         return None
 

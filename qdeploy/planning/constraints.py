@@ -1,4 +1,4 @@
-"""What a target cannot run, told at plan time with the reason.
+"""What a target cannot run, reported at plan time with the reason.
 
 The constraints are data in the target's row (`qdeploy.targets`). A backend's own `why_not` covers
 what depends on its version.

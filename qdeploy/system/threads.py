@@ -35,7 +35,7 @@ def _affinity() -> frozenset[int]:
 
 
 def _physical_cores(processors: Iterable[int], root: Path) -> int:
-    """Cores that these processors are; each is its own where the topology is not told."""
+    """Cores that these processors are; each is its own where the topology is unknown."""
     folder = root / "sys/devices/system/cpu"
     siblings = {
         _text(folder / f"cpu{number}/topology/thread_siblings_list") or str(number)

@@ -46,7 +46,7 @@ LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
 
 INTERFACE = LAYER["interface"]
 PLUGINS = ("backends", "exporters")
-"""Nobody imports these: the registry finds them by name."""
+"""The core imports none of these: the registry finds them by name."""
 
 SHARED = frozenset({"quantize"})
 """Parts that several exporters are made of; none of them is an exporter."""

@@ -113,7 +113,7 @@ def _wrong_shapes(wanted: Mapping[str, Shape], held: Mapping[str, TensorInfo]) -
 def _wrong_types(wanted: Mapping[str, Shape], held: Mapping[str, TensorInfo]) -> Iterator[str]:
     for name in wanted:
         dtype = held[name].dtype if name in held else FLOATS[0]
-        # scales say that the checkpoint is FP8 and tell how to read it
+        # scales say that the checkpoint is FP8 and how to read it
         if dtype not in FLOATS and not (dtype == FP8 and name + SCALE_SUFFIX in wanted):
             yield f"{name} {dtype}"
 

@@ -1,4 +1,4 @@
-"""Instruction sets that are switched off for oneDNN, and what the plugin is told then."""
+"""Instruction sets that are switched off for oneDNN, and the setting that the plugin then gets."""
 
 from __future__ import annotations
 

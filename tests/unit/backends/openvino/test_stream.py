@@ -29,7 +29,7 @@ RUNTIME = Runtime(
 
 
 class Pipeline:
-    """Writes what it is told to write, until it is cancelled."""
+    """Writes the given pieces until it is cancelled."""
 
     def __init__(self, *written: int | list[int] | Exception, endless: bool = False) -> None:
         self._written = written

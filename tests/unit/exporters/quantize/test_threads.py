@@ -24,7 +24,7 @@ def test_no_items_no_results() -> None:
 
 
 def test_work_is_done_on_several_threads() -> None:
-    together = threading.Barrier(2, timeout=10)  # nobody gets past it alone
+    together = threading.Barrier(2, timeout=10)  # one thread alone does not pass it
     assert sorted(in_order(lambda n: (together.wait(), n)[1], range(4), threads=2)) == [0, 1, 2, 3]
 
 
