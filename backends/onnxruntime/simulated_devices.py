@@ -6,6 +6,7 @@ cache. WebGPU runs on SwiftShader, a software Vulkan device that comes with Debi
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ from qdeploy.interface import Device
 from qdeploy.targets import ASCEND, CPU, ROCM, WEBGPU, Evidence, Target
 
 SWIFTSHADER = Path("/usr/lib/chromium/vk_swiftshader_icd.json")
+VULKAN_LOADER = "libvulkan.so.1"
+INSTALL = "apt install chromium libvulkan1"
 SOFTWARE_ADAPTER = {
     "ORT_WEBGPU_EP_ALLOW_SOFTWARE_ADAPTER": "1",
     "VK_ICD_FILENAMES": str(SWIFTSHADER),
@@ -45,7 +48,7 @@ def device(target: Target) -> Device:
 
     Raises:
         InputError: the target has none.
-        TargetUnavailable: SwiftShader is not installed.
+        TargetUnavailable: SwiftShader, or the Vulkan loader that opens it, is not installed.
     """
     if target.name not in TARGETS:
         raise InputError(
@@ -59,8 +62,14 @@ def device(target: Target) -> Device:
     if not SWIFTSHADER.is_file():
         raise TargetUnavailable(
             "SwiftShader, the software device for the simulation, is not installed",
-            "apt install chromium libvulkan1",
+            INSTALL,
         )
+    try:
+        ctypes.CDLL(VULKAN_LOADER)
+    except OSError:
+        raise TargetUnavailable(
+            f"{VULKAN_LOADER}, the Vulkan loader that opens SwiftShader, is not installed", INSTALL
+        ) from None
     name = "simulated: WebGPU on SwiftShader, a CPU in place of a GPU"
     return Device(provider.name, name, target.name, evidence=Evidence.SIMULATED)
 

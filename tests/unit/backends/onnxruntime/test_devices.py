@@ -234,18 +234,31 @@ def test_other_targets_are_bad_input() -> None:
 
 
 @pytest.mark.parametrize("target", [ASCEND, ROCM], ids=str)
-def test_the_cpu_stands_in_and_says_so(target: Target) -> None:
+def test_the_simulation_on_the_cpu_says_so(target: Target) -> None:
     (found,) = OnnxRuntimeBackend().devices(target, simulate=True)
     assert found.evidence is Evidence.SIMULATED
     assert "simulated" in found.name
     assert FOR_TARGET[target.name][0].name in found.name
 
 
-def test_without_a_browser_nothing_stands_in_for_a_gpu(
+def test_without_a_browser_nothing_simulates_a_gpu(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(simulated_devices, "SWIFTSHADER", tmp_path / "missing.json")
     with pytest.raises(TargetUnavailable) as caught:
+        OnnxRuntimeBackend().devices(WEBGPU, simulate=True)
+    assert caught.value.fix == "apt install chromium libvulkan1"
+
+
+def test_without_a_vulkan_loader_nothing_simulates_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Chromium alone has SwiftShader; the session would fail with "No supported adapters"."""
+    installed = tmp_path / "vk_swiftshader_icd.json"
+    installed.touch()
+    monkeypatch.setattr(simulated_devices, "SWIFTSHADER", installed)
+    monkeypatch.setattr(simulated_devices, "VULKAN_LOADER", "libvulkan-missing.so.1")
+    with pytest.raises(TargetUnavailable, match=r"libvulkan-missing\.so\.1") as caught:
         OnnxRuntimeBackend().devices(WEBGPU, simulate=True)
     assert caught.value.fix == "apt install chromium libvulkan1"
 
