@@ -196,7 +196,7 @@ class Model:
             self.tokenizer, thinking, temperature=temperature, top_p=top_p, top_k=top_k
         )
         settings = Settings(
-            think=thinking,
+            thinking=thinking,
             thinking_budget=thinking_budget,
             max_new_tokens=max_new_tokens,
             sampling=sampling,

@@ -24,8 +24,8 @@ def exact_match(
     """
     total, done = len(MODES) * len(questions), 0
     percentages = {}
-    for mode, think in MODES.items():
-        settings = Settings(think, max_new_tokens=NEW_TOKENS, sampling=Sampling())
+    for mode, thinking in MODES.items():
+        settings = Settings(thinking, max_new_tokens=NEW_TOKENS, sampling=Sampling())
         correct = 0
         for question in questions:
             progress(done, total)

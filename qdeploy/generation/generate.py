@@ -27,7 +27,7 @@ class Settings:
     """What a user may ask for besides the prompt. None is the model's own default.
 
     Attributes:
-        think: whether the model thinks before it answers.
+        thinking: whether the model thinks before it answers.
         thinking_budget: most tokens of thinking, after which the model is made to answer. Fewer
             where these tokens and the sentence that ends them exceed the session's prompt limit.
         max_new_tokens: most tokens to generate, thinking included; None is what the context
@@ -36,7 +36,7 @@ class Settings:
         seed: replaces the seed of `sampling`.
     """
 
-    think: bool | None = None
+    thinking: bool | None = None
     thinking_budget: int | None = None
     max_new_tokens: int | None = None
     sampling: Sampling | None = None
@@ -57,7 +57,7 @@ class Generation:
     Closing the iterator early stops the runtime. The results then hold what was generated so far.
 
     Raises:
-        InputError: the chat template has no thinking switch, and `think` is set.
+        InputError: the chat template has no thinking switch, and `thinking` is set.
         PromptError: the prompt does not fit the session, or leaves no room for a thinking budget.
     """
 
@@ -69,17 +69,19 @@ class Generation:
         settings: Settings,
     ) -> None:
         self._session, self._tokenizer, self._settings = session, tokenizer, settings
-        if settings.think is not None and not tokenizer.has_thinking_switch:
+        if settings.thinking is not None and not tokenizer.has_thinking_switch:
             raise InputError(
                 "this model's chat template has no thinking switch",
                 where=tokenizer.folder,
                 fix="leave out --think and --no-think",
             )
-        self._prompt = tuple(tokenizer.encode(tokenizer.render(messages, think=settings.think)))
+        self._prompt = tuple(
+            tokenizer.encode(tokenizer.render(messages, thinking=settings.thinking))
+        )
         self._early_stop = early_stop(tokenizer)
         self._ending = tuple(tokenizer.encode(self._early_stop))
         self._check_prompt()
-        sampling = settings.sampling or default_sampling(tokenizer, settings.think)
+        sampling = settings.sampling or default_sampling(tokenizer, settings.thinking)
         self.sampling = replace(sampling, seed=settings.seed)
         self._pieces: dict[Channel, list[str]] = {"reasoning": [], "content": []}
         self.tokens: list[Token] = []

@@ -54,7 +54,7 @@ class ReasoningParser:
         return "content"
 
 
-def default_sampling(tokenizer: Tokenizer, think: bool | None) -> Sampling:
+def default_sampling(tokenizer: Tokenizer, thinking: bool | None) -> Sampling:
     """Return the sampling of the model's own files, or else of its family, for this mode.
 
     `generation_config.json` describes the model's default mode, which is thinking for a Qwen3 with
@@ -62,7 +62,7 @@ def default_sampling(tokenizer: Tokenizer, think: bool | None) -> Sampling:
     without recommendations gets what transformers does with the file.
     """
     recommended = _recommended(tokenizer)
-    if recommended and think is False and tokenizer.has_thinking_switch:
+    if recommended and thinking is False and tokenizer.has_thinking_switch:
         return Sampling(*recommended.content)
     config = tokenizer.generation_config
     samples = recommended is not None if config.do_sample is None else config.do_sample
@@ -87,7 +87,7 @@ def early_stop(tokenizer: Tokenizer) -> str:
 
 def sampling_for(
     tokenizer: Tokenizer,
-    think: bool | None,
+    thinking: bool | None,
     *,
     temperature: float | None = None,
     top_p: float | None = None,
@@ -96,7 +96,7 @@ def sampling_for(
     """Return the default sampling, with the given values in place of its own."""
     given = {"temperature": temperature, "top_p": top_p, "top_k": top_k}
     changes: dict[str, Any] = {name: v for name, v in given.items() if v is not None}
-    return replace(default_sampling(tokenizer, think), **changes)
+    return replace(default_sampling(tokenizer, thinking), **changes)
 
 
 def _recommended(tokenizer: Tokenizer) -> Recommended | None:

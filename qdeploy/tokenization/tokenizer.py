@@ -144,12 +144,12 @@ class Tokenizer:
         found: int | None = self._inner.token_to_id(token)
         return found
 
-    def render(self, messages: Sequence[Message], *, think: bool | None = None) -> str:
+    def render(self, messages: Sequence[Message], *, thinking: bool | None = None) -> str:
         """Render a chat, ready for the assistant's next turn.
 
-        *think* sets the template's `enable_thinking`; None leaves the model's default.
+        *thinking* sets the template's `enable_thinking`; None leaves the model's default.
         """
-        extra = {} if think is None else {"enable_thinking": think}
+        extra = {} if thinking is None else {"enable_thinking": thinking}
         source = self.template
         try:
             template = environment().from_string(source)

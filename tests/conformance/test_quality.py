@@ -100,4 +100,4 @@ def percent(answers: Answers) -> float:
 
 
 def is_right(loaded: Loaded, question: HeldOut) -> bool:
-    return loaded.ask(question.question, think=True).text.strip() == question.answer
+    return loaded.ask(question.question, thinking=True).text.strip() == question.answer

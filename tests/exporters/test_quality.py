@@ -39,7 +39,7 @@ def log_probabilities(model: Model, name: str) -> Logits:
     """Of every token of the questions and their answers, one array [T, V] a question."""
     tokenizer, found = Tokenizer(models.path(name)), []
     for asked in QUESTIONS:
-        prompt = tokenizer.render([{"role": "user", "content": asked.question}], think=False)
+        prompt = tokenizer.render([{"role": "user", "content": asked.question}], thinking=False)
         ids = np.array([tokenizer.encode(prompt + asked.answer)], np.int64)
         model.reset()
         x = model.feed(ids)[0].astype(np.float64)

@@ -127,7 +127,7 @@ class TestModel:
         assert (answer.text, answer.thinking) == ("4 汉🚀", "Two and two.")
         assert answer.finish_reason == "stop"
         assert answer.prompt_tokens == len(
-            model.tokenizer.encode(model.tokenizer.render(QUESTION, think=True))
+            model.tokenizer.encode(model.tokenizer.render(QUESTION, thinking=True))
         )
         assert answer.new_tokens == len(model.tokenizer.encode(ANSWER)) + 1
         assert answer.ttft_ms is not None

@@ -50,7 +50,7 @@ class TestChannels:
         assert (generation.thinking, generation.text) == ("x\n\ny", "4\n\n5\n")
 
     def test_a_model_that_does_not_think_only_answers(self) -> None:
-        generation, _ = answer(ScriptedSession(script("4")), think=False)
+        generation, _ = answer(ScriptedSession(script("4")), thinking=False)
         assert (generation.thinking, generation.text) == ("", "4")
 
     def test_a_template_that_opens_the_thinking_is_followed(self, tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ class TestChannels:
     def test_a_tag_in_the_question_opens_no_thinking(self) -> None:
         question = [{"role": "user", "content": "What does <think> mean?"}]
         session = ScriptedSession(script("A tag."))
-        generation = Generation(session, NANO, question, Settings(think=True))
+        generation = Generation(session, NANO, question, Settings(thinking=True))
         assert {piece.channel for piece in generation} == {"content"}
 
     def test_characters_that_span_tokens_come_whole(self) -> None:
@@ -193,11 +193,11 @@ class TestClosing:
 
 class TestRequest:
     @pytest.mark.parametrize(
-        ("think", "mode"), [(None, "reasoning"), (True, "reasoning"), (False, "content")]
+        ("thinking", "mode"), [(None, "reasoning"), (True, "reasoning"), (False, "content")]
     )
-    def test_each_mode_has_its_recommended_sampling(self, think: bool | None, mode: str) -> None:
+    def test_each_mode_has_its_recommended_sampling(self, thinking: bool | None, mode: str) -> None:
         session = ScriptedSession(script("4"))
-        generation, _ = answer(session, think=think)
+        generation, _ = answer(session, thinking=thinking)
         recommended = Sampling(*getattr(RECOMMENDED, mode))
         assert generation.sampling == recommended
         assert session.requests[0].sampling == recommended
@@ -212,18 +212,20 @@ class TestRequest:
 
     def test_the_prompt_is_the_rendered_chat(self) -> None:
         session = ScriptedSession(script("4"))
-        generation, _ = answer(session, think=False)
-        assert NANO.encode(NANO.render(QUESTION, think=False)) == list(
+        generation, _ = answer(session, thinking=False)
+        assert NANO.encode(NANO.render(QUESTION, thinking=False)) == list(
             session.requests[0].prompt_ids
         )
         assert generation.prompt_tokens == len(session.requests[0].prompt_ids)
 
-    @pytest.mark.parametrize("think", [True, False])
+    @pytest.mark.parametrize("thinking", [True, False])
     def test_a_model_without_a_switch_cannot_be_told_to_think_or_not(
-        self, think: bool, tmp_path: Path
+        self, thinking: bool, tmp_path: Path
     ) -> None:
         with pytest.raises(InputError, match="has no thinking switch"):
-            answer(ScriptedSession(script("4")), tokenizer=always_thinking(tmp_path), think=think)
+            answer(
+                ScriptedSession(script("4")), tokenizer=always_thinking(tmp_path), thinking=thinking
+            )
 
 
 def test_ttft_is_counted_from_the_first_piece_asked_for() -> None:

@@ -68,12 +68,12 @@ THINKING: dict[str, Any] = {"temperature": 0.6, "top_p": 0.95, "top_k": 20, "do_
 
 
 @pytest.mark.parametrize(
-    ("think", "mode"), [(None, "reasoning"), (True, "reasoning"), (False, "content")]
+    ("thinking", "mode"), [(None, "reasoning"), (True, "reasoning"), (False, "content")]
 )
 def test_each_mode_has_the_sampling_of_the_model_card(
-    think: bool | None, mode: str, tmp_path: Path
+    thinking: bool | None, mode: str, tmp_path: Path
 ) -> None:
-    assert default_sampling(with_config(tmp_path, **THINKING), think) == RECOMMENDED[mode]
+    assert default_sampling(with_config(tmp_path, **THINKING), thinking) == RECOMMENDED[mode]
 
 
 def test_the_models_own_values_win_for_its_default_mode(tmp_path: Path) -> None:
@@ -129,11 +129,11 @@ OTHERS = ("LlamaForCausalLM", "Qwen2ForCausalLM", "UnknownForCausalLM")
     ],
     ids=str,
 )
-@pytest.mark.parametrize("think", [None, False])
+@pytest.mark.parametrize("thinking", [None, False])
 def test_a_family_without_recommendations_samples_as_in_transformers(
-    family: str, values: dict[str, Any], expected: Sampling, think: bool | None, tmp_path: Path
+    family: str, values: dict[str, Any], expected: Sampling, thinking: bool | None, tmp_path: Path
 ) -> None:
-    assert default_sampling(with_config(tmp_path, family=family, **values), think) == expected
+    assert default_sampling(with_config(tmp_path, family=family, **values), thinking) == expected
 
 
 def test_the_recommendations_are_those_of_the_family_and_its_mixture(tmp_path: Path) -> None:

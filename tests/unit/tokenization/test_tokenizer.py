@@ -60,7 +60,7 @@ NO_THINKING = "<think>\n\n</think>\n\n"
 
 
 @pytest.mark.parametrize(
-    ("messages", "think", "expected"),
+    ("messages", "thinking", "expected"),
     [
         (USER, None, ONE_TURN),
         (USER, True, ONE_TURN),
@@ -70,10 +70,10 @@ NO_THINKING = "<think>\n\n</think>\n\n"
     ],
 )
 def test_chats_are_rendered_as_transformers_renders_them(
-    messages: Sequence[dict[str, str]], think: bool | None, expected: str
+    messages: Sequence[dict[str, str]], thinking: bool | None, expected: str
 ) -> None:
     """The strings are those of `apply_chat_template` of transformers 5.5.4."""
-    assert NANO.render(messages, think=think) == expected
+    assert NANO.render(messages, thinking=thinking) == expected
 
 
 def test_the_tags_of_the_template_are_single_tokens() -> None:

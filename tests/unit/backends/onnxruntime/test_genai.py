@@ -52,7 +52,7 @@ def chosen(nano: Path) -> Settings:
 def prompt(nano: Path) -> tuple[int, ...]:
     tokenizer = Tokenizer(nano)
     messages = [{"role": "user", "content": SUM}]
-    return tuple(tokenizer.encode(tokenizer.render(messages, think=True)))
+    return tuple(tokenizer.encode(tokenizer.render(messages, thinking=True)))
 
 
 def made(loop: GenaiLoop, prompt: tuple[int, ...], count: int, **drawn: float) -> list[int]:

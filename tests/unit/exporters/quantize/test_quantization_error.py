@@ -51,7 +51,7 @@ def layers(request: pytest.FixtureRequest) -> Iterator[list[tuple[Floats, Floats
     folder = models.path(request.param)
     found, tokenizer = read_checkpoint(folder), Tokenizer(folder)
     prompts = [
-        tokenizer.render([{"role": "user", "content": q.question}], think=False) + q.answer
+        tokenizer.render([{"role": "user", "content": q.question}], thinking=False) + q.answer
         for q in QUESTIONS
     ]
     with open_weights(found) as source:
