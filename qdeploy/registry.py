@@ -124,12 +124,17 @@ def installed_formats(target: Target, backend_name: str | None = None) -> frozen
     return frozenset(f for b in serving if b.is_installed() for f in b.formats)
 
 
-def exporter_for(format: str) -> Exporter:
-    """The default exporter of a bundle format: the one its row names, else the first installed.
+def exporter_for(format: str, name: str | None = None) -> Exporter:
+    """Return the named exporter, or else the default one of a bundle format.
+
+    The default is the one that the format's row names, else the first installed.
 
     Raises:
-        PlanError: none is installed.
+        InputError: the name is unknown.
+        PlanError: no installed exporter writes the format.
     """
+    if name is not None:
+        return exporter(name)
     able = {e.name: e for e in exporters().values() if format in e.formats}
     row = formats().get(format)
     if row is not None and row.exporter in able:

@@ -46,11 +46,9 @@ def _check_stop_tokens(folder: Path, size: int | None) -> None:
         )
 
 
-def chat_warning(checkpoint: Checkpoint) -> str | None:
-    """A warning if the model cannot be used for chat, or None."""
-    if not checkpoint.is_here:
-        return None
-    source = find_chat_template(checkpoint.folder)
+def chat_warning(folder: Path) -> str | None:
+    """Return a warning if the model in *folder*, a checkpoint or a bundle, cannot chat."""
+    source = find_chat_template(folder)
     if source is None:
         return "the checkpoint has no chat template, so qdeploy run will refuse prompts"
     try:

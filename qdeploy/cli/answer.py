@@ -30,7 +30,7 @@ def show(generation: Generation, *, quiet: bool = False) -> None:
         click.echo()
 
 
-def statistics(generation: Generation, model: Model) -> None:
+def show_statistics(generation: Generation, model: Model) -> None:
     """Print one line to stderr: where it ran, how many tokens, how fast."""
     answer = model.answer(generation)
     parts = [

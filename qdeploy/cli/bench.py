@@ -52,9 +52,9 @@ def command(
     Several bundles take turns, so that a drift of the machine affects all of them. FILE is written
     after every turn.
     """
+    import qdeploy
     from qdeploy.bench.parent import BenchOptions, check_bench, measure
     from qdeploy.bench.protocol import make_protocol
-    from qdeploy.bundle import open_bundle
     from qdeploy.cli.bench_table import show
     from qdeploy.cli.progress import BenchProgress
     from qdeploy.errors import GenerationFailed
@@ -63,7 +63,7 @@ def command(
 
     here = describe_machine(machine)
     collection = collect_results(file, here, named=machine is not None) if file else None
-    opened = [open_bundle(path, full=True) for path in bundles]
+    opened = [qdeploy.open(path, full=True) for path in bundles]
     protocol = make_protocol(opened, prompt, new, runs, processes)
     chosen = BenchOptions(backend, device, simulate, peer, threads)
     check_bench(opened, protocol, chosen)

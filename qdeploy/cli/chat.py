@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
 
 import click
 
-from qdeploy.cli import answer
-from qdeploy.deploy.model import Model
+from qdeploy.cli.answer import show, show_statistics
+from qdeploy.deploy.model import AnswerOptions, Model
 from qdeploy.deploy.run import describe
 from qdeploy.errors import PromptError
-from qdeploy.generation.generate import Generation
-from qdeploy.tokenization.tokenizer import Message
-
-Ask = Callable[[Sequence[Message]], Generation]
-"""Begins the answer to a chat, with the options of the command line."""
 
 HELP = "/exit leaves, /clear forgets the conversation, Ctrl-C stops an answer"
 
 
-def loop(model: Model, ask: Ask) -> None:
+def loop(model: Model, options: AnswerOptions) -> None:
     """Read turns until /exit or the end of input, with the conversation so far as context.
 
     The history holds answers without their thinking, as in the chats that Qwen3 is trained on.
@@ -49,15 +43,15 @@ def loop(model: Model, ask: Ask) -> None:
         elif text.startswith("/") and text not in ("/think", "/no_think"):
             click.secho(HELP, dim=True, err=True)
         elif text:
-            _turn(model, ask, messages, text)
+            _turn(model, options, messages, text)
 
 
-def _turn(model: Model, ask: Ask, messages: list[dict[str, str]], text: str) -> None:
+def _turn(model: Model, options: AnswerOptions, messages: list[dict[str, str]], text: str) -> None:
     """Answer one turn. A turn that was stopped or did not fit is removed from the history."""
     messages.append({"role": "user", "content": text})
     try:
-        generation = ask(messages)
-        answer.show(generation)
+        generation = model.stream(messages, **options)
+        show(generation)
     except KeyboardInterrupt:
         messages.pop()
         click.secho("\nstopped", dim=True, err=True)
@@ -66,4 +60,4 @@ def _turn(model: Model, ask: Ask, messages: list[dict[str, str]], text: str) -> 
         click.echo(f"error: {error}\n  /clear forgets the conversation", err=True)
     else:
         messages.append({"role": "assistant", "content": generation.text})
-        answer.statistics(generation, model)
+        show_statistics(generation, model)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -16,7 +15,7 @@ from qdeploy.cli import options, output
 @click.option("--profile", metavar="P", help="A profile's name or TOML file; default: int4.")
 @click.option(
     "-o", "--output", "destination", type=click.Path(path_type=Path), metavar="DIR",
-    help="The bundle's folder; default: MODEL-PROFILE here.",
+    help="The bundle's directory; default: MODEL-PROFILE here.",
 )  # fmt: skip
 @click.option("--exporter", metavar="E", help="Which exporter does it, e.g. optimum.")
 @click.option("--backend", metavar="B",
@@ -44,43 +43,57 @@ def command(
 ) -> None:
     """Turn MODEL into a bundle for a target.
 
-    MODEL is a checkpoint folder, a hub id (Qwen/Qwen3-0.6B) or an embedded model (qwen3-nano).
+    MODEL is a checkpoint directory, a hub id (Qwen/Qwen3-0.6B) or an embedded model (qwen3-nano).
     """
-    from qdeploy.checkpoint import preflight
+    import qdeploy
+    from qdeploy.checkpoint.preflight import chat_warning
     from qdeploy.cli.plan import show
     from qdeploy.cli.progress import ExportProgress
-    from qdeploy.deploy.export import default_output, export, prepare
+    from qdeploy.registry import exporter_for
 
-    plan, chosen = prepare(
-        model,
-        target,
-        profile_name=profile,
-        exporter_name=exporter,
-        context=context,
-        adapter=adapter,
-        backend_name=backend,
-    )
     if dry_run:
-        show(plan, chosen, as_json=as_json)
+        plan = qdeploy.plan(
+            model,
+            target=target,
+            profile=profile,
+            exporter=exporter,
+            backend=backend,
+            context=context,
+            adapter=adapter,
+        )
+        show(plan, exporter_for(plan.format, exporter), as_json=as_json)
         return
-    folder = destination or default_output(plan)
     with ExportProgress(quiet=as_json) as progress:
-        bundle = export(plan, chosen, folder, progress, force=force)
-    summary: dict[str, Any] = plan.summary() | {
-        "path": str(folder),
-        "exporter": chosen.name,
-        "bundle_bytes": bundle.nbytes,
-        "predicted_bundle_bytes": plan.bundle_bytes,
-        "digest": bundle.digest,
-    }
+        bundle = qdeploy.export(
+            model,
+            target=target,
+            output=destination,
+            profile=profile,
+            exporter=exporter,
+            backend=backend,
+            context=context,
+            adapter=adapter,
+            force=force,
+            progress=progress,
+        )
+    manifest = bundle.manifest
     console = output.console(stderr=True)
-    if warning := preflight.chat_warning(plan.checkpoint):
+    if warning := chat_warning(bundle.path):
         console.print(f"warning: {warning}", markup=False)
     if as_json:
-        output.write_json(summary)
+        output.write_json(
+            manifest.plan
+            | {
+                "path": str(bundle.path),
+                "exporter": manifest.exporter,
+                "bundle_bytes": bundle.nbytes,
+                "predicted_bundle_bytes": manifest.plan["bundle_bytes"],
+                "digest": bundle.digest,
+            }
+        )
         return
     console.print(
-        f"{plan.checkpoint.name} → {folder}: {output.size(bundle.nbytes)}, "
-        f"{plan.linear} linear weights, for {plan.target.name}"
+        f"{manifest.model.name} → {bundle.path}: {output.size(bundle.nbytes)}, "
+        f"{manifest.plan['linear']} linear weights, for {manifest.target}"
     )
-    console.print(f"next: qdeploy run {folder}")
+    console.print(f"next: qdeploy run {bundle.path}")

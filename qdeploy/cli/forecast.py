@@ -22,7 +22,7 @@ SPEEDS = {
 """What the speeds of a forecast mean; see docs/planning.md."""
 
 
-def show(checkpoint: Checkpoint, rows: Sequence[Forecast], *, as_json: bool) -> None:
+def show_forecasts(checkpoint: Checkpoint, rows: Sequence[Forecast], *, as_json: bool) -> None:
     """Print the forecasts of a model. They are predictions: nothing was run."""
     if as_json:
         output.write_json(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 @click.option("--target", metavar="T", help="One target, in detail; default: a row for each.")
 @click.option("--profile", metavar="P", help="A profile's name or TOML file; needs --target.")
 @click.option("--exporter", metavar="E", help="Which exporter to plan for; needs --target.")
+@click.option("--backend", metavar="B",
+              help="Which runtime the default profile is for; needs --target.")  # fmt: skip
+@click.option("--adapter", type=click.Path(path_type=Path), metavar="DIR",
+              help="A LoRA adapter (PEFT) to merge into the weights; needs --target.")  # fmt: skip
 @click.option("--context", type=int, metavar="N", help="Longest context, in tokens.")
 @click.option("--prompt", type=click.IntRange(min=1), metavar="N",
               help="Prompt length of the forecast, in tokens; default: 512.")  # fmt: skip
@@ -32,6 +37,8 @@ def command(
     target: str | None,
     profile: str | None,
     exporter: str | None,
+    backend: str | None,
+    adapter: Path | None,
     context: int | None,
     prompt: int | None,
     device_names: tuple[str, ...],
@@ -43,32 +50,39 @@ def command(
     its short form (8B). A forecast is the hardware's limit, or the speed that measured runs make
     likely; see docs/planning.md.
     """
-    if target is None and (profile or exporter):
-        raise click.UsageError("--profile and --exporter need a --target")
+    if target is None and (profile or exporter or backend or adapter):
+        raise click.UsageError("--profile, --exporter, --backend and --adapter need a --target")
 
+    import qdeploy
     from qdeploy import registry
     from qdeploy.checkpoint import preflight
     from qdeploy.checkpoint.catalogue import resolve_checkpoint
-    from qdeploy.cli import forecast as picture
-    from qdeploy.deploy.api import plan_and_exporter
-    from qdeploy.forecast import forecast, hardware
+    from qdeploy.cli.forecast import show_forecasts
+    from qdeploy.forecast.forecast import PROMPT, for_model, of_target
+    from qdeploy.forecast.hardware import check_target, named
 
-    names = hardware.named(device_names)
-    tokens = prompt or forecast.PROMPT
+    devices = named(device_names)
+    prompt = prompt or PROMPT
     if target is None:
-        found = resolve_checkpoint(model)
-        preflight.check(found)
-        every = list(registry.targets().values())
-        rows = forecast.for_model(found, every, context=context, prompt=tokens, only=names)
-        picture.show(found, rows, as_json=as_json)
+        checkpoint = resolve_checkpoint(model)
+        preflight.check(checkpoint)
+        targets = list(registry.targets().values())
+        rows = for_model(checkpoint, targets, context=context, prompt=prompt, only=devices)
+        show_forecasts(checkpoint, rows, as_json=as_json)
         return
     registry.target(target)
-    hardware.check_target(names, target)
-    plan, chosen = plan_and_exporter(
-        model, target=target, profile=profile, exporter=exporter, context=context
+    check_target(devices, target)
+    plan = qdeploy.plan(
+        model,
+        target=target,
+        profile=profile,
+        exporter=exporter,
+        backend=backend,
+        context=context,
+        adapter=adapter,
     )
-    rows = forecast.of_target(plan, prompt=tokens, only=names)
-    show(plan, chosen, as_json=as_json, forecasts=rows)
+    rows = of_target(plan, prompt=prompt, only=devices)
+    show(plan, registry.exporter_for(plan.format, exporter), as_json=as_json, forecasts=rows)
 
 
 def show(
@@ -114,15 +128,15 @@ def show(
     for line in _lines(plan, peak, device, fits, exporter):
         console.print(line)
     if forecasts:
-        from qdeploy.cli import forecast
+        from qdeploy.cli.forecast import show_table
 
-        forecast.show_table(forecasts, console)
+        show_table(forecasts, console)
 
 
 def _lines(
     plan: Plan, peak: int, device: Device | None, fits: int | None, exporter: Exporter
 ) -> list[str]:
-    from qdeploy.checkpoint import preflight
+    from qdeploy.checkpoint.preflight import chat_warning
 
     config = plan.checkpoint.config
     cache = output.size(plan.kv_bytes_per_token)
@@ -140,7 +154,8 @@ def _lines(
         where = f"{device.name} with {memory}"
         rows.append(("fits", f"{fits} tokens on {where}" if fits else f"not at all on {where}"))
     rows += [("fallback", f"{t.name}: {t.precision}") for t in plan.fallbacks()]
-    if warning := preflight.chat_warning(plan.checkpoint):
+    checkpoint = plan.checkpoint
+    if checkpoint.is_here and (warning := chat_warning(checkpoint.folder)):
         rows.append(("warning", warning))
     return [f"{label + ':':17} {text}" for label, text in rows]
 

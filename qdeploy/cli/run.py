@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -73,8 +72,10 @@ def command(
         prompt = _read_prompt(prompt)
 
     import qdeploy
-    from qdeploy.cli import answer, chat
+    from qdeploy.cli.answer import show, show_statistics
+    from qdeploy.cli.chat import loop
     from qdeploy.cli.progress import ExportProgress
+    from qdeploy.deploy.model import AnswerOptions
     from qdeploy.deploy.run import find_bundle
 
     with ExportProgress(quiet=as_json) as progress:
@@ -96,8 +97,7 @@ def command(
     ) as loaded:
         if fallback := loaded.placement.fallback:
             _warn(fallback)
-        ask = partial(
-            loaded.stream,
+        asked = AnswerOptions(
             thinking=think,
             thinking_budget=thinking_budget,
             max_new_tokens=max_new_tokens,
@@ -107,14 +107,14 @@ def command(
             top_k=top_k,
         )
         if chatting:
-            chat.loop(loaded, ask)
+            loop(loaded, asked)
             return
-        generation = ask(prompt or "")
-        answer.show(generation, quiet=as_json)
+        generation = loaded.stream(prompt or "", **asked)
+        show(generation, quiet=as_json)
         if as_json:
             output.write_json(loaded.answer(generation).as_dict())
         else:
-            answer.statistics(generation, loaded)
+            show_statistics(generation, loaded)
 
 
 def _warn(fallback: Sequence[str]) -> None:

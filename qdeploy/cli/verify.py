@@ -14,9 +14,9 @@ from qdeploy.cli import options, output
 @options.as_json
 def command(bundle: Path, as_json: bool) -> None:
     """Check the sha256 of every file of BUNDLE against its manifest; exit 4 where they differ."""
-    from qdeploy.bundle import open_bundle
+    import qdeploy
 
-    opened = open_bundle(bundle, full=True)
+    opened = qdeploy.open(bundle, full=True)
     files = len(opened.manifest.files)
     if as_json:
         output.write_json(

@@ -1,7 +1,7 @@
 """The functions behind `import qdeploy`: plan, export, open and load.
 
-The command line calls these functions or the ones they are made of, so both do the same and raise
-the same errors. The examples below are run by the tests, in an empty directory.
+The commands `export`, `plan`, `run`, `verify` and `bench` call these functions, so both do the same
+and raise the same errors. The examples below are run by the tests, in an empty directory.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from qdeploy.deploy import run
 from qdeploy.deploy.export import default_output, prepare
 from qdeploy.deploy.export import export as export_plan
 from qdeploy.deploy.model import Model
-from qdeploy.interface import Exporter, Progress, Property
+from qdeploy.interface import Progress, Property
 from qdeploy.planning.plan import Plan
 
 PathLike = str | os.PathLike[str]
@@ -28,6 +28,7 @@ def plan(
     target: str,
     profile: PathLike | None = None,
     exporter: str | None = None,
+    backend: str | None = None,
     context: int | None = None,
     adapter: PathLike | None = None,
 ) -> Plan:
@@ -39,6 +40,7 @@ def plan(
         target: what to deploy to; `qdeploy targets` lists the names.
         profile: a profile's name or TOML file. None is the target's default, int4.
         exporter: which exporter is to write it. None is the default one of the profile's format.
+        backend: which runtime the default profile is for. None is any installed one.
         context: longest context in tokens, prompt and answer together. None is the model's own.
         adapter: directory of a LoRA adapter (PEFT) to merge into the weights.
 
@@ -57,26 +59,13 @@ def plan(
         ('cuda-int4', 'int4 sym g32')
         >>> plan.bundle_bytes < 8e9  # bytes
         True
+        >>> qdeploy.plan("qwen3-nano", target="cpu", backend="openvino").format
+        'openvino'
         >>> qdeploy.plan("Qwen/Qwen3-8B", target="cudo")
         Traceback (most recent call last):
         qdeploy.errors.InputError: unknown target 'cudo'
           fix: did you mean 'cuda'?
     """
-    return plan_and_exporter(
-        model, target=target, profile=profile, exporter=exporter, context=context, adapter=adapter
-    )[0]
-
-
-def plan_and_exporter(
-    model: PathLike,
-    *,
-    target: str,
-    profile: PathLike | None = None,
-    exporter: str | None = None,
-    context: int | None = None,
-    adapter: PathLike | None = None,
-) -> tuple[Plan, Exporter]:
-    """Return what `plan` returns, and the exporter that would carry it out."""
     name = os.fspath(model)
     with naming_published(name):
         return prepare(
@@ -84,9 +73,10 @@ def plan_and_exporter(
             target,
             profile_name=None if profile is None else os.fspath(profile),
             exporter_name=exporter,
+            backend_name=backend,
             context=context,
             adapter=None if adapter is None else Path(adapter),
-        )
+        )[0]
 
 
 def export(
@@ -96,6 +86,7 @@ def export(
     output: PathLike | None = None,
     profile: PathLike | None = None,
     exporter: str | None = None,
+    backend: str | None = None,
     context: int | None = None,
     adapter: PathLike | None = None,
     force: bool = False,
@@ -109,6 +100,7 @@ def export(
         output: the bundle's directory. None is `MODEL-PROFILE` in the working directory.
         profile: a profile's name or TOML file. None is the target's default, int4.
         exporter: which exporter writes it. None is the default one of the profile's format.
+        backend: which runtime the default profile is for. None is any installed one.
         context: longest context in tokens. None is the model's own.
         adapter: directory of a LoRA adapter (PEFT) to merge into the weights.
         force: replace a bundle that is there already.
@@ -138,6 +130,7 @@ def export(
         target,
         profile_name=None if profile is None else os.fspath(profile),
         exporter_name=exporter,
+        backend_name=backend,
         context=context,
         adapter=None if adapter is None else Path(adapter),
     )

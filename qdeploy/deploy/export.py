@@ -59,9 +59,10 @@ def prepare(
         profile = default_profile(target, runnable)
     row = registry.format_of(profile)
     row.check(profile)
-    asked = registry.exporter(exporter_name) if exporter_name is not None else None
+    if exporter_name is not None:
+        registry.exporter(exporter_name)  # an unknown name fails before a download
     checkpoint = hub.resolve(model) if isinstance(model, str) else model
-    if asked is None and not checkpoint.is_known:
+    if exporter_name is None and not checkpoint.is_known:
         raise CheckpointError(
             f"unknown architecture {checkpoint.config.name}; known are "
             + ", ".join(known_classes()),
@@ -73,7 +74,7 @@ def prepare(
     )
     if checkpoint.is_here:
         _check_readable(plan)
-    exporter = asked or registry.exporter_for(plan.format)
+    exporter = registry.exporter_for(plan.format, exporter_name)
     if refusal := exporter.why_not(plan):
         raise PlanError(
             f"exporter {exporter.name!r} cannot do this: {refusal.reason}", fix=refusal.fix

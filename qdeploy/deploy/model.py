@@ -8,7 +8,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from qdeploy.bundle import Bundle
 from qdeploy.deploy.run import Choice
@@ -21,7 +21,31 @@ from qdeploy.tokenization.tokenizer import Message, Tokenizer
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-    from typing_extensions import Self
+    from typing_extensions import Self, Unpack
+
+
+class AnswerOptions(TypedDict, total=False):
+    """What `chat` and `stream` take besides the messages.
+
+    Attributes:
+        thinking: think before answering, or do not. None is the model's default.
+        thinking_budget: most tokens of thinking, after which the model is made to answer.
+        max_new_tokens: most tokens to generate, thinking included. None is all that the context
+            leaves.
+        seed: the same seed gives the same answer on the same machine. None draws one.
+        temperature: 0 is greedy. None, here and below, is the value that the model's
+            generation_config.json or its makers recommend, or else transformers' default.
+        top_p: keep the most probable tokens that together have this probability.
+        top_k: keep this many of the most probable tokens; 0 keeps all.
+    """
+
+    thinking: bool | None
+    thinking_budget: int | None
+    max_new_tokens: int | None
+    seed: int | None
+    temperature: float | None
+    top_p: float | None
+    top_k: int | None
 
 
 @dataclass(frozen=True)
@@ -110,72 +134,37 @@ class Model:
         """
         return self.session.placement()
 
-    def chat(
-        self,
-        messages: str | Sequence[Message],
-        *,
-        thinking: bool | None = None,
-        thinking_budget: int | None = None,
-        max_new_tokens: int | None = None,
-        seed: int | None = None,
-        temperature: float | None = None,
-        top_p: float | None = None,
-        top_k: int | None = None,
-    ) -> Answer:
+    def chat(self, messages: str | Sequence[Message], **options: Unpack[AnswerOptions]) -> Answer:
         """Answer a prompt, or the last turn of a chat.
 
         Args:
             messages: the user's prompt, or all turns as `{"role": ..., "content": ...}`.
-            thinking: think before answering, or do not. None is the model's default.
-            thinking_budget: most tokens of thinking, after which the model is made to answer.
-            max_new_tokens: most tokens to generate, thinking included. None is all that the
-                context leaves.
-            seed: the same seed gives the same answer. None draws one.
-            temperature: 0 is greedy. None, here and below, is the value that the model's
-                generation_config.json or its makers recommend, or else transformers' default.
-            top_p: keep the most probable tokens that together have this probability.
-            top_k: keep this many of the most probable tokens; 0 keeps all.
+            options: `thinking`, `thinking_budget`, `max_new_tokens`, `seed`, `temperature`,
+                `top_p` and `top_k`; see `AnswerOptions`.
 
         Raises:
             PromptError: the prompt does not fit the context, or the chat template refuses it.
             InputError: a number out of its range, or thinking that this model cannot switch.
             GenerationFailed: the runtime broke, or the model is closed.
+            TypeError: an option with another name.
 
         Examples:
-            >>> answer = model.chat("What is 12 + 30?", thinking=True, seed=1)
+            >>> answer = model.chat("What is 12 + 30?", thinking=True, temperature=0)
             >>> answer.text, answer.finish_reason
             ('42', 'stop')
             >>> "carry" in answer.thinking
             True
-            >>> greedy = model.chat("What is 12 + 30?", thinking=True, temperature=0)
-            >>> greedy.new_tokens == answer.new_tokens
+            >>> sampled = model.chat("What is 12 + 30?", seed=1, max_new_tokens=8)
+            >>> sampled.new_tokens <= 8
             True
         """
-        answer = self.stream(
-            messages,
-            thinking=thinking,
-            thinking_budget=thinking_budget,
-            max_new_tokens=max_new_tokens,
-            seed=seed,
-            temperature=temperature,
-            top_p=top_p,
-            top_k=top_k,
-        )
-        for _ in answer:
+        stream = self.stream(messages, **options)
+        for _ in stream:
             pass
-        return self.answer(answer)
+        return self.answer(stream)
 
     def stream(
-        self,
-        messages: str | Sequence[Message],
-        *,
-        thinking: bool | None = None,
-        thinking_budget: int | None = None,
-        max_new_tokens: int | None = None,
-        seed: int | None = None,
-        temperature: float | None = None,
-        top_p: float | None = None,
-        top_k: int | None = None,
+        self, messages: str | Sequence[Message], **options: Unpack[AnswerOptions]
     ) -> Generation:
         """Like `chat`, piece by piece as the runtime makes them.
 
@@ -184,21 +173,29 @@ class Model:
         stops the runtime. `answer` makes an `Answer` of what was generated.
 
         Examples:
-            >>> stream = model.stream([{"role": "user", "content": "What is 12 + 30?"}], seed=1)
+            >>> chat = [{"role": "user", "content": "What is 12 + 30?"}]
+            >>> stream = model.stream(chat, temperature=0)
             >>> "".join(piece.text for piece in stream if piece.channel == "content")
             '42'
             >>> model.answer(stream).finish_reason
             'stop'
         """
+        if unknown := options.keys() - AnswerOptions.__annotations__.keys():
+            raise TypeError(f"unexpected options: {', '.join(sorted(unknown))}")
         if isinstance(messages, str):
             messages = [{"role": "user", "content": messages}]
+        thinking, seed = options.get("thinking"), options.get("seed")
         sampling = sampling_for(
-            self.tokenizer, thinking, temperature=temperature, top_p=top_p, top_k=top_k
+            self.tokenizer,
+            thinking,
+            temperature=options.get("temperature"),
+            top_p=options.get("top_p"),
+            top_k=options.get("top_k"),
         )
         settings = Settings(
             thinking=thinking,
-            thinking_budget=thinking_budget,
-            max_new_tokens=max_new_tokens,
+            thinking_budget=options.get("thinking_budget"),
+            max_new_tokens=options.get("max_new_tokens"),
             sampling=sampling,
             seed=secrets.randbelow(SEEDS) if seed is None else seed,
         )

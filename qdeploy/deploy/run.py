@@ -89,19 +89,19 @@ def choose(
         TargetUnavailable: no backend finds the target here; it has the reason of each.
     """
     manifest = bundle.manifest
-    wanted = registry.target(target or manifest.target)
+    chosen = registry.target(target or manifest.target)
     linear = manifest.profile.linear_for(manifest.model.parameters, moe=manifest.model.experts > 0)
-    if broken := constraints.broken_by(manifest.profile, wanted, linear):
+    if broken := constraints.broken_by(manifest.profile, chosen, linear):
         raise PlanError(
-            f"this bundle cannot run on {wanted.name}: {broken.reason}",
+            f"this bundle cannot run on {chosen.name}: {broken.reason}",
             where=bundle.path,
-            fix=f"export it for that target: --target {wanted.name}",
+            fix=f"export it for that target: --target {chosen.name}",
         )
-    return find_device(wanted, manifest.format, backend=backend, device=device, simulate=simulate)
+    return find_device(chosen, manifest.format, backend=backend, device=device, simulate=simulate)
 
 
 def find_device(
-    wanted: Target, format: str, *, backend: str | None, device: int | str, simulate: bool
+    target: Target, format: str, *, backend: str | None, device: int | str, simulate: bool
 ) -> Choice:
     """Find the device for a bundle format on a target.
 
@@ -109,35 +109,35 @@ def find_device(
         InputError: names that do not go together.
         TargetUnavailable: no backend finds the target here; it has the reason of each.
     """
-    candidates = registry.backends_for(wanted, format=format)
+    candidates = registry.backends_for(target, format=format)
     if backend is not None:
         candidates = [b for b in candidates if b.name == registry.backend(backend).name]
     if not candidates:
         who = f"backend {backend!r}" if backend else "no installed backend"
         verb = "does not run" if backend else "runs"
-        raise InputError(f"{who} {verb} the format {format!r} on {wanted.name}")
+        raise InputError(f"{who} {verb} the format {format!r} on {target.name}")
     absent: list[TargetUnavailable] = []
     for candidate in candidates:
         try:
-            found = candidate.devices(wanted, simulate=simulate)
+            found = candidate.devices(target, simulate=simulate)
         except TargetUnavailable as error:
             absent.append(error)
             continue
-        return Choice(wanted, candidate, _pick(found, device))
+        return Choice(target, candidate, _pick(found, device))
     raise TargetUnavailable(
         "; ".join(e.reason for e in absent),
         " / ".join(dict.fromkeys(e.fix or "" for e in absent)),
-        where=wanted.name,
+        where=target.name,
     )
 
 
-def _pick(found: list[Device], wanted: int | str) -> Device:
+def _pick(found: list[Device], name: int | str) -> Device:
     """Return the device with this place in the list, or this id, with or without its number."""
     for place, device in enumerate(found):
-        if str(wanted) in (str(place), device.id, device.id.partition(":")[0]):
+        if str(name) in (str(place), device.id, device.id.partition(":")[0]):
             return device
     listing = ", ".join(f"{i}: {d.name} ({d.id})" for i, d in enumerate(found))
-    raise InputError(f"there is no device {wanted}", fix=f"choose one of {listing}")
+    raise InputError(f"there is no device {name}", fix=f"choose one of {listing}")
 
 
 def load(

@@ -51,7 +51,7 @@ def evaluate(
     other: Path | None = None,
     *,
     reference: str | None = None,
-    adapter: Path | None = None,
+    adapter: str | Path | None = None,
     allow_other_model: bool = False,
     texts: Sequence[str] = (),
     window: int | None = None,
@@ -73,10 +73,10 @@ def evaluate(
     second's.
 
     Args:
-        bundle: a bundle's folder.
-        other: another bundle's folder.
-        reference: name or folder of the float checkpoint.
-        adapter: folder of the adapter that was merged into the bundle.
+        bundle: a bundle's directory.
+        other: another bundle's directory.
+        reference: name or directory of the float checkpoint.
+        adapter: directory of the adapter that was merged into the bundle.
         allow_other_model: compare with another model all the same.
         texts: files of UTF-8 text, or names of those that ship.
         window: tokens of a passage.
@@ -107,27 +107,30 @@ def evaluate(
     choice = run.choose(judged, target=target, backend=backend, device=device, simulate=simulate)
     limits, why = judged.manifest.profile.quality, None
     with ExitStack() as opened:
-        wanted: Reference
+        source: Reference
         if other:
             first = open_bundle(bundle, full=True)
             check_pair(first, judged, allow_other=allow_other_model)
             why = code_difference(first.manifest, judged.manifest)
             limits = pair_limits(why, experts=judged.manifest.model.experts > 0)
             session_a = opened.enter_context(run.load(first, run.choose(first)))
-            wanted = BundleReference(first, session_a)
+            source = BundleReference(first, session_a)
         else:
-            wanted = open_reference(
-                judged, reference or "", adapter=adapter, allow_other=allow_other_model
+            source = open_reference(
+                judged,
+                reference or "",
+                adapter=Path(adapter) if adapter else None,
+                allow_other=allow_other_model,
             )
-        opened.enter_context(wanted)
+        opened.enter_context(source)
         limits = override_limits(limits, {"max_kl_mean": max_kl, "min_top1": min_top1})
         session = opened.enter_context(run.load(judged, choice, context=context, threads=threads))
-        against = {"kind": wanted.kind, "name": wanted.name, "digest": wanted.digest}
+        against = {"kind": source.kind, "name": source.name, "digest": source.digest}
         if other:
             against["codes"] = "the same" if why is None else f"not the same: {why}"
         made = []
         for text in scored:
             asked = questions if text is scored[-1] else []  # once is enough
-            measured = measure(session, tokenizer, wanted, text, asked, progress)
+            measured = measure(session, tokenizer, source, text, asked, progress)
             made.append(make_eval(judged, choice, session, against, text, measured, limits))
     return Evaluation(judged, tuple(made))

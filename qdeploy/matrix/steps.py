@@ -10,14 +10,12 @@ from typing import Any, Literal
 
 from qdeploy.bench.parent import BenchOptions, BenchOutcome, check_bench, measure
 from qdeploy.bench.protocol import make_protocol
-from qdeploy.bundle import open_bundle
-from qdeploy.deploy.export import export as export_plan
-from qdeploy.deploy.export import prepare
+from qdeploy.deploy.api import export
+from qdeploy.deploy.api import open as open_bundle
 from qdeploy.doctor.cases import cases
 from qdeploy.doctor.examine import LIMIT, examine
 from qdeploy.errors import CheckFailed, QdeployError, TargetUnavailable
 from qdeploy.evaluate.evaluation import evaluate
-from qdeploy.interface import Progress
 from qdeploy.results import Diagnosis, collect_results
 from qdeploy.results.machine import describe_machine
 from qdeploy.system.parent import Parent, bugs_as_errors
@@ -94,13 +92,16 @@ def work(job: dict[str, Any], parent: Parent) -> Any:
     bundle = job["bundle"] and Path(job["bundle"])
     step = Step(**job | {"output": Path(job["output"]), "bundle": bundle})
     with bugs_as_errors():
+        if unknown := step.options.keys() - options_of(step.name):
+            raise TypeError(f"{step.name} takes no option {', '.join(sorted(unknown))}")
         return _STEPS[step.name](step, **step.options)
 
 
 def options_of(name: Name) -> frozenset[str]:
     """Return the names of the options that a step takes."""
-    parameters = inspect.signature(_STEPS[name]).parameters.values()
-    return frozenset(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
+    parameters = inspect.signature(_PASSED_TO.get(name, _STEPS[name])).parameters.values()
+    taken = frozenset(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
+    return taken - _OF_CELL if name in _PASSED_TO else taken
 
 
 def _doctor(
@@ -114,22 +115,8 @@ def _doctor(
     return [row.model_dump(mode="json") for row in rows]
 
 
-def _export(
-    step: Step,
-    *,
-    exporter: str | None = None,
-    context: int | None = None,
-    adapter: str | None = None,
-) -> None:
-    plan, chosen = prepare(
-        step.model,
-        step.target,
-        profile_name=step.profile,
-        exporter_name=exporter,
-        context=context,
-        adapter=Path(adapter) if adapter else None,
-    )
-    export_plan(plan, chosen, step.output, Progress(), force=False)
+def _export(step: Step, **options: Any) -> None:
+    export(step.model, target=step.target, output=step.output, profile=step.profile, **options)
 
 
 def _bench(
@@ -161,39 +148,15 @@ def _bench(
         raise outcome.failure
 
 
-def _evaluate(
-    step: Step,
-    *,
-    adapter: str | None = None,
-    allow_other_model: bool = False,
-    texts: Sequence[str] = (),
-    window: int | None = None,
-    windows: int | None = None,
-    heldout: int | None = None,
-    max_kl: float | None = None,
-    min_top1: float | None = None,
-    device: int | str = 0,
-    context: int | None = None,
-    threads: int | None = None,
-) -> None:
+def _evaluate(step: Step, **options: Any) -> None:
     here = describe_machine()
     collection = collect_results(step.output, here)
     found = evaluate(
         _bundle_of(step),
         reference=step.model,
-        adapter=Path(adapter) if adapter else None,
-        allow_other_model=allow_other_model,
-        texts=texts,
-        window=window,
-        windows=windows,
-        heldout=heldout,
-        max_kl=max_kl,
-        min_top1=min_top1,
-        device=device,
         backend=step.backend,
         simulate=step.simulate,
-        context=context,
-        threads=threads,
+        **options,
     )
     collection.save(here, found.results)
     found.check()
@@ -202,6 +165,12 @@ def _evaluate(
 _STEPS: dict[Name, Callable[..., Any]] = {
     "doctor": _doctor, "export": _export, "bench": _bench, "eval": _evaluate,
 }  # fmt: skip
+_PASSED_TO: dict[Name, Callable[..., Any]] = {"export": export, "eval": evaluate}
+"""The functions that take a step's options as they are."""
+_OF_CELL = frozenset(
+    {"target", "profile", "backend", "simulate", "output", "reference", "force", "progress"}
+)
+"""Those of their options that the cell or the matrix decides."""
 
 
 def _bundle_of(step: Step) -> Path:

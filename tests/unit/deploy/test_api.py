@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import click
 import pytest
 
 import qdeploy
 from qdeploy import registry
+from qdeploy.cli import export, plan, run
 from qdeploy.deploy import cache
+from qdeploy.deploy.model import AnswerOptions
 from qdeploy.errors import InputError, PromptError
 from qdeploy.interface import Sampling
 from qdeploy.targets import Evidence
@@ -92,6 +96,14 @@ class TestPlan:
         plan = qdeploy.plan(tmp_path / "model", target=HERE.name, profile="scripted.toml")
         assert json.loads(json.dumps(plan.summary())) == bundle.manifest.plan
 
+    def test_the_named_backend_must_exist(self, tmp_path: Path) -> None:
+        model = write_checkpoint(tmp_path / "tiny")
+        for call in (qdeploy.plan, qdeploy.export):
+            with pytest.raises(InputError, match="backend 'scriptd'") as caught:
+                call(model, target=HERE.name, profile="scripted.toml", backend="scriptd")
+            assert caught.value.fix == "did you mean 'scripted'?"
+            assert not Path("tiny-scripted").exists()
+
     def test_an_unknown_target_is_named(self) -> None:
         with pytest.raises(InputError, match="unknown target 'scriptd'") as caught:
             qdeploy.plan("qwen3-nano", target="scriptd")
@@ -170,12 +182,54 @@ class TestModel:
         with pytest.raises(PromptError, match="the session holds"):
             model.chat("2 + 2? " * 5000)
 
+    def test_an_unknown_option_is_refused(self, model: qdeploy.Model) -> None:
+        with pytest.raises(TypeError, match="temprature"):
+            model.chat("2 + 2?", temprature=0)  # type: ignore[call-arg]
+
     def test_a_bad_number_is_refused(self, model: qdeploy.Model) -> None:
         with pytest.raises(InputError, match="the temperature is -1"):
             model.chat("2 + 2?", temperature=-1)
 
     def test_score_gives_a_row_for_each_token(self, model: qdeploy.Model) -> None:
         assert model.score([1, 2, 3]).shape[0] == 3
+
+
+def options(command: click.Command) -> set[str]:
+    return {
+        max(p.opts, key=len).lstrip("-").replace("-", "_")
+        for p in command.params
+        if isinstance(p, click.Option)
+    }
+
+
+def keywords(*functions: Callable[..., object]) -> set[str]:
+    found = [p for f in functions for p in inspect.signature(f).parameters.values()]
+    return {p.name for p in found if p.kind is p.KEYWORD_ONLY}
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "only_options", "only_arguments"),
+    [
+        (export.command, keywords(qdeploy.export), {"dry_run", "json"}, {"progress"}),
+        (plan.command, keywords(qdeploy.plan), {"prompt", "device", "json"}, set()),
+        (
+            run.command,
+            keywords(qdeploy.load) | AnswerOptions.__annotations__.keys(),
+            {"think", "json"},
+            {"thinking", "properties", "progress"},
+        ),
+    ],
+    ids=["export", "plan", "run"],
+)
+def test_the_arguments_have_the_names_of_the_options(
+    command: click.Command,
+    arguments: set[str],
+    only_options: set[str],
+    only_arguments: set[str],
+) -> None:
+    """The README names those that differ."""
+    assert options(command) - arguments == only_options
+    assert arguments - options(command) == only_arguments
 
 
 def test_the_registry_of_this_test_has_no_backend_but_the_scripted_one() -> None:
