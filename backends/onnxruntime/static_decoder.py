@@ -15,15 +15,13 @@ from qdeploy.backends.onnxruntime import runtime
 from qdeploy.backends.onnxruntime.decoder import DTYPES, Model, caches, empty, present
 from qdeploy.backends.onnxruntime.inference_session import open_session
 from qdeploy.backends.onnxruntime.settings import Settings
-from qdeploy.planning.formats import ONNX_STATIC
+from qdeploy.planning.formats import ONNX_MASKED, ONNX_STATIC
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 PREFILL, DECODE = ONNX_STATIC.files["prefill"], ONNX_STATIC.files["decode"]
-MASKED = -30_000.0
-"""Added to the attention score of a masked position; within float16's range."""
 
 
 class StaticDecoder(Model):
@@ -89,7 +87,7 @@ class StaticDecoder(Model):
         ids[0, : end - start] = self._tokens[start:end]
         positions = np.arange(start, start + width, dtype=np.int64)
         later = np.arange(self._context) > positions[:, None]
-        bias = np.where(later, MASKED, 0).astype(self._floats)
+        bias = np.where(later, ONNX_MASKED, 0).astype(self._floats)
         binding = session.io_binding()
         binding.bind_cpu_input("input_ids", ids)
         binding.bind_cpu_input("position_ids", positions[None])

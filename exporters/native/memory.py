@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from qdeploy.exporters.native.weights_file import writer
 from qdeploy.planning.plan import Plan
+from qdeploy.tokenization.tokenizer_file import TOKENIZER_FILE
 
 BASE_BYTES = 90_000_000
 """Python, NumPy and qdeploy."""
@@ -23,8 +24,8 @@ TOKENIZER_COPIES = 8
 
 
 def peak_bytes(plan: Plan, *, tables: bool) -> int:
-    """Predict the peak of anonymous memory, in bytes; *tables*: see `Format.tables`."""
-    tokenizer = plan.checkpoint.size_of("tokenizer.json")
+    """Predict the peak of anonymous memory, in bytes; *tables*: see `FormatWriter.tables`."""
+    tokenizer = plan.checkpoint.size_of(TOKENIZER_FILE)
     weights = TENSOR_BYTES * len(plan.tensors) + BLOCK_BYTES * writer.threads()
     if tables:
         weights += TABLE_BYTES * plan.context * plan.checkpoint.config.head_dim

@@ -19,13 +19,14 @@ from qdeploy.checkpoint.headers import SCALE_SUFFIX, TensorInfo, read_tensors
 from qdeploy.errors import CheckpointError
 from qdeploy.storage.json_file import read_json
 from qdeploy.storage.toml_file import fault
+from qdeploy.tokenization.tokenizer_file import TOKENIZER_FILE
 
 SIDECARS = (
-    "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
+    "config.json", "generation_config.json", TOKENIZER_FILE, "tokenizer_config.json",
     "chat_template.jinja",
 )  # fmt: skip
 """Files of the checkpoint that are copied unchanged into every bundle, if they exist."""
-REQUIRED_SIDECARS = ("config.json", "tokenizer.json", "tokenizer_config.json")
+REQUIRED_SIDECARS = ("config.json", TOKENIZER_FILE, "tokenizer_config.json")
 
 
 @dataclass(frozen=True)

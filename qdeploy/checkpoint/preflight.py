@@ -11,6 +11,7 @@ from qdeploy.checkpoint.weights import check_weights, open_weights
 from qdeploy.errors import CheckpointError
 from qdeploy.tokenization.chat_template import find_chat_template
 from qdeploy.tokenization.tokenizer import Tokenizer, environment
+from qdeploy.tokenization.tokenizer_file import TOKENIZER_FILE
 from qdeploy.tokenization.vocabulary import check_vocabulary
 
 
@@ -33,7 +34,7 @@ def check(checkpoint: Checkpoint, *, adapter: Path | None = None) -> None:
     size = checkpoint.config.vocab_size if checkpoint.is_known else None
     _check_stop_tokens(folder, size)
     find_chat_template(folder)
-    check_vocabulary(folder / "tokenizer.json", size=size)
+    check_vocabulary(folder / TOKENIZER_FILE, size=size)
 
 
 def _check_stop_tokens(folder: Path, size: int | None) -> None:

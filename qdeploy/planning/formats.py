@@ -16,9 +16,8 @@ from math import prod
 
 from qdeploy.architectures.config import ModelConfig
 from qdeploy.errors import ProfileError, did_you_mean
-from qdeploy.planning.profile import PER_CHANNEL, Graph, Precision, Profile
+from qdeploy.planning.profile import FLOAT_BYTES, PER_CHANNEL, Graph, Precision, Profile
 
-FLOAT_BYTES = {"fp32": 4, "fp16": 2}
 OPENVINO_LAYER = 110_000
 """Bytes of openvino_model.xml a layer: 100 to 137 thousand measured on Qwen3 and Qwen3-MoE."""
 ONNX_LAYER = 7_500
@@ -150,6 +149,9 @@ ONNX_STATIC = Format(
     graph_options=frozenset({"activations", "accuracy_level", "prefill"}),
     exporter="native",
 )
+ONNX_MASKED = -30_000.0
+"""Bias of masked positions in the ONNX graphs' attention; the biases of `onnx-static` are an input.
+The sum with any logit stays within float16."""
 SAFETENSORS = Format("safetensors", files={"weights": "*.safetensors"})
 
 BUILT_IN: tuple[Format, ...] = (OPENVINO, ONNX, ONNX_STATIC, SAFETENSORS)

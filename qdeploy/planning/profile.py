@@ -21,6 +21,7 @@ PER_CHANNEL = -1
 
 DType = Literal["int4", "int8", "nf4", "fp16"]
 BITS: dict[str, int] = {"int4": 4, "nf4": 4, "int8": 8, "fp16": 16}
+FLOAT_BYTES = {"fp16": 2, "bf16": 2, "fp32": 4}
 
 
 class Precision(Strict):
@@ -105,8 +106,8 @@ class KVCache(Strict):
     dtype: Literal["u8", "fp16", "bf16", "fp32"]
 
     @property
-    def bytes_per_element(self) -> float:
-        return {"u8": 1.0, "fp16": 2.0, "bf16": 2.0, "fp32": 4.0}[self.dtype]
+    def bytes_per_element(self) -> int:
+        return {"u8": 1, **FLOAT_BYTES}[self.dtype]
 
 
 class Runtime(Strict):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from qdeploy.exporters.native.onnx.plain import MASKED
+from qdeploy.planning.formats import ONNX_MASKED
 
 
 def open_session(file: Path) -> Any:
@@ -103,7 +103,7 @@ class StaticShapeModel:
         positions = np.arange(self._seen, self._seen + width)
         assert positions[-1] < self.context, "the test's prompt is too long for this simple loop"
         later = np.arange(self.context)[None] > positions[:, None]
-        bias = np.where(later, MASKED, 0).astype(_dtype(self._bias))[None, None]
+        bias = np.where(later, ONNX_MASKED, 0).astype(_dtype(self._bias))[None, None]
         names = [name.replace("past_key_values", "present") for name in self._past]
         inputs = {"input_ids": ids, "position_ids": positions[None], "attention_bias": bias}
         logits, *present = session.run(["logits", *names], inputs | self._past)

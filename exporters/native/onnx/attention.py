@@ -7,7 +7,8 @@ from functools import cached_property
 
 from qdeploy.architectures.graph import GraphConfig
 from qdeploy.exporters.native.onnx.graph import INT32_TYPE, MICROSOFT, Graph
-from qdeploy.exporters.native.onnx.plain import MASKED, PlainAttention, rotary_tables
+from qdeploy.exporters.native.onnx.plain import PlainAttention, rotary_tables
+from qdeploy.planning.formats import ONNX_MASKED
 
 
 class Attention(ABC):
@@ -98,7 +99,7 @@ class Plain(Attention):
         keys = graph.add("Range", [graph.i64(0), total, one], name="places")
         column = graph.add("Unsqueeze", [queries, graph.i64([1])])
         later = graph.add("Greater", [keys, column], name="later")
-        bias = graph.add("Where", [later, self._number(MASKED), self._number(0.0)])
+        bias = graph.add("Where", [later, self._number(ONNX_MASKED), self._number(0.0)])
         return PlainAttention(
             graph, self._config, self._floats,
             rotary=rotary_tables(

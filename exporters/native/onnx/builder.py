@@ -116,7 +116,7 @@ class ContribBuilder(Builder[Value]):
 
     def swiglu(self, gate: Value, up: Value) -> Value:
         activated = silu(self.graph, self._name(gate))
-        return Value(self.graph.add("Mul", [activated, self._name(up)], name="gated"))
+        return Value(self.graph.add("Mul", [activated, self._name(up)], name="swiglu"))
 
     def experts(self, x: Value, router: str, experts: Sequence[Expert]) -> Value:
         tokens, prefix = self._name(x), router.removesuffix("gate.weight")

@@ -15,15 +15,16 @@ def routing_weights(graph: Graph, config: GraphConfig, logits: str, floats: str)
     """Routing weights [R, E] from the router's logits [R, E]; zero for experts beyond the top k."""
     import numpy as np
 
-    likely = graph.add("Softmax", [logits], axis=-1)
-    best, which = f"{logits}/best", f"{logits}/which"
-    inputs = [likely, graph.i64([config.top_k])]
-    graph.add_many("TopK", inputs, [best, which], name=f"{logits}/chosen", axis=-1)
+    probabilities = graph.add("Softmax", [logits], axis=-1)
+    weights, experts = f"{logits}/top_k_weights", f"{logits}/top_k_experts"
+    inputs = [probabilities, graph.i64([config.top_k])]
+    graph.add_many("TopK", inputs, [weights, experts], name=f"{logits}/top_k", axis=-1)
     if config.renormalize:
-        total = graph.add("ReduceSum", [best, graph.i64([-1])], keepdims=1)
-        best = graph.add("Div", [best, total])
-    nothing = graph.add("Mul", [likely, graph.constant(np.zeros((), floats))])
-    return graph.add("ScatterElements", [nothing, which, best], name=f"{logits}/shares", axis=1)
+        total = graph.add("ReduceSum", [weights, graph.i64([-1])], keepdims=1)
+        weights = graph.add("Div", [weights, total])
+    zeros = graph.add("Mul", [probabilities, graph.constant(np.zeros((), floats))])
+    inputs = [zeros, experts, weights]
+    return graph.add("ScatterElements", inputs, name=f"{logits}/routing_weights", axis=1)
 
 
 def unrolled_experts(

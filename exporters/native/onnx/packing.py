@@ -71,10 +71,12 @@ class Blocks(Encoding):
         return "float16" if rank > 1 else self._floats
 
     def sizes(self, precision: Precision, rows: int, columns: int) -> Sizes:
+        import numpy as np
+
         size = block_size(precision, columns)
         blocks = -(-columns // size)
         points = 0 if precision.symmetric else packed_bytes(blocks, precision.bits)
-        element = 4 if self._floats == "float32" else 2
+        element = np.dtype(self._floats).itemsize
         code_bytes = packed_bytes(blocks * size, precision.bits)
         return Sizes(rows * code_bytes, rows * blocks * element, rows * points)
 

@@ -12,8 +12,6 @@ from collections.abc import Callable, Sequence
 from qdeploy.architectures.graph import GraphConfig
 from qdeploy.exporters.native.onnx.graph import Graph
 
-MASKED = -30_000.0
-"""Added to the logits of masked tokens; the sum with any logit stays within float16."""
 TO_THE_END = 2**62
 Cache = Callable[[str, str], str]
 """Appends new keys or values [B, N, L, D] to the named cache; gives the whole, [B, N, T, D]."""
@@ -24,7 +22,7 @@ class PlainAttention:
 
     Args:
         rotary: cosine and sine of the positions of this pass, each [B or 1, 1, L, D].
-        bias: 0 for visible tokens and `MASKED` for others, [B or 1, 1, L, T].
+        bias: 0 for visible tokens and `ONNX_MASKED` for others, [B or 1, 1, L, T].
         lead: the shape of tokens without their heads, as `Reshape` takes it: [B, L].
         cache: see `Cache`.
     """
@@ -61,8 +59,8 @@ class PlainAttention:
         turned = graph.add("Transpose", [keys], perm=[0, 1, 3, 2])
         scores = graph.add("MatMul", [query, turned], name=f"{name}/scores")
         scores = graph.add("Add", [scores, self._bias])
-        shares = graph.add("Softmax", [scores], axis=-1)
-        attended = graph.add("MatMul", [shares, values], name=f"{name}/attended")
+        weights = graph.add("Softmax", [scores], axis=-1)
+        attended = graph.add("MatMul", [weights, values], name=f"{name}/attended")
         attended = self._reshape(attended, [self._lead[0], config.heads, -1, config.head_dim])
         attended = graph.add("Transpose", [attended], perm=[0, 2, 1, 3])
         return self._reshape(attended, [*self._lead, config.heads * config.head_dim], name)

@@ -25,8 +25,8 @@ class StaticBuilder(Builder[str]):
     """Builds the graph of one pass over *tokens* tokens with a cache of *context*.
 
     Inputs are `input_ids` and `position_ids` int64 [1, L]; `attention_bias` [1, 1, L, C], which is
-    added to attention's logits: 0 for a visible position of the cache, -30000 for another; and
-    `past_key_values.N.key` and `.value` [1, kv heads, C, D]. Outputs are `logits` [1, L,
+    added to attention's logits: 0 for a visible position of the cache, `ONNX_MASKED` for others;
+    and `past_key_values.N.key` and `.value` [1, kv heads, C, D]. Outputs are `logits` [1, L,
     vocabulary] and `present.N.key` and `.value`, the cache with this pass' tokens at their
     positions.
     """

@@ -17,6 +17,7 @@ from qdeploy.exporters.native.weights_file.packing import Encoding
 from qdeploy.planning.formats import OPENVINO
 from qdeploy.planning.plan import Plan
 from qdeploy.tokenization.chat_template import find_chat_template
+from qdeploy.tokenization.tokenizer_file import TOKENIZER_FILE
 
 ACTIVATIONS_SCALE = "8.0"
 """The GPU plugin divides activations by this to keep them within float16; optimum-intel's value."""
@@ -49,7 +50,7 @@ class OpenVINOFormat(FormatWriter):
             CheckpointError: `tokenizer.json` is malformed.
         """
         source = plan.checkpoint.folder
-        known = read_bpe(source / "tokenizer.json")
+        known = read_bpe(source / TOKENIZER_FILE)
         ids = special_ids(source, {t.text: t.id for t in known.added})
         info = tokenizer.runtime_info(ids, find_chat_template(source))
         layout = WeightsLayout({}, Dense())

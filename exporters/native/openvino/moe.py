@@ -50,20 +50,21 @@ def _multiply(ops: Operations, weights: Weights, x: Value, names: list[str]) -> 
 
 def _routing_weights(ops: Operations, config: GraphConfig, logits: Value) -> Value:
     """Routing weights [E, R, 1] from the router's logits [R, E]; zero beyond the top k."""
-    graph, chosen = ops.graph, (DYNAMIC, config.top_k)
-    likely = graph.add("SoftMax", [logits], "f32", logits.shape, opset="opset8", axis=-1)
-    best, which = graph.add_many(
-        "TopK", [likely, ops.i64(config.top_k)], [("f32", chosen), ("i64", chosen)],
+    graph, shape = ops.graph, (DYNAMIC, config.top_k)
+    probabilities = graph.add("SoftMax", [logits], "f32", logits.shape, opset="opset8", axis=-1)
+    weights, experts = graph.add_many(
+        "TopK", [probabilities, ops.i64(config.top_k)], [("f32", shape), ("i64", shape)],
         opset="opset11", axis=-1, mode="max", sort="value", index_element_type="i64", stable=False,
     )  # fmt: skip
     if config.renormalize:
-        best = ops.elementwise("Divide", best, ops.reduce("ReduceSum", best, -1, keep=True))
-    rows = ops.gather(ops.shape_of(which), ops.i64([0]), 0)
-    nothing = ops.broadcast(
+        total = ops.reduce("ReduceSum", weights, -1, keep=True)
+        weights = ops.elementwise("Divide", weights, total)
+    rows = ops.gather(ops.shape_of(experts), ops.i64([0]), 0)
+    zeros = ops.broadcast(
         ops.f32(0.0), ops.concat([rows, ops.i64([config.experts])], 0), logits.shape
     )
     scattered = graph.add(
-        "ScatterElementsUpdate", [nothing, which, best, ops.i64(1)], "f32", logits.shape,
+        "ScatterElementsUpdate", [zeros, experts, weights, ops.i64(1)], "f32", logits.shape,
         opset="opset12", reduction="none", use_init_val=True,
     )  # fmt: skip
     by_expert = ops.reshape(ops.transpose(scattered, [1, 0]), [config.experts, -1])

@@ -16,8 +16,6 @@ from qdeploy.exporters.native.weights_file.packing import Encoding
 from qdeploy.planning.profile import PER_CHANNEL, Precision
 from qdeploy.planning.tensor_spec import TensorPlan
 
-FLOAT_BYTES = {"float16": 2, "float32": 4}
-
 
 @dataclass(frozen=True)
 class Span:
@@ -114,10 +112,12 @@ class WeightsLayout:
         return self._stored[tensors]
 
     def _place(self, tensors: tuple[str, ...], interleaved: int) -> PackedWeight:
+        import numpy as np
+
         shapes = tuple(self._plans[name].shape for name in tensors)
         precision = self._plans[tensors[0]].precision
         if precision.dtype == "fp16":
-            element = FLOAT_BYTES[self.encoding.float_type(len(shapes[0]))]
+            element = np.dtype(self.encoding.float_type(len(shapes[0]))).itemsize
             codes = self._take(element * sum(map(prod, shapes)))
             return PackedWeight(tensors, shapes, precision, codes, interleaved=interleaved)
         rows = sum(shape[0] for shape in shapes)
