@@ -142,7 +142,7 @@ def _check_form(provider: Provider, manifest: Manifest) -> None:
     wanted = provider.attention
     if format_ == ONNX.name and wanted and graph.attention != wanted:
         raise InputError(
-            f"{provider.name} takes graphs with {wanted!r} attention whole, and this bundle has "
+            f"{provider.name} runs graphs with {wanted!r} attention, and this bundle has "
             f"{graph.attention!r}",
             fix=fix,
         )

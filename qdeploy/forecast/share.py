@@ -53,6 +53,11 @@ MEASURED: dict[tuple[str, Arithmetic], Share] = {
         compute=1.0,
         source="openvino on 2 shared Zen 3 cores (AVX2 alone); see docs/planning.md",
     ),
+    ("onnxruntime", "dot-product"): Share(
+        memory=0.46,
+        compute=0.96,
+        source="onnxruntime on 2 shared Xeon cores without AMX; see docs/planning.md",
+    ),
 }
 """By backend and the CPU's arithmetic. Other pairs were not measured."""
 

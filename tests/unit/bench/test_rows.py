@@ -12,6 +12,7 @@ from qdeploy.bench.protocol import Protocol
 from qdeploy.bench.rows import BundleRecord, make_rows, ratios
 from qdeploy.bench.worker import Task
 from qdeploy.results import Machine, Sample
+from qdeploy.system import info
 from tests.support.bundles import scripted_bundle
 from tests.support.measured import MACHINE
 
@@ -117,8 +118,10 @@ def test_no_bandwidth_utilization_if_it_is_meaningless(
 
 @pytest.mark.parametrize(("backend", "predicted"), [("openvino", True), ("onnxruntime", False)])
 def test_only_backends_of_known_efficiency_have_a_prediction(
-    backend: str, predicted: bool, recorded: BundleRecord
+    backend: str, predicted: bool, recorded: BundleRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """On a CPU with AMX, where ONNX Runtime was not measured."""
+    monkeypatch.setattr(info, "cpu_flags", lambda: frozenset({"amx_int8"}))
     recorded.environment |= {"target": "intel-cpu", "kind": "cpu", "backend": backend}
     row = make_rows(recorded, PROTOCOL, FAST)[0]
     assert (row.predicted is not None) == predicted

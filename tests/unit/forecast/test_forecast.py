@@ -18,7 +18,8 @@ from qdeploy.forecast.hardware import DeviceSpec
 from qdeploy.forecast.share import MEASURED
 from qdeploy.planning.plan import Plan, make_plan
 from qdeploy.planning.profile import load_profile, profile_names
-from qdeploy.targets import BUILT_IN, CUDA, INTEL_CPU, INTEL_NPU, Target
+from qdeploy.system import info
+from qdeploy.targets import BUILT_IN, CPU, CUDA, INTEL_CPU, INTEL_NPU, Target
 
 SOURCES = {"all": "https://example.org"}
 
@@ -130,6 +131,15 @@ def test_a_share_measured_of_one_backend_is_not_taken_for_another(cpu: DeviceSpe
     assert "float32, narrower types may be faster" in (row.reason or "")
 
 
+def test_the_share_of_onnx_runtime_is_its_own(cpu: DeviceSpec) -> None:
+    by_onnx = make_plan(model("0.6B"), load_profile("cpu-int4"), CPU, context=4096)
+    row = of_plan(by_onnx, cpu.model_copy(update={"arithmetic": "dot-product"}))
+    share = MEASURED["onnxruntime", "dot-product"]
+    ideal = 1 / roofline.Roof(20e9, None).seconds(roofline.decode(by_onnx, 512))[0]
+    assert row.decode_tokens_per_s == pytest.approx(ideal * share.memory)
+    assert (row.speeds, row.share, row.reason) == ("expected", share.source, None)
+
+
 def test_prefill_on_a_cpu_with_float32_alone_is_slower(cpu: DeviceSpec) -> None:
     """0.6B on two cores of Zen 3 (87 GFLOPS in float32): 105 tok/s were measured."""
     zen3 = cpu.model_copy(update={"fp32_flops": 87e9, "arithmetic": "float32"})
@@ -141,8 +151,20 @@ def test_prefill_on_a_cpu_with_float32_alone_is_slower(cpu: DeviceSpec) -> None:
     assert with_amx.prefill_tokens_per_s == pytest.approx(3.2 * row.prefill_tokens_per_s)
 
 
-@pytest.mark.parametrize(("backend", "expected"), [("openvino", True), ("onnxruntime", False)])
-def test_a_run_here_is_predicted_only_for_what_was_measured(backend: str, expected: bool) -> None:
+@pytest.mark.parametrize(
+    ("backend", "flags", "expected"),
+    [
+        ("openvino", {"avx2"}, True),
+        ("openvino", {"amx_int8"}, True),
+        ("onnxruntime", {"avx512_vnni"}, True),
+        ("onnxruntime", {"amx_int8"}, False),
+        ("unheard-of", {"avx512_vnni"}, False),
+    ],
+)
+def test_a_run_here_is_predicted_only_for_what_was_measured(
+    backend: str, flags: set[str], expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(info, "cpu_flags", lambda: frozenset(flags))
     planned = made().summary()
     speed = forecast.decode_here(planned, backend, cached=512, bytes_per_s=20e9)
     assert (speed is not None) == expected
