@@ -55,10 +55,19 @@ def test_what_only_looks_like_an_old_key_is_left_alone() -> None:
     assert settings.items() <= bench.protocol.items()
 
 
-def test_the_shipped_results_are_the_old_ones_in_the_current_version() -> None:
-    assert read_results(SCHEMA_1 / SHIPPED.name) == read_results(SHIPPED)
-    assert content(SCHEMA_1 / SHIPPED.name)["schema_version"] == 1
+def test_a_whole_file_of_schema_1_is_read() -> None:
+    file = SCHEMA_1 / "xeon-2-cores.json"
+    old = content(file)
+    assert old["schema_version"] == 1
+    found = read_results(file)
+    assert found.schema_version == 2
+    rows = [row.model_dump(mode="json") for row in found.results]
+    assert rows == old["results"]
+
+
+def test_the_shipped_results_are_in_the_current_version() -> None:
     assert content(SHIPPED)["schema_version"] == 2
+    assert read_results(SHIPPED).results
 
 
 def test_a_report_is_made_of_old_files_and_old_reports(tmp_path: Path) -> None:
