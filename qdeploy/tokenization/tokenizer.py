@@ -12,18 +12,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Any, NoReturn
 
 from jinja2 import TemplateError
 from jinja2.ext import loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from tokenizers import Tokenizer as _Tokenizer
 
 from qdeploy.errors import CheckpointError, PromptError
 from qdeploy.storage.json_file import read_json
-from qdeploy.storage.toml_file import fault
 from qdeploy.tokenization.chat_template import find_chat_template
+from qdeploy.tokenization.generation_config import GenerationConfig, read_generation_config
 from qdeploy.tokenization.tokenizer_file import TOKENIZER_FILE
 
 Message = Mapping[str, str]
@@ -33,31 +32,6 @@ SPECIAL_TOKENS = ("bos_token", "eos_token", "pad_token", "unk_token")
 """Keys of `tokenizer_config.json` that chat templates may refer to, as in transformers."""
 THINK, END_THINK = "<think>", "</think>"
 REPLACEMENT = "\ufffd"
-
-Id = Annotated[int, Field(ge=0)]
-Temperature = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-TopP = Annotated[float, Field(gt=0, le=1)]
-TopK = Annotated[int, Field(ge=0)]
-
-
-class GenerationConfig(BaseModel):
-    """The part of `generation_config.json` that matters here; names are the file's own."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
-
-    eos_token_id: Id | list[Id] | None = None
-    do_sample: bool | None = None
-    temperature: Temperature | None = None
-    top_p: TopP | None = None
-    top_k: TopK | None = None
-
-    @property
-    def stop_ids(self) -> tuple[int, ...]:
-        """The ids of `eos_token_id`; empty where it is not set."""
-        ids = self.eos_token_id
-        if isinstance(ids, int):
-            return (ids,)
-        return tuple(ids or ())
 
 
 @dataclass(frozen=True)
@@ -88,12 +62,7 @@ class Tokenizer:
     @cached_property
     def generation_config(self) -> GenerationConfig:
         """The model's generation settings; all None where it has no such file."""
-        file = self.folder / "generation_config.json"
-        try:
-            return GenerationConfig.model_validate(read_json(file) if file.is_file() else {})
-        except ValidationError as error:
-            key, complaint = fault(error)
-            raise CheckpointError(f"{key}: {complaint}", where=file) from None
+        return read_generation_config(self.folder)
 
     @cached_property
     def template(self) -> str:
