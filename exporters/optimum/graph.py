@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from qdeploy.exporters.optimum.slots import Constant
-from qdeploy.planning.profile import PER_CHANNEL, DType, Precision
+from qdeploy.quantization.precision import PER_CHANNEL, DType, Precision
 
 CODES: dict[str, DType] = {"u4": "int4", "i4": "int4", "u8": "int8", "i8": "int8", "nf4": "nf4"}
 FLOATS = {"f16": "fp16", "bf16": "bf16", "f32": "fp32"}

@@ -7,7 +7,7 @@ from typing import Literal
 
 from qdeploy.planning.formats import OPENVINO
 from qdeploy.planning.plan import Plan
-from qdeploy.planning.profile import Precision
+from qdeploy.quantization.precision import Precision
 from qdeploy.storage.toml_file import Strict
 
 Step = Literal["trace", "quantize"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from qdeploy.exporters.optimum.slots import Constant, Slot, key_of
-from qdeploy.planning.profile import PER_CHANNEL, Precision
+from qdeploy.quantization.precision import PER_CHANNEL, Precision
 
 FLOAT = "fp16"
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from qdeploy.errors import ExportFailed
 from qdeploy.exporters.optimum.job import Matrix
-from qdeploy.planning.profile import Precision
+from qdeploy.quantization.precision import Precision
 
 EXPERT = re.compile(r"^(?P<block>.+\.experts)\.\d+\.\w+\.weight$")
 STACK = re.compile(r"^(?:self\.|__module\.)(?P<block>.+\.experts)[./]")

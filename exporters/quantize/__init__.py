@@ -11,7 +11,7 @@ threads    runs blocks on several threads; results in order, bounded memory
 
 from qdeploy.exporters.quantize.matrix import quantize
 from qdeploy.exporters.quantize.packing import pack4, unpack4
-from qdeploy.exporters.quantize.quantized import Quantized
 from qdeploy.exporters.quantize.threads import in_order
+from qdeploy.quantization.quantized import Quantized
 
 __all__ = ["Quantized", "in_order", "pack4", "quantize", "unpack4"]

@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 
 from qdeploy.errors import CheckpointError
 from qdeploy.exporters.quantize import rounding
-from qdeploy.exporters.quantize.quantized import Quantized
 from qdeploy.exporters.quantize.rounding import Ends, Grid
 from qdeploy.exporters.quantize.search import improve
 from qdeploy.exporters.quantize.workspace import Workspace
-from qdeploy.planning.profile import PER_CHANNEL, Precision
+from qdeploy.quantization.precision import PER_CHANNEL, Precision
+from qdeploy.quantization.quantized import Quantized
 
 CHUNK = 2**21
 """Weights of a chunk. Its 8 MiB are still in a cache when the weights are rounded, and the fixed

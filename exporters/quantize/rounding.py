@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from qdeploy.errors import CheckpointError
 from qdeploy.exporters.quantize.workspace import Workspace
-from qdeploy.planning.profile import Precision
+from qdeploy.quantization.precision import Precision
 
 Floats = NDArray[np.float32]
 

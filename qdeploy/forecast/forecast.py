@@ -25,13 +25,13 @@ from qdeploy.planning.formats import SAFETENSORS
 from qdeploy.planning.plan import Plan, make_plan
 from qdeploy.planning.profile import (
     KVCache,
-    Precision,
     Profile,
     Weights,
     default_profile,
     load_profile,
     profile_names,
 )
+from qdeploy.quantization.precision import Precision
 from qdeploy.system import info
 from qdeploy.targets import Target
 

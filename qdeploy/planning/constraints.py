@@ -7,7 +7,8 @@ what depends on its version.
 from __future__ import annotations
 
 from qdeploy.errors import QdeployError
-from qdeploy.planning.profile import Precision, Profile
+from qdeploy.planning.profile import Profile
+from qdeploy.quantization.precision import Precision
 from qdeploy.storage.toml_file import Strict
 from qdeploy.targets import LINEAR, Constraint, Target, Values
 

@@ -16,7 +16,8 @@ from math import prod
 
 from qdeploy.architectures.config import ModelConfig
 from qdeploy.errors import ProfileError, did_you_mean
-from qdeploy.planning.profile import FLOAT_BYTES, PER_CHANNEL, Graph, Precision, Profile
+from qdeploy.planning.profile import FLOAT_BYTES, Graph, Profile
+from qdeploy.quantization.precision import PER_CHANNEL, Precision
 
 OPENVINO_LAYER = 110_000
 """Bytes of openvino_model.xml a layer: 100 to 137 thousand measured on Qwen3 and Qwen3-MoE."""

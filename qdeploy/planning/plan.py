@@ -15,8 +15,9 @@ from qdeploy.errors import CheckpointError, PlanError
 from qdeploy.planning import constraints
 from qdeploy.planning.context import check_context
 from qdeploy.planning.formats import Format, format_of
-from qdeploy.planning.profile import Precision, Profile
+from qdeploy.planning.profile import Profile
 from qdeploy.planning.tensor_spec import TensorPlan, plan_tensor, precisions
+from qdeploy.quantization.precision import Precision
 from qdeploy.storage.hashing import Identity
 from qdeploy.targets import Target
 

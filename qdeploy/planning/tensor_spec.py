@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from qdeploy.architectures.tensors import Role, Tensor
 from qdeploy.errors import PlanError
 from qdeploy.planning.formats import Format, stored_bytes
-from qdeploy.planning.profile import PER_CHANNEL, Precision, Profile
+from qdeploy.planning.profile import Profile
+from qdeploy.quantization.precision import PER_CHANNEL, Precision
 
 SMALLEST_GROUP = 32
 """A smaller fallback group would cost more bytes of scales than int8 per channel."""

@@ -25,7 +25,7 @@ LAYERS = (
     ("errors", "models"),
     ("plugins", "system"),
     ("storage",),
-    ("architectures", "targets", "tokenization"),
+    ("architectures", "quantization", "targets", "tokenization"),
     ("checkpoint",),
     ("planning",),
     ("bundle",),

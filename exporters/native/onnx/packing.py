@@ -18,8 +18,8 @@ from qdeploy.exporters.native.weights_file.packing import (
     Sizes,
     packed_bytes,
 )
-from qdeploy.planning.profile import PER_CHANNEL, Precision
 from qdeploy.planning.tensor_spec import TensorPlan
+from qdeploy.quantization.precision import PER_CHANNEL, Precision
 
 if TYPE_CHECKING:
     from typing import Any

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from qdeploy.exporters.native.onnx.graph import FLOAT_TYPES, MICROSOFT, Graph
 from qdeploy.exporters.native.onnx.packing import block_size
 from qdeploy.exporters.native.weights_file.layout import PackedWeight, Span, WeightsLayout
-from qdeploy.planning.profile import Precision
+from qdeploy.quantization.precision import Precision
 
 
 class Experts(NamedTuple):

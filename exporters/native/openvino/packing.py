@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from qdeploy.errors import Refusal
 from qdeploy.exporters.native.weights_file.packing import Encoding, Parts, Sizes, packed_bytes
-from qdeploy.planning.profile import PER_CHANNEL, Precision
 from qdeploy.planning.tensor_spec import TensorPlan
+from qdeploy.quantization.precision import PER_CHANNEL, Precision
 
 if TYPE_CHECKING:
     from qdeploy.exporters.quantize import Quantized

@@ -10,7 +10,7 @@ from __future__ import annotations
 from qdeploy.exporters.native.openvino.ir import Shape, Value
 from qdeploy.exporters.native.openvino.operations import Operations
 from qdeploy.exporters.native.weights_file.layout import PackedWeight, Span, WeightsLayout
-from qdeploy.planning.profile import PER_CHANNEL, Precision
+from qdeploy.quantization.precision import PER_CHANNEL, Precision
 
 DECOMPRESSION = "decompression"
 """Marks a Convert of a stored float16: the plugins then keep the float16."""

@@ -13,8 +13,8 @@ from itertools import accumulate
 from math import prod
 
 from qdeploy.exporters.native.weights_file.packing import Encoding
-from qdeploy.planning.profile import PER_CHANNEL, Precision
 from qdeploy.planning.tensor_spec import TensorPlan
+from qdeploy.quantization.precision import PER_CHANNEL, Precision
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qdeploy.errors import Refusal
-from qdeploy.planning.profile import Precision
 from qdeploy.planning.tensor_spec import TensorPlan
+from qdeploy.quantization.precision import Precision
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -12,15 +12,8 @@ from qdeploy.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from qdeploy.errors import PlanError, QdeployError
 from qdeploy.planning import constraints
 from qdeploy.planning.plan import make_plan
-from qdeploy.planning.profile import (
-    KVCache,
-    Precision,
-    Profile,
-    Runtime,
-    Weights,
-    load_profile,
-    profile_names,
-)
+from qdeploy.planning.profile import KVCache, Profile, Runtime, Weights, load_profile, profile_names
+from qdeploy.quantization.precision import Precision
 from qdeploy.targets import (
     ASCEND,
     BUILT_IN,

@@ -17,7 +17,8 @@ from qdeploy.errors import PlanError
 from qdeploy.exporters.native import NativeExporter
 from qdeploy.planning.formats import stored_bytes
 from qdeploy.planning.plan import Plan, make_plan
-from qdeploy.planning.profile import BITS, PER_CHANNEL, KVCache, Precision, load_profile
+from qdeploy.planning.profile import KVCache, load_profile
+from qdeploy.quantization.precision import BITS, PER_CHANNEL, Precision
 from qdeploy.targets import CUDA, INTEL_CPU
 from tests.support.checkpoints import MOE, SMALL, shape_of_0_6b, write_checkpoint
 

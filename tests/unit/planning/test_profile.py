@@ -8,8 +8,6 @@ import pytest
 
 from qdeploy.errors import ProfileError
 from qdeploy.planning.profile import (
-    PER_CHANNEL,
-    Precision,
     Profile,
     default_profile,
     load_profile,
@@ -17,6 +15,7 @@ from qdeploy.planning.profile import (
     profile_names,
     profile_source,
 )
+from qdeploy.quantization.precision import PER_CHANNEL, Precision
 from qdeploy.targets import BUILT_IN
 
 GOOD = """\

@@ -15,15 +15,8 @@ from qdeploy.exporters.optimum import OptimumExporter, exporter, steps
 from qdeploy.exporters.optimum.job import STEPS, Job, jobs
 from qdeploy.interface import Progress
 from qdeploy.planning.plan import Plan, make_plan
-from qdeploy.planning.profile import (
-    Graph,
-    KVCache,
-    Precision,
-    Profile,
-    Weights,
-    load_profile,
-    profile_names,
-)
+from qdeploy.planning.profile import Graph, KVCache, Profile, Weights, load_profile, profile_names
+from qdeploy.quantization.precision import Precision
 from qdeploy.targets import INTEL_CPU
 from tests.support.checkpoints import MOE, SMALL, shape_of_0_6b, write_checkpoint
 from tests.support.workers import make_work

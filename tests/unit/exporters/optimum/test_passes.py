@@ -10,7 +10,7 @@ from qdeploy.exporters.optimum import passes
 from qdeploy.exporters.optimum.job import Matrix
 from qdeploy.exporters.optimum.passes import Pass
 from qdeploy.exporters.optimum.slots import Constant, slots
-from qdeploy.planning.profile import Precision
+from qdeploy.quantization.precision import Precision
 
 INT4 = Precision(dtype="int4", group_size=128)
 INT8 = Precision(dtype="int8")

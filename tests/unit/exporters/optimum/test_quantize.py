@@ -17,7 +17,7 @@ from qdeploy.errors import ExportFailed
 from qdeploy.exporters.optimum import graph, steps
 from qdeploy.exporters.optimum import quantize as step
 from qdeploy.exporters.optimum.job import SCRATCH, Job, Matrix
-from qdeploy.planning.profile import Precision
+from qdeploy.quantization.precision import Precision
 
 pytestmark = [
     pytest.mark.skipif(

@@ -16,7 +16,7 @@ from qdeploy.exporters.optimum.slots import (
     key_of,
     slots,
 )
-from qdeploy.planning.profile import Precision
+from qdeploy.quantization.precision import Precision
 
 INT4 = Precision(dtype="int4", group_size=128)
 INT8 = Precision(dtype="int8")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from qdeploy.errors import CheckpointError
 from qdeploy.exporters.quantize import Quantized, quantize
 from qdeploy.exporters.quantize.matrix import CHUNK
-from qdeploy.planning.profile import DType, Precision
+from qdeploy.quantization.precision import DType, Precision
 
 Floats = NDArray[np.float32]
 

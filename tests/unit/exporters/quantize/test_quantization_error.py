@@ -15,7 +15,7 @@ from qdeploy.checkpoint.weights import WeightReader, open_weights
 from qdeploy.evaluate import forward
 from qdeploy.evaluate.forward import Forward
 from qdeploy.exporters.quantize import quantize
-from qdeploy.planning.profile import Precision
+from qdeploy.quantization.precision import Precision
 from qdeploy.tokenization.tokenizer import Tokenizer
 
 Floats = NDArray[np.float32]

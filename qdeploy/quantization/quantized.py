@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qdeploy.planning.profile import Precision
+from qdeploy.quantization.precision import Precision
 
 
 @dataclass(frozen=True, eq=False)
