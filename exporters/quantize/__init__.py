@@ -4,7 +4,6 @@ matrix     quantizes a whole matrix
 rounding   the integer grid, and scales from the range of each group
 search     scales with less error, found without data
 workspace  buffers for both, a tile at a time
-quantized  the result
 packing    two four-bit codes a byte
 threads    runs blocks on several threads; results in order, bounded memory
 """
