@@ -9,7 +9,7 @@ from qdeploy.bundle import Bundle, ModelIdentity
 from qdeploy.checkpoint import hub
 from qdeploy.errors import CheckpointError, InputError
 from qdeploy.evaluate.reference import FloatReference
-from qdeploy.planning.plan import make_plan
+from qdeploy.planning.plan import Plan, make_plan
 
 ALLOW = "--allow-other-model"
 
@@ -24,7 +24,35 @@ def open_reference(
             another vocabulary, in any case.
         CheckpointError: the architecture is unknown, or the checkpoint cannot be read.
     """
+    found = find_source(judged, model, adapter=adapter, allow_other=allow_other, allow=ALLOW)
+    return FloatReference(
+        found.checkpoint, found.digest, rope_scaling=found.rope_scaling, adapter=adapter
+    )
+
+
+def find_source(
+    judged: Bundle,
+    model: str,
+    *,
+    adapter: Path | None,
+    allow_other: bool = False,
+    allow: str | None = None,
+) -> Plan:
+    """Find the checkpoint that a bundle was made from, as the plan of that bundle.
+
+    Args:
+        judged: the bundle.
+        model: name or directory of the checkpoint.
+        adapter: directory of the adapter that was merged into the bundle.
+        allow_other: take another model with the same vocabulary too.
+        allow: the option that sets it, for messages.
+
+    Raises:
+        InputError: of another model than the bundle.
+        CheckpointError: the architecture is unknown, or the checkpoint cannot be read.
+    """
     manifest = judged.manifest
+    otherwise = f", or {allow}" if allow else ""
     merged = manifest.plan.get("adapter")
     if merged and not adapter and not allow_other:
         raise InputError(
@@ -44,7 +72,7 @@ def open_reference(
             f"a {config.name}; the bundle is of {manifest.model.name}, a "
             f"{manifest.model.architecture}",
             where=model,
-            fix=f"give the checkpoint that the bundle was made from, or {ALLOW}",
+            fix=f"give the checkpoint that the bundle was made from{otherwise}",
         )
     resolved = make_plan(
         checkpoint,
@@ -59,11 +87,9 @@ def open_reference(
             f"not the checkpoint that the bundle was made from ({manifest.model.name}): other "
             "weights, tokenizer or config",
             where=model,
-            fix=f"give that one, or {ALLOW}",
+            fix=f"give that one{otherwise}",
         )
-    return FloatReference(
-        checkpoint, resolved.digest, rope_scaling=resolved.rope_scaling, adapter=adapter
-    )
+    return resolved
 
 
 def check_pair(reference: Bundle, judged: Bundle, *, allow_other: bool) -> None:

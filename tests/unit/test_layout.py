@@ -34,7 +34,7 @@ LAYERS = (
     ("deploy", "forecast"),
     ("results",),
     ("evaluate",),
-    ("bench", "doctor", "report"),
+    ("bench", "doctor", "report", "verification"),
     ("matrix",),
     ("cli",),
     ("__main__",),

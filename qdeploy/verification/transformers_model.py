@@ -1,0 +1,157 @@
+"""The model as transformers loads it, in float32 on the CPU: the side that is believed.
+
+Nothing here reads a weight or a config through qdeploy, which is what makes the check independent.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qdeploy.errors import CheckpointError, InputError
+from qdeploy.verification.libraries import quiet, reason, require
+
+Floats = NDArray[np.float32]
+MISSING_IN_ADAPTER = "Found missing adapter keys"
+"""The beginning of PEFT's warning; it does not return the names."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a model computes for one passage of T tokens.
+
+    Attributes:
+        hidden: states [T, H] after the embedding and after each layer; the last norm is applied to
+            those of the last layer.
+        logits: [T, V].
+    """
+
+    hidden: tuple[Floats, ...]
+    logits: Floats
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """Names that transformers reports of loading a checkpoint.
+
+    Attributes:
+        missing: weights that it did not find and drew at random.
+        unexpected: stored tensors that it did not use.
+        mismatched: weights that are stored with another shape.
+    """
+
+    missing: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+    mismatched: tuple[str, ...] = ()
+
+
+class TransformersModel:
+    """A causal language model in float32. It takes four bytes a parameter."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        adapter: Path | None = None,
+        rope_scaling: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Load it.
+
+        Args:
+            folder: the checkpoint's directory.
+            adapter: directory of an adapter that PEFT merges.
+            rope_scaling: how positions are scaled where the checkpoint's config does not say it.
+
+        Raises:
+            CheckpointError: transformers cannot load the checkpoint.
+            InputError: PEFT cannot load the adapter.
+            TargetUnavailable: a library is not installed.
+        """
+        self._torch, self._transformers = require("torch"), require("transformers")
+        if adapter:
+            require("peft")
+        with quiet():
+            try:
+                config = self._config(folder, rope_scaling)
+                self._model, info = self._load(folder, config)
+            except Exception as error:  # whatever a library raises
+                raise CheckpointError(
+                    f"transformers cannot load it ({reason(error)})", where=folder
+                ) from None
+        self.report = _report(info)
+        if adapter:
+            self._merge(adapter)
+        self._model.eval()
+
+    @property
+    def vocab_size(self) -> int:
+        return int(self._model.get_input_embeddings().weight.shape[0])
+
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """Tokens at which `generate` stops."""
+        found = self._model.generation_config.eos_token_id
+        return frozenset([found] if isinstance(found, int) else found or ())
+
+    def read(self, ids: Sequence[int]) -> Reading:
+        """Compute hidden states and logits of one passage."""
+        torch = self._torch
+        with quiet(), torch.inference_mode():
+            made = self._model(
+                torch.tensor([list(ids)]), output_hidden_states=True, use_cache=False
+            )
+        hidden = tuple(state[0].float().numpy() for state in made.hidden_states)
+        return Reading(hidden, made.logits[0].float().numpy())
+
+    def close(self) -> None:
+        """Free the weights."""
+        del self._model
+        gc.collect()
+
+    def _config(self, folder: Path, rope_scaling: Mapping[str, Any] | None) -> Any:
+        config = self._transformers.AutoConfig.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+        own = getattr(config, "rope_parameters", None) or {}
+        if rope_scaling and own.get("rope_type", "default") == "default":
+            config.rope_parameters = {**own, **rope_scaling}
+        return config
+
+    def _load(self, folder: Path, config: Any) -> tuple[Any, Mapping[str, Any]]:
+        model, info = self._transformers.AutoModelForCausalLM.from_pretrained(
+            folder,
+            config=config,
+            dtype=self._torch.float32,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
+            attn_implementation="eager",
+            experts_implementation="eager",
+        )
+        return model, info
+
+    def _merge(self, adapter: Path) -> None:
+        try:
+            with quiet() as caught:
+                wrapped = require("peft").PeftModel.from_pretrained(self._model, adapter)
+                self._model = wrapped.merge_and_unload(safe_merge=True)
+        except Exception as error:  # whatever a library raises
+            raise InputError(f"PEFT cannot load it ({reason(error)})", where=adapter) from None
+        said = [str(w.message) for w in caught]
+        if lost := [text for text in said if text.startswith(MISSING_IN_ADAPTER)]:
+            raise InputError(f"PEFT: {reason(Exception(lost[0]))}", where=adapter)
+
+
+def _report(info: Mapping[str, Any]) -> LoadReport:
+    def names(key: str) -> tuple[str, ...]:
+        found: Iterable[Any] = info.get(key) or ()
+        return tuple(sorted(n[0] if isinstance(n, tuple) else str(n) for n in found))
+
+    return LoadReport(*map(names, ("missing_keys", "unexpected_keys", "mismatched_keys")))

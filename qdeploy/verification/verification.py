@@ -1,0 +1,164 @@
+"""`verify`: text, float model and bundle, in this order, against transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from qdeploy.bundle import Bundle, open_bundle
+from qdeploy.checkpoint.weights import check_weights, open_weights
+from qdeploy.deploy import run
+from qdeploy.errors import InputError, TargetUnavailable
+from qdeploy.evaluate.match import find_source
+from qdeploy.planning.plan import Plan
+from qdeploy.system.info import usable_memory_bytes
+from qdeploy.verification import bundle as bundles
+from qdeploy.verification import float_model
+from qdeploy.verification.libraries import require, tools
+from qdeploy.verification.outcome import Check, Outcome
+from qdeploy.verification.text import Peer, compare_stops, compare_text
+from qdeploy.verification.transformers_model import LoadReport, Reading, TransformersModel
+
+Ids = tuple[int, ...]
+Stage = Callable[[str], None]
+"""Called with the title of what is done next."""
+
+TOKENIZERS = ("tokenizer.json", "tokenizer_config.json")
+"""An adapter with one of these brings its own tokenizer."""
+MOST_TOKENS = 512
+"""Tokens of all passages that the models read; the shortest passages come first."""
+ROOM = 0.9
+"""Fraction of the memory that the other side's weights and the logits may take."""
+
+
+def verify(
+    bundle: Path,
+    model: str,
+    *,
+    adapter: Path | None = None,
+    target: str | None = None,
+    device: int | str = 0,
+    backend: str | None = None,
+    simulate: bool = False,
+    threads: int | None = None,
+    stage: Stage = lambda title: None,
+) -> Outcome:
+    """Compare *bundle* with what transformers makes of the checkpoint *model*.
+
+    Args:
+        bundle: a bundle's directory.
+        model: name or directory of the checkpoint that it was exported from.
+        adapter: directory of the adapter that was merged into it.
+        target: where to run it; see `deploy.run.choose`, also for the next three.
+        device: number or id.
+        backend: name.
+        simulate: on the target's simulated device.
+        threads: of the runtime; None is its default here.
+        stage: called when a part begins.
+
+    Raises:
+        InputError: another checkpoint than the bundle's, or one too large for this machine.
+        CheckpointError: one that transformers or qdeploy cannot load.
+        TargetUnavailable: transformers or torch is not installed.
+    """
+    for library in ("torch", "transformers"):
+        require(library)
+    judged = open_bundle(bundle, full=True)
+    source = find_source(judged, model, adapter=adapter)
+    _check_memory(judged, source)
+
+    stage("text")
+    peer = Peer(_tokenizer_folder(source, adapter))
+    checks, texts = compare_text(judged.path, peer)
+
+    stage("transformers' float model")
+    passages, theirs, report, stops = _read(source, adapter, texts)
+    checks.append(compare_stops(judged.path, stops, peer))
+
+    stage("qdeploy's float model")
+    ours = _read_own(source, passages)
+    layers = float_model.compare_layers(theirs, ours)
+    checks += [
+        float_model.check_loading(report, {}),
+        float_model.check_layers(layers),
+        float_model.check_logits(theirs, ours, passages),
+    ]
+
+    stage("bundle")
+    absent = None
+    try:
+        choice = run.choose(
+            judged, target=target, backend=backend, device=device, simulate=simulate
+        )
+        checks.append(bundles.compare_bundle(judged, choice, passages, theirs, threads=threads))
+    except TargetUnavailable as error:
+        absent = error
+        checks.append(Check(bundles.PART, "logits", "", skipped=error.reason))
+    return Outcome(
+        judged.path, source.checkpoint.name, tools(), tuple(checks), tuple(layers), absent
+    )
+
+
+def _read(
+    source: Plan, adapter: Path | None, texts: Sequence[Ids]
+) -> tuple[list[Ids], list[Reading], LoadReport, frozenset[int]]:
+    """Load transformers' model, and free it again.
+
+    Returns:
+        The passages that it knows every token of, what it computes for each, what it reports of
+        loading, and its stop tokens.
+    """
+    model = TransformersModel(
+        source.checkpoint.folder, adapter=adapter, rope_scaling=source.rope_scaling
+    )
+    try:
+        known = [ids for ids in texts if max(ids) < model.vocab_size]
+        passages = _shortest(known) or [(0,)]
+        return passages, [model.read(ids) for ids in passages], model.report, model.stop_ids
+    finally:
+        model.close()
+
+
+def _read_own(source: Plan, passages: Sequence[Ids]) -> list[Reading]:
+    checkpoint = source.checkpoint
+    check_weights(checkpoint)
+    graph = checkpoint.decoder.graph(source.rope_scaling)
+    with open_weights(checkpoint, adapter=source.adapter) as weights:
+        return float_model.read_own(weights, checkpoint.architecture, graph, passages)
+
+
+def _tokenizer_folder(source: Plan, adapter: Path | None) -> Path:
+    """Where `AutoTokenizer` finds what the model is prompted with: an adapter's own comes first."""
+    if adapter and any((adapter / name).is_file() for name in TOKENIZERS):
+        return adapter
+    return source.checkpoint.folder
+
+
+def _shortest(passages: Sequence[Ids]) -> list[Ids]:
+    """The shortest passages, of at most `MOST_TOKENS` tokens together."""
+    chosen: list[Ids] = []
+    left = MOST_TOKENS
+    for ids in sorted(passages, key=len):
+        if (left := left - len(ids)) < 0:
+            break
+        chosen.append(ids)
+    return chosen
+
+
+def _check_memory(judged: Bundle, source: Plan) -> None:
+    """Refuse a model whose float32 weights and logits do not fit into this machine's memory.
+
+    Raises:
+        InputError: it does not fit.
+    """
+    model = judged.manifest.model
+    needed = 4 * (model.parameters + 2 * MOST_TOKENS * model.vocab_size)
+    memory = usable_memory_bytes()
+    if memory and needed > ROOM * memory:
+        raise InputError(
+            f"transformers takes {needed / 1e9:.1f} GB of memory for it in float32; this machine "
+            f"has {memory / 1e9:.1f} GB",
+            where=source.checkpoint.name,
+            fix=f"verify it on a larger machine; here, qdeploy eval {judged.path} --reference "
+            f"{source.checkpoint.name} compares it with the float model that qdeploy streams",
+        )
