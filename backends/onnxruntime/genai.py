@@ -16,7 +16,7 @@ from qdeploy.backends.onnxruntime.errors import essence
 from qdeploy.backends.onnxruntime.providers import Provider
 from qdeploy.backends.onnxruntime.settings import SESSION, Settings, text_of
 from qdeploy.errors import TargetUnavailable
-from qdeploy.interface import Request, Sampling
+from qdeploy.interface import LogitsProcessor, Request, Sampling
 
 CPU = "cpu"
 NOT_IN_THIS_BUILD = "interface not available"
@@ -74,16 +74,20 @@ class GenaiLoop:
         A full cache is replaced by one of twice its size, after a new prefill of all tokens.
         """
         ids = list(request.prompt_ids)
+        process = LogitsProcessor(request.sampling, request.prompt_ids)
         end = len(ids) + request.max_new_tokens
         while len(ids) < end:
             length = min(end, len(ids) + max(len(ids), ROOM))
             made = len(ids) - len(request.prompt_ids)
             params = self._parameters(request.sampling, length, made)
-            for token in self._until_full(params, ids, length):
+            for token in self._until_full(params, ids, length, process):
                 ids.append(token)
+                process.append(token)
                 yield token
 
-    def _until_full(self, params: Any, ids: Sequence[int], length: int) -> Iterator[int]:
+    def _until_full(
+        self, params: Any, ids: Sequence[int], length: int, process: LogitsProcessor
+    ) -> Iterator[int]:
         """Yield the tokens after *ids*, until there are *length* in all."""
         import numpy as np
 
@@ -91,6 +95,9 @@ class GenaiLoop:
         for at in range(0, len(ids), self._longest_pass):
             generator.append_tokens(np.array(ids[at : at + self._longest_pass], np.int32))
         for left in reversed(range(length - len(ids))):
+            if process.is_needed:  # the runtime has neither min_p nor a presence penalty
+                logits = generator.get_logits()
+                generator.set_logits(process(logits.reshape(-1)).reshape(logits.shape))
             generator.generate_next_token()
             token = generator.get_next_tokens()[0]
             yield int(token)

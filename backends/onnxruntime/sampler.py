@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from qdeploy.interface import Sampling
+from qdeploy.interface import LogitsProcessor, Sampling
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,18 +15,27 @@ if TYPE_CHECKING:
 class Sampler:
     """Samples tokens from logits. The same seed and logits give the same tokens.
 
-    The order is that of transformers: temperature, then top_k, then the fewest tokens whose
-    probabilities reach top_p.
+    The order is penalties and min_p, temperature, top_k, then the fewest tokens whose probabilities
+    reach top_p.
+
+    Args:
+        prompt_ids: the prompt, whose tokens a repetition penalty counts, too.
     """
 
-    def __init__(self, sampling: Sampling) -> None:
+    def __init__(self, sampling: Sampling, prompt_ids: Sequence[int] = ()) -> None:
         import numpy as np
 
         self._sampling = sampling
+        self._process = LogitsProcessor(sampling, prompt_ids)
         self._random = np.random.default_rng(sampling.seed)
 
     def draw(self, logits: NDArray[np.float32]) -> int:
         """Sample the next token from logits [V]."""
+        token = self._draw(self._process(logits))
+        self._process.append(token)
+        return token
+
+    def _draw(self, logits: NDArray[np.float32]) -> int:
         import numpy as np
 
         sampling = self._sampling

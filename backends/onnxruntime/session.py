@@ -55,7 +55,7 @@ class OnnxRuntimeSession(Session):
                 yield Token(token, time.perf_counter())
 
     def _own(self, request: Request) -> Generator[int, None, None]:
-        model, sampler = self._own_model(), Sampler(request.sampling)
+        model, sampler = self._own_model(), Sampler(request.sampling, request.prompt_ids)
         model.begin(len(request.prompt_ids) + request.max_new_tokens)
         logits = model.feed(request.prompt_ids)
         for left in reversed(range(request.max_new_tokens)):

@@ -23,7 +23,8 @@ def generation_config(runtime: Runtime, request: Request) -> Any:
     """Return a GenerationConfig for *request*.
 
     The bundle's generation_config.json has no effect on it: stop tokens and sampling come from the
-    request alone.
+    request alone. openvino-genai adds the presence penalty to a negative logit (2026.4.1), which
+    changes an answer only where the best logit is below the penalty; those of Qwen3 are far above.
     """
     config = runtime.genai.GenerationConfig()
     config.max_new_tokens = request.max_new_tokens
@@ -36,11 +37,17 @@ def generation_config(runtime: Runtime, request: Request) -> Any:
         # The runtime would replace an empty set by the bundle's; this ignores all stop tokens.
         config.ignore_eos = True
     sampling = request.sampling
+    config.repetition_penalty = sampling.repetition_penalty
+    config.presence_penalty = sampling.presence_penalty
     config.do_sample = not sampling.greedy
     if not sampling.greedy:
         config.temperature = sampling.temperature
         config.top_p = sampling.top_p
         config.rng_seed = sampling.seed % SEEDS
+        if sampling.min_p < 1:
+            config.min_p = sampling.min_p
+        else:  # the runtime refuses 1, which keeps the most probable token alone
+            config.top_k = 1
         if sampling.top_k:
-            config.top_k = sampling.top_k
+            config.top_k = min(config.top_k, sampling.top_k)
     return config

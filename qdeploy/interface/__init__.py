@@ -2,6 +2,7 @@
 
     device      a device, a load's options, and the proof of where the work ran
     session     a loaded bundle: requests in, tokens and logits out
+    sampling    how a request draws its tokens, and the penalties that change their logits
     backend     finds devices and loads bundles
     exporter    writes the files of a bundle
     peer        a library that runs bundles without qdeploy
@@ -20,9 +21,10 @@ from qdeploy.interface.backend import Backend
 from qdeploy.interface.device import Device, LoadOptions, Placement, Property
 from qdeploy.interface.exporter import SCRATCH, Exporter, Progress
 from qdeploy.interface.peer import Peer, PeerRun
-from qdeploy.interface.session import Limits, Request, Sampling, Session, Token
+from qdeploy.interface.sampling import LogitsProcessor, Sampling
+from qdeploy.interface.session import Limits, Request, Session, Token
 
 __all__ = [
-    "SCRATCH", "Backend", "Device", "Exporter", "Limits", "LoadOptions", "Peer", "PeerRun",
-    "Placement", "Progress", "Property", "Request", "Sampling", "Session", "Token",
+    "SCRATCH", "Backend", "Device", "Exporter", "Limits", "LoadOptions", "LogitsProcessor", "Peer",
+    "PeerRun", "Placement", "Progress", "Property", "Request", "Sampling", "Session", "Token",
 ]  # fmt: skip

@@ -80,8 +80,10 @@ class ToySession(api.Session):
         cache: Cache = []
         random = np.random.default_rng(request.sampling.seed)
         feed = list(request.prompt_ids)
+        process = api.LogitsProcessor(request.sampling, request.prompt_ids)
         for _ in range(request.max_new_tokens):
-            token = _sample(self._forward(feed, cache)[-1], request.sampling, random)
+            token = _sample(process(self._forward(feed, cache)[-1]), request.sampling, random)
+            process.append(token)
             yield api.Token(token, time.perf_counter())
             feed = [token]
 

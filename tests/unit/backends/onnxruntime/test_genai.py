@@ -78,9 +78,11 @@ def test_a_cache_that_is_full_is_followed_by_a_larger(
     nano: Path, chosen: Settings, prompt: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loop = GenaiLoop(nano, chosen)
-    expected = list(loop.generate(Request(prompt, 80)))
+    requests = [Request(prompt, 80), Request(prompt, 80, Sampling(presence_penalty=2.0))]
+    expected = [list(loop.generate(request)) for request in requests]
+    assert expected[0] != expected[1]
     monkeypatch.setattr(genai, "ROOM", 16)
-    assert list(loop.generate(Request(prompt, 80))) == expected
+    assert [list(loop.generate(request)) for request in requests] == expected
     drawn = made(loop, prompt, 80, seed=5)
     assert drawn == made(loop, prompt, 80, seed=5)
     assert len(drawn) == 80

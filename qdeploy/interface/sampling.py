@@ -1,0 +1,128 @@
+"""How the next token is drawn, and what penalties do to its logits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from qdeploy.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+MOST_PRESENCE_PENALTY = 2.0
+"""The range of OpenAI's API and of vLLM, which runtimes keep to: -2 to 2."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is drawn. A temperature of 0 is greedy decoding.
+
+    The order is that of vLLM: penalties (in greedy decoding, too), temperature, `min_p` and
+    `top_k`, and `top_p` over what those keep.
+
+    Attributes:
+        temperature: finite, 0 or more.
+        top_p: keep the most probable tokens that together have this probability: above 0; 1 keeps
+            all.
+        top_k: keep the k most probable tokens; 0 keeps all.
+        seed: the same seed, bundle, device and request give the same tokens.
+        min_p: keep the tokens that are at least this many times as probable as the most probable
+            one: 0 to 1; 0 keeps all.
+        repetition_penalty: above 0. Positive logits of tokens that the prompt or the answer holds
+            are divided by it, negative ones multiplied; 1 changes none.
+        presence_penalty: -2 to 2. It is subtracted from the logits of tokens that the request has
+            generated; 0 changes none.
+
+    Raises:
+        InputError: a number out of its range, or not a number.
+    """
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    seed: int = 0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.temperature < math.inf:
+            raise InputError(
+                f"the temperature is {self.temperature}", fix="give a finite number, 0 or more"
+            )
+        if not 0 < self.top_p <= 1:
+            raise InputError(f"top-p is {self.top_p}", fix="give a number above 0 and up to 1")
+        if not 0 <= self.min_p <= 1:
+            raise InputError(f"min-p is {self.min_p}", fix="give a number from 0 to 1")
+        if not 0 < self.repetition_penalty < math.inf:
+            raise InputError(
+                f"the repetition penalty is {self.repetition_penalty}",
+                fix="give a finite number above 0; 1 is none",
+            )
+        if not -MOST_PRESENCE_PENALTY <= self.presence_penalty <= MOST_PRESENCE_PENALTY:
+            raise InputError(
+                f"the presence penalty is {self.presence_penalty}",
+                fix="give a number from -2 to 2; 0 is none",
+            )
+
+    @property
+    def greedy(self) -> bool:
+        return self.temperature == 0.0
+
+
+class LogitsProcessor:
+    """Applies penalties and min-p to the logits of one request.
+
+    For backends whose runtime does not apply them itself. The definitions are those of
+    transformers (`RepetitionPenaltyLogitsProcessor`, `MinPLogitsWarper`) and of vLLM (presence
+    penalty).
+
+    Args:
+        prompt_ids: the request's prompt.
+    """
+
+    def __init__(self, sampling: Sampling, prompt_ids: Sequence[int]) -> None:
+        self._sampling = sampling
+        self._generated: set[int] = set()
+        self._seen = set(prompt_ids)
+        self._min_p = 0.0 if sampling.greedy else sampling.min_p
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether it ever changes a logit."""
+        sampling = self._sampling
+        penalized = sampling.repetition_penalty != 1 or sampling.presence_penalty != 0
+        return penalized or self._min_p > 0
+
+    def append(self, token: int) -> None:
+        """Count a token that was generated."""
+        self._generated.add(token)
+        self._seen.add(token)
+
+    def __call__(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the logits [V] with penalties, and negative infinity where min-p drops a token.
+
+        The argument is left as it is.
+        """
+        import numpy as np
+
+        if not self.is_needed:
+            return logits
+        sampling = self._sampling
+        changed = logits.copy()
+        if sampling.repetition_penalty != 1:
+            ids = np.fromiter(self._seen, np.int64)
+            found, penalty = changed[ids], np.float32(sampling.repetition_penalty)
+            changed[ids] = np.where(found < 0, found * penalty, found / penalty)
+        if sampling.presence_penalty:
+            ids = np.fromiter(self._generated, np.int64)
+            changed[ids] -= np.float32(sampling.presence_penalty)
+        if self._min_p:
+            # p(i) / p(best) is exp((logit(i) - logit(best)) / temperature)
+            least = changed.max() + sampling.temperature * math.log(self._min_p)
+            changed[changed < least] = -np.inf
+        return changed
