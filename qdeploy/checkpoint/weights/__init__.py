@@ -1,10 +1,7 @@
 """The weights of a checkpoint as float32, read a few rows at a time, from any stored data type.
 
-check        the tensors that a checkpoint must have, and the check that it has them
-safetensors  one safetensors file, mapped into memory
-dtypes       the stored data types and their conversion to float32
-lora         a LoRA adapter, merged into the rows as they are read
-reader       reads rows of a weight, with all of the above
+check   the tensors that a checkpoint must have, and the check that it has them
+reader  reads rows of a weight from its source
 """
 
 from qdeploy.checkpoint.weights.check import check_weights, expected_tensors

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from qdeploy.checkpoint.adapters.lora import Adapter
 from qdeploy.checkpoint.checkpoint import Checkpoint
 from qdeploy.checkpoint.headers import SCALE_SUFFIX, TensorInfo
+from qdeploy.checkpoint.sources.dtypes import NUMPY_DTYPES
+from qdeploy.checkpoint.sources.safetensors import TensorFile
 from qdeploy.checkpoint.weights.check import FP8, fp8_block, scale_shape
-from qdeploy.checkpoint.weights.dtypes import NUMPY_DTYPES
-from qdeploy.checkpoint.weights.lora import Adapter
-from qdeploy.checkpoint.weights.safetensors import TensorFile
 from qdeploy.errors import CheckpointError
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from qdeploy.checkpoint.weights.dtypes import NUMPY_DTYPES, widen
+from qdeploy.checkpoint.sources.dtypes import NUMPY_DTYPES, widen
 
 
 def widened(dtype: str, elements: NDArray[np.generic]) -> list[float]:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qdeploy.checkpoint.headers import DTYPE_BITS
-from qdeploy.checkpoint.weights.dtypes import NUMPY_DTYPES, widen
+from qdeploy.checkpoint.sources.dtypes import NUMPY_DTYPES, widen
 from qdeploy.errors import CheckpointError
 from qdeploy.storage.json_file import MAX_JSON_BYTES
 

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, ValidationError
 
-from qdeploy.checkpoint.weights.dtypes import NUMPY_DTYPES
-from qdeploy.checkpoint.weights.safetensors import TensorFile
+from qdeploy.checkpoint.sources.dtypes import NUMPY_DTYPES
+from qdeploy.checkpoint.sources.safetensors import TensorFile
 from qdeploy.errors import InputError
 from qdeploy.storage.json_file import read_json
 from qdeploy.storage.toml_file import fault
