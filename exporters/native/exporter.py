@@ -74,7 +74,7 @@ class NativeExporter(Exporter):
             config = plan.checkpoint.decoder.graph(plan.rope_scaling)
             model = chosen.write_graph(plan, config, folder)
             progress.stage("quantizing and writing the weights")
-            with open_weights(plan.checkpoint, adapter=plan.adapter) as source:
+            with open_weights(plan.checkpoint) as source:
                 _write_weights(model, source, scratch, progress)
         except QdeployError:
             # the same input would fail again, so nothing of the partial export can be resumed

@@ -40,7 +40,7 @@ class OptimumExporter(Exporter):
             method = config.quantization_config.get("quant_method", "quantized")
             reason = f"the checkpoint's weights are {method} already"
             return Refusal(reason, "give it the bf16 original")
-        if plan.adapter is not None:
+        if plan.checkpoint.adapter is not None:
             return Refusal("it merges no adapters", NATIVE)
         if plan.rope_scaling != config.rope_scaling:
             reason = f"it cannot extend the context to {plan.context}"

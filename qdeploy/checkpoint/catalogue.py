@@ -19,10 +19,12 @@ from qdeploy import models
 from qdeploy.architectures.qwen3 import Qwen3
 from qdeploy.architectures.qwen3_moe import Qwen3Moe
 from qdeploy.architectures.table import parse_config
+from qdeploy.architectures.tensors import Tensor
 from qdeploy.checkpoint import hub
 from qdeploy.checkpoint.checkpoint import Checkpoint
 from qdeploy.checkpoint.headers import TensorInfo
-from qdeploy.checkpoint.weights.check import FP8, expected_tensors
+from qdeploy.checkpoint.sources.fp8 import E4M3, SCALE_SUFFIX, scale_shape
+from qdeploy.checkpoint.weights.check import expected_tensors
 from qdeploy.errors import CheckpointError, HubError, did_you_mean
 from qdeploy.storage.toml_file import read_shipped_toml
 
@@ -31,7 +33,8 @@ NAME = re.compile(
     r"(?P<tuning>-Base|-Instruct-2507|-Thinking-2507)?(?P<fp8>-FP8)?",
     re.IGNORECASE,
 )
-FP8_CONFIG = {"quant_method": "fp8", "weight_block_size": [128, 128]}
+FP8_BLOCK = (128, 128)
+FP8_CONFIG = {"quant_method": "fp8", "weight_block_size": [*FP8_BLOCK]}
 NOWHERE = Path(os.devnull) / "published"
 """A path that cannot exist, so that reading from it by mistake fails."""
 
@@ -46,7 +49,7 @@ class Published(Checkpoint):
 
     is_here: ClassVar[bool] = False
 
-    sidecar_bytes: Mapping[str, int] = field(repr=False, default_factory=dict)
+    sidecar_bytes: Mapping[str, int] = field(repr=False, default_factory=dict, kw_only=True)
 
     def sidecars(self) -> list[str]:
         return list(self.sidecar_bytes)
@@ -101,12 +104,23 @@ def find_published(name: str) -> Published | None:
         facts |= longer
     full = f"Qwen/Qwen3-{size}{tuning}{'-FP8' if fp8 else ''}"
     config = parse_config(_config(facts, fp8=fp8))
-    described = Published(full, NOWHERE, config, (), _facts()["sidecars"])
+    described = Published(full, NOWHERE, config, (), sidecar_bytes=_facts()["sidecars"])
     tensors = tuple(
-        TensorInfo(tensor, t.shape, FP8 if fp8 and t.role == "linear" else "BF16", "")
+        stored
         for tensor, t in expected_tensors(described).items()
+        for stored in _stored(tensor, t, fp8=fp8)
     )
     return replace(described, tensors=tensors)
+
+
+def _stored(name: str, tensor: Tensor, *, fp8: bool) -> Iterator[TensorInfo]:
+    """The tensors that a weight is stored in."""
+    if not (fp8 and tensor.role == "linear"):
+        yield TensorInfo(name, tensor.shape, "BF16", "")
+        return
+    yield TensorInfo(name, tensor.shape, E4M3, "")
+    scales = scale_shape(tensor.shape, FP8_BLOCK)
+    yield TensorInfo(name + SCALE_SUFFIX, scales, "BF16", "")
 
 
 def _config(facts: Mapping[str, Any], *, fp8: bool) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
@@ -15,11 +15,16 @@ from qdeploy.architectures.config import DecoderConfig, ModelConfig
 from qdeploy.architectures.graph import GraphConfig
 from qdeploy.architectures.table import find_architecture, known_classes, parse_config
 from qdeploy.architectures.tensors import Tensor, guess_tensor
-from qdeploy.checkpoint.headers import SCALE_SUFFIX, TensorInfo, read_tensors
+from qdeploy.checkpoint.adapters.lora import Adapter, read_adapter
+from qdeploy.checkpoint.headers import TensorInfo, read_tensors
+from qdeploy.checkpoint.naming import Found, find_weights
+from qdeploy.checkpoint.schemes import find_scheme
+from qdeploy.checkpoint.sources.base import Weight
 from qdeploy.errors import CheckpointError
 from qdeploy.storage.json_file import read_json
 from qdeploy.storage.toml_file import fault
 from qdeploy.tokenization.tokenizer_file import TOKENIZER_FILE
+from qdeploy.tokenization.warnings import text_warnings
 
 SIDECARS = (
     "config.json", "generation_config.json", TOKENIZER_FILE, "tokenizer_config.json",
@@ -38,6 +43,7 @@ class Checkpoint:
         folder: the directory on disk.
         config: the parts of `config.json` that qdeploy uses.
         tensors: all tensors listed in the headers.
+        adapter: what is merged into the weights, or None.
         is_here: whether the checkpoint's files are on this machine.
     """
 
@@ -47,23 +53,50 @@ class Checkpoint:
     folder: Path
     config: ModelConfig
     tensors: tuple[TensorInfo, ...] = field(repr=False)
+    adapter: Adapter | None = None
 
     @cached_property
-    def weights(self) -> tuple[TensorInfo, ...]:
-        """The tensors that count as parameters.
+    def stored(self) -> Found:
+        """The weights as they are stored, before an adapter changes them.
 
-        Excluded are the scales of quantized tensors, and an lm_head that is tied to the embedding
-        and stored nevertheless, as in the hub's Qwen3-0.6B.
+        Raises:
+            CheckpointError: they are quantized in a way that cannot be read.
+        """
+        where = self.folder / "config.json"
+        return find_weights(self.tensors, find_scheme(self.config.quantization_config, where=where))
+
+    @cached_property
+    def weights(self) -> tuple[Weight, ...]:
+        """The weights of the model, the adapter's changes included.
+
+        Not among them is an lm_head that is tied to the embedding and stored nevertheless, as in
+        the hub's Qwen3-0.6B.
+
+        Raises:
+            CheckpointError: they are quantized in a way that cannot be read.
+            InputError: the adapter does not fit.
         """
         unused = self.unused_head
-        return tuple(
-            t for t in self.tensors if t.name != unused and not t.name.endswith(SCALE_SUFFIX)
-        )
+        sources = {name: s for name, s in self.stored.sources.items() if name != unused}
+        if self.adapter:
+            sources = self.adapter.merge(sources, self.described)
+        return tuple(Weight(name, source) for name, source in sources.items())
+
+    @property
+    def dropped(self) -> Mapping[str, str]:
+        """Why a stored tensor is not read, by its stored name."""
+        return self.stored.dropped
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a user must know about this checkpoint: what was decided where files disagree."""
+        text = text_warnings(self.folder) if self.is_here else ()
+        return (*self.stored.warnings, *text)
 
     @cached_property
     def parameters(self) -> int:
         """Number of parameters."""
-        return sum(t.numel for t in self.weights)
+        return sum(w.numel for w in self.weights)
 
     @cached_property
     def nbytes(self) -> int:
@@ -112,18 +145,19 @@ class Checkpoint:
         None for an unknown architecture, and for a config that asks for more layers and experts
         than there are tensors.
         """
-        most = len(self.tensors)
+        most = len(self.stored.sources)
         if not self.is_known or self.decoder.modules(most) > most:
             return None
         return self.decoder.graph(None)
 
     @cached_property
     def described(self) -> Mapping[str, Tensor]:
-        """What each stored tensor does, by its name; guessed where no family's graph says it."""
+        """What each stored weight does, by its name; guessed where no family's graph says it."""
         listed = self.architecture.tensors(self._graph) if self._graph else {}
+        shapes = {name: source.shape for name, source in self.stored.sources.items()}
         return {
-            t.name: (listed.get(t.name) or guess_tensor(t.name, t.shape))._replace(shape=t.shape)
-            for t in self.tensors
+            name: (listed.get(name) or guess_tensor(name, shape))._replace(shape=shape)
+            for name, shape in shapes.items()
         }
 
     @cached_property
@@ -145,15 +179,29 @@ class Checkpoint:
         return sorted({t.file for t in self.tensors})
 
     def files(self) -> dict[str, Path]:
-        """All files of the model, sidecars and weights, by name."""
-        return {name: self.folder / name for name in (*self.sidecars(), *self.weight_files())}
+        """All files of the model by name: sidecars, weights, and the adapter's as `adapter/*`."""
+        own = {name: self.folder / name for name in (*self.sidecars(), *self.weight_files())}
+        return own | (self.adapter.files() if self.adapter else {})
 
 
-def read_checkpoint(folder: Path, *, name: str | None = None) -> Checkpoint:
-    """Describe the checkpoint in *folder*.
+def with_adapter(checkpoint: Checkpoint, folder: Path) -> Checkpoint:
+    """The same checkpoint with the adapter in *folder* merged into its weights.
+
+    Raises:
+        CheckpointError: a file of the adapter is missing or invalid.
+        InputError: it is none that can be merged.
+    """
+    return replace(checkpoint, adapter=read_adapter(folder))
+
+
+def read_checkpoint(
+    folder: Path, *, name: str | None = None, adapter: Path | None = None
+) -> Checkpoint:
+    """Describe the checkpoint in *folder*, and the adapter in the folder *adapter* with it.
 
     Raises:
         CheckpointError: a file is missing or invalid; the error names it.
+        InputError: the adapter is none that can be merged.
     """
     if not folder.is_dir():
         raise CheckpointError("no such directory", where=folder)
@@ -173,4 +221,5 @@ def read_checkpoint(folder: Path, *, name: str | None = None) -> Checkpoint:
             raise CheckpointError(
                 f"{sidecar} is missing", where=folder, fix=f"copy {sidecar} from the original model"
             )
-    return Checkpoint(name or folder.resolve().name, folder, config, read_tensors(folder))
+    found = Checkpoint(name or folder.resolve().name, folder, config, read_tensors(folder))
+    return with_adapter(found, adapter) if adapter else found

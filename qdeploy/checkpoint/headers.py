@@ -17,8 +17,6 @@ from qdeploy.errors import CheckpointError
 from qdeploy.storage.json_file import read_json
 
 INDEX = "model.safetensors.index.json"
-SCALE_SUFFIX = "_scale_inv"
-"""Suffix of the tensor that holds the scales of an FP8 tensor, after that tensor's name."""
 
 DTYPE_BITS = {
     "BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F4": 4,
@@ -93,14 +91,19 @@ def read_tensors(folder: Path) -> tuple[TensorInfo, ...]:
     files = weight_files(folder)
     tensors: list[TensorInfo] = []
     for file in files:
-        tensors += _read_header(folder / file)
+        tensors += read_header(folder / file)
     index = folder / INDEX
     if index.is_file():
         _compare(_weight_map(index), tensors, index)
     return tuple(tensors)
 
 
-def _read_header(path: Path) -> list[TensorInfo]:
+def read_header(path: Path) -> list[TensorInfo]:
+    """The tensors of one file, by name.
+
+    Raises:
+        CheckpointError: it is missing, or not a whole safetensors file.
+    """
     try:
         with safe_open(path, framework="np") as file:
             slices = {name: file.get_slice(name) for name in sorted(file.keys())}

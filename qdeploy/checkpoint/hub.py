@@ -16,16 +16,21 @@ FILES = [*SIDECARS, "*.safetensors", "model.safetensors.index.json"]
 """Files to download; never pickles or code."""
 
 
-def resolve(model: str) -> Checkpoint:
+def resolve(model: str, *, adapter: Path | None = None) -> Checkpoint:
     """Find and describe the checkpoint that *model* names, downloading it if necessary.
+
+    *adapter*: folder of a LoRA adapter (PEFT) that is merged into its weights.
 
     Raises:
         CheckpointError: there is no such checkpoint, or it is invalid.
+        InputError: the adapter is none that can be merged.
         HubError: the hub could not be reached.
     """
     folder = locate(model)
     by_name = model in models.EMBEDDED or folder is None
-    return read_checkpoint(folder or download(model), name=model if by_name else None)
+    return read_checkpoint(
+        folder or download(model), name=model if by_name else None, adapter=adapter
+    )
 
 
 def locate(model: str) -> Path | None:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from jinja2 import TemplateSyntaxError
-
 from qdeploy.checkpoint.checkpoint import Checkpoint
 from qdeploy.checkpoint.weights import check_weights, open_weights
 from qdeploy.errors import CheckpointError
 from qdeploy.tokenization.chat_template import find_chat_template
-from qdeploy.tokenization.tokenizer import Tokenizer, environment
+from qdeploy.tokenization.tokenizer import Tokenizer
 from qdeploy.tokenization.tokenizer_file import TOKENIZER_FILE
 from qdeploy.tokenization.vocabulary import check_vocabulary
 
 
-def check(checkpoint: Checkpoint, *, adapter: Path | None = None) -> None:
+def check(checkpoint: Checkpoint) -> None:
     """Check the tensors, the adapter, the tokenizer and the generation settings.
 
     For an unknown architecture, the tensors and the size of the vocabulary are not checked. A
@@ -30,7 +28,7 @@ def check(checkpoint: Checkpoint, *, adapter: Path | None = None) -> None:
     folder = checkpoint.folder
     if checkpoint.is_known and checkpoint.decoder.why_not() is None:
         check_weights(checkpoint)
-        open_weights(checkpoint, adapter=adapter).close()
+        open_weights(checkpoint).close()
     size = checkpoint.config.vocab_size if checkpoint.is_known else None
     _check_stop_tokens(folder, size)
     find_chat_template(folder)
@@ -45,15 +43,3 @@ def _check_stop_tokens(folder: Path, size: int | None) -> None:
             where=folder / "generation_config.json",
             fix="take generation_config.json and config.json from the same model",
         )
-
-
-def chat_warning(folder: Path) -> str | None:
-    """Return a warning if the model in *folder*, a checkpoint or a bundle, cannot chat."""
-    source = find_chat_template(folder)
-    if source is None:
-        return "the checkpoint has no chat template, so qdeploy run will refuse prompts"
-    try:
-        environment().parse(source)
-    except TemplateSyntaxError as error:
-        return f"the chat template cannot be read ({error}), so qdeploy run will refuse prompts"
-    return None

@@ -46,7 +46,6 @@ def command(
     MODEL is a checkpoint directory, a hub id (Qwen/Qwen3-0.6B) or an embedded model (qwen3-nano).
     """
     import qdeploy
-    from qdeploy.checkpoint.preflight import chat_warning
     from qdeploy.cli.plan import show
     from qdeploy.cli.progress import ExportProgress
     from qdeploy.registry import exporter_for
@@ -78,7 +77,7 @@ def command(
         )
     manifest = bundle.manifest
     console = output.console(stderr=True)
-    if warning := chat_warning(bundle.path):
+    for warning in manifest.plan["warnings"]:
         console.print(f"warning: {warning}", markup=False)
     if as_json:
         output.write_json(

@@ -136,8 +136,6 @@ def show(
 def _lines(
     plan: Plan, peak: int, device: Device | None, fits: int | None, exporter: Exporter
 ) -> list[str]:
-    from qdeploy.checkpoint.preflight import chat_warning
-
     config = plan.checkpoint.config
     cache = output.size(plan.kv_bytes_per_token)
     shape = f"{config.num_hidden_layers} layers, {config.num_key_value_heads} kv heads"
@@ -154,9 +152,8 @@ def _lines(
         where = f"{device.name} with {memory}"
         rows.append(("fits", f"{fits} tokens on {where}" if fits else f"not at all on {where}"))
     rows += [("fallback", f"{t.name}: {t.precision}") for t in plan.fallbacks()]
-    checkpoint = plan.checkpoint
-    if checkpoint.is_here and (warning := chat_warning(checkpoint.folder)):
-        rows.append(("warning", warning))
+    rows += [("dropped", f"{name}: {why}") for name, why in plan.checkpoint.dropped.items()]
+    rows += [("warning", warning) for warning in plan.warnings]
     return [f"{label + ':':17} {text}" for label, text in rows]
 
 

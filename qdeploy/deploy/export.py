@@ -18,7 +18,7 @@ from qdeploy.bundle import (
     describe_files,
 )
 from qdeploy.checkpoint import hub, preflight
-from qdeploy.checkpoint.checkpoint import Checkpoint
+from qdeploy.checkpoint.checkpoint import Checkpoint, with_adapter
 from qdeploy.errors import CheckpointError, ExportFailed, OutputError, PlanError
 from qdeploy.interface import Exporter, Progress
 from qdeploy.planning.plan import Plan, make_plan
@@ -61,7 +61,10 @@ def prepare(
     row.check(profile)
     if exporter_name is not None:
         registry.exporter(exporter_name)  # an unknown name fails before a download
-    checkpoint = hub.resolve(model) if isinstance(model, str) else model
+    if isinstance(model, str):
+        checkpoint = hub.resolve(model, adapter=adapter)
+    else:
+        checkpoint = with_adapter(model, adapter) if adapter else model
     if exporter_name is None and not checkpoint.is_known:
         raise CheckpointError(
             f"unknown architecture {checkpoint.config.name}; known are "
@@ -69,9 +72,7 @@ def prepare(
             where=checkpoint.folder / "config.json",
             fix="--exporter optimum can take many other architectures",
         )
-    plan = make_plan(
-        checkpoint, profile, chosen_target, format_row=row, context=context, adapter=adapter
-    )
+    plan = make_plan(checkpoint, profile, chosen_target, format_row=row, context=context)
     if checkpoint.is_here:
         _check_readable(plan)
     exporter = registry.exporter_for(plan.format, exporter_name)
@@ -79,7 +80,7 @@ def prepare(
         raise PlanError(
             f"exporter {exporter.name!r} cannot do this: {refusal.reason}", fix=refusal.fix
         )
-    preflight.check(checkpoint, adapter=adapter)
+    preflight.check(checkpoint)
     return plan, exporter
 
 

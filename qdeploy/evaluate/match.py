@@ -25,9 +25,7 @@ def open_reference(
         CheckpointError: the architecture is unknown, or the checkpoint cannot be read.
     """
     found = find_source(judged, model, adapter=adapter, allow_other=allow_other, allow=ALLOW)
-    return FloatReference(
-        found.checkpoint, found.digest, rope_scaling=found.rope_scaling, adapter=adapter
-    )
+    return FloatReference(found.checkpoint, found.digest, rope_scaling=found.rope_scaling)
 
 
 def find_source(
@@ -60,7 +58,7 @@ def find_source(
             where=judged.path,
             fix=f"--adapter DIR, the folder of {merged}",
         )
-    checkpoint = hub.resolve(model)
+    checkpoint = hub.resolve(model, adapter=adapter)
     if problem := checkpoint.decoder.why_not():
         raise CheckpointError(
             f"the reference cannot be computed: {problem}", where=checkpoint.folder / "config.json"
@@ -80,7 +78,6 @@ def find_source(
         registry.target(manifest.target),
         format_row=registry.format_of(manifest.profile),
         context=manifest.model.context_length,
-        adapter=adapter,
     )
     if resolved.digest != manifest.model.digest and not allow_other:
         raise InputError(

@@ -98,15 +98,13 @@ class FloatReference(Reference):
         digest: str,
         *,
         rope_scaling: RopeScaling | None = None,
-        adapter: Path | None = None,
     ) -> None:
         """Open the weights of *checkpoint*.
 
         Args:
-            checkpoint: of a known architecture.
+            checkpoint: of a known architecture, with the adapter that the bundle was made with.
             digest: of the checkpoint and the adapter, as a plan states it.
             rope_scaling: how positions are scaled for the bundle's context.
-            adapter: a LoRA adapter that the bundle was made with.
 
         Raises:
             CheckpointError: an unknown architecture, or weights that its config does not ask for.
@@ -114,7 +112,7 @@ class FloatReference(Reference):
         """
         check_weights(checkpoint)
         self.name, self.digest = checkpoint.name, digest
-        self._source = open_weights(checkpoint, adapter=adapter)
+        self._source = open_weights(checkpoint)
         self._forward = Forward(
             self._source, checkpoint.architecture, checkpoint.decoder.graph(rope_scaling)
         )

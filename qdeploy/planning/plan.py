@@ -11,7 +11,7 @@ from typing import Any
 
 from qdeploy.architectures.config import RopeScaling
 from qdeploy.checkpoint.checkpoint import Checkpoint
-from qdeploy.errors import CheckpointError, PlanError
+from qdeploy.errors import PlanError
 from qdeploy.planning import constraints
 from qdeploy.planning.context import check_context
 from qdeploy.planning.formats import Format, format_of
@@ -20,8 +20,6 @@ from qdeploy.planning.tensor_spec import TensorPlan, plan_tensor, precisions
 from qdeploy.quantization.precision import Precision
 from qdeploy.storage.hashing import Identity
 from qdeploy.targets import Target
-
-ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,6 @@ class Plan:
         format_row: the row of the profile's bundle format.
         context: longest context, in tokens, that the model is exported for.
         tensors: every stored tensor; a tied lm_head is not stored.
-        adapter: folder of a LoRA adapter (PEFT) that the export merges into the weights, or None.
     """
 
     checkpoint: Checkpoint
@@ -41,16 +38,14 @@ class Plan:
     format_row: Format
     context: int
     tensors: tuple[TensorPlan, ...] = field(repr=False)
-    adapter: Path | None = None
 
     @property
     def format(self) -> str:
         return self.format_row.name
 
     def files(self) -> dict[str, Path]:
-        """Every file that the export reads: the checkpoint's, and the adapter's as `adapter/*`."""
-        adapter = {f"adapter/{n}": self.adapter / n for n in ADAPTER_FILES} if self.adapter else {}
-        return {**self.checkpoint.files(), **adapter}
+        """Every file that the export reads, the adapter's included."""
+        return self.checkpoint.files()
 
     @cached_property
     def identity(self) -> Identity:
@@ -133,6 +128,11 @@ class Plan:
         wanted = precisions(self.profile, self.linear)
         return [t for t in self.tensors if t.precision != wanted[t.role]]
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a user must know before this is exported."""
+        return self.checkpoint.warnings
+
     def summary(self) -> dict[str, Any]:
         """The plan as plain data, for JSON and for the manifest."""
         config = self.checkpoint.config
@@ -145,7 +145,7 @@ class Plan:
             "format": self.format,
             "context": self.context,
             "rope_scaling": self.rope_scaling,
-            "adapter": self.adapter.resolve().name if self.adapter else None,
+            "adapter": self.checkpoint.adapter.name if self.checkpoint.adapter else None,
             "linear": str(self.linear),
             "by_precision": self.by_precision(),
             "fallbacks": [
@@ -160,6 +160,8 @@ class Plan:
             ],
             "weight_bytes": self.weight_bytes,
             "bundle_bytes": self.bundle_bytes,
+            "dropped": dict(self.checkpoint.dropped),
+            "warnings": list(self.warnings),
             "bytes_per_token": self.bytes_per_token,
             "kv_bytes_per_token": self.kv_bytes_per_token,
         }
@@ -172,7 +174,6 @@ def make_plan(
     *,
     format_row: Format | None = None,
     context: int | None = None,
-    adapter: Path | None = None,
 ) -> Plan:
     """Resolve *profile* for *checkpoint*.
 
@@ -182,11 +183,9 @@ def make_plan(
     Raises:
         PlanError: they do not go together, with the reason and the fix.
         ProfileError: its format is unknown.
-        CheckpointError: the adapter's folder lacks a file.
+        InputError: the checkpoint's adapter does not fit it.
     """
     row = format_row or format_of(profile)
-    if adapter:
-        _check_adapter(adapter)
     if profile.target != target.name:
         raise PlanError(
             f"profile {profile.name!r} is for target {profile.target!r}, not {target.name!r}",
@@ -207,7 +206,7 @@ def make_plan(
     )
     usual = longest if config.rope_scaling else config.max_position_embeddings
     usual = min(usual, profile.graph.context or usual)
-    made = Plan(checkpoint, profile, target, row, context or usual, tensors, adapter)
+    made = Plan(checkpoint, profile, target, row, context or usual, tensors)
     for t in made.fallbacks():
         broken = constraints.broken_by(profile, target, t.precision)
         if broken and t.role == "linear":
@@ -218,13 +217,3 @@ def make_plan(
                 fix="set weights.linear.group_size = -1",
             )
     return made
-
-
-def _check_adapter(folder: Path) -> None:
-    for name in ADAPTER_FILES:
-        if not (folder / name).is_file():
-            raise CheckpointError(
-                f"{name} is missing",
-                where=folder,
-                fix="give the folder of a PEFT LoRA adapter, saved with safe_serialization=True",
-            )

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from qdeploy import registry
 from qdeploy.architectures.table import ARCHITECTURES, architectures
-from qdeploy.checkpoint.checkpoint import read_checkpoint
+from qdeploy.checkpoint.checkpoint import read_checkpoint, with_adapter
 from qdeploy.checkpoint.weights import check_weights, open_weights
 from qdeploy.deploy import run
 from qdeploy.deploy.export import export, prepare
@@ -180,9 +180,9 @@ class TestInstalled:
         made = read_checkpoint(checkpoint)
         if not allowed:
             with pytest.raises(InputError, match="has no linear layer"):
-                open_weights(made, adapter=folder)
+                open_weights(with_adapter(made, folder))
             return
-        with open_weights(made, adapter=folder) as weights:
+        with open_weights(with_adapter(made, folder)) as weights:
             merged = weights.rows(f"{layer}.weight")
         assert np.allclose(merged, draw()[f"{layer}.weight"] + b @ a, atol=1e-4)
 

@@ -44,8 +44,8 @@ def resolve(
         target=target.name, linear=linear, embedding=embedding, format=format, graph=graph
     )
     chosen = parse_profile(text, "made-up", where="a test")
-    found = read_checkpoint(folder)
-    return make_plan(found, chosen, target, context=context, adapter=adapter)
+    found = read_checkpoint(folder, adapter=adapter)
+    return make_plan(found, chosen, target, context=context)
 
 
 def export(resolved: Plan, folder: Path) -> Path:

@@ -9,25 +9,31 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, Field, ValidationError
 
-from qdeploy.checkpoint.sources.dtypes import NUMPY_DTYPES
-from qdeploy.checkpoint.sources.safetensors import TensorFile
-from qdeploy.errors import InputError
+from qdeploy.architectures.tensors import Tensor
+from qdeploy.checkpoint.headers import TensorInfo, read_header
+from qdeploy.checkpoint.sources.base import Source
+from qdeploy.checkpoint.sources.plain import FLOATS
+from qdeploy.errors import CheckpointError, InputError
 from qdeploy.storage.json_file import read_json
 from qdeploy.storage.toml_file import fault
 
-Floats = NDArray[np.float32]
+if TYPE_CHECKING:
+    from qdeploy.checkpoint.sources.base import Files, Floats, ReadRows
+
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Rank = Annotated[int, Field(gt=0)]
 
 CONFIG, WEIGHTS, PICKLED = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
+PLACE = "adapter/"
+"""What the names of its files begin with among those of the checkpoint."""
+LINEAR = ("linear", "router", "lm_head")
+"""Roles of the weights that an adapter may change."""
 NAME = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<half>[AB])\.weight")
 
 UNSUPPORTED = {
@@ -73,91 +79,150 @@ class AdapterConfig(BaseModel):
 
 
 @dataclass(frozen=True)
-class Patch:
-    """The factors of the update of one weight: A [r, K], scaled, and B [N, r]."""
+class Merged(Source):
+    """A weight with an update added to it: W + scale * B @ A.
 
-    a: Floats
-    b: Floats
+    Attributes:
+        base: where W [N, K] is.
+        a, b: the factors, [r, K] and [N, r].
+    """
 
-    def add(self, rows: Floats, start: int) -> None:
-        """Add the update to *rows*, [n, K], the rows of the weight from *start*."""
-        # einsum instead of BLAS's @: BLAS threads would compete with the calling threads, and the
-        # last bits of its result depend on how the rows are split into blocks
-        rows += np.einsum("nr,rk->nk", self.b[start : start + len(rows)], self.a)
+    base: Source
+    a: TensorInfo
+    b: TensorInfo
+    scale: float
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.base.shape
+
+    @property
+    def tensors(self) -> tuple[TensorInfo, ...]:
+        return (*self.base.tensors, self.a, self.b)
+
+    def why_not(self) -> str | None:
+        return self.base.why_not()
+
+    def reader(self, files: Files) -> ReadRows:
+        import numpy as np
+
+        read_base = self.base.reader(files)
+        a = _read(files, self.a)
+        a *= np.float32(self.scale)
+        b = _read(files, self.b)
+
+        def read(start: int, stop: int, out: Floats) -> None:
+            read_base(start, stop, out)
+            # einsum instead of BLAS's @: BLAS threads would compete with the calling threads, and
+            # the last bits of its result depend on how the rows are split into blocks
+            out += np.einsum("nr,rk->nk", b[start:stop], a)
+
+        return read
+
+    def forget(self, files: Files, start: int, stop: int) -> None:
+        self.base.forget(files, start, stop)
 
 
+@dataclass(frozen=True)
 class Adapter:
-    """An adapter for the tensors of a checkpoint."""
+    """An adapter, described without reading its values.
 
-    def __init__(self, folder: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
-        """Open the adapter in *folder* for the linear layers whose weights have these *shapes*.
+    Attributes:
+        folder: the directory on disk.
+        tensors: by module and half, `A` or `B`.
+    """
+
+    folder: Path
+    config: AdapterConfig
+    tensors: Mapping[str, Mapping[str, TensorInfo]]
+
+    @property
+    def name(self) -> str:
+        return self.folder.resolve().name
+
+    def files(self) -> dict[str, Path]:
+        """Its files by the names that plans give them: `adapter/*`."""
+        return {f"{PLACE}{name}": self.folder / name for name in (CONFIG, WEIGHTS)}
+
+    def merge(
+        self, sources: Mapping[str, Source], described: Mapping[str, Tensor]
+    ) -> dict[str, Source]:
+        """The sources of a model's weights with the updates; *described*: what each weight does.
+
+        An lm_head that is tied to the embedding is not among *sources*: an update of it would
+        change the embedding too.
 
         Raises:
-            InputError: not a LoRA adapter, or not for this checkpoint; the error names the tensor.
-            CheckpointError: one of its files cannot be read.
+            InputError: it is an adapter for another model; the error names the tensor.
         """
-        if not (folder / WEIGHTS).is_file() and (folder / PICKLED).is_file():
-            raise InputError(
-                f"only pickled weights ({PICKLED}), which can run code when loaded",
+        if not self.tensors:
+            raise self._misfit("there are no tensors")
+        merged = dict(sources)
+        for module, halves in sorted(self.tensors.items()):
+            name = f"{module}.weight"
+            base = sources.get(name)
+            if base is None or len(base.shape) != 2 or described[name].role not in LINEAR:
+                raise self._misfit(f"the model has no linear layer {module!r} of its own")
+            rank = self.config.rank(module)
+            for half, shape in (("A", (rank, base.shape[1])), ("B", (base.shape[0], rank))):
+                if half not in halves:
+                    raise self._misfit(f"{_name_of(module, half)!r} is missing")
+                if halves[half].shape != shape:
+                    found = list(halves[half].shape)
+                    raise self._misfit(f"{_name_of(module, half)!r} is {found}, not {list(shape)}")
+            merged[name] = Merged(base, halves["A"], halves["B"], self.config.scale(module))
+        return merged
+
+    def _misfit(self, problem: str) -> InputError:
+        return InputError(
+            f"the adapter does not fit: {problem}",
+            where=self.folder / WEIGHTS,
+            fix="use it with the model that it was trained on",
+        )
+
+
+def read_adapter(folder: Path) -> Adapter:
+    """Describe the adapter in *folder*.
+
+    Raises:
+        CheckpointError: one of its files is missing or cannot be read.
+        InputError: it is none that can be merged.
+    """
+    if not (folder / WEIGHTS).is_file() and (folder / PICKLED).is_file():
+        raise InputError(
+            f"only pickled weights ({PICKLED}), which can run code when loaded",
+            where=folder,
+            fix="save the adapter with safe_serialization=True",
+        )
+    for name in (CONFIG, WEIGHTS):
+        if not (folder / name).is_file():
+            raise CheckpointError(
+                f"{name} is missing",
                 where=folder,
-                fix="save the adapter with safe_serialization=True",
+                fix="give the folder of a PEFT LoRA adapter, saved with safe_serialization=True",
             )
-        self._config = _read_config(folder / CONFIG)
-        self._file = TensorFile(folder / WEIGHTS)
-        self._modules = {_module_of(name, folder / WEIGHTS) for name in self._file.tensors}
-        if problem := self._misfit(shapes):
-            raise InputError(
-                f"the adapter does not fit: {problem}",
-                where=folder / WEIGHTS,
-                fix="use it with the model that it was trained on",
-            )
+    config = _read_config(folder / CONFIG)
+    tensors: dict[str, dict[str, TensorInfo]] = {}
+    for tensor in read_header(folder / WEIGHTS):
+        module, half = _module_of(tensor.name, folder / WEIGHTS)
+        if tensor.dtype not in FLOATS:
+            raise InputError(f"tensor {tensor.name!r} is {tensor.dtype}", where=folder / WEIGHTS)
+        tensors.setdefault(module, {})[half] = replace(tensor, file=PLACE + tensor.file)
+    return Adapter(folder, config, tensors)
 
-    def patch(self, tensor: str) -> Patch | None:
-        """The update of the weight *tensor*, or None.
 
-        Raises:
-            InputError: a value is infinite or NaN.
-        """
-        module = tensor.removesuffix(".weight")
-        if module not in self._modules:
-            return None
-        a, b = (self._read(_name_of(module, half)) for half in "AB")
-        a *= np.float32(self._config.scale(module))
-        return Patch(a, b)
+def _read(files: Files, tensor: TensorInfo) -> Floats:
+    import numpy as np
 
-    def close(self) -> None:
-        self._file.close()
-
-    def _read(self, name: str) -> Floats:
-        entry = self._file.tensors[name]
-        values = np.empty(entry.shape, np.float32)
-        self._file.read(name, 0, entry.shape[0], values)
-        if not np.isfinite(values).all():
-            raise InputError(
-                f"tensor {name!r} holds a value that is infinite or not a number",
-                where=self._file.path,
-            )
-        return values
-
-    def _misfit(self, shapes: Mapping[str, tuple[int, ...]]) -> str | None:
-        """The first mismatch between adapter and checkpoint, or None."""
-        if not self._modules:
-            return "there are no tensors"
-        for module in sorted(self._modules):
-            base = shapes.get(f"{module}.weight", ())
-            if len(base) != 2:
-                return f"the model has no linear layer {module!r} of its own"
-            rank = self._config.rank(module)
-            for half, shape in (("A", (rank, base[1])), ("B", (base[0], rank))):
-                name = _name_of(module, half)
-                entry = self._file.tensors.get(name)
-                if entry is None:
-                    return f"{name!r} is missing"
-                if entry.shape != shape:
-                    return f"{name!r} is {list(entry.shape)}, not {list(shape)}"
-                if entry.dtype not in NUMPY_DTYPES:
-                    return f"{name!r} is {entry.dtype}"
-        return None
+    values = np.empty(tensor.shape, np.float32)
+    file = files[tensor.file]
+    file.read(tensor.name, 0, tensor.shape[0], values)
+    if not np.isfinite(values).all():
+        raise InputError(
+            f"tensor {tensor.name!r} holds a value that is infinite or not a number",
+            where=file.path,
+        )
+    return values
 
 
 def _read_config(file: Path) -> AdapterConfig:
@@ -195,7 +260,7 @@ def _matching(patterns: Mapping[str, float] | None, module: str, default: float)
     return default
 
 
-def _module_of(name: str, file: Path) -> str:
+def _module_of(name: str, file: Path) -> tuple[str, str]:
     match = NAME.fullmatch(name)
     if not match:
         raise InputError(
@@ -203,7 +268,7 @@ def _module_of(name: str, file: Path) -> str:
             where=file,
             fix="merge it with PEFT (merge_and_unload) and use the result",
         )
-    return match["module"]
+    return match["module"], match["half"]
 
 
 def _name_of(module: str, half: str) -> str:

@@ -36,8 +36,12 @@ class TensorEntry:
     offset: int
 
     @property
-    def row_bytes(self) -> int:
-        return prod(self.shape[1:]) * DTYPE_BITS[self.dtype] // 8
+    def nbytes(self) -> int:
+        return prod(self.shape) * DTYPE_BITS[self.dtype] // 8
+
+    def row_bytes(self, columns: int = 0) -> int:
+        """Bytes of a row of *columns* elements; 0 is the tensor's own number of them."""
+        return (columns or prod(self.shape[1:])) * DTYPE_BITS[self.dtype] // 8
 
 
 class TensorFile:
@@ -66,24 +70,41 @@ class TensorFile:
                 fix="download the file again; it may be cut short",
             ) from None
 
-    def read(self, name: str, start: int, stop: int, out: NDArray[np.float32]) -> None:
-        """Write rows *start* to *stop* of tensor *name* into *out*, float32 [stop - start, ...]."""
+    def read(
+        self, name: str, start: int, stop: int, out: NDArray[np.float32], *, columns: int = 0
+    ) -> None:
+        """Write rows *start* to *stop* of tensor *name* into *out*, float32 [stop - start, ...].
+
+        *columns* sees the tensor as a matrix of so many columns; 0 is the tensor's own shape.
+        """
         entry = self.tensors[name]
-        raw = np.frombuffer(
-            self._map, NUMPY_DTYPES[entry.dtype], out.size, entry.offset + start * entry.row_bytes
-        )
+        first = entry.offset + start * entry.row_bytes(columns)
+        raw = np.frombuffer(self._map, NUMPY_DTYPES[entry.dtype], out.size, first)
         widen(raw.reshape(out.shape), entry.dtype, out)
 
-    def forget(self, name: str, start: int, stop: int) -> None:
+    def stored(self, name: str, dtype: np.dtype[Any]) -> NDArray[Any]:
+        """The elements of tensor *name* as they are stored, of the NumPy type *dtype*.
+
+        The array is a read-only view of the mapped file; what is taken from it must be copied.
+        """
+        entry = self.tensors[name]
+        count = prod(entry.shape)
+        return np.frombuffer(self._map, dtype, count, entry.offset).reshape(entry.shape)
+
+    def forget(
+        self, name: str, start: int = 0, stop: int | None = None, *, columns: int = 0
+    ) -> None:
         """Release the pages of these rows from this process; they stay in the system's page cache.
 
         Pages shared with other rows are kept. Without this, the resident memory of the process
-        would grow by the size of the model as it is read.
+        would grow by the size of the model as it is read. *columns*: see `read`.
         """
         if not hasattr(mmap, "MADV_DONTNEED"):  # Windows trims the working set by itself
             return
         entry = self.tensors[name]
-        first, last = (entry.offset + row * entry.row_bytes for row in (start, stop))
+        row = entry.row_bytes(columns)
+        first = entry.offset + start * row
+        last = entry.offset + (entry.nbytes if stop is None else stop * row)
         page = mmap.PAGESIZE
         first, last = -(-first // page) * page, last // page * page
         if first < last:

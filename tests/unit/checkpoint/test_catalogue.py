@@ -16,7 +16,7 @@ from qdeploy.checkpoint.catalogue import (
     published_sizes,
     resolve_checkpoint,
 )
-from qdeploy.checkpoint.weights.check import FP8
+from qdeploy.checkpoint.sources.fp8 import E4M3
 from qdeploy.errors import CheckpointError, HubError
 from qdeploy.planning.plan import make_plan
 from qdeploy.planning.profile import load_profile
@@ -109,11 +109,11 @@ def test_variants_have_the_shapes_of_their_size(name: str, full: str, positions:
     assert described.name == full
     assert described.config.max_position_embeddings == positions
     size = re.sub(r".*Qwen3-|-(Base|Instruct|Thinking).*|-FP8", "", full)
-    assert [t.shape for t in described.tensors] == [t.shape for t in found(size).tensors]
+    assert [w.shape for w in described.weights] == [w.shape for w in found(size).weights]
 
 
 def test_fp8_variants_hold_their_projections_in_fp8() -> None:
-    in_fp8 = {t.name for t in found("0.6B-FP8").tensors if t.dtype == FP8}
+    in_fp8 = {t.name for t in found("0.6B-FP8").tensors if t.dtype == E4M3}
     assert "model.layers.0.mlp.up_proj.weight" in in_fp8
     assert not any("norm" in name or "embed" in name for name in in_fp8)
     assert found("0.6B-FP8").nbytes < found("0.6B").nbytes

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from qdeploy import models
@@ -14,6 +15,7 @@ from qdeploy.checkpoint.checkpoint import REQUIRED_SIDECARS, Checkpoint, read_ch
 from qdeploy.errors import CheckpointError
 from qdeploy.storage.hashing import Identity
 from tests.support.checkpoints import MOE, SMALL, shape_of_0_6b, write_checkpoint, write_shards
+from tests.support.weights import FP8_CONFIG, f32, fp8, save_checkpoint
 
 
 class Without:
@@ -62,10 +64,9 @@ def test_an_untied_head_counts(tmp_path: Path) -> None:
 
 
 def test_scales_of_quantized_weights_are_not_counted_as_parameters(tmp_path: Path) -> None:
-    scale = {"model.layers.0.mlp.up_proj.weight_scale_inv": (4, 2)}
-    plain = read_checkpoint(write_checkpoint(tmp_path / "plain"))
-    scaled = read_checkpoint(write_checkpoint(tmp_path / "scaled", extra=scale))
-    assert scaled.parameters == plain.parameters
+    weight = fp8(np.zeros((4, 4)))
+    tensors = {"up_proj.weight": weight, "up_proj.weight_scale_inv": f32([[1.0]])}
+    assert save_checkpoint(tmp_path, tensors, SMALL | FP8_CONFIG).parameters == 16
 
 
 def test_experts_are_parameters_and_make_a_moe(tmp_path: Path) -> None:

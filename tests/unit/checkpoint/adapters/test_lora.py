@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from qdeploy.checkpoint.checkpoint import Checkpoint
+from qdeploy.checkpoint.checkpoint import Checkpoint, with_adapter
 from qdeploy.checkpoint.weights import WeightReader, open_weights
 from qdeploy.errors import CheckpointError, InputError
 from tests.support.checkpoints import SMALL
@@ -65,7 +65,7 @@ def adapter(folder: Path, tensors: dict[str, RawTensor], **changes: Any) -> Path
 
 
 def opened(folder: Path, tensors: dict[str, RawTensor], **changes: Any) -> WeightReader:
-    return open_weights(base(folder), adapter=adapter(folder, tensors, **changes))
+    return open_weights(with_adapter(base(folder), adapter(folder, tensors, **changes)))
 
 
 def merged(made: dict[str, RawTensor], module: str, scale: float) -> NDArray[np.float64]:
@@ -146,7 +146,7 @@ def test_an_adapter_on_fp8_weights(tmp_path: Path) -> None:
     tensors = {f"{Q}.weight": fp8(codes), f"{Q}.weight_scale_inv": f32([[3.0]])}
     checkpoint = save_checkpoint(tmp_path / "base", tensors, SMALL | FP8_CONFIG)
     made = factors({Q: 4})
-    with open_weights(checkpoint, adapter=adapter(tmp_path, made)) as source:
+    with open_weights(with_adapter(checkpoint, adapter(tmp_path, made))) as source:
         wanted = merged(made, Q, 6 / 4) - draw(*SHAPES[Q]) + 3.0
         assert close(source.rows(f"{Q}.weight"), wanted)
 
@@ -224,7 +224,7 @@ def test_pickled_adapters_are_refused(tmp_path: Path) -> None:
     (place / "adapter_model.safetensors").unlink()
     (place / "adapter_model.bin").touch()
     with pytest.raises(InputError, match="pickled"):
-        open_weights(base(tmp_path), adapter=place)
+        open_weights(with_adapter(base(tmp_path), place))
 
 
 @pytest.mark.parametrize("missing", ["adapter_config.json", "adapter_model.safetensors"])
@@ -232,7 +232,7 @@ def test_a_missing_file_is_named(tmp_path: Path, missing: str) -> None:
     place = adapter(tmp_path, factors({Q: 4}))
     (place / missing).unlink()
     with pytest.raises(CheckpointError, match=missing):
-        open_weights(base(tmp_path), adapter=place)
+        open_weights(with_adapter(base(tmp_path), place))
 
 
 def test_a_truncated_adapter_is_refused(tmp_path: Path) -> None:
@@ -240,4 +240,4 @@ def test_a_truncated_adapter_is_refused(tmp_path: Path) -> None:
     file = place / "adapter_model.safetensors"
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(CheckpointError, match="cut short"):
-        open_weights(base(tmp_path), adapter=place)
+        open_weights(with_adapter(base(tmp_path), place))

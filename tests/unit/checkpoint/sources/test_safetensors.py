@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qdeploy.checkpoint.sources import safetensors
 from qdeploy.checkpoint.sources.safetensors import TensorFile
-from qdeploy.checkpoint.weights import open_weights, safetensors
+from qdeploy.checkpoint.weights import open_weights
 from qdeploy.errors import CheckpointError
 from tests.support.weights import bf16, save_checkpoint
 

@@ -98,10 +98,6 @@ def test_layers_with_experts_follow_the_steps_and_the_exceptions(tmp_path: Path)
 def test_a_tied_head_may_also_be_stored(tmp_path: Path) -> None:
     head: Shapes = {"lm_head.weight": (SMALL["vocab_size"], SMALL["hidden_size"])}
     check_weights(read_checkpoint(write_checkpoint(tmp_path / "same", extra=head)))
-    other: Shapes = {"lm_head.weight": (8, 8)}
-    assert "lm_head.weight [8, 8], not [2048, 256]" in refusal(
-        write_checkpoint(tmp_path / "other", extra=other)
-    )
 
 
 def test_every_kind_of_mistake_is_named_and_counted(tmp_path: Path) -> None:
@@ -116,7 +112,7 @@ def test_every_kind_of_mistake_is_named_and_counted(tmp_path: Path) -> None:
     assert "1 missing: lm_head.weight\n" in said
     assert "1 unexpected: model.layers.0.self_attn.q_proj.bias\n" in said
     assert "1 of the wrong shape: model.norm.weight [255], not [256]\n" in said
-    assert "1 of the wrong type: model.layers.1.mlp.up_proj.weight I8\n" in said
+    assert "1 unreadable: model.layers.1.mlp.up_proj.weight is I8; readable are" in said
 
 
 def test_of_many_mistakes_the_first_few_are_named(tmp_path: Path) -> None:
@@ -149,15 +145,17 @@ def test_fp8_scales_missing_misshapen_or_too_many(tmp_path: Path) -> None:
     made["model.norm.weight_scale_inv"] = RawTensor("BF16", np.zeros((1, 1), np.uint16))
     save_checkpoint(tmp_path, made, SMALL | FP8_CONFIG)
     said = refusal(tmp_path)
-    assert f"1 missing: {first}\n" in said
-    assert f"1 of the wrong shape: {second} [1, 1], not [2, 2]\n" in said
-    assert "1 unexpected: model.norm.weight_scale_inv\n" in said
+    without, misshapen = (name.removesuffix("_scale_inv") for name in (first, second))
+    assert f"2 unreadable: {without} is F8_E4M3, but without scales" in said
+    assert f"{misshapen} has scales [1, 1], not [2, 2]\n" in said
+    assert f"unexpected: {second.rpartition('.')[0]}" not in said
+    assert "model.norm.weight_scale_inv" in said
 
 
 def test_fp8_that_the_config_does_not_declare(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, dict(fp8_checkpoint()))
     said = refusal(tmp_path)
-    assert "14 of the wrong type: model.layers.0.self_attn.q_proj.weight F8_E4M3" in said
+    assert "14 unreadable: model.layers.0.self_attn.q_proj.weight is F8_E4M3" in said
     assert "14 unexpected: model.layers.0.mlp.down_proj.weight_scale_inv, " in said
 
 

@@ -70,9 +70,9 @@ def test_any_rows_are_those_of_the_whole(
     rows, columns = data.draw(st.integers(1, 300)), data.draw(st.integers(1, 300))
     codes = np.random.default_rng(rows).integers(0, 256, (rows, columns))
     codes[(codes & 0x7F) == 0x7F] = 0
-    tensors = {"bf": bf16(draw(rows, columns)), "f8": fp8(codes)}
+    tensors = {"bf": bf16(draw(rows, columns)), "f8.weight": fp8(codes)}
     blocks = (-(-rows // BLOCK), -(-columns // BLOCK))
-    tensors["f8_scale_inv"] = bf16(np.abs(draw(*blocks)) + 1)
+    tensors["f8.weight_scale_inv"] = bf16(np.abs(draw(*blocks)) + 1)
     made = save_checkpoint(tmp_path_factory.mktemp("rows"), tensors, SMALL | FP8_CONFIG)
     start = data.draw(st.integers(0, rows))
     stop = data.draw(st.integers(start, rows))
@@ -102,15 +102,15 @@ def test_fp8_is_byte_times_the_scale_of_its_block(
     random = np.random.default_rng(1)
     codes = random.integers(0, 0x7F, shape) | random.integers(0, 2, shape) << 7
     scales: Floats = np.abs(draw(-(-shape[0] // BLOCK), -(-shape[1] // BLOCK))) + np.float32(0.5)
-    tensors = {"w": fp8(codes), "w_scale_inv": scale_type(scales)}
+    tensors = {"w.weight": fp8(codes), "w.weight_scale_inv": scale_type(scales)}
     table = {}
     for byte in range(256):
         sign, exponent, mantissa = byte >> 7, byte >> 3 & 15, byte & 7
         value = (8 + mantissa) * 2.0 ** (exponent - 10) if exponent else mantissa * 2.0**-9
         table[byte] = -value if sign else value
     with open_weights(save_checkpoint(tmp_path, tensors, SMALL | FP8_CONFIG)) as source:
-        assert source.names == ("w",)
-        found = source.rows("w")
+        assert source.names == ("w.weight",)
+        found = source.rows("w.weight")
     for row in range(0, shape[0], 7):
         for column in range(shape[1]):
             scale = scales[row // BLOCK, column // BLOCK]
@@ -156,12 +156,12 @@ def test_a_vector_with_a_nan(tmp_path: Path) -> None:
 def test_fp8s_nan_is_found(tmp_path: Path) -> None:
     codes = np.zeros((4, 4), np.uint8)
     codes[3, 1] = 0xFF
-    tensors = {"w": fp8(codes), "w_scale_inv": f32([[1.0]])}
+    tensors = {"w.weight": fp8(codes), "w.weight_scale_inv": f32([[1.0]])}
     with (
         open_weights(save_checkpoint(tmp_path, tensors, SMALL | FP8_CONFIG)) as source,
-        pytest.raises(CheckpointError, match=r"^w: row 3 "),
+        pytest.raises(CheckpointError, match=r"^w.weight: row 3 "),
     ):
-        source.rows("w")
+        source.rows("w.weight")
 
 
 @pytest.mark.parametrize(("start", "stop"), [(-1, 2), (2, 1), (0, 5)])
@@ -219,20 +219,26 @@ def test_a_file_that_changed_since_is_refused(tmp_path: Path, now: dict[str, Raw
     ("tensors", "words"),
     [
         ({"w": RawTensor("I32", np.zeros((2, 2), np.int32))}, "is I32; readable are"),
-        ({"w": fp8(np.zeros((4, 4)))}, "is F8_E4M3, but without scales"),
-        ({"w": fp8(np.zeros(4)), "w_scale_inv": f32([1.0])}, "is F8_E4M3, but without scales"),
-        ({"w": fp8(np.zeros((4, 4))), "w_scale_inv": f32([[1.0, 1.0]])}, r"has scales \[1, 2\]"),
+        ({"w.weight": fp8(np.zeros((4, 4)))}, "is F8_E4M3, but without scales"),
+        (
+            {"w.weight": fp8(np.zeros(4)), "w.weight_scale_inv": f32([1.0])},
+            "is F8_E4M3, but without scales",
+        ),
+        (
+            {"w.weight": fp8(np.zeros((4, 4))), "w.weight_scale_inv": f32([[1.0, 1.0]])},
+            r"has scales \[1, 2\]",
+        ),
     ],
 )
 def test_unreadable_tensors_are_refused_on_opening(
     tmp_path: Path, tensors: dict[str, RawTensor], words: str
 ) -> None:
     made = save_checkpoint(tmp_path, tensors, SMALL | FP8_CONFIG)
-    with pytest.raises(CheckpointError, match=f"tensor 'w' {words}"):
+    with pytest.raises(CheckpointError, match=f"tensor 'w(.weight)?' {words}"):
         open_weights(made)
 
 
 def test_fp8_that_the_config_does_not_declare_is_refused(tmp_path: Path) -> None:
-    made = save_checkpoint(tmp_path, {"w": fp8([[0]]), "w_scale_inv": f32([[1.0]])})
+    made = save_checkpoint(tmp_path, {"w.weight": fp8([[0]]), "w.weight_scale_inv": f32([[1.0]])})
     with pytest.raises(CheckpointError, match="without scales"):
         open_weights(made)

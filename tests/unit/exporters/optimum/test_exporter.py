@@ -19,6 +19,7 @@ from qdeploy.planning.profile import Graph, KVCache, Profile, Weights, load_prof
 from qdeploy.quantization.precision import Precision
 from qdeploy.targets import INTEL_CPU
 from tests.support.checkpoints import MOE, SMALL, shape_of_0_6b, write_checkpoint
+from tests.support.weights import FP8_CONFIG
 from tests.support.workers import make_work
 
 INT4 = Precision(dtype="int4", group_size=128)
@@ -84,7 +85,7 @@ def test_it_takes_architectures_that_qdeploy_does_not_know(tmp_path: Path) -> No
         ({}, {"format": "onnx"}, "openvino, not onnx"),
         ({}, {"linear": Precision(dtype="int8", group_size=128)}, "one scale a row only"),
         ({"architectures": ["Qwen3ForTokenClassification"]}, {}, "not a causal language model"),
-        ({"quantization_config": {"quant_method": "fp8"}}, {}, "fp8 already"),
+        (FP8_CONFIG, {}, "fp8 already"),
     ],
 )
 def test_it_says_why_not(
