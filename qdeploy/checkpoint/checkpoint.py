@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -16,8 +17,9 @@ from qdeploy.architectures.graph import GraphConfig
 from qdeploy.architectures.table import find_architecture, known_classes, parse_config
 from qdeploy.architectures.tensors import Tensor, guess_tensor
 from qdeploy.checkpoint.adapters.lora import Adapter, read_adapter
-from qdeploy.checkpoint.headers import TensorInfo, read_tensors
+from qdeploy.checkpoint.headers import TensorInfo, read_tensors, weight_files
 from qdeploy.checkpoint.naming import Found, find_weights
+from qdeploy.checkpoint.recognize import why_not_a_folder
 from qdeploy.checkpoint.schemes import find_scheme
 from qdeploy.checkpoint.sources.base import Weight
 from qdeploy.errors import CheckpointError
@@ -205,6 +207,9 @@ def read_checkpoint(
     """
     if not folder.is_dir():
         raise CheckpointError("no such directory", where=folder)
+    if not os.path.lexists(folder / "config.json"):
+        raise why_not_a_folder(folder, "config.json")
+    weight_files(folder)  # first: of a model in another format, no other file needs to fit
     raw = read_json(folder / "config.json")
     try:
         config = parse_config(raw)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
+from qdeploy.checkpoint.recognize import why_not_a_folder
 from qdeploy.errors import CheckpointError
 from qdeploy.storage.json_file import read_json
 
@@ -47,7 +48,7 @@ def weight_files(folder: Path) -> list[str]:
     """Names of the weight files of the checkpoint in *folder*, in order.
 
     Raises:
-        CheckpointError: there are no weights or only pickled ones, or the index is invalid.
+        CheckpointError: there are no weights, or of another kind, or the index is invalid.
     """
     index = folder / INDEX
     if index.is_file():
@@ -59,13 +60,7 @@ def weight_files(folder: Path) -> list[str]:
         raise CheckpointError(
             f"{len(loose)} shards but no {INDEX}", where=folder, fix="download the index as well"
         )
-    if any(folder.glob("*.bin")) or any(folder.glob("*.pt*")):
-        raise CheckpointError(
-            "only pickled weights (.bin, .pt), which can run code when loaded",
-            where=folder,
-            fix="convert them to safetensors",
-        )
-    raise CheckpointError("no *.safetensors weights", where=folder)
+    raise why_not_a_folder(folder, "*.safetensors")
 
 
 def _weight_map(index: Path) -> dict[str, str]:

@@ -1,19 +1,22 @@
-"""Find the checkpoint directory of a model: embedded, a directory, or downloaded from the hub."""
+"""Describe the checkpoint of a model: embedded, a directory, or downloaded from the hub."""
 
 from __future__ import annotations
 
-import errno
-import os
-import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from qdeploy import models
+from qdeploy.checkpoint.catalogue import Published, find_published
 from qdeploy.checkpoint.checkpoint import SIDECARS, Checkpoint, read_checkpoint
-from qdeploy.errors import CheckpointError, HubError, did_you_mean
+from qdeploy.checkpoint.headers import INDEX, weight_files
+from qdeploy.checkpoint.hub_errors import explain
+from qdeploy.checkpoint.model_names import locate
+from qdeploy.checkpoint.published import published_ids
+from qdeploy.checkpoint.recognize import why_not_a_folder
+from qdeploy.errors import HubError
 
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-FILES = [*SIDECARS, "*.safetensors", "model.safetensors.index.json"]
-"""Files to download; never pickles or code."""
+FILES = [*SIDECARS, "*.safetensors", INDEX, "adapter_config.json"]
+"""Files to download; never pickles or code. An adapter's config says which model it is for."""
 
 
 def resolve(model: str, *, adapter: Path | None = None) -> Checkpoint:
@@ -26,90 +29,82 @@ def resolve(model: str, *, adapter: Path | None = None) -> Checkpoint:
         InputError: the adapter is none that can be merged.
         HubError: the hub could not be reached.
     """
-    folder = locate(model)
-    by_name = model in models.EMBEDDED or folder is None
-    return read_checkpoint(
-        folder or download(model), name=model if by_name else None, adapter=adapter
-    )
+    name, folder = locate(model)
+    return read_checkpoint(folder or download(name), name=name, adapter=adapter)
 
 
-def locate(model: str) -> Path | None:
-    """The local directory that *model* names, or None for a hub id. Downloads nothing.
+def find_published_here(model: str) -> Published | None:
+    """The published checkpoint that *model* names, unless a directory or embedded model does.
 
     Raises:
-        CheckpointError: *model* is neither a directory nor an embedded model nor a valid hub id.
+        CheckpointError: *model* names no model, or something else.
     """
-    if model in models.EMBEDDED:
-        return models.path(model)
-    folder = os.path.expanduser(model)  # os.path returns False for an invalid path; pathlib raises
-    if os.path.isdir(folder):
-        return _named(Path(folder))
-    if os.path.exists(folder):
-        raise CheckpointError(
-            "a file, not a checkpoint directory", where=model, fix="give the folder that holds it"
-        )
-    if _is_out_of_reach(folder):
-        raise CheckpointError("cannot be read (Permission denied)", where=model)
-    if HUB_ID.fullmatch(model):
-        return None
-    raise CheckpointError(
-        f"no directory, embedded model or hub id is called {model!r}",
-        fix=did_you_mean(model, models.EMBEDDED),
-    )
+    name, folder = locate(model)
+    return find_published(name) if folder is None else None
 
 
-def _named(folder: Path) -> Path:
-    """Return *folder*, whose name becomes the model's; CheckpointError if it is not UTF-8."""
+def describe(model: str) -> Checkpoint:
+    """Describe *model*: embedded, a directory, published, or downloaded, tried in this order.
+
+    Raises:
+        CheckpointError: there is no such checkpoint, or it is invalid.
+        HubError: the model must be downloaded, and the hub could not be reached.
+    """
+    if described := find_published_here(model):
+        return described
+    with naming_published():
+        return resolve(model)
+
+
+@contextmanager
+def naming_published() -> Iterator[None]:
+    """Add the published models, which need no hub, to the error of a hub that cannot be reached."""
     try:
-        folder.resolve().name.encode()
-    except UnicodeEncodeError:
-        raise CheckpointError(
-            "the folder's name is not UTF-8 text", where=folder, fix="rename it"
-        ) from None
-    return folder
-
-
-def _is_out_of_reach(path: str) -> bool:
-    """Whether a parent directory denies access to *path*."""
-    try:
-        os.stat(path)
-    except PermissionError:
-        return True
-    except (OSError, ValueError):  # the path does not exist or is invalid
-        pass
-    return False
+        yield
+    except HubError as error:
+        others = "plan for one of these: " + ", ".join(published_ids())
+        raise HubError(error.what, where=error.where, fix=f"{error.fix}; or {others}") from error
 
 
 def download(hub_id: str) -> Path:
-    """Download a checkpoint from the Hugging Face hub into its cache, and return the directory."""
+    """Download a checkpoint from the Hugging Face hub into its cache, and return the directory.
+
+    Raises:
+        CheckpointError: there is no such model, or its files are not those of a checkpoint.
+        HubError: the hub could not be reached, and the cache has not all of the model.
+    """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HFValidationError,
-        RepositoryNotFoundError,
-    )
 
     try:
-        return Path(snapshot_download(hub_id, allow_patterns=FILES))
-    except GatedRepoError:
-        raise CheckpointError(
-            "the hub wants you to accept this model's terms", where=hub_id, fix="hf auth login"
-        ) from None
-    except RepositoryNotFoundError:
-        raise CheckpointError(
-            "no directory here and no such model on the hub",
-            where=hub_id,
-            fix="check the spelling; for a private model: hf auth login",
-        ) from None
-    except HFValidationError as error:
-        raise CheckpointError(f"no directory here and no hub id ({error})", where=hub_id) from None
+        folder = Path(snapshot_download(hub_id, allow_patterns=FILES))
     except Exception as error:  # the HTTP library, and so its errors, differ between hub releases
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise HubError(
-                "the disk is full", where=hub_id, fix="free space, or set HF_HOME to another disk"
-            ) from None
-        raise HubError(
-            f"the model hub could not be reached ({type(error).__name__})",
+        raise explain(hub_id, error) from error
+    if missing := _missing(folder):
+        raise _why_incomplete(hub_id, folder, missing)
+    return folder
+
+
+def _missing(folder: Path) -> str | None:
+    """The first file that every checkpoint has, or this one's index names, and *folder* has not."""
+    if not (folder / "config.json").is_file():
+        return "config.json"
+    if not any(folder.glob("*.safetensors")):
+        return "*.safetensors"
+    files = weight_files(folder) if (folder / INDEX).is_file() else []
+    return next((file for file in files if not (folder / file).is_file()), None)
+
+
+def _why_incomplete(hub_id: str, folder: Path, missing: str) -> Exception:
+    """The error for a download without the *missing* files: the hub, or the cache, has none."""
+    from huggingface_hub import list_repo_files
+
+    try:
+        names = list_repo_files(hub_id)
+    except Exception as error:
+        unreachable = explain(hub_id, error)
+        return HubError(
+            f"the hub's cache has no {missing} of it, and {unreachable.what}",
             where=hub_id,
-            fix="check the network or proxy, or give the folder of a checkpoint on disk",
-        ) from error
+            fix=unreachable.fix,
+        )
+    return why_not_a_folder(folder, missing, hub_id=hub_id, names=names)

@@ -56,7 +56,7 @@ def command(
     import qdeploy
     from qdeploy import registry
     from qdeploy.checkpoint import preflight
-    from qdeploy.checkpoint.catalogue import resolve_checkpoint
+    from qdeploy.checkpoint.hub import describe
     from qdeploy.cli.forecast import show_forecasts
     from qdeploy.forecast.forecast import PROMPT, for_model, of_target
     from qdeploy.forecast.hardware import check_target, named
@@ -64,7 +64,7 @@ def command(
     devices = named(device_names)
     prompt = prompt or PROMPT
     if target is None:
-        checkpoint = resolve_checkpoint(model)
+        checkpoint = describe(model)
         preflight.check(checkpoint)
         targets = list(registry.targets().values())
         rows = for_model(checkpoint, targets, context=context, prompt=prompt, only=devices)

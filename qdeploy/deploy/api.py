@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from qdeploy.bundle import Bundle, open_bundle
-from qdeploy.checkpoint.catalogue import find_published_here, naming_published
+from qdeploy.checkpoint.hub import find_published_here, naming_published
 from qdeploy.deploy import run
 from qdeploy.deploy.export import default_output, prepare
 from qdeploy.deploy.export import export as export_plan
@@ -67,7 +67,7 @@ def plan(
           fix: did you mean 'cuda'?
     """
     name = os.fspath(model)
-    with naming_published(name):
+    with naming_published():
         return prepare(
             find_published_here(name) or name,
             target,

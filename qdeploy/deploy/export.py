@@ -19,6 +19,7 @@ from qdeploy.bundle import (
 )
 from qdeploy.checkpoint import hub, preflight
 from qdeploy.checkpoint.checkpoint import Checkpoint, with_adapter
+from qdeploy.checkpoint.model_names import locate
 from qdeploy.errors import CheckpointError, ExportFailed, OutputError, PlanError
 from qdeploy.interface import Exporter, Progress
 from qdeploy.planning.plan import Plan, make_plan
@@ -50,7 +51,7 @@ def prepare(
         InputError: an unknown name, parts that do not go together, or unreadable or wrong files.
     """
     if isinstance(model, str):
-        hub.locate(model)
+        locate(model)
     chosen_target = registry.target(target)
     runnable = registry.installed_formats(chosen_target, backend_name)
     if profile_name is not None:

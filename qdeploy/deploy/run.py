@@ -9,7 +9,7 @@ from pathlib import Path
 
 from qdeploy import registry
 from qdeploy.bundle import Bundle, is_bundle, open_bundle
-from qdeploy.checkpoint import hub
+from qdeploy.checkpoint.model_names import locate
 from qdeploy.deploy import cache
 from qdeploy.deploy.export import export, prepare
 from qdeploy.errors import (
@@ -56,7 +56,7 @@ def find_bundle(
     path = Path(os.path.expanduser(model))
     if is_bundle(path):
         return open_bundle(path), False
-    hub.locate(model)
+    locate(model)
     if target is None:
         raise InputError(
             f"{model} is a model, not a bundle, so the target must be named",

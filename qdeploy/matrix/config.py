@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from qdeploy import registry
-from qdeploy.checkpoint import hub
+from qdeploy.checkpoint.model_names import locate
 from qdeploy.errors import CheckpointError, InputError, ProfileError, did_you_mean
 from qdeploy.planning.profile import Profile, load_profile, profile_names
 from qdeploy.storage.toml_file import Strict, build_strict, parse_toml, read_shipped_toml
@@ -109,7 +109,7 @@ def cells(config: Config, only: Sequence[str] = (), *, where: object = None) -> 
             raise InputError(f"the matrix has no target {name!r}", where=where, fix=known)
     for model in config.models:
         try:
-            hub.locate(model)
+            locate(model)
         except CheckpointError as error:
             raise InputError(f"models: {error.what}", where=where, fix=error.fix) from None
     profiles = _profiles(config, targets, where)

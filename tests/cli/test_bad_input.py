@@ -215,7 +215,7 @@ class TestAbsentTarget:
 
 def test_a_hub_that_does_not_answer(qdeploy: Command) -> None:
     qdeploy("export", "Qwen/Qwen3-0.6B", "--target", "intel-cpu").fails(
-        1, "Qwen/Qwen3-0.6B: the model hub could not be reached", "fix: check the network"
+        1, "Qwen/Qwen3-0.6B: the model hub could not be reached", "fix: check HF_ENDPOINT"
     )
 
 

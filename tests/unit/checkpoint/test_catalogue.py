@@ -10,12 +10,9 @@ import pytest
 
 from qdeploy import registry
 from qdeploy.checkpoint import hub
-from qdeploy.checkpoint.catalogue import (
-    Published,
-    find_published,
-    published_sizes,
-    resolve_checkpoint,
-)
+from qdeploy.checkpoint.catalogue import Published, find_published
+from qdeploy.checkpoint.hub import describe
+from qdeploy.checkpoint.published import published_sizes
 from qdeploy.checkpoint.sources.fp8 import E4M3
 from qdeploy.errors import CheckpointError, HubError
 from qdeploy.planning.plan import make_plan
@@ -149,11 +146,11 @@ class TestResolve:
     ) -> None:
         monkeypatch.chdir(tmp_path)
         (tmp_path / "0.6B").mkdir()
-        with pytest.raises(CheckpointError, match="file is missing"):
-            resolve_checkpoint("0.6B")
+        with pytest.raises(CheckpointError, match="the folder is empty"):
+            describe("0.6B")
 
     def test_an_embedded_model_is_itself(self) -> None:
-        assert resolve_checkpoint("qwen3-nano").name == "qwen3-nano"
+        assert describe("qwen3-nano").name == "qwen3-nano"
 
     def test_an_unknown_hub_id_without_a_network_names_the_eight(
         self, monkeypatch: pytest.MonkeyPatch
@@ -163,5 +160,5 @@ class TestResolve:
 
         monkeypatch.setattr(hub, "resolve", unreachable)
         with pytest.raises(HubError, match="could not be reached") as caught:
-            resolve_checkpoint("someone/Qwen3-9B")
+            describe("someone/Qwen3-9B")
         assert all(f"Qwen/Qwen3-{size}" in str(caught.value.fix) for size in CARDS)

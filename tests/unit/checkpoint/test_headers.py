@@ -198,11 +198,12 @@ def test_pickled_weights_are_refused_with_the_reason(name: str, tmp_path: Path) 
     (tmp_path / name).write_bytes(b"\x80\x04.")
     error = refusal(tmp_path)
     assert "can run code when loaded" in error.what
-    assert error.fix == "convert them to safetensors"
+    assert error.fix
+    assert error.fix.startswith("convert them")
 
 
 def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
-    assert refusal(tmp_path).what == "no *.safetensors weights"
+    assert refusal(tmp_path).what == "the folder is empty"
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from huggingface_hub.errors import (
 
 from qdeploy import models
 from qdeploy.checkpoint import hub
+from qdeploy.checkpoint.model_names import locate
 from qdeploy.errors import CheckpointError, HubError
 from tests.support.checkpoints import write_checkpoint
 
@@ -71,7 +72,7 @@ def test_an_unreadable_folder_is_not_taken_for_a_hub_id(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(os, "stat", denied)
     with pytest.raises(CheckpointError, match=r"cannot be read \(Permission denied"):
-        hub.locate("locked/model")
+        locate("locked/model")
 
 
 def test_a_file_is_refused_with_the_folder_as_fix(tmp_path: Path) -> None:
