@@ -13,7 +13,8 @@ from qdeploy.checkpoint.hub_errors import explain
 from qdeploy.checkpoint.model_names import locate
 from qdeploy.checkpoint.published import published_ids
 from qdeploy.checkpoint.recognize import why_not_a_folder
-from qdeploy.errors import HubError
+from qdeploy.errors import HubError, QdeployError
+from qdeploy.tokenization.tokenizer_file import TOKENIZER_FILE
 
 FILES = [*SIDECARS, "*.safetensors", INDEX, "adapter_config.json"]
 """Files to download; never pickles or code. An adapter's config says which model it is for."""
@@ -79,8 +80,9 @@ def download(hub_id: str) -> Path:
         folder = Path(snapshot_download(hub_id, allow_patterns=FILES))
     except Exception as error:  # the HTTP library, and so its errors, differ between hub releases
         raise explain(hub_id, error) from error
-    if missing := _missing(folder):
-        raise _why_incomplete(hub_id, folder, missing)
+    missing = _missing(folder)
+    if missing and (incomplete := _why_incomplete(hub_id, folder, missing)):
+        raise incomplete
     return folder
 
 
@@ -90,16 +92,21 @@ def _missing(folder: Path) -> str | None:
         return "config.json"
     if not any(folder.glob("*.safetensors")):
         return "*.safetensors"
+    if not any((folder / name).is_file() for name in (TOKENIZER_FILE, "vocab.json")):
+        return TOKENIZER_FILE
     files = weight_files(folder) if (folder / INDEX).is_file() else []
     return next((file for file in files if not (folder / file).is_file()), None)
 
 
-def _why_incomplete(hub_id: str, folder: Path, missing: str) -> Exception:
-    """The error for a download without the *missing* files: the hub, or the cache, has none."""
-    from huggingface_hub import list_repo_files
+def _why_incomplete(hub_id: str, folder: Path, missing: str) -> QdeployError | None:
+    """The error for a download without the *missing* file.
+
+    None where the hub has no such file and reading the checkpoint says what to do.
+    """
+    from huggingface_hub import HfApi
 
     try:
-        names = list_repo_files(hub_id)
+        names = [file.rfilename for file in HfApi().model_info(hub_id).siblings or ()]
     except Exception as error:
         unreachable = explain(hub_id, error)
         return HubError(
@@ -107,4 +114,6 @@ def _why_incomplete(hub_id: str, folder: Path, missing: str) -> Exception:
             where=hub_id,
             fix=unreachable.fix,
         )
+    if missing == TOKENIZER_FILE:
+        return None
     return why_not_a_folder(folder, missing, hub_id=hub_id, names=names)
