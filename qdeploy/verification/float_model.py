@@ -114,7 +114,7 @@ def check_loading(report: LoadReport, dropped: Mapping[str, str]) -> Check:
         "transformers finds with another shape": report.mismatched,
         "neither uses, and the plan does not list as dropped,": unused,
     }
-    failure = "; ".join(starmap(_complaint, complaints.items())).strip("; ") or None
+    failure = "; ".join(filter(None, starmap(_complaint, complaints.items()))) or None
     count = len(report.unexpected) - len(unused)
     return Check(PART, "stored tensors", f"{count} left out by both", failure)
 

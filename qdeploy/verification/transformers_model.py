@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from qdeploy.errors import CheckpointError, InputError
 from qdeploy.verification.libraries import quiet, reason, require
+from qdeploy.verification.stored import read_stored
 
 Floats = NDArray[np.float32]
 MISSING_IN_ADAPTER = "Found missing adapter keys"
@@ -76,6 +77,7 @@ class TransformersModel:
         self._torch, self._transformers = require("torch"), require("transformers")
         if adapter:
             require("peft")
+        self._folder, self._stored = folder, read_stored(folder)
         with quiet():
             try:
                 config = self._config(folder, rope_scaling)
@@ -90,22 +92,27 @@ class TransformersModel:
         self._model.eval()
 
     @property
-    def vocab_size(self) -> int:
-        return int(self._model.get_input_embeddings().weight.shape[0])
-
-    @property
     def stop_ids(self) -> frozenset[int]:
         """Tokens at which `generate` stops."""
         found = self._model.generation_config.eos_token_id
         return frozenset([found] if isinstance(found, int) else found or ())
 
     def read(self, ids: Sequence[int]) -> Reading:
-        """Compute hidden states and logits of one passage."""
+        """Compute hidden states and logits of one passage.
+
+        Raises:
+            CheckpointError: transformers cannot, as where its embedding lacks a token.
+        """
         torch = self._torch
         with quiet(), torch.inference_mode():
-            made = self._model(
-                torch.tensor([list(ids)]), output_hidden_states=True, use_cache=False
-            )
+            tokens = torch.tensor([list(ids)])
+            try:
+                made = self._model(tokens, output_hidden_states=True, use_cache=False)
+            except Exception as error:  # whatever a library raises
+                raise CheckpointError(
+                    f"transformers loads it, but cannot compute it ({reason(error)})",
+                    where=self._folder,
+                ) from None
         hidden = tuple(state[0].float().numpy() for state in made.hidden_states)
         return Reading(hidden, made.logits[0].float().numpy())
 
@@ -118,6 +125,8 @@ class TransformersModel:
         config = self._transformers.AutoConfig.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
+        if self._stored.is_float and hasattr(config, "quantization_config"):
+            del config.quantization_config  # left over: nothing is quantized
         own = getattr(config, "rope_parameters", None) or {}
         if rope_scaling and own.get("rope_type", "default") == "default":
             config.rope_parameters = {**own, **rope_scaling}
@@ -134,6 +143,7 @@ class TransformersModel:
             output_loading_info=True,
             attn_implementation="eager",
             experts_implementation="eager",
+            key_mapping=self._stored.renaming or None,
         )
         return model, info
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 
 from qdeploy.bundle import Bundle, open_bundle
@@ -25,8 +26,8 @@ Stage = Callable[[str], None]
 
 TOKENIZERS = ("tokenizer.json", "tokenizer_config.json")
 """An adapter with one of these brings its own tokenizer."""
-MOST_TOKENS = 512
-"""Tokens of all passages that the models read; the shortest passages come first."""
+WINDOW, WINDOWS = 256, 2
+"""Tokens of a passage that the models read, and the most passages."""
 ROOM = 0.9
 """Fraction of the memory that the other side's weights and the logits may take."""
 
@@ -72,14 +73,15 @@ def verify(
     checks, texts = compare_text(judged.path, peer)
 
     stage("transformers' float model")
-    passages, theirs, report, stops = _read(source, adapter, texts)
+    passages = _passages(texts, min(WINDOW, judged.manifest.model.context_length))
+    theirs, report, stops = _read(source, adapter, passages)
     checks.append(compare_stops(judged.path, stops, peer))
 
     stage("qdeploy's float model")
     ours = _read_own(source, passages)
     layers = float_model.compare_layers(theirs, ours)
     checks += [
-        float_model.check_loading(report, {}),
+        float_model.check_loading(report, source.checkpoint.dropped),
         float_model.check_layers(layers),
         float_model.check_logits(theirs, ours, passages),
     ]
@@ -100,21 +102,18 @@ def verify(
 
 
 def _read(
-    source: Plan, adapter: Path | None, texts: Sequence[Ids]
-) -> tuple[list[Ids], list[Reading], LoadReport, frozenset[int]]:
+    source: Plan, adapter: Path | None, passages: Sequence[Ids]
+) -> tuple[list[Reading], LoadReport, frozenset[int]]:
     """Load transformers' model, and free it again.
 
     Returns:
-        The passages that it knows every token of, what it computes for each, what it reports of
-        loading, and its stop tokens.
+        What it computes for each passage, what it reports of loading, and its stop tokens.
     """
     model = TransformersModel(
         source.checkpoint.folder, adapter=adapter, rope_scaling=source.rope_scaling
     )
     try:
-        known = [ids for ids in texts if max(ids) < model.vocab_size]
-        passages = _shortest(known) or [(0,)]
-        return passages, [model.read(ids) for ids in passages], model.report, model.stop_ids
+        return [model.read(ids) for ids in passages], model.report, model.stop_ids
     finally:
         model.close()
 
@@ -134,15 +133,10 @@ def _tokenizer_folder(source: Plan, adapter: Path | None) -> Path:
     return source.checkpoint.folder
 
 
-def _shortest(passages: Sequence[Ids]) -> list[Ids]:
-    """The shortest passages, of at most `MOST_TOKENS` tokens together."""
-    chosen: list[Ids] = []
-    left = MOST_TOKENS
-    for ids in sorted(passages, key=len):
-        if (left := left - len(ids)) < 0:
-            break
-        chosen.append(ids)
-    return chosen
+def _passages(texts: Sequence[Ids], window: int) -> list[Ids]:
+    """The first tokens of all texts, one after the other, in passages of *window* tokens."""
+    ids = tuple(chain.from_iterable(texts))[: WINDOWS * window]
+    return [ids[at : at + window] for at in range(0, len(ids), window)]
 
 
 def _check_memory(judged: Bundle, source: Plan) -> None:
@@ -152,7 +146,7 @@ def _check_memory(judged: Bundle, source: Plan) -> None:
         InputError: it does not fit.
     """
     model = judged.manifest.model
-    needed = 4 * (model.parameters + 2 * MOST_TOKENS * model.vocab_size)
+    needed = 4 * (model.parameters + 2 * WINDOW * WINDOWS * model.vocab_size)
     memory = usable_memory_bytes()
     if memory and needed > ROOM * memory:
         raise InputError(

@@ -1,0 +1,70 @@
+"""Names and dtypes of what a checkpoint stores, read with the safetensors library alone.
+
+transformers draws weights at random where a trainer's wrapper has put something into their names,
+and it wants a quantization library where settings of one are left over. It is told of both.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from qdeploy.errors import CheckpointError
+
+FLOATS = frozenset({"F16", "BF16", "F32", "F64"})
+WRAPPERS = {
+    "DistributedDataParallel": r"(?:^|(?<=\.))module\.",
+    "torch.compile": r"_orig_mod\.",
+    "FSDP": r"_fsdp_wrapped_module\.",
+    "activation checkpointing": r"_checkpoint_wrapped_module\.",
+    "PEFT": r"^base_model\.model\.(?=lm_head|model\.|embed_tokens|layers)",
+    "PEFT's layers": r"base_layer\.",
+    "TRL": r"^pretrained_model\.",
+}
+"""What each wrapper of a training library adds to the names of the modules in it."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What the weight files of a folder hold.
+
+    Attributes:
+        dtypes: safetensors' name of the dtype of each tensor.
+    """
+
+    dtypes: Mapping[str, str]
+
+    @property
+    def is_float(self) -> bool:
+        """Whether nothing is quantized."""
+        return FLOATS.issuperset(self.dtypes.values())
+
+    @property
+    def renaming(self) -> dict[str, str]:
+        """The patterns to remove from names, for transformers' `key_mapping`."""
+        return {p: "" for p in WRAPPERS.values() if _matches(p, self.dtypes)}
+
+
+def read_stored(folder: Path) -> Stored:
+    """Read the headers of all weight files in *folder*.
+
+    Raises:
+        CheckpointError: a file is not a safetensors file.
+    """
+    dtypes: dict[str, str] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(path, "numpy") as file:
+                names = file.keys()
+                dtypes |= {name: str(file.get_slice(name).get_dtype()) for name in names}
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(f"not a safetensors file ({error})", where=path) from None
+    return Stored(dtypes)
+
+
+def _matches(pattern: str, names: Iterable[str]) -> bool:
+    return any(re.search(pattern, name) for name in names)
