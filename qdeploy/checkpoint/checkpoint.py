@@ -17,7 +17,8 @@ from qdeploy.architectures.graph import GraphConfig
 from qdeploy.architectures.table import find_architecture, known_classes, parse_config
 from qdeploy.architectures.tensors import Tensor, guess_tensor
 from qdeploy.checkpoint.adapters.lora import Adapter, read_adapter
-from qdeploy.checkpoint.headers import TensorInfo, read_tensors, weight_files
+from qdeploy.checkpoint.damage import check_fetched
+from qdeploy.checkpoint.headers import INDEX, TensorInfo, read_tensors, weight_files
 from qdeploy.checkpoint.naming import Found, find_weights
 from qdeploy.checkpoint.recognize import why_not_a_folder
 from qdeploy.checkpoint.schemes import find_scheme
@@ -209,6 +210,7 @@ def read_checkpoint(
         raise CheckpointError("no such directory", where=folder)
     if not os.path.lexists(folder / "config.json"):
         raise why_not_a_folder(folder, "config.json")
+    check_fetched(folder / name for name in (*SIDECARS, INDEX))
     weight_files(folder)  # first: of a model in another format, no other file needs to fit
     raw = read_json(folder / "config.json")
     try:

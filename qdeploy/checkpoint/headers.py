@@ -13,6 +13,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
+from qdeploy.checkpoint.damage import why_missing, why_unreadable
 from qdeploy.checkpoint.recognize import why_not_a_folder
 from qdeploy.errors import CheckpointError
 from qdeploy.storage.json_file import read_json
@@ -111,15 +112,9 @@ def read_header(path: Path) -> list[TensorInfo]:
             raise CheckpointError(
                 "weight file cannot be read", where=path, fix="give yourself permission to read it"
             ) from None
-        raise CheckpointError(
-            "weight file is missing", where=path, fix="download the checkpoint again"
-        ) from None
+        raise why_missing(path) from None
     except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(
-            f"not a whole safetensors file ({error})",
-            where=path,
-            fix="download the file again; it may be cut short",
-        ) from None
+        raise why_unreadable(path, error) from None
     for tensor in found:
         if tensor.dtype not in DTYPE_BITS:
             raise CheckpointError(

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qdeploy.checkpoint.damage import why_unreadable
 from qdeploy.checkpoint.headers import DTYPE_BITS
 from qdeploy.checkpoint.sources.dtypes import NUMPY_DTYPES, widen
 from qdeploy.errors import CheckpointError
@@ -59,16 +60,12 @@ class TensorFile:
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except OSError as error:
             raise CheckpointError(f"cannot be read ({error.strerror})", where=path) from None
-        except ValueError:
-            raise CheckpointError("the file is empty", where=path) from None
+        except ValueError as error:  # an empty file cannot be mapped
+            raise why_unreadable(path, error) from None
         try:
             self.tensors = _read_header(self._map)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise CheckpointError(
-                f"not a whole safetensors file ({error})",
-                where=path,
-                fix="download the file again; it may be cut short",
-            ) from None
+            raise why_unreadable(path, error) from None
 
     def read(
         self, name: str, start: int, stop: int, out: NDArray[np.float32], *, columns: int = 0

@@ -70,7 +70,7 @@ def test_an_inconsistent_header_is_refused(tmp_path: Path, header: Any) -> None:
     text = header if isinstance(header, str) else json.dumps({"w": header})
     file = tmp_path / "lies.safetensors"
     file.write_bytes(struct.pack("<Q", len(text)) + text.encode() + bytes(16))
-    with pytest.raises(CheckpointError, match=r"lies\.safetensors: not a whole safetensors file"):
+    with pytest.raises(CheckpointError, match=r"lies\.safetensors: not a .*safetensors file"):
         TensorFile(file)
 
 
