@@ -13,6 +13,10 @@ from qdeploy.generation.seed import SEEDS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from typing_extensions import Unpack
+
+    from qdeploy.deploy.model import AnswerOptions
+
 NAMED = 3
 """Most operators that the warning of a fallback names."""
 
@@ -28,7 +32,10 @@ NAMED = 3
               help="Let heavy operators run elsewhere, with a warning.")  # fmt: skip
 @options.context
 @options.threads
-@click.option("--think/--no-think", default=None, help="Think first; default: the model's.")
+@click.option("--system", metavar="TEXT", help="The system prompt.")
+@click.option(
+    "--think/--no-think", "thinking", default=None, help="Think first; default: the model's."
+)
 @click.option("--thinking-budget", type=click.IntRange(min=0), metavar="N",
               help="Stop thinking after N tokens and answer.")  # fmt: skip
 @click.option("--max-new-tokens", type=click.IntRange(min=1), metavar="N",
@@ -36,6 +43,12 @@ NAMED = 3
 @click.option("--temperature", type=options.Finite(min=0), metavar="X", help="0 is greedy.")
 @click.option("--top-p", type=options.Finite(0, 1, min_open=True), metavar="X")
 @click.option("--top-k", type=click.IntRange(min=0), metavar="N", help="0 keeps all tokens.")
+@click.option("--min-p", type=options.Finite(0, 1), metavar="X",
+              help="Keep tokens this many times as probable as the best.")  # fmt: skip
+@click.option("--repetition-penalty", type=options.Finite(0, min_open=True), metavar="X",
+              help="Over 1: fewer tokens of prompt and answer again.")  # fmt: skip
+@click.option("--presence-penalty", type=options.Finite(-2, 2), metavar="X",
+              help="Over 0: fewer tokens of the answer again.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0, max=SEEDS - 1), metavar="N",
               help="The same seed gives the same answer.")  # fmt: skip
 @options.as_json
@@ -49,33 +62,27 @@ def command(
     allow_fallback: bool,
     context: int | None,
     threads: int | None,
-    think: bool | None,
-    thinking_budget: int | None,
-    max_new_tokens: int | None,
-    temperature: float | None,
-    top_p: float | None,
-    top_k: int | None,
-    seed: int | None,
     as_json: bool,
+    **asked: Unpack[AnswerOptions],
 ) -> None:
     """Answer PROMPT from MODEL, a bundle's folder or a model that is exported first.
 
     Without PROMPT, it is read from stdin; on a terminal, a chat begins. The answer goes to stdout,
     thinking and statistics to stderr.
     """
-    if think is False and thinking_budget is not None:
+    if asked["thinking"] is False and asked["thinking_budget"] is not None:
         raise click.UsageError("--no-think leaves no thinking to give a --thinking-budget to")
     chatting = prompt is None and sys.stdin is not None and sys.stdin.isatty()
     if chatting and as_json:
         raise click.UsageError("--json needs a PROMPT")
     if not chatting:
         prompt = _read_prompt(prompt)
+    _check_text(asked["system"], "--system")
 
     import qdeploy
     from qdeploy.cli.answer import show, show_statistics
     from qdeploy.cli.chat import loop
     from qdeploy.cli.progress import ExportProgress
-    from qdeploy.deploy.model import AnswerOptions
     from qdeploy.deploy.run import find_bundle
 
     with ExportProgress(quiet=as_json) as progress:
@@ -96,40 +103,44 @@ def command(
         threads=threads,
     ) as loaded:
         if fallback := loaded.placement.fallback:
-            _warn(fallback)
-        asked = AnswerOptions(
-            thinking=think,
-            thinking_budget=thinking_budget,
-            max_new_tokens=max_new_tokens,
-            seed=seed,
-            temperature=temperature,
-            top_p=top_p,
-            top_k=top_k,
-        )
+            _warn_of_fallback(fallback)
+        for warning in loaded.warnings:
+            _warn(warning)
         if chatting:
             loop(loaded, asked)
             return
         generation = loaded.stream(prompt or "", **asked)
         show(generation, quiet=as_json)
         if as_json:
-            output.write_json(loaded.answer(generation).as_dict())
+            answer = loaded.answer(generation).as_dict()
+            output.write_json(answer | {"warnings": list(loaded.warnings)})
         else:
             show_statistics(generation, loaded)
 
 
-def _warn(fallback: Sequence[str]) -> None:
+def _warn_of_fallback(fallback: Sequence[str]) -> None:
     """Warn of operators that run elsewhere. The placement that --json prints has all of them."""
     named = ", ".join(fallback[:NAMED]) + (", ..." if len(fallback) > NAMED else "")
-    warning = f"warning: heavy operators that run elsewhere: {len(fallback)} ({named})"
-    click.secho(warning, fg="yellow", err=True)
+    _warn(f"heavy operators that run elsewhere: {len(fallback)} ({named})")
+
+
+def _warn(warning: str) -> None:
+    click.secho(f"warning: {warning}", fg="yellow", err=True)
 
 
 def _read_prompt(prompt: str | None) -> str:
     try:
         text = (sys.stdin.read() if sys.stdin else "") if prompt in (None, "-") else prompt
-        (text or "").encode()
-    except UnicodeError:
+    except UnicodeDecodeError:
         raise click.UsageError("the prompt is not UTF-8 text") from None
+    _check_text(text, "the prompt")
     if not text or not text.strip():
         raise click.UsageError("the prompt is empty")
     return text
+
+
+def _check_text(text: str | None, what: str) -> None:
+    try:
+        (text or "").encode()  # an argument that is not UTF-8 holds lone surrogates
+    except UnicodeEncodeError:
+        raise click.UsageError(f"{what} is not UTF-8 text") from None

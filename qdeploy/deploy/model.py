@@ -15,7 +15,9 @@ from qdeploy.deploy.run import Choice
 from qdeploy.generation.generate import FinishReason, Generation, Settings
 from qdeploy.generation.reasoning import sampling_for
 from qdeploy.generation.seed import SEEDS
+from qdeploy.generation.system import with_system
 from qdeploy.interface import Device, Placement, Session
+from qdeploy.tokenization.generation_warnings import generation_warnings
 from qdeploy.tokenization.tokenizer import Message, Tokenizer
 
 if TYPE_CHECKING:
@@ -28,17 +30,23 @@ class AnswerOptions(TypedDict, total=False):
     """What `chat` and `stream` take besides the messages.
 
     Attributes:
+        system: the system prompt, which comes before all turns.
         thinking: think before answering, or do not. None is the model's default.
         thinking_budget: most tokens of thinking, after which the model is made to answer.
-        max_new_tokens: most tokens to generate, thinking included. None is all that the context
-            leaves.
+        max_new_tokens: most tokens to generate, thinking included. None is what the model's
+            generation_config.json says, or else all that the context leaves.
         seed: the same seed gives the same answer on the same machine. None draws one.
         temperature: 0 is greedy. None, here and below, is the value that the model's
             generation_config.json or its makers recommend, or else transformers' default.
         top_p: keep the most probable tokens that together have this probability.
         top_k: keep this many of the most probable tokens; 0 keeps all.
+        min_p: keep the tokens at least this many times as probable as the most probable one.
+        repetition_penalty: over 1 makes the tokens of prompt and answer less probable.
+        presence_penalty: over 0 makes the tokens of the answer less probable. They count from the
+            end of the thinking where a thinking budget ended it.
     """
 
+    system: str | None
     thinking: bool | None
     thinking_budget: int | None
     max_new_tokens: int | None
@@ -46,6 +54,15 @@ class AnswerOptions(TypedDict, total=False):
     temperature: float | None
     top_p: float | None
     top_k: int | None
+    min_p: float | None
+    repetition_penalty: float | None
+    presence_penalty: float | None
+
+
+SAMPLED = (
+    "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "presence_penalty",
+)  # fmt: skip
+"""Options that replace a field of the model's default sampling."""
 
 
 @dataclass(frozen=True)
@@ -134,17 +151,24 @@ class Model:
         """
         return self.session.placement()
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the export warned of, and what generation_config.json asks for and does not get."""
+        exported = self.bundle.manifest.plan.get("warnings", [])
+        return tuple(dict.fromkeys([*exported, *generation_warnings(self.bundle.path)]))
+
     def chat(self, messages: str | Sequence[Message], **options: Unpack[AnswerOptions]) -> Answer:
         """Answer a prompt, or the last turn of a chat.
 
         Args:
             messages: the user's prompt, or all turns as `{"role": ..., "content": ...}`.
-            options: `thinking`, `thinking_budget`, `max_new_tokens`, `seed`, `temperature`,
-                `top_p` and `top_k`; see `AnswerOptions`.
+            options: `system`, `thinking`, `max_new_tokens`, `temperature` and so on; see
+                `AnswerOptions`.
 
         Raises:
             PromptError: the prompt does not fit the context, or the chat template refuses it.
-            InputError: a number out of its range, or thinking that this model cannot switch.
+            InputError: a number out of its range, thinking that this model cannot switch, or two
+                system prompts.
             GenerationFailed: the runtime broke, or the model is closed.
             TypeError: an option with another name.
 
@@ -184,14 +208,11 @@ class Model:
             raise TypeError(f"unexpected options: {', '.join(sorted(unknown))}")
         if isinstance(messages, str):
             messages = [{"role": "user", "content": messages}]
+        if (system := options.get("system")) is not None:
+            messages = with_system(self.tokenizer, system, messages)
         thinking, seed = options.get("thinking"), options.get("seed")
-        sampling = sampling_for(
-            self.tokenizer,
-            thinking,
-            temperature=options.get("temperature"),
-            top_p=options.get("top_p"),
-            top_k=options.get("top_k"),
-        )
+        given: Any = {name: value for name, value in options.items() if name in SAMPLED}
+        sampling = sampling_for(self.tokenizer, thinking, given)
         settings = Settings(
             thinking=thinking,
             thinking_budget=options.get("thinking_budget"),

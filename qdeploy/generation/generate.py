@@ -30,8 +30,8 @@ class Settings:
         thinking: whether the model thinks before it answers.
         thinking_budget: most tokens of thinking, after which the model is made to answer. Fewer
             where these tokens and the sentence that ends them exceed the session's prompt limit.
-        max_new_tokens: most tokens to generate, thinking included; None is what the context
-            leaves.
+        max_new_tokens: most tokens to generate, thinking included; None is what the model's
+            generation_config.json says, or else what the context leaves.
         sampling: how tokens are drawn; None is the default: see `default_sampling`.
         seed: replaces the seed of `sampling`.
     """
@@ -81,6 +81,7 @@ class Generation:
         self._early_stop = early_stop(tokenizer)
         self._ending = tuple(tokenizer.encode(self._early_stop))
         self._check_prompt()
+        self._most = self._most_new_tokens()
         sampling = settings.sampling or default_sampling(tokenizer, settings.thinking)
         self.sampling = replace(sampling, seed=settings.seed)
         self._pieces: dict[Channel, list[str]] = {"reasoning": [], "content": []}
@@ -103,6 +104,26 @@ class Generation:
                 "--context, here or to export",
             )
 
+    def _most_new_tokens(self) -> int | None:
+        """Most tokens of the answer, as asked or as the model's settings say; None is no limit.
+
+        Raises:
+            PromptError: the settings limit prompt and answer together, and the prompt is longer.
+        """
+        config = self._tokenizer.generation_config
+        if (asked := self._settings.max_new_tokens or config.max_new_tokens) is not None:
+            return asked
+        if config.max_length is None:
+            return None
+        if config.max_length <= self.prompt_tokens:
+            raise PromptError(
+                f"the prompt has {self.prompt_tokens} tokens, and max_length = {config.max_length} "
+                f"of generation_config.json leaves none for the answer",
+                where=self._tokenizer.folder,
+                fix="say how many tokens to generate: --max-new-tokens N",
+            )
+        return config.max_length - self.prompt_tokens
+
     @property
     def _most_before_ending(self) -> int:
         """Most tokens of thinking: prompt, thinking and ending become the next request's prompt."""
@@ -113,8 +134,7 @@ class Generation:
         if prompt_tokens > self._session.prompt_limit:
             return 0
         left = self._session.context - prompt_tokens
-        most = self._settings.max_new_tokens
-        return left if most is None else min(left, most - len(self.tokens))
+        return left if self._most is None else min(left, self._most - len(self.tokens))
 
     @property
     def prompt_tokens(self) -> int:

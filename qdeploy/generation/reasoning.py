@@ -5,7 +5,7 @@ What differs by family is in the row of its architecture (`qdeploy.architectures
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -59,24 +59,26 @@ def default_sampling(tokenizer: Tokenizer, thinking: bool | None) -> Sampling:
 
     `generation_config.json` describes the model's default mode, which is thinking for a Qwen3 with
     a thinking switch. No file has the values of the other mode; the family's row has them. A family
-    without recommendations gets what transformers does with the file.
+    without recommendations gets what transformers does with the file. Greedy decoding and
+    penalties that the file asks for hold in every mode.
     """
-    recommended = _recommended(tokenizer)
-    if recommended and thinking is False and tokenizer.has_thinking_switch:
-        return Sampling(*recommended.content)
-    config = tokenizer.generation_config
+    recommended, config = _recommended(tokenizer), tokenizer.generation_config
+    penalties = _given(
+        repetition_penalty=config.repetition_penalty, presence_penalty=config.presence_penalty
+    )
     samples = recommended is not None if config.do_sample is None else config.do_sample
     if not samples:
-        return Sampling()
+        return Sampling(**penalties)
+    if recommended and thinking is False and tokenizer.has_thinking_switch:
+        return Sampling(*recommended.content, **penalties)
     default = TRANSFORMERS
     if recommended:
         thinks = tokenizer.has_thinking_switch
         default = recommended.reasoning if thinks else recommended.content
-    return Sampling(
-        temperature=default.temperature if config.temperature is None else config.temperature,
-        top_p=default.top_p if config.top_p is None else config.top_p,
-        top_k=default.top_k if config.top_k is None else config.top_k,
+    own = _given(
+        temperature=config.temperature, top_p=config.top_p, top_k=config.top_k, min_p=config.min_p
     )
+    return replace(Sampling(*default, **penalties), **own)
 
 
 def early_stop(tokenizer: Tokenizer) -> str:
@@ -86,17 +88,18 @@ def early_stop(tokenizer: Tokenizer) -> str:
 
 
 def sampling_for(
-    tokenizer: Tokenizer,
-    thinking: bool | None,
-    *,
-    temperature: float | None = None,
-    top_p: float | None = None,
-    top_k: int | None = None,
+    tokenizer: Tokenizer, thinking: bool | None, given: Mapping[str, float | None]
 ) -> Sampling:
-    """Return the default sampling, with the given values in place of its own."""
-    given = {"temperature": temperature, "top_p": top_p, "top_k": top_k}
-    changes: dict[str, Any] = {name: v for name, v in given.items() if v is not None}
-    return replace(default_sampling(tokenizer, thinking), **changes)
+    """Return the default sampling, with the *given* fields in place of its own; None is not given.
+
+    Raises:
+        InputError: a number is out of its range.
+    """
+    return replace(default_sampling(tokenizer, thinking), **_given(**given))
+
+
+def _given(**fields: float | None) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _recommended(tokenizer: Tokenizer) -> Recommended | None:

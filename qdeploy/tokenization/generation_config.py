@@ -2,33 +2,66 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from qdeploy.errors import CheckpointError
 from qdeploy.storage.json_file import read_json
 from qdeploy.storage.toml_file import fault
 
 GENERATION_CONFIG_FILE = "generation_config.json"
+LEAST_TOP_P = 1e-6
+"""What a top_p of 0 is read as: the most probable token alone reaches it, in any vocabulary."""
+
+
+def _within(least: float, most: float = math.inf) -> AfterValidator:
+    """Make a number outside the range None: the file is then as one that does not set it."""
+    return AfterValidator(lambda x: x if x is not None and least <= x <= most else None)
+
+
+def _top_p(value: float | None) -> float | None:
+    return None if value is None else min(1.0, max(LEAST_TOP_P, value))
+
+
+def _top_k(value: int | None) -> int | None:
+    return None if value is None else max(0, value)
+
+
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
 
 Id = Annotated[int, Field(ge=0)]
-Temperature = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-TopP = Annotated[float, Field(gt=0, le=1)]
-TopK = Annotated[int, Field(ge=0)]
+Number = Annotated[float, Field(allow_inf_nan=False)] | None
+Whole = Annotated[int | None, BeforeValidator(_whole)]
 
 
 class GenerationConfig(BaseModel):
-    """The part of `generation_config.json` that matters here; names are the file's own."""
+    """The part of `generation_config.json` that matters here; names are the file's own.
+
+    A number that transformers could not use is None. The others are read as it reads them: a
+    `top_p` over 1 is 1, and a `top_k` below 0 is 0, all tokens.
+
+    Attributes:
+        max_new_tokens: most tokens of an answer.
+        max_length: most tokens of prompt and answer, where `max_new_tokens` is not set.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
     eos_token_id: Id | list[Id] | None = None
     do_sample: bool | None = None
-    temperature: Temperature | None = None
-    top_p: TopP | None = None
-    top_k: TopK | None = None
+    temperature: Annotated[Number, _within(0)] = None
+    top_p: Annotated[Number, _within(0), AfterValidator(_top_p)] = None
+    top_k: Annotated[Whole, AfterValidator(_top_k)] = None
+    min_p: Annotated[Number, _within(0, 1)] = None
+    repetition_penalty: Annotated[Number, _within(math.ulp(0))] = None
+    presence_penalty: Annotated[Number, _within(-2, 2)] = None
+    max_new_tokens: Annotated[Whole, _within(1)] = None
+    max_length: Annotated[Whole, _within(1)] = None
 
     @property
     def stop_ids(self) -> tuple[int, ...]:
@@ -43,11 +76,12 @@ def read_generation_config(folder: Path) -> GenerationConfig:
     """Read the generation settings in *folder*; all None where it has no such file.
 
     Raises:
-        CheckpointError: a setting is malformed.
+        CheckpointError: a setting has a type that it cannot have.
     """
     file = folder / GENERATION_CONFIG_FILE
     try:
         return GenerationConfig.model_validate(read_json(file) if file.is_file() else {})
     except ValidationError as error:
         key, complaint = fault(error)
-        raise CheckpointError(f"{key}: {complaint}", where=file) from None
+        fix = f"correct {key.split('.')[0]} in the file, or remove it there"
+        raise CheckpointError(f"{key}: {complaint}", where=file, fix=fix) from None

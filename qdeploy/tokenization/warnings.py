@@ -7,13 +7,14 @@ from pathlib import Path
 from jinja2 import TemplateSyntaxError
 
 from qdeploy.tokenization.chat_template import find_chat_template
+from qdeploy.tokenization.generation_warnings import generation_warnings
 from qdeploy.tokenization.tokenizer import environment
 
 
 def text_warnings(folder: Path) -> tuple[str, ...]:
     """Warnings about the tokenizer and the chat template of the model in *folder*."""
     chat = _chat_warning(folder)
-    return () if chat is None else (chat,)
+    return (*(() if chat is None else (chat,)), *generation_warnings(folder))
 
 
 def _chat_warning(folder: Path) -> str | None:

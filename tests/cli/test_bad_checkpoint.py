@@ -113,7 +113,7 @@ SPOILT: list[tuple[Spoil, list[str]]] = [
     (stopping_at("2024"), ["generation_config.json: eos_token_id"]),
     (stopping_at(-1), ["generation_config.json: eos_token_id"]),
     (stopping_at([5, 999_999_999]), ["eos_token_id: 999999999; the vocabulary has 2048"]),
-    (generation(temperature=-3.0), ["generation_config.json: temperature"]),
+    (generation(temperature="hot"), ["generation_config.json: temperature", "fix: correct temp"]),
     (changed("tokenizer_config.json", chat_template=[{"name": "rag", "template": "x"}]),
      ["tokenizer_config.json: 'chat_template' is neither", "fix: add chat_template.jinja"]),
     (changed("tokenizer_config.json", chat_template=5), ["'chat_template' is neither text"]),

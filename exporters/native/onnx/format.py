@@ -18,6 +18,7 @@ from qdeploy.exporters.native.weights_file.packing import Encoding
 from qdeploy.planning.formats import ONNX
 from qdeploy.planning.plan import Plan
 from qdeploy.storage.json_file import read_json
+from qdeploy.tokenization.generation_config import read_generation_config
 from qdeploy.tokenization.tokenizer_file import TOKENIZER_FILE, added_token_ids
 
 HEAD_STEP = 16
@@ -73,8 +74,7 @@ class OnnxFormat(FormatWriter):
             plan.checkpoint.architecture.build(build, config)
             build.graph.write(file)
         source = plan.checkpoint.folder
-        settings = source / "generation_config.json"
-        generation = read_json(settings) if settings.is_file() else {}
+        generation = read_generation_config(source)
         special = special_ids(source, added_token_ids(read_json(source / TOKENIZER_FILE)))
         genai_type = plan.checkpoint.architecture.genai_type
         about = genai_config(config, genai_type, plan.context, generation, special)

@@ -9,13 +9,14 @@ from typing import Any
 
 from qdeploy.architectures.graph import GraphConfig
 from qdeploy.planning.formats import ONNX
+from qdeploy.tokenization.generation_config import GenerationConfig
 
 
 def genai_config(
     config: GraphConfig,
     type: str,
     context: int,
-    generation: dict[str, Any],
+    generation: GenerationConfig,
     special: dict[str, int],
 ) -> dict[str, Any]:
     """The whole file.
@@ -24,12 +25,10 @@ def genai_config(
         config: the model's.
         type: onnxruntime-genai's name for the family: see `Architecture.genai_type`.
         context: most tokens, prompt and answer together.
-        generation: the model's `generation_config.json`.
+        generation: the model's generation settings.
         special: `bos_token_id`, `eos_token_id` and `pad_token_id`, those that the tokenizer has.
     """
-    generation = {key: value for key, value in generation.items() if value is not None}
-    ends = generation.get("eos_token_id", [])
-    ends = ends if isinstance(ends, list) else [ends]
+    ends = list(generation.stop_ids)
     if not ends and "eos_token_id" in special:
         ends = [special["eos_token_id"]]
     first_end = ends[0] if ends else 0
@@ -63,10 +62,11 @@ def genai_config(
             },
         },
         "search": {
-            "do_sample": bool(generation.get("do_sample", False)),
-            "temperature": generation.get("temperature", 1.0),
-            "top_k": generation.get("top_k", 50),
-            "top_p": generation.get("top_p", 1.0),
+            "do_sample": bool(generation.do_sample and generation.temperature != 0),
+            "temperature": generation.temperature or 1.0,
+            "top_k": 50 if generation.top_k is None else generation.top_k,
+            "top_p": 1.0 if generation.top_p is None else generation.top_p,
+            "repetition_penalty": generation.repetition_penalty or 1.0,
             "max_length": context,
             "min_length": 0,
             "num_beams": 1,

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -172,6 +173,19 @@ class TestModel:
         model.chat("2 + 2?", thinking=False, seed=3)
         model.chat("2 + 2?", thinking=False, seed=3, temperature=0.25, top_k=0)
         assert requests(model) == [Sampling(0.7, 0.8, 20, 3), Sampling(0.25, 0.8, 0, 3)]
+
+    def test_penalties_and_min_p_reach_the_runtime(self, model: qdeploy.Model) -> None:
+        asked = {"min_p": 0.1, "repetition_penalty": 1.1, "presence_penalty": 1.5}
+        model.chat("2 + 2?", thinking=False, seed=3, **asked)  # type: ignore[arg-type]
+        [sampling] = requests(model)
+        assert sampling == replace(Sampling(0.7, 0.8, 20, 3), **asked)  # type: ignore[arg-type]
+
+    def test_a_system_prompt_comes_first(self, model: qdeploy.Model) -> None:
+        model.chat(QUESTION, system="Be brief.")
+        assert isinstance(model.session, ScriptedSession)
+        whole = [{"role": "system", "content": "Be brief."}, *QUESTION]
+        expected = model.tokenizer.encode(model.tokenizer.render(whole))
+        assert list(model.session.requests[0].prompt_ids) == expected
 
     def test_without_a_seed_every_answer_draws_its_own(self, model: qdeploy.Model) -> None:
         for _ in range(4):

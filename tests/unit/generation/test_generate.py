@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from qdeploy.architectures.qwen3 import RECOMMENDED
 from qdeploy.errors import InputError, PromptError
 from qdeploy.generation.generate import Generation, Settings
 from qdeploy.interface import Sampling
+from qdeploy.tokenization.tokenizer import Tokenizer
 from tests.support.answers import (
     EARLY_STOP,
     EARLY_STOP_SHOWN,
@@ -26,6 +29,12 @@ from tests.support.answers import (
     thoughts,
 )
 from tests.support.scripted import ScriptedSession
+
+
+def with_settings(folder: Path, **settings: int) -> Tokenizer:
+    shutil.copytree(NANO.folder, folder, dirs_exist_ok=True)
+    (folder / "generation_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    return Tokenizer(folder)
 
 
 class TestChannels:
@@ -209,6 +218,30 @@ class TestRequest:
         assert request.sampling == Sampling(temperature=0.1, top_k=5, seed=7)
         assert request.max_new_tokens == 9
         assert request.stop_ids == NANO.stop_ids
+
+    @pytest.mark.parametrize(
+        ("settings", "asked", "most"),
+        [
+            ({"max_new_tokens": 7}, None, 7),
+            ({"max_new_tokens": 7, "max_length": PROMPT + 3}, None, 7),
+            ({"max_length": PROMPT + 3}, None, 3),
+            ({"max_new_tokens": 7, "max_length": 9}, 100, 100),
+            ({}, None, 4096 - PROMPT),
+        ],
+        ids=str,
+    )
+    def test_the_length_is_the_models_unless_it_is_given(
+        self, settings: dict[str, int], asked: int | None, most: int, tmp_path: Path
+    ) -> None:
+        session = ScriptedSession(script("4"))
+        answer(session, tokenizer=with_settings(tmp_path, **settings), max_new_tokens=asked)
+        assert session.requests[0].max_new_tokens == most
+
+    def test_a_prompt_over_the_models_own_length_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(PromptError, match=f"the prompt has {PROMPT} tokens, and max_length"):
+            answer(
+                ScriptedSession(script("4")), tokenizer=with_settings(tmp_path, max_length=PROMPT)
+            )
 
     def test_the_prompt_is_the_rendered_chat(self) -> None:
         session = ScriptedSession(script("4"))
