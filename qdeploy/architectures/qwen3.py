@@ -23,9 +23,11 @@ RECOMMENDED = Recommended(
     content=RecommendedSampling(temperature=0.7, top_p=0.8, top_k=20),
     early_stop="\n\nConsidering the limited time by the user, I have to give the solution based on "
     "the thinking directly now.",
+    presence_penalty=1.5,
 )
 """Sampling: Qwen3's model cards, "Best Practices". Early stop: Qwen's quickstart, "Thinking Budget"
-(https://qwen.readthedocs.io)."""
+(https://qwen.readthedocs.io). Presence penalty: the cards of the quantized models, such as
+https://huggingface.co/Qwen/Qwen3-8B-GGUF."""
 
 
 class Qwen3Config(DecoderConfig):

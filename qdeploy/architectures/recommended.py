@@ -22,8 +22,11 @@ class Recommended:
         reasoning: the sampling of an answer that begins with reasoning.
         content: the sampling of an answer without it.
         early_stop: the text that ends reasoning early, before the closing tag.
+        presence_penalty: what a quantized model that repeats itself should be asked with. It is no
+            default: it changes answers that do not repeat anything.
     """
 
     reasoning: RecommendedSampling
     content: RecommendedSampling
     early_stop: str
+    presence_penalty: float

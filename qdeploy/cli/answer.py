@@ -9,6 +9,7 @@ import click
 from qdeploy.deploy.model import Model
 from qdeploy.deploy.run import describe
 from qdeploy.generation.generate import Generation
+from qdeploy.generation.reasoning import penalty_against_repetition
 
 
 def show(generation: Generation, *, quiet: bool = False) -> None:
@@ -43,4 +44,7 @@ def show_statistics(generation: Generation, model: Model) -> None:
         parts.append(f"{answer.tpot_ms:.1f} ms a token, {answer.decode_tokens_per_s:.1f} tok/s")
     if answer.finish_reason == "length":
         parts.append("cut at the length limit")
+        advised = penalty_against_repetition(model.tokenizer)
+        if advised is not None and not generation.sampling.presence_penalty:
+            parts.append(f"if it repeats itself: --presence-penalty {advised}")
     click.secho(" | ".join(parts), dim=True, err=True)

@@ -87,6 +87,12 @@ def early_stop(tokenizer: Tokenizer) -> str:
     return f"{recommended.early_stop if recommended else ''}\n{END_THINK}\n\n"
 
 
+def penalty_against_repetition(tokenizer: Tokenizer) -> float | None:
+    """Return the presence penalty that the family's makers advise for quantized models, or None."""
+    recommended = _recommended(tokenizer)
+    return recommended.presence_penalty if recommended else None
+
+
 def sampling_for(
     tokenizer: Tokenizer, thinking: bool | None, given: Mapping[str, float | None]
 ) -> Sampling:

@@ -43,6 +43,16 @@ def test_a_number_out_of_range_is_refused(option: str, value: str, quick: QuickC
     quick("run", "bundle", "2 + 2?", option, value).fails(2, option)
 
 
+@pytest.mark.usefixtures("bundle")
+def test_an_answer_that_is_cut_may_have_repeated_itself(quick: QuickCommand) -> None:
+    """Qwen advises this penalty for quantized models."""
+    says = "cut at the length limit | if it repeats itself: --presence-penalty 1.5"
+    cut = ("run", "bundle", "2 + 2?", "--max-new-tokens", "2")
+    assert says in quick(*cut).stderr
+    assert "repeats itself" not in quick(*cut, "--presence-penalty", "1").stderr
+    assert "repeats itself" not in quick("run", "bundle", "2 + 2?").stderr
+
+
 @pytest.mark.usefixtures("scripted_toml")
 def test_what_the_file_asks_for_and_does_not_get_is_said_at_export_and_at_run(
     model: Path, quick: QuickCommand
