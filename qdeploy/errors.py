@@ -117,10 +117,13 @@ class CheckFailed(QdeployError):
 
 
 class Refusal(NamedTuple):
-    """Why a plan cannot be carried out, and how to fix it, worded as in an error."""
+    """Why a plan cannot be carried out, and how to fix it, worded as in an error.
+
+    Without a fix, those who ask look for another exporter, profile or target that takes the model.
+    """
 
     reason: str
-    fix: str
+    fix: str | None = None
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -28,8 +28,6 @@ WRITERS: dict[str, FormatWriter] = {
     f.format.name: f for f in (OpenVINOFormat(), OnnxFormat(), StaticFormat())
 }
 
-OTHERWISE = "--exporter optimum, which takes more, may"
-
 
 class NativeExporter(Exporter):
     """Builds the graph from the family's description in `qdeploy.architectures`; no framework."""
@@ -44,16 +42,14 @@ class NativeExporter(Exporter):
     def why_not(self, plan: Plan) -> Refusal | None:
         checkpoint = plan.checkpoint
         if plan.format not in self.formats:
-            return Refusal(
-                f"it writes {', '.join(WRITERS)}, not {plan.format}", "leave out --exporter"
-            )
+            return Refusal(f"it writes {', '.join(WRITERS)}, not {plan.format}")
         if not checkpoint.is_known:
             known = ", ".join(known_classes())
-            return Refusal(f"it knows {known}, not {checkpoint.config.name}", OTHERWISE)
+            return Refusal(f"it knows {known}, not {checkpoint.config.name}")
         if reason := checkpoint.decoder.why_not():
-            return Refusal(reason, OTHERWISE)
+            return Refusal(reason)
         if any(t.precision.dtype == "nf4" for t in plan.tensors):
-            return Refusal("it does not write nf4", OTHERWISE)
+            return Refusal("it does not write nf4")
         return WRITERS[plan.format].why_not(plan)
 
     def peak_memory_bytes(self, plan: Plan) -> int:

@@ -18,8 +18,6 @@ LIBRARIES = (
     "optimum-intel", "nncf", "openvino", "openvino-tokenizers", "torch", "transformers",
 )  # fmt: skip
 
-NATIVE = "--exporter native can, for the architectures that it knows"
-
 
 class OptimumExporter(Exporter):
     """Exports any causal language model that optimum-intel supports to OpenVINO."""
@@ -33,18 +31,17 @@ class OptimumExporter(Exporter):
     def why_not(self, plan: Plan) -> Refusal | None:
         config = plan.checkpoint.config
         if plan.format not in self.formats:
-            return Refusal(f"it writes {OPENVINO.name}, not {plan.format}", "leave out --exporter")
+            return Refusal(f"it writes {OPENVINO.name}, not {plan.format}")
         if not config.name.endswith("ForCausalLM"):
             return Refusal(f"{config.name} is not a causal language model", "give it one that is")
         if config.quantization_config is not None:
             method = config.quantization_config.get("quant_method", "quantized")
-            reason = f"the checkpoint's weights are {method} already"
-            return Refusal(reason, "give it the bf16 original")
+            return Refusal(f"the checkpoint's weights are {method} already")
         if plan.checkpoint.adapter is not None:
-            return Refusal("it merges no adapters", NATIVE)
+            return Refusal("it merges no adapters")
         if plan.rope_scaling != config.rope_scaling:
             reason = f"it cannot extend the context to {plan.context}"
-            return Refusal(reason, NATIVE)
+            return Refusal(reason)
         refused = ((t, passes.why_not(t.precision)) for t in plan.tensors)
         return next(
             (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 
 from qdeploy import registry
@@ -20,6 +21,7 @@ from qdeploy.bundle import (
 from qdeploy.checkpoint import hub, preflight
 from qdeploy.checkpoint.checkpoint import Checkpoint, with_adapter
 from qdeploy.checkpoint.model_names import locate
+from qdeploy.deploy.alternative import find_alternative
 from qdeploy.errors import CheckpointError, ExportFailed, OutputError, PlanError
 from qdeploy.interface import Exporter, Progress
 from qdeploy.planning.plan import Plan, make_plan
@@ -66,12 +68,20 @@ def prepare(
         checkpoint = hub.resolve(model, adapter=adapter)
     else:
         checkpoint = with_adapter(model, adapter) if adapter else model
+    otherwise = partial(
+        find_alternative,
+        checkpoint,
+        profile,
+        chosen_target,
+        context=context,
+        exporter_name=exporter_name,
+    )
     if exporter_name is None and not checkpoint.is_known:
         raise CheckpointError(
             f"unknown architecture {checkpoint.config.name}; known are "
             + ", ".join(known_classes()),
             where=checkpoint.folder / "config.json",
-            fix="--exporter optimum can take many other architectures",
+            fix=otherwise(),
         )
     plan = make_plan(checkpoint, profile, chosen_target, format_row=row, context=context)
     if checkpoint.is_here:
@@ -79,7 +89,8 @@ def prepare(
     exporter = registry.exporter_for(plan.format, exporter_name)
     if refusal := exporter.why_not(plan):
         raise PlanError(
-            f"exporter {exporter.name!r} cannot do this: {refusal.reason}", fix=refusal.fix
+            f"exporter {exporter.name!r} cannot do this: {refusal.reason}",
+            fix=refusal.fix or otherwise(),
         )
     preflight.check(checkpoint)
     return plan, exporter

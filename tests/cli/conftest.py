@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 from pathlib import Path
@@ -80,4 +81,24 @@ def nano_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = real_qdeploy("export", "qwen3-nano", *where, "-o", str(folder))
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
+    return folder
+
+
+@pytest.fixture
+def adapter(model: Path) -> Path:
+    """An adapter for the small checkpoint, which it names as its base."""
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    folder = model.parent / "adapter"
+    folder.mkdir()
+    name = "base_model.model.model.layers.0.self_attn.q_proj.lora_{}.weight".format
+    halves = {
+        name("A"): np.ones((2, 256), np.float32),
+        name("B"): np.ones((512, 2), np.float32),
+    }
+    save_file(halves, folder / "adapter_model.safetensors")
+    config = {"peft_type": "LORA", "r": 2, "lora_alpha": 2,
+              "base_model_name_or_path": str(model)}  # fmt: skip
+    (folder / "adapter_config.json").write_text(json.dumps(config))
     return folder

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 import shutil
@@ -134,24 +133,6 @@ class TestAdapter:
         for config in ("{}", "[]", "{", '{"base_model_name_or_path": 5}'):
             (adapter / "adapter_config.json").write_text(config)
             quick("export", "adapter", *TARGET).fails(2, "the model that it was trained on")
-
-    @pytest.fixture
-    def adapter(self, model: Path) -> Path:
-        import numpy as np
-        from safetensors.numpy import save_file
-
-        folder = model.parent / "adapter"
-        folder.mkdir()
-        name = "base_model.model.model.layers.0.self_attn.q_proj.lora_{}.weight".format
-        halves = {
-            name("A"): np.ones((2, 256), np.float32),
-            name("B"): np.ones((512, 2), np.float32),
-        }
-        save_file(halves, folder / "adapter_model.safetensors")
-        config = {"peft_type": "LORA", "r": 2, "lora_alpha": 2,
-                  "base_model_name_or_path": str(model)}  # fmt: skip
-        (folder / "adapter_config.json").write_text(json.dumps(config))
-        return folder
 
 
 def test_a_bundle_is_run_and_not_exported(bundle: Path, quick: QuickCommand) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from qdeploy.architectures.graph import GraphConfig
+from qdeploy.errors import Refusal
 from qdeploy.exporters.native.format import ExportLayout, FormatWriter
 from qdeploy.exporters.native.openvino import tokenizer
 from qdeploy.exporters.native.openvino.builder import OpenVINOBuilder
 from qdeploy.exporters.native.openvino.ir import Graph
 from qdeploy.exporters.native.openvino.packing import Dense
-from qdeploy.exporters.native.tokenizer.bpe import read_bpe
+from qdeploy.exporters.native.tokenizer import bpe
 from qdeploy.exporters.native.tokenizer.special_tokens import special_ids
 from qdeploy.exporters.native.weights_file.layout import WeightsLayout
 from qdeploy.exporters.native.weights_file.packing import Encoding
@@ -31,6 +32,12 @@ class OpenVINOFormat(FormatWriter):
     def encoding(self, plan: Plan) -> Encoding:
         return Dense()
 
+    def why_not(self, plan: Plan) -> Refusal | None:
+        source = plan.checkpoint.folder / TOKENIZER_FILE
+        if plan.checkpoint.is_here and (reason := bpe.why_not(source)):
+            return Refusal(reason)
+        return super().why_not(plan)
+
     def write_graph(self, plan: Plan, config: GraphConfig, folder: Path) -> ExportLayout:
         layout = WeightsLayout({t.name: t for t in plan.tensors}, self.encoding(plan))
         build = OpenVINOBuilder(config, layout)
@@ -50,7 +57,7 @@ class OpenVINOFormat(FormatWriter):
             CheckpointError: `tokenizer.json` is malformed.
         """
         source = plan.checkpoint.folder
-        known = read_bpe(source / TOKENIZER_FILE)
+        known = bpe.read_bpe(source / TOKENIZER_FILE)
         ids = special_ids(source, {t.text: t.id for t in known.added})
         info = tokenizer.runtime_info(ids, find_chat_template(source))
         layout = WeightsLayout({}, Dense())

@@ -21,6 +21,9 @@ PROCESSORS = ("ByteLevel", "TemplateProcessing")
 MOST_TOKENS = 2**22
 """Far above any vocabulary. The table of tokens is as long as the highest id."""
 
+MALFORMED = (AttributeError, IndexError, KeyError, TypeError, ValueError)
+"""What reading a part of another type raises."""
+
 
 @dataclass(frozen=True)
 class AddedToken:
@@ -65,23 +68,32 @@ class ByteLevelBPE:
     suffix: Sequence[int] = ()
 
 
+def why_not(file: Path) -> str | None:
+    """Why a `tokenizer.json` is of another kind, or None. A malformed one is `read_bpe`'s to tell.
+
+    Raises:
+        CheckpointError: the file cannot be read.
+    """
+    content = read_json(file)
+    try:
+        unknown = _unknown(content)
+    except MALFORMED:
+        return None
+    return unknown and f"the tokenizer has {unknown}, which this exporter cannot convert"
+
+
 def read_bpe(file: Path) -> ByteLevelBPE:
     """Read a `tokenizer.json`.
 
     Raises:
-        ExportFailed: another kind of tokenizer, or a part that is not supported.
+        ExportFailed: another kind of tokenizer, or a part that is not supported; see `why_not`.
         CheckpointError: a part is missing or malformed.
     """
-    content = read_json(file)
+    if reason := why_not(file):
+        raise ExportFailed(reason, where=file)
     try:
-        if unknown := _unknown(content):
-            raise ExportFailed(
-                f"the tokenizer has {unknown}, which this exporter cannot convert",
-                where=file,
-                fix="--exporter optimum",
-            )
-        return _parse(content)
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        return _parse(read_json(file))
+    except MALFORMED as error:
         raise CheckpointError(
             f"not a tokenizer ({type(error).__name__}: {error})",
             where=file,
