@@ -16,6 +16,7 @@ from pydantic import (
 from typing_extensions import TypedDict
 
 from qdeploy.architectures.graph import GraphConfig
+from qdeploy.architectures.spelling import spell
 
 LIMIT = 2**31
 """All counts are below this: the runtimes use signed 32-bit numbers."""
@@ -54,9 +55,14 @@ class ModelConfig(BaseModel):
     """The part of any model's `config.json` that a plan relies on; names are the file's own.
 
     `head_dim` defaults to hidden_size / num_attention_heads where the file does not have it; in
-    Qwen3 it is independent of both. `rope_theta` and `rope_scaling` are derived as in transformers;
-    scaling of the type `default` is None.
+    Qwen3 it is independent of both. Names are normalized first: see `spelling`. Scaling of the
+    type `default` is None.
+
+    Attributes:
+        usual_head_dim: `head_dim` of a file that does not have it; None for the ratio.
     """
+
+    usual_head_dim: ClassVar[int | None] = None
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -82,23 +88,15 @@ class ModelConfig(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _defaults(cls, raw: dict[str, Any]) -> dict[str, Any]:
-        filled = dict(raw)
+        filled = spell(raw).content
         heads = filled.get("num_attention_heads")
         if filled.get("num_key_value_heads") is None:
             filled["num_key_value_heads"] = heads
         hidden = filled.get("hidden_size")
+        if cls.usual_head_dim and "head_dim" not in filled:
+            filled["head_dim"] = cls.usual_head_dim
         if filled.get("head_dim") is None and isinstance(hidden, int) and isinstance(heads, int):
             filled["head_dim"] = hidden // max(heads, 1)
-        # transformers 5 writes both under one key; version 4 and published checkpoints use two. The
-        # old key of scaling precedes the new key, and a theta in either precedes the old theta
-        rope = filled.get("rope_scaling") or filled.get("rope_parameters")
-        if isinstance(rope, dict):
-            plain = rope.get("rope_type", rope.get("type")) in (None, "default")
-            filled["rope_scaling"] = None if plain else rope
-            if rope.get("rope_theta") is not None:
-                filled["rope_theta"] = rope["rope_theta"]
-        if filled.get("rope_theta") is None:
-            filled.pop("rope_theta", None)
         return filled
 
     @field_validator("rope_scaling")
@@ -153,6 +151,7 @@ class DecoderConfig(ModelConfig):
 
     rms_norm_eps: Epsilon = 1e-6
     rope_theta: Theta = 10000.0
+    partial_rotary_factor: float | None = None
     hidden_act: str = "silu"
 
     @field_validator("num_key_value_heads")
@@ -177,9 +176,14 @@ class DecoderConfig(ModelConfig):
                 return f"{meaning} ({key})"
         if self.hidden_act != "silu":
             return f"its activation is {self.hidden_act!r}, not 'silu' (hidden_act)"
+        if any(isinstance(value, dict) for value in (self.rope_parameters or {}).values()):
+            return "its layers rotate positions differently (rope_parameters)"
         if (kind := rope_type(self.rope_scaling)) not in self.rope_types:
             supported = ", ".join(repr(t) for t in self.rope_types if t)
             return f"its positions are scaled as {kind!r}; supported: {supported} (rope_scaling)"
+        part = (self.rope_scaling or {}).get("partial_rotary_factor", self.partial_rotary_factor)
+        if self.rope_scaling and part not in (None, 1):  # without scaling, transformers ignores it
+            return "a part of each head is rotated (partial_rotary_factor)"
         return None
 
     def is_sparse(self, layer: int) -> bool:

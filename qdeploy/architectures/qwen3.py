@@ -12,6 +12,7 @@ from qdeploy.architectures.config import DecoderConfig, Flag, RopeScaling
 from qdeploy.architectures.decoder import Decoder
 from qdeploy.architectures.graph import Builder, GraphConfig, V
 from qdeploy.architectures.recommended import Recommended, RecommendedSampling
+from qdeploy.architectures.window import WindowedConfig
 
 TRAINED = 32_768
 """Tokens of Qwen3's training. Its `max_position_embeddings`, 40 960, adds room for an answer."""
@@ -30,17 +31,17 @@ RECOMMENDED = Recommended(
 https://huggingface.co/Qwen/Qwen3-8B-GGUF."""
 
 
-class Qwen3Config(DecoderConfig):
+class Qwen3Config(WindowedConfig):
     """`config.json` of a Qwen3. Defaults are those of transformers' `Qwen3Config`."""
 
     rope_types = (None, "default", "yarn")
     unsupported: ClassVar[Mapping[str, str]] = {
         "attention_bias": "its attention has biases",
-        "use_sliding_window": "its attention has a sliding window",
     }
 
+    usual_head_dim: ClassVar[int | None] = 128
+
     attention_bias: Flag = False
-    use_sliding_window: Flag = False
 
     @property
     def longest_context(self) -> int:

@@ -6,10 +6,11 @@ The reference is transformers' `modeling_qwen3_moe.py`.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Annotated, ClassVar
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from qdeploy.architectures.config import Count, Flag, RopeScaling
+from qdeploy.architectures.config import LIMIT, Count, Flag, RopeScaling
 from qdeploy.architectures.graph import Builder, Expert, GraphConfig, V
 from qdeploy.architectures.qwen3 import Qwen3, Qwen3Config
 
@@ -26,6 +27,10 @@ class Qwen3MoeConfig(Qwen3Config):
         mlp_only_layers: layers that have none nevertheless.
     """
 
+    usual_head_dim: ClassVar[int | None] = None
+    layers_differ: ClassVar[bool] = False
+
+    num_experts: Annotated[int, Field(ge=0, lt=LIMIT)] | None = 128
     num_experts_per_tok: int = Field(default=EXPERTS_PER_TOKEN, validate_default=True)
     norm_topk_prob: Flag = False
     decoder_sparse_step: Count = 1

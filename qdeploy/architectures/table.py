@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from qdeploy.architectures.base import Architecture
 from qdeploy.architectures.config import ModelConfig
@@ -12,6 +12,7 @@ from qdeploy.architectures.llama import Llama
 from qdeploy.architectures.qwen2 import Qwen2
 from qdeploy.architectures.qwen3 import Qwen3
 from qdeploy.architectures.qwen3_moe import Qwen3Moe
+from qdeploy.architectures.spelling import spell
 from qdeploy.errors import QdeployError
 from qdeploy.plugins import load_plugins
 
@@ -58,6 +59,45 @@ def parse_config(raw: Mapping[str, Any]) -> ModelConfig:
     Raises:
         ValidationError: pydantic's, of the keys that are missing or hold an impossible value.
     """
-    names = raw.get("architectures")
-    known = find_architecture(names[0]) if isinstance(names, list) and names else None
-    return (known.config if known else ModelConfig).model_validate(raw)
+    family, classes, _ = _family(raw)
+    named = {**raw, "architectures": classes} if family else raw
+    return (family.config if family else ModelConfig).model_validate(named)
+
+
+def config_warnings(raw: Mapping[str, Any]) -> tuple[str, ...]:
+    """What `parse_config` decided between keys of a `config.json` that disagree."""
+    return (*_family(raw).warnings, *spell(raw).warnings)
+
+
+class _Family(NamedTuple):
+    """The family that a `config.json` names, and its names of it, the one that counts first."""
+
+    family: Architecture | None
+    classes: list[str]
+    warnings: tuple[str, ...] = ()
+
+
+def _family(raw: Mapping[str, Any]) -> _Family:
+    """As transformers does, `model_type` decides where it and `architectures` disagree.
+
+    A class that is not known decides by itself, since it may compute anything. A file without
+    classes, or without a type, is named by the other.
+    """
+    names = raw.get("architectures") or []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        return _Family(None, [])
+    by_class = next(filter(None, map(find_architecture, names)), None)
+    by_type = architectures().get(str(raw.get("model_type")))
+    if names and by_class is None:
+        return _Family(None, names)
+    family = by_type or by_class
+    if family is None:
+        return _Family(None, names)
+    own = [name for name in names if find_architecture(name) is family]
+    if own or not names:
+        return _Family(family, own or [*family.classes])
+    warning = (
+        f"config.json says model_type = {family.name!r} and architectures = {names!r}; model_type "
+        "counts, as in transformers"
+    )
+    return _Family(family, [*family.classes], (warning,))

@@ -7,14 +7,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import ValidationError
 
 from qdeploy.architectures.base import Architecture
 from qdeploy.architectures.config import DecoderConfig, ModelConfig
 from qdeploy.architectures.graph import GraphConfig
-from qdeploy.architectures.table import find_architecture, known_classes, parse_config
+from qdeploy.architectures.table import (
+    config_warnings,
+    find_architecture,
+    known_classes,
+    parse_config,
+)
 from qdeploy.architectures.tensors import Tensor, guess_tensor
 from qdeploy.checkpoint.adapters.lora import Adapter, read_adapter
 from qdeploy.checkpoint.damage import check_fetched
@@ -47,6 +52,7 @@ class Checkpoint:
         config: the parts of `config.json` that qdeploy uses.
         tensors: all tensors listed in the headers.
         adapter: what is merged into the weights, or None.
+        decided: what was decided where the files disagree, for the user.
         is_here: whether the checkpoint's files are on this machine.
     """
 
@@ -57,6 +63,7 @@ class Checkpoint:
     config: ModelConfig
     tensors: tuple[TensorInfo, ...] = field(repr=False)
     adapter: Adapter | None = None
+    decided: tuple[str, ...] = ()
 
     @cached_property
     def stored(self) -> Found:
@@ -94,7 +101,7 @@ class Checkpoint:
     def warnings(self) -> tuple[str, ...]:
         """What a user must know about this checkpoint: what was decided where files disagree."""
         text = text_warnings(self.folder) if self.is_here else ()
-        return (*self.stored.warnings, *text)
+        return (*self.decided, *self.stored.warnings, *text)
 
     @cached_property
     def parameters(self) -> int:
@@ -213,20 +220,34 @@ def read_checkpoint(
     check_fetched(folder / name for name in (*SIDECARS, INDEX))
     weight_files(folder)  # first: of a model in another format, no other file needs to fit
     raw = read_json(folder / "config.json")
-    try:
-        config = parse_config(raw)
-    except ValidationError as error:
-        key, complaint = fault(error)
-        names = raw.get("architectures")
-        of = names[0] if isinstance(names, list) and names else "any model"
-        raise CheckpointError(
-            f"not the config of {of}: {key or 'config'!r}: {complaint}",
-            where=folder / "config.json",
-        ) from None
+    config = _config(raw, folder / "config.json")
     for sidecar in REQUIRED_SIDECARS:
         if not (folder / sidecar).is_file():
             raise CheckpointError(
                 f"{sidecar} is missing", where=folder, fix=f"copy {sidecar} from the original model"
             )
-    found = Checkpoint(name or folder.resolve().name, folder, config, read_tensors(folder))
+    name = name or folder.resolve().name
+    decided = config_warnings(raw)
+    found = Checkpoint(name, folder, config, read_tensors(folder), decided=decided)
     return with_adapter(found, adapter) if adapter else found
+
+
+def _config(raw: Mapping[str, Any], file: Path) -> ModelConfig:
+    """Check the content of the config.json *file*.
+
+    Raises:
+        CheckpointError: a key is missing or holds an impossible value.
+    """
+    try:
+        return parse_config(raw)
+    except ValidationError as error:
+        key, complaint = fault(error)
+    names = raw.get("architectures")
+    of = names[0] if isinstance(names, list) and names else raw.get("model_type", "any model")
+    if isinstance(raw.get("text_config"), dict) and key not in raw:
+        raise CheckpointError(
+            f"{of} is a model of more than text, whose parts have configs of their own",
+            where=file,
+            fix="give a model of text alone, such as Qwen/Qwen3-8B",
+        )
+    raise CheckpointError(f"not the config of {of}: {key or 'config'!r}: {complaint}", where=file)

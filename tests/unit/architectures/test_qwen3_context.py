@@ -50,7 +50,7 @@ def test_the_checkpoints_own_scaling_holds_for_every_context(context: int) -> No
         ({"rope_scaling": {**OWN, "factor": None}}, 40960),
         ({"max_position_embeddings": 262144}, 262144),  # the 2507 models: nobody validated more
         ({"max_position_embeddings": 2048}, 2048),  # not one of Qwen's
-        ({"architectures": ["LlamaForCausalLM"]}, 40960),
+        ({"architectures": ["LlamaForCausalLM"], "model_type": "llama"}, 40960),
     ],
 )
 def test_the_longest_context(changes: dict[str, Any], longest: int) -> None:

@@ -83,8 +83,10 @@ def test_head_dim_is_read_from_the_config(tmp_path: Path) -> None:
     assert config.head_dim != config.hidden_size // config.num_attention_heads
 
 
-def test_head_dim_is_computed_only_if_the_config_has_none(tmp_path: Path) -> None:
-    assert read(tmp_path, head_dim=WITHOUT).config.head_dim == 256 // 4
+def test_a_missing_head_dim_is_that_of_transformers(tmp_path: Path) -> None:
+    """128 for Qwen3; for the others hidden_size / num_attention_heads."""
+    assert read(tmp_path, head_dim=WITHOUT).config.head_dim == 128
+    assert read(tmp_path, **MOE, head_dim=WITHOUT).config.head_dim == 256 // 4
 
 
 def test_key_value_heads_default_to_all_heads(tmp_path: Path) -> None:
@@ -122,8 +124,8 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     ("changes", "says"),
     [
         ({"hidden_size": WITHOUT}, "'hidden_size': field required"),
-        ({"architectures": WITHOUT}, "'architectures': field required"),
-        ({"architectures": []}, "'architectures'"),
+        ({"architectures": WITHOUT, "model_type": "x"}, "'architectures': field required"),
+        ({"architectures": [], "model_type": "x"}, "'architectures'"),
         ({"architectures": "Qwen3ForCausalLM"}, "'architectures'"),
         ({"num_attention_heads": 0}, "'num_attention_heads'"),
         ({"num_attention_heads": "four"}, "'num_attention_heads'"),
@@ -139,7 +141,7 @@ def test_an_invalid_config_is_refused_with_its_key(
     changes: dict[str, Any], says: str, tmp_path: Path
 ) -> None:
     error = refusal(tmp_path, **changes)
-    of = "any model" if "architectures" in changes else "Qwen3ForCausalLM"
+    of = changes.get("model_type", "qwen3") if "architectures" in changes else "Qwen3ForCausalLM"
     assert f"not the config of {of}: {says}" in error.what
     assert error.where == str(tmp_path / "config.json")
 
