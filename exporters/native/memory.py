@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from qdeploy.exporters.native.weights_file import writer
 from qdeploy.planning.plan import Plan
-from qdeploy.tokenization.tokenizer_file import TOKENIZER_FILE
+from qdeploy.tokenization.text_files import MERGES_FILE, TOKENIZER_FILE, VOCAB_FILE
 
 BASE_BYTES = 90_000_000
 """Python, NumPy and qdeploy."""
@@ -25,7 +25,8 @@ TOKENIZER_COPIES = 8
 
 def peak_bytes(plan: Plan, *, tables: bool) -> int:
     """Predict the peak of anonymous memory, in bytes; *tables*: see `FormatWriter.tables`."""
-    tokenizer = plan.checkpoint.size_of(TOKENIZER_FILE)
+    slow = sum(map(plan.checkpoint.size_of, (VOCAB_FILE, MERGES_FILE)))
+    tokenizer = plan.checkpoint.size_of(TOKENIZER_FILE) or slow
     weights = TENSOR_BYTES * len(plan.tensors) + BLOCK_BYTES * writer.threads()
     if tables:
         weights += TABLE_BYTES * plan.context * plan.checkpoint.config.head_dim

@@ -41,11 +41,12 @@ class Published(Checkpoint):
 
     sidecar_bytes: Mapping[str, int] = field(repr=False, default_factory=dict, kw_only=True)
 
-    def sidecars(self) -> list[str]:
-        return list(self.sidecar_bytes)
+    @property
+    def sidecars(self) -> Mapping[str, Path]:
+        return {name: self.folder / name for name in self.sidecar_bytes}
 
     def size_of(self, sidecar: str) -> int:
-        return self.sidecar_bytes[sidecar]
+        return self.sidecar_bytes.get(sidecar, 0)
 
     def files(self) -> dict[str, Path]:
         raise CheckpointError(

@@ -31,15 +31,10 @@ from qdeploy.checkpoint.sources.base import Weight
 from qdeploy.errors import CheckpointError
 from qdeploy.storage.json_file import read_json
 from qdeploy.storage.toml_file import fault
-from qdeploy.tokenization.tokenizer_file import TOKENIZER_FILE
-from qdeploy.tokenization.warnings import text_warnings
-
-SIDECARS = (
-    "config.json", "generation_config.json", TOKENIZER_FILE, "tokenizer_config.json",
-    "chat_template.jinja",
-)  # fmt: skip
-"""Files of the checkpoint that are copied unchanged into every bundle, if they exist."""
-REQUIRED_SIDECARS = ("config.json", TOKENIZER_FILE, "tokenizer_config.json")
+from qdeploy.tokenization.adapter_text import adapter_text_warnings, with_adapter_text
+from qdeploy.tokenization.check import text_warnings
+from qdeploy.tokenization.slow_tokenizer import check_tokenizer_is_there
+from qdeploy.tokenization.text_files import TextFiles, find_text_files
 
 
 @dataclass(frozen=True)
@@ -97,11 +92,21 @@ class Checkpoint:
         """Why a stored tensor is not read, by its stored name."""
         return self.stored.dropped
 
-    @property
+    @cached_property
     def warnings(self) -> tuple[str, ...]:
-        """What a user must know about this checkpoint: what was decided where files disagree."""
-        text = text_warnings(self.folder) if self.is_here else ()
+        """What a user must know about this checkpoint: what was decided where files disagree.
+
+        Raises:
+            CheckpointError: a file of the tokenizer is invalid, or inconsistent with another file.
+        """
+        text = self._text_warnings() if self.is_here else ()
         return (*self.decided, *self.stored.warnings, *text)
+
+    def _text_warnings(self) -> tuple[str, ...]:
+        size = self.config.vocab_size if self.is_known else None
+        own = find_text_files(self.folder)
+        other = adapter_text_warnings(own, self.text_files) if self.adapter else ()
+        return (*other, *text_warnings(self.text_files, size))
 
     @cached_property
     def parameters(self) -> int:
@@ -113,13 +118,21 @@ class Checkpoint:
         """Size of all stored tensors in bytes."""
         return sum(t.nbytes for t in self.tensors)
 
-    def sidecars(self) -> list[str]:
-        """Names of the checkpoint's sidecar files."""
-        return [name for name in SIDECARS if (self.folder / name).is_file()]
+    @cached_property
+    def text_files(self) -> TextFiles:
+        """Config, generation settings, tokenizer and chat template: an adapter's before its own."""
+        own = find_text_files(self.folder)
+        return with_adapter_text(own, self.adapter.folder) if self.adapter else own
+
+    @property
+    def sidecars(self) -> Mapping[str, Path]:
+        """Path of every file beside the weights, by name."""
+        return self.text_files.paths
 
     def size_of(self, sidecar: str) -> int:
-        """Size of a sidecar file in bytes."""
-        return (self.folder / sidecar).stat().st_size
+        """Size of a sidecar file in bytes; 0 where there is no such file."""
+        file = self.sidecars.get(sidecar)
+        return file.stat().st_size if file else 0
 
     @cached_property
     def architecture(self) -> Architecture:
@@ -190,8 +203,8 @@ class Checkpoint:
 
     def files(self) -> dict[str, Path]:
         """All files of the model by name: sidecars, weights, and the adapter's as `adapter/*`."""
-        own = {name: self.folder / name for name in (*self.sidecars(), *self.weight_files())}
-        return own | (self.adapter.files() if self.adapter else {})
+        own = {name: self.folder / name for name in self.weight_files()}
+        return {**self.sidecars, **own} | (self.adapter.files() if self.adapter else {})
 
 
 def with_adapter(checkpoint: Checkpoint, folder: Path) -> Checkpoint:
@@ -217,15 +230,11 @@ def read_checkpoint(
         raise CheckpointError("no such directory", where=folder)
     if not os.path.lexists(folder / "config.json"):
         raise why_not_a_folder(folder, "config.json")
-    check_fetched(folder / name for name in (*SIDECARS, INDEX))
+    check_fetched((*find_text_files(folder).paths.values(), folder / INDEX))
     weight_files(folder)  # first: of a model in another format, no other file needs to fit
     raw = read_json(folder / "config.json")
     config = _config(raw, folder / "config.json")
-    for sidecar in REQUIRED_SIDECARS:
-        if not (folder / sidecar).is_file():
-            raise CheckpointError(
-                f"{sidecar} is missing", where=folder, fix=f"copy {sidecar} from the original model"
-            )
+    check_tokenizer_is_there(find_text_files(folder))
     name = name or folder.resolve().name
     decided = config_warnings(raw)
     found = Checkpoint(name, folder, config, read_tensors(folder), decided=decided)

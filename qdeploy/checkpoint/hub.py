@@ -7,16 +7,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from qdeploy.checkpoint.catalogue import Published, find_published
-from qdeploy.checkpoint.checkpoint import SIDECARS, Checkpoint, read_checkpoint
+from qdeploy.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from qdeploy.checkpoint.headers import INDEX, weight_files
 from qdeploy.checkpoint.hub_errors import explain
 from qdeploy.checkpoint.model_names import locate
 from qdeploy.checkpoint.published import published_ids
 from qdeploy.checkpoint.recognize import why_not_a_folder
 from qdeploy.errors import HubError, QdeployError
-from qdeploy.tokenization.tokenizer_file import TOKENIZER_FILE
+from qdeploy.tokenization.text_files import TEXT_FILES, TOKENIZER_FILE
 
-FILES = [*SIDECARS, "*.safetensors", INDEX, "adapter_config.json"]
+FILES = [*TEXT_FILES, "*.safetensors", INDEX, "adapter_config.json"]
 """Files to download; never pickles or code. An adapter's config says which model it is for."""
 
 

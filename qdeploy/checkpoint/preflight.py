@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from qdeploy.checkpoint.checkpoint import Checkpoint
 from qdeploy.checkpoint.weights import check_weights, open_weights
-from qdeploy.errors import CheckpointError
-from qdeploy.tokenization.chat_template import find_chat_template
-from qdeploy.tokenization.tokenizer import Tokenizer
-from qdeploy.tokenization.tokenizer_file import TOKENIZER_FILE
-from qdeploy.tokenization.vocabulary import check_vocabulary
 
 
 def check(checkpoint: Checkpoint) -> None:
@@ -25,21 +18,7 @@ def check(checkpoint: Checkpoint) -> None:
     """
     if not checkpoint.is_here:
         return
-    folder = checkpoint.folder
     if checkpoint.is_known and checkpoint.decoder.why_not() is None:
         check_weights(checkpoint)
         open_weights(checkpoint).close()
-    size = checkpoint.config.vocab_size if checkpoint.is_known else None
-    _check_stop_tokens(folder, size)
-    find_chat_template(folder)
-    check_vocabulary(folder / TOKENIZER_FILE, size=size)
-
-
-def _check_stop_tokens(folder: Path, size: int | None) -> None:
-    beyond = [i for i in Tokenizer(folder).generation_config.stop_ids if size and i >= size]
-    if beyond:
-        raise CheckpointError(
-            f"eos_token_id: {beyond[0]}; the vocabulary has {size} tokens",
-            where=folder / "generation_config.json",
-            fix="take generation_config.json and config.json from the same model",
-        )
+    checkpoint.warnings  # noqa: B018 - reads and checks all that is text

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from functools import partial
 from pathlib import Path
 
@@ -30,6 +29,7 @@ from qdeploy.storage.atomic import ELSEWHERE, OutputKind, atomic_directory
 from qdeploy.storage.hashing import data_sha256
 from qdeploy.storage.listing import visible
 from qdeploy.system import info
+from qdeploy.tokenization.bundle_text import write_text_files
 
 BUNDLE = OutputKind(MANIFEST, contents)
 
@@ -128,8 +128,7 @@ def export(
         exporter.export(plan, folder, progress)
         _check_complete(plan, exporter, folder)
         progress.stage("checksums")
-        for name in plan.checkpoint.sidecars():
-            shutil.copyfile(plan.checkpoint.folder / name, folder / name)
+        write_text_files(plan.checkpoint.text_files, folder)
         manifest = _manifest(plan, exporter, folder)
         (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
     return Bundle(destination, manifest)

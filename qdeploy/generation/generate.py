@@ -17,7 +17,8 @@ from qdeploy.generation.reasoning import (
     early_stop,
 )
 from qdeploy.interface import Request, Sampling, Session, Token
-from qdeploy.tokenization.tokenizer import END_THINK, Detokenizer, Message, Tokenizer
+from qdeploy.tokenization.detokenizer import Detokenizer
+from qdeploy.tokenization.tokenizer import END_THINK, Message, Tokenizer
 
 FinishReason = Literal["stop", "length", "cancelled"]
 

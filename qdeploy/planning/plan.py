@@ -77,7 +77,7 @@ class Plan:
     def bundle_bytes(self) -> int:
         """Predicted size of the bundle: weights, graph, sidecars, the runtime's own tokenizer."""
         graph = self.profile.graph
-        sidecars = sum(map(self.checkpoint.size_of, self.checkpoint.sidecars()))
+        sidecars = sum(map(self.checkpoint.size_of, self.checkpoint.sidecars))
         rest = self.format_row.graph_bytes(self.checkpoint.config, graph, self.context)
         tokenizer = self.format_row.storage(graph).tokenizer
         return self.weight_bytes + rest + round((1 + tokenizer) * sidecars)

@@ -1,38 +1,178 @@
-"""Finds the chat template of a checkpoint or bundle in each of Hugging Face's layouts."""
+"""The chat template of a model: which of its templates is used, and a chat rendered by it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from qdeploy.errors import CheckpointError
+from jinja2 import TemplateSyntaxError
+
+from qdeploy.errors import CheckpointError, PromptError
 from qdeploy.storage.json_file import read_json
+from qdeploy.tokenization.template_environment import environment
+from qdeploy.tokenization.text_files import (
+    PROCESSOR_TEMPLATE_FILE,
+    TEMPLATE_FILE,
+    TOKENIZER_CONFIG_FILE,
+    TextFiles,
+)
 
-FILE, SETTINGS, KEY = "chat_template.jinja", "tokenizer_config.json", "chat_template"
+KEY = "chat_template"
+DEFAULT = "default"
+SAVE = f"save the one to be used as {TEMPLATE_FILE} in the checkpoint"
+
+Message = Mapping[str, Any]
+"""One turn of a chat: `role`, `content`, and what else its template reads."""
 
 
-def find_chat_template(folder: Path) -> str | None:
-    """Source of the chat template in *folder*, or None where there is none.
+@dataclass(frozen=True)
+class ChatTemplate:
+    """A template and what it may refer to.
 
-    It is a separate file, a string in the tokenizer's settings, or the entry named `default` of a
-    list in those settings.
+    Attributes:
+        source: Jinja.
+        variables: text of `bos_token` and the other named special tokens, by their names.
+        where: the model's folder, for messages.
+    """
+
+    source: str
+    variables: Mapping[str, str]
+    where: Path
+
+    @property
+    def has_thinking_switch(self) -> bool:
+        return "enable_thinking" in self.source
+
+    @property
+    def fault(self) -> str | None:
+        """Why the template cannot be used at all, or None."""
+        try:
+            environment().from_string(self.source)
+        except (TemplateSyntaxError, SyntaxError, RecursionError) as error:
+            return str(error)
+        return None
+
+    def render(
+        self,
+        messages: Sequence[Message],
+        *,
+        thinking: bool | None = None,
+        add_generation_prompt: bool = True,
+    ) -> str:
+        """Render a chat, as `apply_chat_template` of transformers does.
+
+        Args:
+            messages: the turns in order.
+            thinking: the template's `enable_thinking`; None leaves the model's default.
+            add_generation_prompt: whether the assistant's next turn is begun.
+
+        Raises:
+            PromptError: the template refuses the chat, or fails.
+        """
+        settings: dict[str, Any] = {
+            **self.variables,
+            "messages": list(messages),
+            "tools": None,
+            "documents": None,
+            "add_generation_prompt": add_generation_prompt,
+        }
+        if thinking is not None:
+            settings["enable_thinking"] = thinking
+        try:
+            return environment().from_string(self.source).render(settings)
+        except Exception as error:  # a template is code that may raise anything
+            raise PromptError(f"the chat template failed ({error})", where=self.where) from None
+
+
+def find_chat_template(files: TextFiles) -> str | None:
+    """Source of the template that a chat without tools is rendered with, or None.
+
+    It is the one named `default`. Where there are template files, those in the tokenizer's settings
+    do not count, as in transformers.
 
     Raises:
-        CheckpointError: the template is not text.
+        CheckpointError: a template is not text.
     """
-    file = folder / FILE
-    if file.is_file():
-        try:
-            return file.read_text(encoding="utf-8")
-        except UnicodeDecodeError as error:
-            raise CheckpointError(f"not UTF-8 text ({error})", where=file) from None
-    found = read_json(folder / SETTINGS).get(KEY)
-    if isinstance(found, list):
-        named = [t for t in found if isinstance(t, dict) and t.get("name") == "default"]
-        found = named[0].get("template") if named else found
-    if found is None or isinstance(found, str):
-        return found
+    return _templates(files).get(DEFAULT)
+
+
+def template_warnings(files: TextFiles) -> Iterator[str]:
+    """Warnings about templates that differ, or that are not used.
+
+    Raises:
+        CheckpointError: a template is not text.
+    """
+    used, settings = _templates(files), _in_settings(files)
+    if files.templates and files.template is None:
+        for name in sorted(settings):
+            if used.get(name) != settings[name]:
+                kept = files.templates.get(name) or ", ".join(sorted(files.templates.values()))
+                yield (
+                    f"{TOKENIZER_CONFIG_FILE} has another chat template {name!r} than {kept}: the "
+                    "file's is used, as in transformers; remove the one that is not wanted"
+                )
+    if files.has(PROCESSOR_TEMPLATE_FILE):
+        other = read_json(files.where(PROCESSOR_TEMPLATE_FILE)).get(KEY)
+        if other is not None and other != used.get(DEFAULT):
+            yield (
+                f"the chat template in {PROCESSOR_TEMPLATE_FILE} is not used, as in transformers' "
+                f"tokenizers; save it as {TEMPLATE_FILE} if the model is to be prompted with it"
+            )
+    if not used:
+        yield "the checkpoint has no chat template, so qdeploy run will refuse prompts"
+    elif DEFAULT not in used:
+        yield f"{no_default(used)}, so qdeploy run will refuse prompts; {SAVE}"
+
+
+def require_chat_template(files: TextFiles) -> str:
+    """Like `find_chat_template`, for a model that must have one.
+
+    Raises:
+        CheckpointError: it has none, or a template is not text.
+    """
+    templates = _templates(files)
+    if DEFAULT in templates:
+        return templates[DEFAULT]
     raise CheckpointError(
-        f"{KEY!r} is neither text nor a list with one called 'default'",
-        where=folder / SETTINGS,
-        fix=f"add {FILE}, which comes before it",
+        no_default(templates) if templates else "no chat template",
+        where=files.folder,
+        fix=SAVE if templates else f"add {TEMPLATE_FILE} to the checkpoint, and export it again",
+    )
+
+
+def no_default(templates: Iterable[str]) -> str:
+    """What is wrong where none of *templates* is the default one."""
+    names = ", ".join(map(repr, sorted(templates)))
+    return f"of its chat templates {names}, none is called {DEFAULT!r}"
+
+
+def _templates(files: TextFiles) -> dict[str, str]:
+    """Source of every template in use, by name."""
+    if files.template is not None:
+        return {DEFAULT: files.template}
+    if files.templates:
+        return {name: files.text(file) for name, file in files.templates.items()}
+    return _in_settings(files)
+
+
+def _in_settings(files: TextFiles) -> dict[str, str]:
+    """Templates in the tokenizer's settings: one as text, or a list of named ones."""
+    found = files.json(TOKENIZER_CONFIG_FILE).get(KEY)
+    if found is None:
+        return {}
+    if isinstance(found, str):
+        return {DEFAULT: found}
+    named = found if isinstance(found, list) else [found]
+    try:
+        templates = {entry["name"]: entry["template"] for entry in named}
+        if all(isinstance(part, str) for pair in templates.items() for part in pair):
+            return templates
+    except (KeyError, TypeError):
+        pass
+    raise CheckpointError(
+        f"{KEY!r} is neither text nor a list of named templates",
+        where=files.where(TOKENIZER_CONFIG_FILE),
+        fix=f"add {TEMPLATE_FILE}, which comes before it",
     )

@@ -11,8 +11,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from qdeploy.errors import CheckpointError
 from qdeploy.storage.json_file import read_json
 from qdeploy.storage.toml_file import fault
+from qdeploy.tokenization.text_files import GENERATION_CONFIG_FILE
 
-GENERATION_CONFIG_FILE = "generation_config.json"
 LEAST_TOP_P = 1e-6
 """What a top_p of 0 is read as: the most probable token alone reaches it, in any vocabulary."""
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from qdeploy.storage.json_file import read_json
 from qdeploy.tokenization.generation_config import (
-    GENERATION_CONFIG_FILE,
     GenerationConfig,
     read_generation_config,
 )
+from qdeploy.tokenization.text_files import GENERATION_CONFIG_FILE
 
 NOT_APPLIED: Mapping[str, tuple[Any, ...]] = {
     "num_beams": (1,), "num_return_sequences": (1,), "penalty_alpha": (0,), "dola_layers": (),

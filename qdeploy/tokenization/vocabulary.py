@@ -1,4 +1,4 @@
-"""Checks the `tokenizer.json` of a checkpoint before an export.
+"""Checks the tokenizer of a checkpoint before an export.
 
 The tokenizers library takes 100 MB for Qwen3's file and does not free them, as much as the rest of
 an export. So the tables of a BPE are checked here, and the library checks the file without them.
@@ -14,28 +14,29 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from qdeploy.errors import CheckpointError
-from qdeploy.storage.json_file import read_json
-from qdeploy.tokenization.tokenizer_file import added_token_ids
-
-FIX = "take tokenizer.json and config.json from one and the same model"
+from qdeploy.tokenization.tokenizer_file import FIX
 
 
-def check_vocabulary(file: Path, *, size: int | None) -> None:
-    """Check that *file* is a tokenizer whose ids are all below *size*, where that is given.
+def check_vocabulary(content: dict[str, Any], where: Path, *, size: int | None) -> None:
+    """Check that the *content* of a `tokenizer.json` is a tokenizer, with ids below *size*.
+
+    Args:
+        content: as `read_tokenizer` gives it.
+        where: its file, for messages.
+        size: the number of tokens that the model knows; None leaves the ids unchecked.
 
     Raises:
         CheckpointError: it is not; names the token, or has the library's message.
     """
-    content = read_json(file)
     try:
         ids = _bpe(content) if _is_bpe(content) else _any(content)
     except Exception as error:  # the library raises bare Exception
-        raise CheckpointError(f"not a tokenizer ({error})", where=file, fix=FIX) from None
+        raise CheckpointError(f"not a tokenizer ({error})", where=where, fix=FIX) from None
     token = max(ids, key=ids.__getitem__, default=None)
     if token is not None and size is not None and ids[token] >= size:
         raise CheckpointError(
             f"token {token!r} has the id {ids[token]}; the model knows {size} tokens",
-            where=file,
+            where=where,
             fix=FIX,
         )
 
@@ -60,7 +61,7 @@ def _bpe(content: dict[str, Any]) -> dict[str, int]:
     rest = content | {"model": model | {"vocab": {}, "merges": []}}
     Tokenizer.from_str(json.dumps(rest))
     _check_merges(merges, vocab, model.get("continuing_subword_prefix") or "")
-    ids = vocab | added_token_ids(content)
+    ids = vocab | {token["content"]: token["id"] for token in content["added_tokens"]}
     for token, number in ids.items():
         if type(number) is not int or not 0 <= number < 2**31:
             raise ValueError(f"token {token!r} has the id {number!r}")

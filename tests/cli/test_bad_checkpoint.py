@@ -49,6 +49,16 @@ def generation(**changes: Any) -> Spoil:
     return changed("generation_config.json", **changes)
 
 
+def settings(**changes: Any) -> Spoil:
+    return changed("tokenizer_config.json", **changes)
+
+
+def no_pattern(folder: Path) -> None:
+    """Split words by what is no regular expression, in a file that is taken as it is."""
+    settings(tokenizer_class="PreTrainedTokenizerFast")(folder)
+    changed("tokenizer.json", "pre_tokenizer", "pretokenizers", 0, "pattern", Regex="(")(folder)
+
+
 def vocab(**ids: Any) -> Spoil:
     return changed("tokenizer.json", "model", "vocab", **ids)
 
@@ -78,9 +88,6 @@ def renamed_norm(tensors: dict[str, Any]) -> None:
     tensors["norm.weight"] = tensors.pop("model.norm.weight")
 
 
-ADDED = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False,
-         "special": False, "content": "12"}  # fmt: skip
-PATTERN = ("pre_tokenizer", "pretokenizers", 0, "pattern")
 GPTQ = {"quant_method": "gptq", "bits": 4}
 
 SPOILT: list[tuple[Spoil, list[str]]] = [
@@ -101,8 +108,10 @@ SPOILT: list[tuple[Spoil, list[str]]] = [
     (written("tokenizer.json", "{"), ["tokenizer.json: not valid JSON"]),
     (changed("tokenizer.json", model=None), ["tokenizer.json: not a tokenizer"]),
     (changed("tokenizer.json", added_tokens=["x"]), ["tokenizer.json: not a tokenizer"]),
-    (changed("tokenizer.json", added_tokens=[ADDED | {"id": 5000}]), ["'12' has the id 5000"]),
-    (changed("tokenizer.json", *PATTERN, Regex="("), ["tokenizer.json: not a tokenizer"]),
+    (settings(extra_special_tokens=["<new>"]), ["'<new>' has the id 2048; the model knows 2048"]),
+    (settings(added_tokens_decoder=[]), ["tokenizer.json: not a tokenizer"]),
+    (settings(added_tokens_decoder={"x": {}}), ["tokenizer.json: not a tokenizer"]),
+    (no_pattern, ["tokenizer.json: not a tokenizer"]),
     (one_merge_more, ["its merge ['qqqq', 'zzzz'] is not of two"]),
     (vocab(foo="a"), ["token 'foo' has the id 'a'"]),
     (vocab(foo=4_000_000_000), ["token 'foo' has the id 4000000000"]),
@@ -114,9 +123,9 @@ SPOILT: list[tuple[Spoil, list[str]]] = [
     (stopping_at(-1), ["generation_config.json: eos_token_id"]),
     (stopping_at([5, 999_999_999]), ["eos_token_id: 999999999; the vocabulary has 2048"]),
     (generation(temperature="hot"), ["generation_config.json: temperature", "fix: correct temp"]),
-    (changed("tokenizer_config.json", chat_template=[{"name": "rag", "template": "x"}]),
+    (settings(chat_template=[{"name": "rag"}]),
      ["tokenizer_config.json: 'chat_template' is neither", "fix: add chat_template.jinja"]),
-    (changed("tokenizer_config.json", chat_template=5), ["'chat_template' is neither text"]),
+    (settings(chat_template=5), ["'chat_template' is neither text"]),
 ]  # fmt: skip
 
 

@@ -131,6 +131,9 @@ def test_an_added_token_of_any_script(made: Callable[..., Path], tmp_path: Path)
     number = max(t["id"] for t in content["added_tokens"]) + 1
     token = content["added_tokens"][-1] | {"id": number, "content": "<|é你好|>", "special": False}
     change(source, added_tokens=[*content["added_tokens"], token])
+    settings = json.loads((source / "tokenizer_config.json").read_text("utf-8"))
+    settings["added_tokens_decoder"][str(number)] = {k: v for k, v in token.items() if k != "id"}
+    (source / "tokenizer_config.json").write_text(json.dumps(settings), "utf-8")
     pair = Pair(export(resolve(source), tmp_path / "bundle"), source)
     assert pair.encode("a<|é你好|>b")[0] == [pair.original.encode("a<|é你好|>b").ids]
     assert pair.decode([number]) == "<|é你好|>"

@@ -26,6 +26,6 @@ def test_the_size_is_as_predicted(form: str, model: str, tmp_path: Path) -> None
     name, linear, graph = FORMS[form]
     plan = resolve(models.path(model), linear=linear, format=name, graph=graph)
     folder = export(plan, tmp_path / "bundle")
-    sidecars = sum((plan.checkpoint.folder / n).stat().st_size for n in plan.checkpoint.sidecars())
+    sidecars = sum(path.stat().st_size for path in plan.checkpoint.sidecars.values())
     size = sidecars + sum(p.stat().st_size for p in folder.iterdir() if p.is_file())
     assert abs(size / plan.bundle_bytes - 1) < OFF

@@ -12,14 +12,13 @@ from qdeploy.exporters.native.onnx.builder import ContribBuilder
 from qdeploy.exporters.native.onnx.genai import genai_config
 from qdeploy.exporters.native.onnx.graph import FLOATS
 from qdeploy.exporters.native.onnx.packing import Blocks, block_size
-from qdeploy.exporters.native.tokenizer.special_tokens import special_ids
+from qdeploy.exporters.native.tokenizer.runtime_tokens import runtime_tokens
 from qdeploy.exporters.native.weights_file.layout import WeightsLayout
 from qdeploy.exporters.native.weights_file.packing import Encoding
 from qdeploy.planning.formats import ONNX
 from qdeploy.planning.plan import Plan
-from qdeploy.storage.json_file import read_json
 from qdeploy.tokenization.generation_config import read_generation_config
-from qdeploy.tokenization.tokenizer_file import TOKENIZER_FILE, added_token_ids
+from qdeploy.tokenization.tokenizer_file import read_tokenizer
 
 HEAD_STEP = 16
 
@@ -73,11 +72,14 @@ class OnnxFormat(FormatWriter):
             )
             plan.checkpoint.architecture.build(build, config)
             build.graph.write(file)
-        source = plan.checkpoint.folder
-        generation = read_generation_config(source)
-        special = special_ids(source, added_token_ids(read_json(source / TOKENIZER_FILE)))
-        genai_type = plan.checkpoint.architecture.genai_type
-        about = genai_config(config, genai_type, plan.context, generation, special)
+        files = plan.checkpoint.text_files
+        about = genai_config(
+            config,
+            plan.checkpoint.architecture.genai_type,
+            plan.context,
+            read_generation_config(files.folder),
+            runtime_tokens(files, read_tokenizer(files)),
+        )
         (folder / ONNX.files["genai_config"]).write_text(
             json.dumps(about, indent=2) + "\n", encoding="utf-8"
         )

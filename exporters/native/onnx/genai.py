@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from qdeploy.architectures.graph import GraphConfig
+from qdeploy.exporters.native.tokenizer.runtime_tokens import RuntimeTokens
 from qdeploy.planning.formats import ONNX
 from qdeploy.tokenization.generation_config import GenerationConfig
 
@@ -17,7 +18,7 @@ def genai_config(
     type: str,
     context: int,
     generation: GenerationConfig,
-    special: dict[str, int],
+    tokens: RuntimeTokens,
 ) -> dict[str, Any]:
     """The whole file.
 
@@ -26,20 +27,17 @@ def genai_config(
         type: onnxruntime-genai's name for the family: see `Architecture.genai_type`.
         context: most tokens, prompt and answer together.
         generation: the model's generation settings.
-        special: `bos_token_id`, `eos_token_id` and `pad_token_id`, those that the tokenizer has.
+        tokens: ids that begin, end and pad a text.
     """
-    ends = list(generation.stop_ids)
-    if not ends and "eos_token_id" in special:
-        ends = [special["eos_token_id"]]
-    first_end = ends[0] if ends else 0
+    first_end = tokens.ends[0] if tokens.ends else 0
     return {
         "model": {
             "type": type,
             "context_length": context,
             "vocab_size": config.vocab_size,
-            "bos_token_id": special.get("bos_token_id", first_end),
-            "eos_token_id": ends,
-            "pad_token_id": special.get("pad_token_id", first_end),
+            "bos_token_id": first_end if tokens.begin is None else tokens.begin,
+            "eos_token_id": list(tokens.ends),
+            "pad_token_id": first_end if tokens.padding is None else tokens.padding,
             "decoder": {
                 "filename": ONNX.files["model"],
                 "session_options": {"log_id": "onnxruntime-genai", "provider_options": []},

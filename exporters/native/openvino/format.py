@@ -12,13 +12,14 @@ from qdeploy.exporters.native.openvino.builder import OpenVINOBuilder
 from qdeploy.exporters.native.openvino.ir import Graph
 from qdeploy.exporters.native.openvino.packing import Dense
 from qdeploy.exporters.native.tokenizer import bpe
-from qdeploy.exporters.native.tokenizer.special_tokens import special_ids
+from qdeploy.exporters.native.tokenizer.runtime_tokens import runtime_tokens
 from qdeploy.exporters.native.weights_file.layout import WeightsLayout
 from qdeploy.exporters.native.weights_file.packing import Encoding
 from qdeploy.planning.formats import OPENVINO
 from qdeploy.planning.plan import Plan
 from qdeploy.tokenization.chat_template import find_chat_template
-from qdeploy.tokenization.tokenizer_file import TOKENIZER_FILE
+from qdeploy.tokenization.text_files import TOKENIZER_FILE
+from qdeploy.tokenization.tokenizer_file import read_tokenizer
 
 ACTIVATIONS_SCALE = "8.0"
 """The GPU plugin divides activations by this to keep them within float16; optimum-intel's value."""
@@ -33,9 +34,10 @@ class OpenVINOFormat(FormatWriter):
         return Dense()
 
     def why_not(self, plan: Plan) -> Refusal | None:
-        source = plan.checkpoint.folder / TOKENIZER_FILE
-        if plan.checkpoint.is_here and (reason := bpe.why_not(source)):
-            return Refusal(reason)
+        if plan.checkpoint.is_here:
+            described = read_tokenizer(plan.checkpoint.text_files)
+            if reason := bpe.why_not(described.content):
+                return Refusal(reason)
         return super().why_not(plan)
 
     def write_graph(self, plan: Plan, config: GraphConfig, folder: Path) -> ExportLayout:
@@ -54,14 +56,15 @@ class OpenVINOFormat(FormatWriter):
 
         Raises:
             ExportFailed: the checkpoint's kind of tokenizer is not supported.
-            CheckpointError: `tokenizer.json` is malformed.
+            CheckpointError: a file of the tokenizer is malformed.
         """
-        source = plan.checkpoint.folder
-        known = bpe.read_bpe(source / TOKENIZER_FILE)
-        ids = special_ids(source, {t.text: t.id for t in known.added})
-        info = tokenizer.runtime_info(ids, find_chat_template(source))
+        files = plan.checkpoint.text_files
+        described = read_tokenizer(files)
+        known = bpe.read_bpe(described.content, files.where(TOKENIZER_FILE))
+        tokens = runtime_tokens(files, described)
+        info = tokenizer.runtime_info(tokens, find_chat_template(files))
         layout = WeightsLayout({}, Dense())
-        padding = ids.get("pad_token_id", ids.get("eos_token_id", 0))
+        padding = next((i for i in (tokens.padding, *tokens.ends) if i is not None), 0)
         graph = tokenizer.tokenizer(known, layout, padding=padding, longest=plan.context)
         _write(graph, layout, info, folder / OPENVINO.files["tokenizer"])
         layout = WeightsLayout({}, Dense())

@@ -9,13 +9,14 @@ end of each string's words.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from qdeploy.exporters.native.openvino.ir import Graph, Shape, Value
 from qdeploy.exporters.native.openvino.operations import DYNAMIC
 from qdeploy.exporters.native.tokenizer.bpe import AddedToken, ByteLevelBPE, quote
+from qdeploy.exporters.native.tokenizer.runtime_tokens import RuntimeTokens
 from qdeploy.exporters.native.weights_file.layout import WeightsLayout
 
 if TYPE_CHECKING:
@@ -242,7 +243,13 @@ def _truncate(build: _Strings, tokens: list[Value], longest: int) -> list[Value]
     return build.call("Truncate", inputs, [INDEX] * 3, m_num_inputs=1)
 
 
-def runtime_info(ids: Mapping[str, int], chat_template: str | None) -> dict[str, object]:
-    """Runtime info that openvino-genai reads. *ids*: `eos_token_id` and so on, where known."""
-    info: dict[str, object] = {"add_attention_mask": True, **ids}
+def runtime_info(tokens: RuntimeTokens, chat_template: str | None) -> dict[str, object]:
+    """Runtime info that openvino-genai reads."""
+    ids = {
+        "bos_token_id": tokens.begin,
+        "eos_token_id": tokens.ends[0] if tokens.ends else None,
+        "pad_token_id": tokens.padding,
+    }
+    info: dict[str, object] = {"add_attention_mask": True}
+    info |= {name: number for name, number in ids.items() if number is not None}
     return info | ({"chat_template": chat_template} if chat_template else {})

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from qdeploy.errors import CheckpointError, ExportFailed
-from qdeploy.storage.json_file import read_json
 
 NORMALIZERS = ("NFC", "NFD", "NFKC", "NFKD")
 PROCESSORS = ("ByteLevel", "TemplateProcessing")
@@ -68,13 +67,11 @@ class ByteLevelBPE:
     suffix: Sequence[int] = ()
 
 
-def why_not(file: Path) -> str | None:
+def why_not(content: Mapping[str, Any]) -> str | None:
     """Why a `tokenizer.json` is of another kind, or None. A malformed one is `read_bpe`'s to tell.
 
-    Raises:
-        CheckpointError: the file cannot be read.
+    *content* is the file's.
     """
-    content = read_json(file)
     try:
         unknown = _unknown(content)
     except MALFORMED:
@@ -82,21 +79,21 @@ def why_not(file: Path) -> str | None:
     return unknown and f"the tokenizer has {unknown}, which this exporter cannot convert"
 
 
-def read_bpe(file: Path) -> ByteLevelBPE:
-    """Read a `tokenizer.json`.
+def read_bpe(content: Mapping[str, Any], where: Path) -> ByteLevelBPE:
+    """Read the *content* of a `tokenizer.json`; *where* is its file, for messages.
 
     Raises:
         ExportFailed: another kind of tokenizer, or a part that is not supported; see `why_not`.
         CheckpointError: a part is missing or malformed.
     """
-    if reason := why_not(file):
-        raise ExportFailed(reason, where=file)
+    if reason := why_not(content):
+        raise ExportFailed(reason, where=where)
     try:
-        return _parse(read_json(file))
+        return _parse(content)
     except MALFORMED as error:
         raise CheckpointError(
             f"not a tokenizer ({type(error).__name__}: {error})",
-            where=file,
+            where=where,
             fix="copy tokenizer.json from the original model",
         ) from None
 

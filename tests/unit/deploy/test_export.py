@@ -16,7 +16,7 @@ import pytest
 
 from qdeploy import models, registry
 from qdeploy.bundle import MANIFEST, open_bundle
-from qdeploy.checkpoint.checkpoint import SIDECARS, Checkpoint, read_checkpoint
+from qdeploy.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from qdeploy.deploy.export import export, prepare
 from qdeploy.errors import (
     CheckpointError,
@@ -31,6 +31,7 @@ from qdeploy.interface import Progress
 from qdeploy.planning.formats import Format
 from qdeploy.planning.plan import Plan
 from qdeploy.storage.hashing import Identity
+from qdeploy.tokenization.text_files import find_text_files
 from tests.support.bundles import profile_text, scripted_bundle, scripted_plan
 from tests.support.checkpoints import SMALL, write_checkpoint
 from tests.support.plugins import SCRIPTED, only
@@ -42,7 +43,7 @@ OTHER = SMALL | {"architectures": ["GemmaForCausalLM"], "model_type": "gemma"}
 class TestExport:
     def test_the_bundle_holds_weights_sidecars_and_manifest(self, tmp_path: Path) -> None:
         made = scripted_bundle(tmp_path / "out", tmp_path / "model")
-        sidecars = [name for name in SIDECARS if (tmp_path / "model" / name).exists()]
+        sidecars = find_text_files(tmp_path / "model").paths
         expected = {WEIGHTS, MANIFEST, *sidecars}
         assert {p.name for p in made.path.iterdir()} == expected
         assert set(made.manifest.files) == expected - {MANIFEST}

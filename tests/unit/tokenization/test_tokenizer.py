@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from qdeploy import models
 from qdeploy.errors import CheckpointError, PromptError, QdeployError
-from qdeploy.tokenization.tokenizer import Detokenizer, Tokenizer
+from qdeploy.tokenization.detokenizer import Detokenizer
+from qdeploy.tokenization.tokenizer import Tokenizer
 
 NANO = Tokenizer(models.path("qwen3-nano"))
 FoldersWith = Callable[..., Tokenizer]
@@ -159,26 +160,6 @@ def test_a_file_that_does_not_hold_is_named(name: str, tokenizer_with: FoldersWi
     with pytest.raises(CheckpointError) as caught:
         tokenizer.encode(tokenizer.render(USER))
     assert caught.value.where == str(tokenizer.folder / name)
-
-
-@pytest.mark.parametrize(
-    ("generation", "config", "expected"),
-    [
-        ({"eos_token_id": [7, 8]}, {}, {7, 8}),
-        ({"eos_token_id": 7}, {}, {7}),
-        ({"eos_token_id": None}, {"eos_token": "<|im_end|>"}, {NANO.id_of("<|im_end|>")}),
-        ({"eos_token_id": []}, {"eos_token": {"content": "</think>"}}, {NANO.id_of("</think>")}),
-        ({"eos_token_id": None}, {"eos_token": "<|nowhere|>"}, set()),
-        ({"eos_token_id": None}, {"eos_token": None}, set()),
-    ],
-)
-def test_stop_tokens_come_from_the_generation_config_then_the_tokenizers(
-    generation: dict[str, Any],
-    config: dict[str, Any],
-    expected: set[int],
-    tokenizer_with: FoldersWith,
-) -> None:
-    assert tokenizer_with(config=config, generation=generation).stop_ids == expected
 
 
 @pytest.mark.parametrize("ids", ["2024", ["a"], 1.5, {"id": 1}], ids=repr)

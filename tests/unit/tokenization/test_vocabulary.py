@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 from qdeploy import models
 from qdeploy.errors import CheckpointError, ExportFailed
 from qdeploy.exporters.native.tokenizer.bpe import read_bpe
+from qdeploy.tokenization.text_files import find_text_files
 from qdeploy.tokenization.tokenizer import Tokenizer
+from qdeploy.tokenization.tokenizer_file import read_tokenizer
 from qdeploy.tokenization.vocabulary import check_vocabulary
 
 SPLIT = {
@@ -82,8 +84,12 @@ anything = st.recursive(
 
 
 def test_a_small_one_passes(tmp_path: Path) -> None:
-    check_vocabulary(write(tmp_path, SMALL), size=4)
+    check(write(tmp_path, SMALL), size=4)
     assert Tokenizer(tmp_path).encode("a a") == [0, 2]
+
+
+def check(file: Path, size: int | None) -> None:
+    check_vocabulary(read_tokenizer(find_text_files(file.parent)).content, file, size=size)
 
 
 @given(st.sampled_from(paths(SMALL)), anything)
@@ -91,7 +97,7 @@ def test_what_passes_the_library_can_read(path: tuple[Any, ...], new: Any) -> No
     with TemporaryDirectory() as folder:
         file = write(Path(folder), replaced(SMALL, path, new))
         try:
-            check_vocabulary(file, size=100)
+            check(file, size=100)
         except CheckpointError:
             return
         assert Tokenizer(Path(folder)).vocab_size <= 101
@@ -100,21 +106,22 @@ def test_what_passes_the_library_can_read(path: tuple[Any, ...], new: Any) -> No
 @given(st.sampled_from(paths(SMALL)), anything)
 def test_the_exporter_itself_says_what_it_cannot_read(path: tuple[Any, ...], new: Any) -> None:
     with TemporaryDirectory() as folder, suppress(CheckpointError, ExportFailed):
-        read_bpe(write(Path(folder), replaced(SMALL, path, new)))
+        file = write(Path(folder), replaced(SMALL, path, new))
+        read_bpe(read_tokenizer(find_text_files(file.parent)).content, file)
 
 
 def test_the_embedded_tokenizer_passes_with_just_as_many_tokens_as_it_has() -> None:
     file = models.path("qwen3-nano") / "tokenizer.json"
     size = Tokenizer(file.parent).vocab_size
-    check_vocabulary(file, size=size)
+    check(file, size=size)
     with pytest.raises(CheckpointError, match=f"has the id {size - 1}"):
-        check_vocabulary(file, size=size - 1)
+        check(file, size=size - 1)
 
 
 def test_tokenizers_of_other_kinds_are_read_by_the_library(tmp_path: Path) -> None:
     words = {"type": "WordLevel", "vocab": {"a": 0, "b": 7}, "unk_token": "a"}
     file = write(tmp_path, SMALL | {"model": words, "pre_tokenizer": None, "added_tokens": []})
-    check_vocabulary(file, size=8)
-    check_vocabulary(file, size=None)
+    check(file, size=8)
+    check(file, size=None)
     with pytest.raises(CheckpointError, match="'b' has the id 7"):
-        check_vocabulary(file, size=7)
+        check(file, size=7)

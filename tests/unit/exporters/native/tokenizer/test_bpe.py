@@ -10,7 +10,8 @@ import pytest
 
 from qdeploy import models
 from qdeploy.errors import CheckpointError, ExportFailed
-from qdeploy.exporters.native.tokenizer.bpe import read_bpe, why_not
+from qdeploy.exporters.native.tokenizer.bpe import ByteLevelBPE, read_bpe, why_not
+from qdeploy.storage.json_file import read_json
 
 SPLIT = {"type": "Split", "pattern": {"Regex": r"\s+"}, "behavior": "Isolated", "invert": False}
 BYTES = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False}
@@ -22,6 +23,10 @@ TEMPLATE = {
     "single": [BEGIN, TEXT],
     "special_tokens": {"<s>": {"id": "<s>", "ids": [6, 0], "tokens": ["<é>", "a"]}},
 }
+
+
+def read(file: Path) -> ByteLevelBPE:
+    return read_bpe(read_json(file), file)
 
 
 def write(folder: Path, **changes: Any) -> Path:
@@ -48,7 +53,7 @@ def write(folder: Path, **changes: Any) -> Path:
 
 
 def test_spelling_becomes_bytes_and_added_tokens_are_text(tmp_path: Path) -> None:
-    found = read_bpe(write(tmp_path))
+    found = read(write(tmp_path))
     assert found.tokens == [b"a", b" ", b" a", b"\n", b"\xbd", b"", "<é>".encode()]
     assert found.merges == [(b" ", b"a")]
     assert found.normalizer == "NFC"
@@ -56,19 +61,19 @@ def test_spelling_becomes_bytes_and_added_tokens_are_text(tmp_path: Path) -> Non
 
 
 def test_every_byte_of_a_real_vocabulary_is_spelt() -> None:
-    found = read_bpe(models.path("qwen3-nano") / "tokenizer.json")
+    found = read(models.path("qwen3-nano") / "tokenizer.json")
     assert {bytes([n]) for n in range(256)} <= set(found.tokens)
 
 
 def test_merges_may_be_pairs_in_one_string(tmp_path: Path) -> None:
-    found = read_bpe(write(tmp_path, model={"merges": ["Ġ a"]}))
+    found = read(write(tmp_path, model={"merges": ["Ġ a"]}))
     assert found.merges == [(b" ", b"a")]
 
 
 def test_a_pattern_may_be_plain_text(tmp_path: Path) -> None:
     split = SPLIT | {"pattern": {"String": "a.b"}}
     steps = {"type": "Sequence", "pretokenizers": [split, BYTES]}
-    found = read_bpe(write(tmp_path, pre_tokenizer=steps))
+    found = read(write(tmp_path, pre_tokenizer=steps))
     assert found.splits[0].pattern == r"a\.b"
 
 
@@ -86,17 +91,17 @@ def test_a_template_puts_ids_around_a_text(
 ) -> None:
     template: dict[str, Any] = TEMPLATE | {"single": single}
     steps = {"type": "Sequence", "processors": [{"type": "ByteLevel"}, template]}
-    found = read_bpe(write(tmp_path, post_processor=template if alone else steps))
+    found = read(write(tmp_path, post_processor=template if alone else steps))
     assert (found.prefix, found.suffix) == (prefix, suffix)
 
 
 @pytest.mark.parametrize("value", [True, False])
 def test_merges_may_be_ignored_for_whole_words(value: bool, tmp_path: Path) -> None:
-    assert read_bpe(write(tmp_path, model={"ignore_merges": value})).ignore_merges == value
+    assert read(write(tmp_path, model={"ignore_merges": value})).ignore_merges == value
 
 
 def test_normalizer_and_splits_may_be_missing(tmp_path: Path) -> None:
-    found = read_bpe(write(tmp_path, normalizer=None, pre_tokenizer=BYTES))
+    found = read(write(tmp_path, normalizer=None, pre_tokenizer=BYTES))
     assert found.normalizer is None
     assert found.splits == []
 
@@ -123,9 +128,9 @@ def test_normalizer_and_splits_may_be_missing(tmp_path: Path) -> None:
 )
 def test_an_unknown_part_is_named(changes: dict[str, Any], named: str, tmp_path: Path) -> None:
     file = write(tmp_path, **changes)
-    assert named.strip("'") in str(why_not(file))
+    assert named.strip("'") in str(why_not(read_json(file)))
     with pytest.raises(ExportFailed, match=named) as caught:
-        read_bpe(file)
+        read(file)
     assert caught.value.where == str(file)
 
 
@@ -153,7 +158,7 @@ def test_a_part_that_does_not_hold_is_an_error_of_the_file(
 ) -> None:
     file = write(tmp_path, **changes)
     with pytest.raises(CheckpointError, match="not a tokenizer") as caught:
-        read_bpe(file)
+        read(file)
     assert caught.value.where == str(file)
     assert caught.value.fix
 
@@ -162,4 +167,4 @@ def test_no_model_at_all_is_an_error_of_the_file(tmp_path: Path) -> None:
     file = tmp_path / "tokenizer.json"
     file.write_text('{"model": null}', encoding="utf-8")
     with pytest.raises(CheckpointError, match="not a tokenizer"):
-        read_bpe(file)
+        read(file)

@@ -1,0 +1,51 @@
+"""Checks everything textual of a model before an export, and says what its files disagree about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from qdeploy.tokenization.chat_template import ChatTemplate, find_chat_template, template_warnings
+from qdeploy.tokenization.generation_warnings import generation_warnings
+from qdeploy.tokenization.stop_tokens import check_stop_tokens, stop_tokens, stop_warnings
+from qdeploy.tokenization.text_files import TOKENIZER_CONFIG_FILE, TOKENIZER_FILE, TextFiles
+from qdeploy.tokenization.tokenizer_file import TokenizerDescription, read_tokenizer
+from qdeploy.tokenization.vocabulary import check_vocabulary
+
+
+def text_warnings(files: TextFiles, size: int | None) -> tuple[str, ...]:
+    """Check tokenizer, chat template and stop tokens; return what a user must know about them.
+
+    *size* is the number of tokens that the model knows; None leaves the ids unchecked.
+
+    Raises:
+        CheckpointError: a file is invalid, or inconsistent with another file.
+    """
+    described = read_tokenizer(files)
+    check_vocabulary(described.content, files.where(TOKENIZER_FILE), size=size)
+    return tuple(_warnings(files, described, size))
+
+
+def _warnings(files: TextFiles, described: TokenizerDescription, size: int | None) -> Iterator[str]:
+    yield from described.warnings
+    yield from _setting_warnings(described)
+    yield from template_warnings(files)
+    source = find_chat_template(files)
+    template = ChatTemplate(source, described.special.named, files.folder) if source else None
+    yield from _chat_warnings(template)
+    stops = stop_tokens(files, described.eos_id)
+    check_stop_tokens(stops, files, size)
+    yield from generation_warnings(files.folder)
+    yield from stop_warnings(files, stops, described.eos_id, described.added_ids, template)
+
+
+def _setting_warnings(described: TokenizerDescription) -> Iterator[str]:
+    if described.splits_special:
+        yield (
+            f"{TOKENIZER_CONFIG_FILE} sets split_special_tokens: special tokens in a prompt "
+            "are read as plain text, those of the chat template included, as in transformers"
+        )
+
+
+def _chat_warnings(template: ChatTemplate | None) -> Iterator[str]:
+    if template and (fault := template.fault):
+        yield f"the chat template cannot be read ({fault}), so qdeploy run will refuse prompts"
