@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 
 import click
 
@@ -12,6 +13,10 @@ from qdeploy.deploy.run import describe
 from qdeploy.errors import PromptError
 
 HELP = "/exit leaves, /clear forgets the conversation, Ctrl-C stops an answer"
+TO_THE_MODEL = ("/think", "/no_think")
+"""Words that Qwen3 reads as switches."""
+COMMAND = re.compile(r"/[A-Za-z?_]*")
+"""A line that is one word with a slash is meant for the program; `/etc/hosts?` is not."""
 
 
 def loop(model: Model, options: AnswerOptions) -> None:
@@ -25,8 +30,8 @@ def loop(model: Model, options: AnswerOptions) -> None:
     messages: list[dict[str, str]] = []
     while True:
         try:
-            text = input("> ").strip()
-            text.encode()  # in some locales Python decodes any byte, as a lone surrogate
+            line = input("> ").rstrip()
+            line.encode()  # in some locales Python decodes any byte, as a lone surrogate
         except UnicodeError:
             click.echo("error: that line is not UTF-8 text", err=True)
             continue
@@ -36,12 +41,14 @@ def loop(model: Model, options: AnswerOptions) -> None:
         except KeyboardInterrupt:
             click.secho(f"\n{HELP}", dim=True, err=True)
             continue
-        if text == "/exit":
+        text = line.lstrip()
+        if line == "/exit":
             return
-        if text == "/clear":
+        if line == "/clear":
             messages.clear()
-        elif text.startswith("/") and text not in ("/think", "/no_think"):
-            click.secho(HELP, dim=True, err=True)
+        elif COMMAND.fullmatch(line) and line not in TO_THE_MODEL:
+            how = f"{HELP}; to send {line} to the model, begin with a space"
+            click.secho(how, dim=True, err=True)
         elif text:
             _turn(model, options, messages, text)
 

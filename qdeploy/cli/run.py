@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from qdeploy.cli import options, output
+from qdeploy.cli.texts import TextCommand
 from qdeploy.generation.seed import SEEDS
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ NAMED = 3
 """Most operators that the warning of a fallback names."""
 
 
-@click.command("run")
+@click.command("run", cls=TextCommand)
 @click.argument("model")
 @click.argument("prompt", required=False)
 @options.target

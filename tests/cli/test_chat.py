@@ -63,6 +63,18 @@ class TestChat:
         assert "/exit leaves" in shown
         assert "prompt +" not in shown
 
+    @pytest.mark.parametrize("line", ["/etc/hosts?", "/2 + 2", "/exit is a word", "/think 2 + 2?"])
+    def test_a_line_that_begins_with_a_slash_may_be_a_question(
+        self, line: str, chat: Terminal
+    ) -> None:
+        assert self.ask(chat, line) > 0
+
+    def test_a_word_with_a_slash_is_sent_as_the_help_says(self, chat: Terminal) -> None:
+        chat.type("/exti\n")
+        assert "to send /exti to the model, begin with a space" in chat.until("> ")
+        assert self.ask(chat, " /exti") > 0
+        assert self.ask(chat, " /exit") > 0
+
     def test_a_line_that_is_not_text_is_refused_and_the_chat_goes_on(self, chat: Terminal) -> None:
         chat.type(os.fsdecode(b"\xff\xfe\n"))
         assert "error: that line is not UTF-8 text" in chat.until("text\r\n> ")
