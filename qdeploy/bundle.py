@@ -16,6 +16,7 @@ from typing import Any, Final, Literal
 
 from pydantic import Field
 
+from qdeploy.checkpoint.not_a_bundle import why_not_a_bundle
 from qdeploy.errors import BundleError, CheckFailed, OutputError
 from qdeploy.planning.profile import Profile
 from qdeploy.storage.hashing import file_sha256
@@ -105,12 +106,8 @@ def open_bundle(path: Path, *, full: bool = False) -> Bundle:
         found = False
     except OSError as error:
         raise BundleError(f"cannot be read ({error.strerror})", where=path) from None
-    if not found:
-        raise BundleError("no such bundle directory", where=path)
-    if not is_bundle(path):
-        raise BundleError(
-            f"no {MANIFEST} in it, so not a bundle", where=path, fix="qdeploy export MODEL -o DIR"
-        )
+    if not found or not is_bundle(path):
+        raise why_not_a_bundle(path)
     manifest = _read_manifest(path / MANIFEST)
     for name, entry in manifest.files.items():
         _check(path, name, entry, full=full)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import reprlib
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -29,6 +30,8 @@ VIEWS = ("tree", "blob", "resolve", "raw", "commit", "commits")
 MODELSCOPE = ("modelscope.cn", "www.modelscope.cn", "modelscope.ai", "www.modelscope.ai")
 MOST_FOLDERS = 8
 """Folders that an error lists."""
+SHORT = reprlib.Repr()
+SHORT.maxstring = 200  # a name may be a whole text that was given by mistake
 QUOTES = " \t\r\n'\"`\u2018\u2019\u201c\u201d"
 URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<rest>.*)", re.IGNORECASE | re.DOTALL)
 SSH = re.compile(r"git@(?P<host>[\w.-]+):(?P<path>.+)")
@@ -215,10 +218,10 @@ def _unknown(model: str) -> CheckpointError:
     """The error for a name that nothing has."""
     if os.sep in model or "\\" in model or model.startswith((".", "~")):
         return _no_folder(model)
-    return CheckpointError(
-        f"no directory, embedded or published model, or hub id is called {model!r}",
-        fix=did_you_mean(model, [*models.EMBEDDED, *published_ids()]),
-    )
+    what = f"no directory, embedded or published model, or hub id is called {SHORT.repr(model)}"
+    if re.search(r"\s", model):
+        return CheckpointError(what, fix="names have no spaces; a prompt comes after the model")
+    return CheckpointError(what, fix=did_you_mean(model, [*models.EMBEDDED, *published_ids()]))
 
 
 def _no_folder(model: str) -> CheckpointError:
@@ -229,7 +232,7 @@ def _no_folder(model: str) -> CheckpointError:
     inside = _folders(above)
     near = difflib.get_close_matches("".join(missing), inside, n=1, cutoff=0.5)
     fix = f"did you mean {os.fspath(above / near[0])!r}?" if near else _holding(above, inside)
-    return CheckpointError(f"no directory is called {model!r}", fix=fix)
+    return CheckpointError(f"no directory is called {SHORT.repr(model)}", fix=fix)
 
 
 def _holding(above: Path, inside: list[str]) -> str:

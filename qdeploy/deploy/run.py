@@ -10,6 +10,7 @@ from pathlib import Path
 from qdeploy import registry
 from qdeploy.bundle import Bundle, is_bundle, open_bundle
 from qdeploy.checkpoint.model_names import locate
+from qdeploy.checkpoint.not_a_bundle import why_not_a_bundle
 from qdeploy.deploy import cache
 from qdeploy.deploy.export import export, prepare
 from qdeploy.errors import (
@@ -56,7 +57,9 @@ def find_bundle(
     path = Path(os.path.expanduser(model))
     if is_bundle(path):
         return open_bundle(path), False
-    locate(model)
+    _, folder = locate(model)
+    if target is None and folder and not (folder / "config.json").is_file():
+        raise why_not_a_bundle(path)
     if target is None:
         raise InputError(
             f"{model} is a model, not a bundle, so the target must be named",
