@@ -19,6 +19,9 @@ from qdeploy.tokenization.text_files import (
     TextFiles,
 )
 
+SHOWN = 3
+"""Tokens that a warning names."""
+
 
 @dataclass(frozen=True)
 class AddedToken:
@@ -128,42 +131,53 @@ def merge(found: AddedTokens, listed: Listed, special: SpecialTokens) -> None:
 
 
 def added_token_warnings(
-    files: TextFiles,
-    stored: Listed,
-    listed: Listed,
-    found: AddedTokens,
+    files: TextFiles, stored: Listed, listed: Listed, found: AddedTokens
 ) -> Iterator[str]:
-    """Warnings about tokens that only one file knows, or that files number differently."""
+    """Warnings about tokens that only one file knows, or that files describe differently."""
     if files.has(TOKENIZER_FILE):
-        inside = {token.content for _, token in stored if token.content}
-        if lost := inside - found.ids.keys():
-            yield (
-                f"{TOKENIZER_FILE} adds {_some(lost)}, which {TOKENIZER_CONFIG_FILE} does not "
-                f"list: read as plain text, as in transformers; add to {LISTED} there if the "
-                "model knows"
-            )
-        if gained := found.ids.keys() - inside:
-            yield (
-                f"{TOKENIZER_CONFIG_FILE} names {_some(gained)}, which {TOKENIZER_FILE} does not "
-                "add: added with the ids "
-                f"{', '.join(str(found.ids[text]) for text in sorted(gained)[:3])}, as in "
-                "transformers"
-            )
+        yield from _differences(stored, found)
     for file, tokens in ((TOKENIZER_FILE, stored), (TOKENIZER_CONFIG_FILE, listed)):
-        moved = {
-            t.content: (number, found.ids[t.content])
-            for number, t in tokens
-            if found.ids.get(t.content, number) != number
-        }
-        for text, (number, actual) in sorted(moved.items())[:1]:
-            yield (
-                f"{file} gives {text!r} the id {number}; it gets {actual}, the next free one, "
-                "as in transformers"
-            )
+        yield from _moved(file, tokens, found)
+
+
+def _differences(stored: Listed, found: AddedTokens) -> Iterator[str]:
+    """What the settings make of the tokens of `tokenizer.json`."""
+    own = {token.content: token for _, token in stored if token.content}
+    if lost := own.keys() - found.ids.keys():
+        yield (
+            f"{TOKENIZER_FILE} adds {_some(lost)}, which {TOKENIZER_CONFIG_FILE} does not list: "
+            f"read as plain text, as in transformers; list in {LISTED} there what the model knows"
+        )
+    if gained := found.ids.keys() - own.keys():
+        ids = ", ".join(str(found.ids[text]) for text in sorted(gained)[:SHOWN])
+        yield (
+            f"the tokenizer's settings name {_some(gained)}, which {TOKENIZER_FILE} does not add: "
+            f"added as {ids}, as in transformers"
+        )
+    if other := [text for text, token in own.items() if text in found.ids and token not in found]:
+        yield (
+            f"{TOKENIZER_FILE} and {TOKENIZER_CONFIG_FILE} disagree whether {_some(other)} is "
+            "special or how it is matched: the latter decides, as in transformers"
+        )
+
+
+def _moved(file: str, tokens: Listed, found: AddedTokens) -> Iterator[str]:
+    """Tokens that *file* gives another id than they get."""
+    moved = {
+        token.content: number
+        for number, token in tokens
+        if found.ids.get(token.content, number) != number
+    }
+    for text in sorted(moved)[:1]:
+        more = f" and {len(moved) - 1} more other ids" if len(moved) > 1 else ""
+        yield (
+            f"{file} gives {text!r} the id {moved[text]}{more}: it gets {found.ids[text]}, the "
+            "next free one, as in transformers"
+        )
 
 
 def _some(tokens: Iterable[str]) -> str:
     """The first few tokens, quoted, and how many more there are."""
     ordered = sorted(tokens)
-    shown = ", ".join(map(repr, ordered[:3]))
-    return f"{shown} and {len(ordered) - 3} more" if len(ordered) > 3 else shown
+    shown = ", ".join(map(repr, ordered[:SHOWN]))
+    return f"{shown} and {len(ordered) - SHOWN} more" if len(ordered) > SHOWN else shown

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from qdeploy.tokenization.chat_template import find_chat_template
-from qdeploy.tokenization.special_tokens import EXTRA
+from qdeploy.tokenization.special_tokens import EXTRA, read_settings
 from qdeploy.tokenization.stop_tokens import stop_tokens, with_stop_tokens
 from qdeploy.tokenization.text_files import (
     GENERATION_CONFIG_FILE,
@@ -44,8 +44,8 @@ def write_text_files(files: TextFiles, folder: Path) -> None:
     described = read_tokenizer(files)
     if not described.is_stored:
         _write(folder / TOKENIZER_FILE, described.content)
-    if not files.has(TOKENIZER_CONFIG_FILE):
-        _write(folder / TOKENIZER_CONFIG_FILE, _settings(described))
+    if (settings := _settings(files, described)) != files.json(TOKENIZER_CONFIG_FILE):
+        _write(folder / TOKENIZER_CONFIG_FILE, settings)
     stops = stop_tokens(files, described.eos_id)
     generation = files.json(GENERATION_CONFIG_FILE)
     if (named := with_stop_tokens(generation, stops)) != generation:
@@ -53,10 +53,15 @@ def write_text_files(files: TextFiles, folder: Path) -> None:
     _write_template(files, folder)
 
 
-def _settings(described: TokenizerDescription) -> dict[str, Any]:
+def _settings(files: TextFiles, described: TokenizerDescription) -> dict[str, Any]:
+    """The tokenizer's settings; those that only other files imply are added."""
     special = described.special
-    named = {"tokenizer_class": described.class_name, **special.named}
-    return named | ({EXTRA: list(special.extra)} if special.extra else {})
+    if not files.has(TOKENIZER_CONFIG_FILE):
+        named = {"tokenizer_class": described.run_by.name, **special.named}
+        return named | ({EXTRA: list(special.extra)} if special.extra else {})
+    known = read_settings(files)
+    silent = {name: text for name, text in special.named.items() if name not in known}
+    return files.json(TOKENIZER_CONFIG_FILE) | ({} if described.run_by.builds else silent)
 
 
 def _write_template(files: TextFiles, folder: Path) -> None:

@@ -6,7 +6,7 @@ Every backend gets the ids made here, so answers differ only by the arithmetic o
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -72,7 +72,7 @@ class Tokenizer:
             CheckpointError: the model has none, so it is not a chat model.
         """
         source = require_chat_template(self.files)
-        return ChatTemplate(source, self._described.special.named, self.folder)
+        return ChatTemplate(source, self.special_tokens, self.folder)
 
     @property
     def has_thinking_switch(self) -> bool:
@@ -83,19 +83,19 @@ class Tokenizer:
         size: int = self._inner.get_vocab_size(with_added_tokens=True)
         return size
 
-    def encode(self, text: str) -> list[int]:
-        """Token ids of *text*; special tokens written in it are recognized."""
-        ids: list[int] = self._inner.encode(text, add_special_tokens=False).ids
+    def encode(self, text: str, *, special: bool = False) -> list[int]:
+        """Token ids of *text*; special tokens written in it are recognized.
+
+        *special* adds those that the tokenizer puts around a plain text. A rendered chat needs
+        none: its template writes them.
+        """
+        ids: list[int] = self._inner.encode(text, add_special_tokens=special).ids
         return ids
 
     @cached_property
     def prefix(self) -> tuple[int, ...]:
-        """Ids that the tokenizer puts before a plain text, such as Llama 3's `<|begin_of_text|>`.
-
-        A rendered chat needs none: the template writes them.
-        """
-        plain = self.encode("a")
-        whole: list[int] = self._inner.encode("a", add_special_tokens=True).ids
+        """Ids that the tokenizer puts before a plain text, as Llama 3's `<|begin_of_text|>`."""
+        plain, whole = self.encode("a"), self.encode("a", special=True)
         return tuple(whole[: whole.index(plain[0])]) if plain else ()
 
     @property
@@ -120,6 +120,11 @@ class Tokenizer:
     def render(self, messages: Sequence[Message], *, thinking: bool | None = None) -> str:
         """Render a chat, ready for the assistant's next turn; see `ChatTemplate.render`."""
         return self.chat_template.render(messages, thinking=thinking)
+
+    @property
+    def special_tokens(self) -> Mapping[str, str]:
+        """Text of `bos_token`, `eos_token` and the other named special tokens that are set."""
+        return self._described.special.named
 
     @property
     def eos_id(self) -> int | None:

@@ -36,7 +36,7 @@ from qdeploy.tokenization.tokenizer_class import (
     tokenizer_class,
 )
 
-FIX = "take tokenizer.json and config.json from one and the same model"
+FIX = "take the tokenizer's files and config.json from one and the same model"
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class TokenizerDescription:
     Attributes:
         content: of a `tokenizer.json` that the tokenizers library runs as transformers would.
         is_stored: whether the model's own file has this content.
-        class_name: transformers' class that runs it.
+        run_by: transformers' class.
         special: the tokens that the settings name.
         splits_special: special tokens in a text are read as plain text.
         cleans_spaces: decoding removes spaces before punctuation.
@@ -55,7 +55,7 @@ class TokenizerDescription:
 
     content: dict[str, Any]
     is_stored: bool
-    class_name: str
+    run_by: TokenizerClass
     special: SpecialTokens
     splits_special: bool
     cleans_spaces: bool
@@ -96,7 +96,7 @@ def _describe(files: TextFiles) -> TokenizerDescription:
     chosen = tokenizer_class(files, settings)
     is_slow = not files.has(TOKENIZER_FILE)
     stored = slow_tokenizer(files, settings, chosen) if is_slow else files.json(TOKENIZER_FILE)
-    special = special_tokens(settings, chosen.defaults)
+    special = special_tokens(settings, _defaults(stored, chosen))
     tokens = stored_tokens(stored)
     listed = listed_tokens(files, settings, special, tokens)
     content = {**stored, "truncation": None, "padding": None}
@@ -114,12 +114,19 @@ def _describe(files: TextFiles) -> TokenizerDescription:
     return TokenizerDescription(
         content,
         not is_slow and content == stored,
-        chosen.name,
+        chosen,
         special,
         settings.get("split_special_tokens") is True,
         settings.get("clean_up_tokenization_spaces") is True,
         warnings,
     )
+
+
+def _defaults(stored: Mapping[str, Any], chosen: TokenizerClass) -> Mapping[str, str]:
+    """Special tokens where the settings are silent: the class's; else the one that padding has."""
+    if chosen.builds or not stored.get("padding"):
+        return chosen.defaults
+    return {"pad_token": stored["padding"]["pad_token"]}
 
 
 def _steps(

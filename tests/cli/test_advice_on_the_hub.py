@@ -98,7 +98,7 @@ def test_answers_of_the_hub_that_refuse(
 def test_a_token_that_the_hub_does_not_take(hub: FakeHub, quick: QuickCommand) -> None:
     hub.status = 401
     hub.headers = {"X-Error-Message": "Invalid credentials in Authorization header"}
-    refused = quick(*COMMAND, HF_TOKEN="hf_old")  # noqa: S106
+    refused = quick(*COMMAND, HF_TOKEN="hf_old")
     refused.fails(1, "does not take your token", "replace HF_TOKEN")
 
 
