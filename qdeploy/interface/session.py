@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from qdeploy.errors import GenerationFailed, PromptError
+from qdeploy.interface.loaded import Loaded
 from qdeploy.interface.sampling import Sampling
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-    from typing_extensions import Self
-
-    from qdeploy.interface.device import Placement
 
 
 @dataclass(frozen=True)
@@ -72,8 +70,8 @@ class Limits:
     prompt_setting: str | None = None
 
 
-class Session(ABC):
-    """A bundle loaded on a device. Not thread-safe: one caller at a time.
+class Session(Loaded):
+    """A bundle loaded on a device, which generates. Not thread-safe: one caller at a time.
 
     `generate`, `score` and `close` check what they are given and call the methods `_generate`,
     `_score` and `_close` of the backend. Every backend therefore refuses the same requests with
@@ -85,13 +83,8 @@ class Session(ABC):
     """
 
     def __init__(self, limits: Limits, *, device: str) -> None:
-        self._limits, self._device_name = limits, device
-        self._closed = self._busy = False
-
-    @property
-    def context(self) -> int:
-        """Most tokens, prompt and answer together, that this session can hold."""
-        return self._limits.context
+        super().__init__(limits.context, limits.vocab_size, device=device)
+        self._limits, self._busy = limits, False
 
     @property
     def prompt_limit(self) -> int:
@@ -155,18 +148,6 @@ class Session(ABC):
             )
         return self._score(token_ids)
 
-    def close(self) -> None:
-        """Free the device. Calling it twice is harmless."""
-        if not self._closed:
-            self._closed = True
-            self._close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def check_prompt(self, token_ids: Sequence[int]) -> None:
         """Check that the session can take a prompt.
 
@@ -190,22 +171,6 @@ class Session(ABC):
                 fix=fix,
             )
 
-    def _check_ids(self, token_ids: Sequence[int]) -> None:
-        """Check the ids themselves: one outside the embedding reads zeros or foreign memory."""
-        if len(token_ids) == 0:
-            raise PromptError("the prompt is empty", fix="give at least one token")
-        size = self._limits.vocab_size
-        wrong = next((i for i in token_ids if not 0 <= i < size), None)
-        if wrong is not None:
-            raise PromptError(
-                f"token id {wrong} is outside the model's vocabulary of {size}",
-                fix="use the tokenizer of the bundle",
-            )
-
-    def _require_open(self) -> None:
-        if self._closed:
-            raise GenerationFailed("the session is closed", where=self._device_name)
-
     def _require_idle(self) -> None:
         """A session has one cache, which a request that is not finished still needs."""
         if self._busy:
@@ -214,17 +179,6 @@ class Session(ABC):
                 where=self._device_name,
                 fix="close that request's generator first",
             )
-
-    @abstractmethod
-    def placement(self) -> Placement:
-        """Return where the work really runs, asked of the runtime itself."""
-
-    def device_peak_memory_bytes(self) -> int | None:
-        """Return the peak of the device's own memory that the session took, in bytes.
-
-        None where the device has none of its own, or the runtime does not report it.
-        """
-        return None
 
     @abstractmethod
     def _generate(self, request: Request) -> Generator[Token, None, None]:
