@@ -16,6 +16,7 @@ from typing import Any, Final, Literal
 
 from pydantic import Field
 
+from qdeploy.architectures.task import GENERATE, Task
 from qdeploy.checkpoint.not_a_bundle import why_not_a_bundle
 from qdeploy.errors import BundleError, CheckFailed, OutputError
 from qdeploy.planning.profile import Profile
@@ -60,6 +61,7 @@ class Manifest(Strict):
 
     schema_version: Literal[1]
     model: ModelIdentity
+    task: Task = GENERATE
     target: str
     format: str
     exporter: str

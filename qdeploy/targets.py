@@ -37,10 +37,11 @@ Values = Mapping[str, tuple[Value, ...]]
 
 @dataclass(frozen=True)
 class Constraint:
-    """Settings of a profile that a target cannot run.
+    """Settings of a profile, or a task, that a target cannot run.
 
     A profile breaks it where every key in *when* has one of its values and no key in *unless* does.
-    `weights.linear` stands for the precision that the linear weights have at the model's size.
+    `weights.linear` stands for the precision that the linear weights have at the model's size,
+    `task` for what the model is for.
 
     Attributes:
         reason: why the target cannot run it, with where that is documented.
@@ -107,6 +108,7 @@ RAPL, INTEGRATED_GPU, NVML = "rapl", "rapl-integrated-gpu", "nvml"
 """Energy meters: the processor packages' counters (`qdeploy.system.energy`); the same for a GPU
 that is part of the processor (backend `openvino`); NVIDIA's (backend `onnxruntime`)."""
 LINEAR = "weights.linear"
+TASK = "task"
 FOUR_BITS = ("int4", "nf4")
 NF4_PLATFORMS = ("4000", "5010")
 """NPU platforms that decode NF4: Lunar Lake and Panther Lake. 3720 is Meteor and Arrow Lake."""
@@ -172,6 +174,12 @@ INTEL_NPU = Target(
             fix="set weights.linear.group_size = -1",
         ),
         WHOLE_ATTENTION,
+        Constraint(
+            when={TASK: ("embed", "rerank")},
+            reason="it runs models that generate only: texts to embed or rerank have any length, "
+            "and the NPU takes graphs of fixed shapes",
+            fix="--target intel-cpu, or intel-gpu",
+        ),
     ),
     energy=RAPL,
     extras=OPENVINO_EXTRAS,

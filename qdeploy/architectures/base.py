@@ -7,9 +7,12 @@ from dataclasses import replace
 from typing import ClassVar
 
 from qdeploy.architectures.config import DecoderConfig
-from qdeploy.architectures.graph import Builder, GraphConfig, V
+from qdeploy.architectures.graph import Builder, GraphConfig, Linear, V
 from qdeploy.architectures.recommended import Recommended
 from qdeploy.architectures.tensors import Tensor, TensorLister
+
+SCORE = "score.weight"
+"""The weight [scores, H] of a reranking model, by transformers' name in sequence classifiers."""
 
 
 class Architecture(ABC):
@@ -40,13 +43,28 @@ class Architecture(ABC):
         """Name of the weight that makes logits of hidden states."""
 
     def unused_head(self, config: GraphConfig) -> str | None:
-        """Name of the head that a tied model's checkpoint may store although nothing reads it."""
+        """Name of the head that a checkpoint may store although the graph does not read it.
+
+        It is that of a tied model, and of any model that does not generate.
+        """
         untied = self.head(replace(config, tied=False))
-        return None if untied == self.head(config) else untied
+        read = config.task.generates and untied == self.head(config)
+        return None if read else untied
+
+    def derived(self, config: GraphConfig) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Weights of the graph that are rows of a stored one: its name and the rows, by name."""
+        labels = config.task.labels
+        return {SCORE: (self.head(config), labels)} if labels else {}
 
     def build(self, build: Builder[V], config: GraphConfig) -> None:
-        """Build the whole model, from the tokens to the logits."""
-        build.logits(self.hidden(build, config), self.head(config))
+        """Build the whole model, from the tokens to what its task gives."""
+        hidden, task = self.hidden(build, config), config.task
+        if task.name == "embed":
+            build.embeddings(hidden, normalize=task.normalize)
+        elif task.name == "rerank":
+            build.scores(hidden, Linear(SCORE, task.scores))
+        else:
+            build.logits(hidden, self.head(config))
 
     def tensors(self, config: GraphConfig) -> dict[str, Tensor]:
         """Name, shape and role of every tensor that the graph uses, in the order of the layers."""

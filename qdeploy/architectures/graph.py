@@ -15,7 +15,10 @@ from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 from qdeploy.architectures.rope import Rope, make_rope
+from qdeploy.architectures.task import GENERATE, Task
 
+SHORTEST = 1e-12
+"""The length that shorter vectors are divided by, as in `torch.nn.functional.normalize`."""
 V = TypeVar("V")
 """A format's own type for a tensor. A description passes it around and never looks inside."""
 
@@ -33,6 +36,7 @@ class GraphConfig:
         top_k: experts that a token is routed to.
         renormalize: whether the routing weights of a token's experts are scaled to a sum of one.
         sparse_layers: layers that have experts.
+        task: what the graph's output is for.
     """
 
     layers: int
@@ -52,6 +56,7 @@ class GraphConfig:
     moe_intermediate: int = 0
     renormalize: bool = False
     sparse_layers: frozenset[int] = frozenset()
+    task: Task = GENERATE
 
     @cached_property
     def rope(self) -> Rope:
@@ -130,3 +135,16 @@ class Builder(ABC, Generic[V]):
     @abstractmethod
     def logits(self, x: V, weight: str) -> None:
         """Make x [B, L, H] times the transposed *weight* [vocabulary, H] the model's output."""
+
+    # Formats that hold generating models only leave these two out: `Format.encoder` says which.
+
+    def embeddings(self, x: V, *, normalize: bool) -> None:
+        """Make each sequence's last token of x [B, L, H] the output `embeddings`, float32 [B, H].
+
+        With *normalize* it is divided by its Euclidean length, as `torch.nn.functional.normalize`.
+        """
+        raise NotImplementedError
+
+    def scores(self, x: V, layer: Linear) -> None:
+        """Make *layer* of each sequence's last token the output `scores`, float32 [B, rows]."""
+        raise NotImplementedError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from typing import Any, NamedTuple
@@ -18,6 +19,9 @@ from qdeploy.plugins import load_plugins
 
 ARCHITECTURES = "qdeploy.architectures"
 """The entry-point group of third parties' architectures."""
+
+SIBLINGS = re.compile(r"(?:ForSequenceClassification|Model)$")
+"""Ends of the names of transformers' other classes of a family."""
 
 BUILT_IN: tuple[Architecture, ...] = (Qwen3(), Qwen3Moe(), Qwen2(), Llama())
 
@@ -49,8 +53,13 @@ def known_classes() -> list[str]:
 
 
 def find_architecture(name: object) -> Architecture | None:
-    """The architecture that transformers' class *name* belongs to, or None."""
-    return next((a for a in architectures().values() if name in a.classes), None)
+    """The architecture that transformers' class *name* belongs to, or None.
+
+    A family's bare model and its sequence classifier belong to the class that generates.
+    """
+    names = (name, SIBLINGS.sub("ForCausalLM", str(name)))
+    known = architectures().values()
+    return next((a for a in known if any(n in a.classes for n in names)), None)
 
 
 def parse_config(raw: Mapping[str, Any]) -> ModelConfig:

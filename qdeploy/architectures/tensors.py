@@ -8,8 +8,8 @@ from typing import Literal, NamedTuple
 
 from qdeploy.architectures.graph import Builder, Expert, GraphConfig, Linear
 
-Role = Literal["embedding", "lm_head", "linear", "router", "norm", "bias"]
-"""What a tensor does. A profile sets a precision for each of these; norms and biases stay float."""
+Role = Literal["embedding", "lm_head", "linear", "router", "norm", "bias", "score"]
+"""What a tensor does. A profile sets a precision for each; norms, biases and scores stay float."""
 
 ROUTER = re.compile(r"\.mlp\.gate\.weight$")
 
@@ -82,6 +82,12 @@ class TensorLister(Builder[int]):
 
     def logits(self, x: int, weight: str) -> None:
         self._note(weight, (self._config.vocab_size, x), "lm_head", x)
+
+    def embeddings(self, x: int, *, normalize: bool) -> None:
+        """It takes no weight."""
+
+    def scores(self, x: int, layer: Linear) -> None:
+        self._note(layer.weight, (layer.rows, x), "score", layer.rows)
 
     def _note(
         self, name: str, shape: tuple[int, ...], role: Role, width: int, *, expert: bool = False

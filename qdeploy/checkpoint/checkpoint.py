@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from pydantic import ValidationError
 
 from qdeploy.architectures.base import Architecture
-from qdeploy.architectures.config import DecoderConfig, ModelConfig
+from qdeploy.architectures.config import DecoderConfig, ModelConfig, RopeScaling
 from qdeploy.architectures.graph import GraphConfig
 from qdeploy.architectures.table import (
     config_warnings,
@@ -20,6 +20,7 @@ from qdeploy.architectures.table import (
     known_classes,
     parse_config,
 )
+from qdeploy.architectures.task import GENERATE, Task, TaskName
 from qdeploy.architectures.tensors import Tensor, guess_tensor
 from qdeploy.checkpoint.adapters.lora import Adapter, read_adapter
 from qdeploy.checkpoint.damage import check_fetched
@@ -28,6 +29,8 @@ from qdeploy.checkpoint.naming import Found, find_weights
 from qdeploy.checkpoint.recognize import why_not_a_folder
 from qdeploy.checkpoint.schemes import find_scheme
 from qdeploy.checkpoint.sources.base import Weight
+from qdeploy.checkpoint.sources.rows import Rows
+from qdeploy.checkpoint.task import find_task, usual_task
 from qdeploy.errors import CheckpointError
 from qdeploy.storage.json_file import read_json
 from qdeploy.storage.toml_file import fault
@@ -48,6 +51,7 @@ class Checkpoint:
         tensors: all tensors listed in the headers.
         adapter: what is merged into the weights, or None.
         decided: what was decided where the files disagree, for the user.
+        task: what it is for.
         is_here: whether the checkpoint's files are on this machine.
     """
 
@@ -59,6 +63,7 @@ class Checkpoint:
     tensors: tuple[TensorInfo, ...] = field(repr=False)
     adapter: Adapter | None = None
     decided: tuple[str, ...] = ()
+    task: Task = GENERATE
 
     @cached_property
     def stored(self) -> Found:
@@ -74,18 +79,22 @@ class Checkpoint:
     def weights(self) -> tuple[Weight, ...]:
         """The weights of the model, the adapter's changes included.
 
-        Not among them is an lm_head that is tied to the embedding and stored nevertheless, as in
-        the hub's Qwen3-0.6B.
+        Not among them is an lm_head that the graph does not read, as in the hub's Qwen3-0.6B, where
+        it is tied to the embedding. Weights that are some rows of another one come last.
 
         Raises:
             CheckpointError: they are quantized in a way that cannot be read.
             InputError: the adapter does not fit.
         """
-        unused = self.unused_head
-        sources = {name: s for name, s in self.stored.sources.items() if name != unused}
+        derived = self.architecture.derived(self._graph) if self._graph else {}
+        unused = {self.unused_head} - {base for base, _ in derived.values()}
+        sources = {name: s for name, s in self.stored.sources.items() if name not in unused}
         if self.adapter:
             sources = self.adapter.merge(sources, self.described)
-        return tuple(Weight(name, source) for name, source in sources.items())
+        for name, (base, numbers) in derived.items():
+            if base in sources:
+                sources[name] = Rows(sources[base], numbers)
+        return tuple(Weight(n, source) for n, source in sources.items() if n != self.unused_head)
 
     @property
     def dropped(self) -> Mapping[str, str]:
@@ -106,7 +115,8 @@ class Checkpoint:
         size = self.config.vocab_size if self.is_known else None
         own = find_text_files(self.folder)
         other = adapter_text_warnings(own, self.text_files) if self.adapter else ()
-        return (*other, *text_warnings(self.text_files, size))
+        generates = self.task.generates
+        return (*other, *text_warnings(self.text_files, size, generates=generates))
 
     @cached_property
     def parameters(self) -> int:
@@ -171,21 +181,30 @@ class Checkpoint:
         most = len(self.stored.sources)
         if not self.is_known or self.decoder.modules(most) > most:
             return None
-        return self.decoder.graph(None)
+        return self.graph(None)
+
+    def graph(self, rope_scaling: RopeScaling | None) -> GraphConfig:
+        """The numbers of the graph with positions scaled by *rope_scaling*.
+
+        Raises:
+            CheckpointError: the architecture is unknown.
+        """
+        return replace(self.decoder.graph(rope_scaling), task=self.task)
 
     @cached_property
     def described(self) -> Mapping[str, Tensor]:
-        """What each stored weight does, by its name; guessed where no family's graph says it."""
+        """What each weight does, by its name; guessed where no family's graph says it."""
         listed = self.architecture.tensors(self._graph) if self._graph else {}
+        derived = self.architecture.derived(self._graph) if self._graph else {}
         shapes = {name: source.shape for name, source in self.stored.sources.items()}
-        return {
+        return {name: listed[name] for name in derived} | {
             name: (listed.get(name) or guess_tensor(name, shape))._replace(shape=shape)
             for name, shape in shapes.items()
         }
 
     @cached_property
     def unused_head(self) -> str | None:
-        """Name of the lm_head that the embedding replaces, where the two are tied."""
+        """Name of the lm_head that the graph does not read: see `Architecture.unused_head`."""
         if self._graph:
             return self.architecture.unused_head(self._graph)
         if not self.config.tie_word_embeddings:
@@ -217,10 +236,24 @@ def with_adapter(checkpoint: Checkpoint, folder: Path) -> Checkpoint:
     return replace(checkpoint, adapter=read_adapter(folder))
 
 
+def with_task(checkpoint: Checkpoint, task: TaskName) -> Checkpoint:
+    """The same checkpoint for *task*, made as Qwen3-Embedding and Qwen3-Reranker are.
+
+    It is for checkpoints whose files are not here; `read_checkpoint` reads the details of the task.
+    """
+    return replace(checkpoint, task=usual_task(task))
+
+
 def read_checkpoint(
-    folder: Path, *, name: str | None = None, adapter: Path | None = None
+    folder: Path,
+    *,
+    name: str | None = None,
+    adapter: Path | None = None,
+    task: TaskName | None = None,
 ) -> Checkpoint:
     """Describe the checkpoint in *folder*, and the adapter in the folder *adapter* with it.
+
+    *task* is what it is for; None finds that in its files.
 
     Raises:
         CheckpointError: a file is missing or invalid; the error names it.
@@ -236,8 +269,11 @@ def read_checkpoint(
     config = _config(raw, folder / "config.json")
     check_tokenizer_is_there(find_text_files(folder))
     name = name or folder.resolve().name
-    decided = config_warnings(raw)
-    found = Checkpoint(name, folder, config, read_tensors(folder), decided=decided)
+    purpose = find_task(folder, name, raw, asked=task)
+    decided = (*config_warnings(raw), *purpose.warnings)
+    found = Checkpoint(
+        name, folder, config, read_tensors(folder), decided=decided, task=purpose.task
+    )
     return with_adapter(found, adapter) if adapter else found
 
 

@@ -6,24 +6,31 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from qdeploy.architectures.task import TaskName
 from qdeploy.checkpoint.catalogue import Published, find_published
-from qdeploy.checkpoint.checkpoint import Checkpoint, read_checkpoint
+from qdeploy.checkpoint.checkpoint import Checkpoint, read_checkpoint, with_task
 from qdeploy.checkpoint.headers import INDEX, weight_files
 from qdeploy.checkpoint.hub_errors import explain
 from qdeploy.checkpoint.model_names import locate
 from qdeploy.checkpoint.published import published_ids
 from qdeploy.checkpoint.recognize import why_not_a_folder
+from qdeploy.checkpoint.task import TASK_FILES
 from qdeploy.errors import HubError, QdeployError
 from qdeploy.tokenization.text_files import TEXT_FILES, TOKENIZER_FILE
 
-FILES = [*TEXT_FILES, "*.safetensors", INDEX, "adapter_config.json"]
+FILES = [*TEXT_FILES, "*.safetensors", INDEX, "adapter_config.json", *TASK_FILES]
 """Files to download; never pickles or code. An adapter's config says which model it is for."""
 
 
-def resolve(model: str, *, adapter: Path | None = None) -> Checkpoint:
+def resolve(
+    model: str, *, adapter: Path | None = None, task: TaskName | None = None
+) -> Checkpoint:
     """Find and describe the checkpoint that *model* names, downloading it if necessary.
 
-    *adapter*: folder of a LoRA adapter (PEFT) that is merged into its weights.
+    Args:
+        model: a name, a directory or a hub id.
+        adapter: folder of a LoRA adapter (PEFT) that is merged into its weights.
+        task: what it is for; None finds that in its files.
 
     Raises:
         CheckpointError: there is no such checkpoint, or it is invalid.
@@ -31,7 +38,7 @@ def resolve(model: str, *, adapter: Path | None = None) -> Checkpoint:
         HubError: the hub could not be reached.
     """
     name, folder = locate(model)
-    return read_checkpoint(folder or download(name), name=name, adapter=adapter)
+    return read_checkpoint(folder or download(name), name=name, adapter=adapter, task=task)
 
 
 def find_published_here(model: str) -> Published | None:
@@ -44,17 +51,19 @@ def find_published_here(model: str) -> Published | None:
     return find_published(name) if folder is None else None
 
 
-def describe(model: str) -> Checkpoint:
+def describe(model: str, *, task: TaskName | None = None) -> Checkpoint:
     """Describe *model*: embedded, a directory, published, or downloaded, tried in this order.
+
+    *task* is what it is for; None is what its files or its name say.
 
     Raises:
         CheckpointError: there is no such checkpoint, or it is invalid.
         HubError: the model must be downloaded, and the hub could not be reached.
     """
     if described := find_published_here(model):
-        return described
+        return with_task(described, task) if task else described
     with naming_published():
-        return resolve(model)
+        return resolve(model, task=task)
 
 
 @contextmanager

@@ -52,10 +52,11 @@ def bundle_path(plan: Plan, exporter: str) -> Path:
     """Return where the bundle of *plan* is, or would be.
 
     The name has a digest of all that decides the content: the checkpoint's bytes, the profile, the
-    exporter, the context and qdeploy's version. A model that changed under the same name is
-    therefore another bundle.
+    exporter, the context, the task and qdeploy's version. A model that changed under the same name
+    is therefore another bundle.
     """
-    digest = _digest(plan.digest, plan.profile.model_dump_json(), exporter, plan.context)
+    profile, task = plan.profile.model_dump_json(), plan.task.model_dump_json()
+    digest = _digest(plan.digest, profile, exporter, plan.context, task)
     return _bundles() / f"{_plain(plan.checkpoint.name)}-{plan.profile.name}-{digest}"
 
 

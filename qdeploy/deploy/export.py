@@ -8,6 +8,7 @@ from pathlib import Path
 
 from qdeploy import registry
 from qdeploy.architectures.table import known_classes
+from qdeploy.architectures.task import TaskName
 from qdeploy.bundle import (
     MANIFEST,
     SCHEMA,
@@ -18,7 +19,7 @@ from qdeploy.bundle import (
     describe_files,
 )
 from qdeploy.checkpoint import hub, preflight
-from qdeploy.checkpoint.checkpoint import Checkpoint, with_adapter
+from qdeploy.checkpoint.checkpoint import Checkpoint, with_adapter, with_task
 from qdeploy.checkpoint.model_names import locate
 from qdeploy.deploy.alternative import find_alternative
 from qdeploy.errors import CheckpointError, ExportFailed, OutputError, PlanError
@@ -43,6 +44,7 @@ def prepare(
     context: int | None = None,
     adapter: Path | None = None,
     backend_name: str | None = None,
+    task: TaskName | None = None,
 ) -> tuple[Plan, Exporter]:
     """Resolve names into a plan and an exporter that can carry it out.
 
@@ -65,9 +67,10 @@ def prepare(
     if exporter_name is not None:
         registry.exporter(exporter_name)  # an unknown name fails before a download
     if isinstance(model, str):
-        checkpoint = hub.resolve(model, adapter=adapter)
+        checkpoint = hub.resolve(model, adapter=adapter, task=task)
     else:
         checkpoint = with_adapter(model, adapter) if adapter else model
+        checkpoint = with_task(checkpoint, task) if task else checkpoint
     otherwise = partial(
         find_alternative,
         checkpoint,
@@ -156,7 +159,7 @@ def _check_complete(plan: Plan, exporter: Exporter, folder: Path) -> None:
     Raises:
         ExportFailed: with those that are missing.
     """
-    if missing := plan.format_row.missing(visible(folder)):
+    if missing := plan.format_row.missing(visible(folder), plan.task):
         raise ExportFailed(
             f"exporter {exporter.name!r} wrote no {', '.join(missing)}, which every bundle of the "
             f"format {plan.format} has",
@@ -177,7 +180,8 @@ def work_key(plan: Plan, exporter: Exporter) -> str:
         files.append([place, status.st_size, status.st_mtime_ns, status.st_ctime_ns])
     profile = plan.profile.model_dump_json()
     tools = _tools(exporter, plan.format)
-    return data_sha256(files, profile, plan.context, exporter.name, tools)[:16]
+    task = plan.task.model_dump_json()
+    return data_sha256(files, profile, plan.context, task, exporter.name, tools)[:16]
 
 
 def _tools(exporter: Exporter, format: str) -> dict[str, str]:
@@ -198,6 +202,7 @@ def _manifest(plan: Plan, exporter: Exporter, folder: Path) -> Manifest:
             context_length=plan.context,
             digest=plan.digest,
         ),
+        task=plan.task,
         target=plan.target.name,
         format=plan.format,
         exporter=exporter.name,

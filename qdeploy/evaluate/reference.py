@@ -114,7 +114,7 @@ class FloatReference(Reference):
         self.name, self.digest = checkpoint.name, digest
         self._source = open_weights(checkpoint)
         self._forward = Forward(
-            self._source, checkpoint.architecture, checkpoint.decoder.graph(rope_scaling)
+            self._source, checkpoint.architecture, checkpoint.graph(rope_scaling)
         )
         self._kept: dict[Ids, Floats] = {}
         self.folder = cache.reference_path(checkpoint.name, digest, rope_scaling, ARITHMETIC)

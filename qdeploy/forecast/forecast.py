@@ -51,7 +51,8 @@ class Forecast:
         export_peak_bytes: of the export's own process, on any machine.
         fits: on one device, or on several where those are linked.
         devices: the smallest number that holds the model.
-        prefill_tokens_per_s, decode_tokens_per_s: at *prompt* tokens, and after them.
+        prefill_tokens_per_s, decode_tokens_per_s: at *prompt* tokens, and after them; a model that
+            embeds or reranks has no decode.
         bound: the resource that limits decode.
         speeds: `expected` if the share of the specification that runs reach was measured, and
             `limit` otherwise. Do not compare one with the other. *share* names the measurement.
@@ -207,8 +208,9 @@ def _on(made: Plan, spec: DeviceSpec, row: dict[str, Any]) -> dict[str, Any]:
         count * spec.bytes_per_s * share.memory,
         count * rate * share.compute if rate else None,
     )
-    seconds, bound = roof.seconds(roofline.decode(made, row["prompt"]))
-    known |= {"decode_tokens_per_s": 1 / seconds, "bound": bound}
+    if made.task.generates:
+        seconds, bound = roof.seconds(roofline.decode(made, row["prompt"]))
+        known |= {"decode_tokens_per_s": 1 / seconds, "bound": bound}
     known |= {"speeds": "limit" if share is ROOF else "expected", "share": share.source}
     if rate is None:
         return known | {"reason": "its rate of operations is not published"}

@@ -108,7 +108,7 @@ def _chosen_share(plan: Plan) -> float:
 
 def _bytes_read(plan: Plan, share: float) -> float:
     """Return the bytes of weights read, with *share* of the experts."""
-    tied = plan.checkpoint.config.tie_word_embeddings
+    tied = plan.checkpoint.config.tie_word_embeddings and plan.task.generates
     read = (t for t in plan.tensors if tied or t.role != "embedding")
     return sum(t.nbytes * (share if t.expert else 1) for t in read)
 
@@ -121,8 +121,9 @@ def _operations(tensor: TensorPlan, share: float) -> float:
 
 
 def _head_parameters(plan: Plan) -> int:
+    """Return the parameters of the vocabulary's head; a model that does not generate has none."""
     config = plan.checkpoint.config
-    return config.vocab_size * config.hidden_size
+    return config.vocab_size * config.hidden_size if plan.task.generates else 0
 
 
 def _attention(plan: Plan) -> float:

@@ -6,25 +6,30 @@ what depends on its version.
 
 from __future__ import annotations
 
+from qdeploy.architectures.task import TaskName
 from qdeploy.errors import QdeployError
 from qdeploy.planning.profile import Profile
 from qdeploy.quantization.precision import Precision
 from qdeploy.storage.toml_file import Strict
-from qdeploy.targets import LINEAR, Constraint, Target, Values
+from qdeploy.targets import LINEAR, TASK, Constraint, Target, Values
 
 
-def broken_by(profile: Profile, target: Target, linear: Precision) -> Constraint | None:
+def broken_by(
+    profile: Profile, target: Target, linear: Precision, task: TaskName = "generate"
+) -> Constraint | None:
     """The first constraint of *target* that the profile breaks with *linear* weights, or None.
 
     Raises:
         QdeployError: a constraint names a key that profiles do not have.
     """
-    return next((c for c in target.constraints if _breaks(c, profile, target, linear)), None)
+    return next((c for c in target.constraints if _breaks(c, profile, target, linear, task)), None)
 
 
-def _breaks(constraint: Constraint, profile: Profile, target: Target, linear: Precision) -> bool:
+def _breaks(
+    constraint: Constraint, profile: Profile, target: Target, linear: Precision, task: TaskName
+) -> bool:
     def has(key: str, values: Values) -> bool:
-        value = _value(key, profile, linear, target)
+        value = task if key == TASK else _value(key, profile, linear, target)
         return value in values[key] or str(value) in values[key]
 
     when, unless = constraint.when, constraint.unless

@@ -15,6 +15,7 @@ from fnmatch import fnmatchcase
 from math import prod
 
 from qdeploy.architectures.config import ModelConfig
+from qdeploy.architectures.task import GENERATE, Task
 from qdeploy.errors import ProfileError, did_you_mean
 from qdeploy.planning.profile import FLOAT_BYTES, Graph, Profile
 from qdeploy.quantization.precision import PER_CHANNEL, Precision
@@ -58,6 +59,8 @@ class Format:
         name: the word in profiles and manifests.
         files: file names by role. A name may be a pattern (`*.safetensors`), so that a role can
             have several files: shards of the weights. An export that lacks one of them fails.
+        encoder: the roles that a bundle of an embedding or reranking model has; empty if the format
+            holds generating models only.
         storage: what is stored besides codes, given the profile's `[graph]`.
         graph_bytes: bytes of everything that is not a weight, given the model's config, the
             profile's `[graph]` and the context in tokens.
@@ -72,6 +75,7 @@ class Format:
 
     name: str
     files: Mapping[str, str] = field(default_factory=dict, compare=False)
+    encoder: tuple[str, ...] = field(default=(), compare=False)
     storage: Callable[[Graph], Storage] = field(default=_half, compare=False)
     graph_bytes: Callable[[ModelConfig, Graph, int], int] = field(default=_no_graph, compare=False)
     graph_options: frozenset[str] = field(default=frozenset(), compare=False)
@@ -79,10 +83,11 @@ class Format:
     peer: str | None = field(default=None, compare=False)
     cache_types: Mapping[str, str] = field(default_factory=dict, compare=False)
 
-    def missing(self, names: Iterable[str]) -> list[str]:
+    def missing(self, names: Iterable[str], task: Task = GENERATE) -> list[str]:
         """The files of the format, as names or patterns, that no name in *names* matches."""
-        found = list(names)
-        return [p for p in self.files.values() if not any(fnmatchcase(n, p) for n in found)]
+        found, roles = list(names), self.files if task.generates else self.encoder
+        wanted = [self.files[role] for role in roles]
+        return [p for p in wanted if not any(fnmatchcase(n, p) for n in found)]
 
     def check(self, profile: Profile) -> None:
         """Refuse a profile that sets a graph option which the format does not have.
@@ -122,6 +127,7 @@ OPENVINO = Format(
         "tokenizer": "openvino_tokenizer.xml",
         "detokenizer": "openvino_detokenizer.xml",
     },
+    encoder=("model", "weights"),
     storage=lambda _: Storage(tokenizer=0.7),
     graph_bytes=_openvino_graph,
     exporter="native",
@@ -136,6 +142,7 @@ ONNX = Format(
         "weights": "model.onnx.data",
         "genai_config": "genai_config.json",
     },
+    encoder=("model", "weights"),
     storage=lambda graph: Storage(scale=FLOAT_BYTES[graph.activations]),
     graph_bytes=_onnx_graphs,
     graph_options=frozenset({"activations", "accuracy_level", "attention", "experts"}),

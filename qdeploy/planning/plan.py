@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from qdeploy.architectures.config import RopeScaling
+from qdeploy.architectures.task import Task
 from qdeploy.checkpoint.checkpoint import Checkpoint
 from qdeploy.errors import PlanError
 from qdeploy.planning import constraints
@@ -42,6 +43,10 @@ class Plan:
     @property
     def format(self) -> str:
         return self.format_row.name
+
+    @property
+    def task(self) -> Task:
+        return self.checkpoint.task
 
     def files(self) -> dict[str, Path]:
         """Every file that the export reads, the adapter's included."""
@@ -79,15 +84,18 @@ class Plan:
         graph = self.profile.graph
         sidecars = sum(map(self.checkpoint.size_of, self.checkpoint.sidecars))
         rest = self.format_row.graph_bytes(self.checkpoint.config, graph, self.context)
-        tokenizer = self.format_row.storage(graph).tokenizer
+        tokenizer = self.format_row.storage(graph).tokenizer if self.task.generates else 0
         return self.weight_bytes + rest + round((1 + tokenizer) * sidecars)
 
     @cached_property
     def kv_bytes_per_token(self) -> int:
         """Bytes of key-value cache a token: 2 * layers * kv_heads * head_dim * element size.
 
-        An 8-bit cache also stores a float32 scale and zero point for each token and head.
+        An 8-bit cache also stores a float32 scale and zero point for each token and head. A model
+        that does not generate has no cache.
         """
+        if not self.task.generates:
+            return 0
         config = self.checkpoint.config
         elements = config.kv_elements_per_token()
         overhead = 8 * elements // config.head_dim if self.profile.kv_cache.dtype == "u8" else 0
@@ -101,7 +109,8 @@ class Plan:
         lm_head: one looked-up row is negligible, and so are norms.
         """
         config = self.checkpoint.config
-        read = {"linear", "router", "embedding" if config.tie_word_embeddings else "lm_head"}
+        tied = config.tie_word_embeddings and self.task.generates
+        read = {"linear", "router", "embedding" if tied else "lm_head"}
         whole = [t for t in self.tensors if t.role in read]
         experts = sum(t.nbytes for t in whole if t.expert)
         chosen = experts * (config.num_experts_per_tok or 0) // (config.num_experts or 1)
@@ -113,6 +122,8 @@ class Plan:
         At most the plan's context; 0 where the weights alone do not fit.
         """
         room = memory_bytes - self.weight_bytes
+        if not self.task.generates:
+            return self.context if room > 0 else 0
         return max(0, min(self.context, room // self.kv_bytes_per_token))
 
     def by_precision(self) -> dict[str, dict[str, int]]:
@@ -139,6 +150,7 @@ class Plan:
         return {
             "model": self.checkpoint.name,
             "architecture": config.name,
+            "task": self.task.name,
             "parameters": self.checkpoint.parameters,
             "target": self.target.name,
             "profile": self.profile.name,
@@ -191,8 +203,14 @@ def make_plan(
             f"profile {profile.name!r} is for target {profile.target!r}, not {target.name!r}",
             fix=f"--target {profile.target}, or a profile of {target.name!r}",
         )
+    if not (checkpoint.task.generates or row.encoder):
+        raise PlanError(
+            f"the format {row.name} holds models that generate, and {checkpoint.name} is to "
+            f"{checkpoint.task.name}",
+            fix="another --target, or a --profile of the format openvino or onnx",
+        )
     linear = profile.linear_for(checkpoint.parameters, moe=checkpoint.config.is_moe)
-    if broken := constraints.broken_by(profile, target, linear):
+    if broken := constraints.broken_by(profile, target, linear, checkpoint.task.name):
         raise PlanError(
             f"profile {profile.name!r} cannot run on {target.name}: {broken.reason}",
             fix=broken.fix,
@@ -208,7 +226,7 @@ def make_plan(
     usual = min(usual, profile.graph.context or usual)
     made = Plan(checkpoint, profile, target, row, context or usual, tensors)
     for t in made.fallbacks():
-        broken = constraints.broken_by(profile, target, t.precision)
+        broken = constraints.broken_by(profile, target, t.precision, checkpoint.task.name)
         if broken and t.role == "linear":
             raise PlanError(
                 f"group size {linear.group_size} does not divide the {t.shape[-1]} columns, and "

@@ -46,6 +46,7 @@ def precisions(profile: Profile, linear: Precision) -> Mapping[Role, Precision]:
         "linear": linear,
         "norm": FLOAT,
         "bias": FLOAT,
+        "score": FLOAT,
         "embedding": weights.embedding,
         "lm_head": weights.lm_head,
         "router": weights.router,

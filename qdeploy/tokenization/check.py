@@ -12,22 +12,29 @@ from qdeploy.tokenization.tokenizer_file import TokenizerDescription, read_token
 from qdeploy.tokenization.vocabulary import check_vocabulary
 
 
-def text_warnings(files: TextFiles, size: int | None) -> tuple[str, ...]:
+def text_warnings(
+    files: TextFiles, size: int | None, *, generates: bool = True
+) -> tuple[str, ...]:
     """Check tokenizer, chat template and stop tokens; return what a user must know about them.
 
-    *size* is the number of tokens that the model knows; None leaves the ids unchecked.
+    Args:
+        files: of the model.
+        size: the number of tokens that the model knows; None leaves the ids unchecked.
+        generates: whether the model does; otherwise only its tokenizer matters.
 
     Raises:
         CheckpointError: a file is invalid, or inconsistent with another file.
     """
     described = read_tokenizer(files)
     check_vocabulary(described.content, files.where(TOKENIZER_FILE), size=size)
-    return tuple(_warnings(files, described, size))
+    found = [*described.warnings, *_setting_warnings(described)]
+    return (*found, *(_answer_warnings(files, described, size) if generates else ()))
 
 
-def _warnings(files: TextFiles, described: TokenizerDescription, size: int | None) -> Iterator[str]:
-    yield from described.warnings
-    yield from _setting_warnings(described)
+def _answer_warnings(
+    files: TextFiles, described: TokenizerDescription, size: int | None
+) -> Iterator[str]:
+    """What concerns chats and answers."""
     yield from template_warnings(files)
     source = find_chat_template(files)
     template = ChatTemplate(source, described.special.named, files.folder) if source else None

@@ -19,10 +19,12 @@ ADDED_TOKENS_FILE = "added_tokens.json"
 VOCAB_FILE, MERGES_FILE = "vocab.json", "merges.txt"
 TEMPLATE_FILE = "chat_template.jinja"
 TEMPLATE_FOLDER = "additional_chat_templates"
+PROMPTS_FILE = "config_sentence_transformers.json"
+"""Settings of the sentence-transformers library, with the prompts of an embedding model."""
 PROCESSOR_TEMPLATE_FILE = "chat_template.json"
 """A template for processors of images and sound; transformers' tokenizers do not read it."""
 
-MODEL_FILES = (CONFIG_FILE, GENERATION_CONFIG_FILE)
+MODEL_FILES = (CONFIG_FILE, GENERATION_CONFIG_FILE, PROMPTS_FILE)
 TOKENIZER_FILES = (
     TOKENIZER_FILE, TOKENIZER_CONFIG_FILE, SPECIAL_TOKENS_FILE, ADDED_TOKENS_FILE, VOCAB_FILE,
     MERGES_FILE,

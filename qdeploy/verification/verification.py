@@ -121,7 +121,7 @@ def _read(
 def _read_own(source: Plan, passages: Sequence[Ids]) -> list[Reading]:
     checkpoint = source.checkpoint
     check_weights(checkpoint)
-    graph = checkpoint.decoder.graph(source.rope_scaling)
+    graph = checkpoint.graph(source.rope_scaling)
     with open_weights(checkpoint) as weights:
         return float_model.read_own(weights, checkpoint.architecture, graph, passages)
 

@@ -20,6 +20,13 @@ Lookup = Callable[[str], Array]
 
 def logits(config: Mapping[str, Any], weight: Lookup, ids: list[int]) -> Array:
     """Return the logits, float32 [tokens, vocabulary], of one sequence."""
+    tied = config["tie_word_embeddings"]
+    head = weight("model.embed_tokens.weight" if tied else "lm_head.weight")
+    return hidden(config, weight, ids) @ head.T
+
+
+def hidden(config: Mapping[str, Any], weight: Lookup, ids: list[int]) -> Array:
+    """Return the hidden states after the last norm, float32 [tokens, H], of one sequence."""
     x = weight("model.embed_tokens.weight")[ids]
     for layer in range(config["num_hidden_layers"]):
         prefix = f"model.layers.{layer}."
@@ -27,9 +34,7 @@ def logits(config: Mapping[str, Any], weight: Lookup, ids: list[int]) -> Array:
         x = x + _attention(config, weight, prefix + "self_attn.", normed)
         normed = _norm(x, weight(prefix + "post_attention_layernorm.weight"), config)
         x = x + _feed_forward(config, weight, layer, normed)
-    x = _norm(x, weight("model.norm.weight"), config)
-    tied = config["tie_word_embeddings"]
-    return x @ weight("model.embed_tokens.weight" if tied else "lm_head.weight").T
+    return _norm(x, weight("model.norm.weight"), config)
 
 
 def _norm(x: Array, gamma: Array, config: Mapping[str, Any]) -> Array:

@@ -9,7 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.support.checkpoints import MOE, SMALL, header, shapes, write_header, write_sidecars
+from tests.support.checkpoints import (
+    MOE,
+    SMALL,
+    Shapes,
+    header,
+    shapes,
+    write_header,
+    write_sidecars,
+)
 
 DENSE: dict[str, Any] = SMALL | {
     "hidden_size": 96, "intermediate_size": 160, "head_dim": 32, "num_attention_heads": 4,
@@ -34,11 +42,14 @@ LLAMA: dict[str, Any] = DENSE | {
 Weights = dict[str, NDArray[np.float32]]
 
 
-def draw(config: Mapping[str, Any], seed: int = 0) -> Weights:
-    """Return random weights, exact in bfloat16: norms near 1, matrices that preserve a norm."""
+def draw(config: Mapping[str, Any], seed: int = 0, extra: Shapes | None = None) -> Weights:
+    """Return random weights, exact in bfloat16: norms near 1, matrices that preserve a norm.
+
+    *extra* are more tensors; the same seed gives all others the same values.
+    """
     generator = np.random.default_rng(seed)
     weights: Weights = {}
-    for name, shape in all_shapes(config).items():
+    for name, shape in (all_shapes(config) | dict(extra or {})).items():
         values = generator.standard_normal(shape, dtype=np.float32)
         scaled = 1 + values / 8 if len(shape) == 1 else values / np.sqrt(shape[-1])
         scaled = values if name.endswith(".bias") else scaled
@@ -61,10 +72,12 @@ def all_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     return found
 
 
-def write(folder: Path, config: Mapping[str, Any], seed: int = 0) -> Path:
-    """Write a checkpoint in bfloat16 and return its folder."""
+def write(
+    folder: Path, config: Mapping[str, Any], seed: int = 0, extra: Shapes | None = None
+) -> Path:
+    """Write a checkpoint in bfloat16 and return its folder; *extra*: see `draw`."""
     write_sidecars(folder, config)
-    weights = draw(config, seed)
+    weights = draw(config, seed, extra)
     file = folder / "model.safetensors"
     entries, _ = header({name: values.shape for name, values in weights.items()})
     write_header(file, entries, 0)

@@ -18,8 +18,8 @@ SHOWN = 5
 
 
 def expected_tensors(checkpoint: Checkpoint) -> dict[str, Tensor]:
-    """Every tensor by its name, in the order of the layers, without a tied lm_head."""
-    return checkpoint.architecture.tensors(checkpoint.decoder.graph(None))
+    """Every tensor of the graph by its name, in the order of the layers."""
+    return checkpoint.architecture.tensors(checkpoint.graph(None))
 
 
 def check_weights(checkpoint: Checkpoint) -> None:

@@ -1,0 +1,86 @@
+"""The files that the sentence-transformers library adds to a checkpoint, as versions 2 to 6 write.
+
+modules.json                          the modules that a text goes through, and their folders
+1_Pooling/config.json                 how the hidden states become one vector
+config_sentence_transformers.json     prompts, and the kind of model
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+from qdeploy.errors import CheckpointError
+from qdeploy.storage.json_file import read_json
+
+MODULES = "modules.json"
+SUPPORTED_MODE = "lasttoken"
+LEGACY = "pooling_mode_"
+"""Begins the keys of the library before version 6, one flag for each way of pooling."""
+SUPPORTED = ("Transformer", "Pooling", "Normalize", "LogitScore")
+
+
+class Module(NamedTuple):
+    """A step of the library's pipeline: the class, and its folder in the checkpoint."""
+
+    kind: str
+    path: str
+
+
+def read_modules(folder: Path) -> tuple[Module, ...]:
+    """The modules of the checkpoint in *folder*; none where it has no such file.
+
+    Raises:
+        CheckpointError: the file is malformed, or names a module that is not supported.
+    """
+    file = folder / MODULES
+    if not file.is_file():
+        return ()
+    try:
+        entries = json.loads(file.read_text(encoding="utf-8"))
+        found = tuple(Module(str(e["type"]).rpartition(".")[2], str(e["path"])) for e in entries)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"not a list of modules ({error})", where=file) from None
+    for module in found:
+        if module.kind not in SUPPORTED:
+            raise CheckpointError(
+                f"after the transformer comes a module {module.kind}; supported are "
+                f"{', '.join(SUPPORTED)}",
+                where=file,
+                fix="export a model that has none",
+            )
+        path = PurePosixPath(module.path)
+        if path.is_absolute() or ".." in path.parts:
+            raise CheckpointError(f"the path {module.path!r} leaves the checkpoint", where=file)
+    return found
+
+
+def check_pooling(folder: Path, modules: tuple[Module, ...]) -> bool:
+    """Check that embeddings are those of the last token; return whether they are normalized.
+
+    Raises:
+        CheckpointError: they are made of other tokens, or no module makes them.
+    """
+    pooling = next((module for module in modules if module.kind == "Pooling"), None)
+    if pooling is None:
+        raise CheckpointError(
+            "no Pooling module says which token's state is the embedding", where=folder / MODULES
+        )
+    file = folder / pooling.path / "config.json"
+    if (mode := _pooling_mode(read_json(file))) != SUPPORTED_MODE:
+        raise CheckpointError(
+            f"embeddings are pooled by {mode}, and not by {SUPPORTED_MODE} as in Qwen3-Embedding",
+            where=file,
+            fix="export a model that was trained so",
+        )
+    return any(module.kind == "Normalize" for module in modules)
+
+
+def _pooling_mode(content: dict[str, Any]) -> str:
+    """The way of pooling; several are joined by commas. The library's default is the mean."""
+    mode = content.get("pooling_mode")
+    if mode is None:
+        flags = [k.removeprefix(LEGACY) for k, v in content.items() if k.startswith(LEGACY) and v]
+        mode = flags or "mean"
+    return ", ".join(map(str, mode)) if isinstance(mode, list) else str(mode)
