@@ -67,7 +67,7 @@ class NativeExporter(Exporter):
             progress.stage("converting the tokenizer")
             chosen.write_tokenizer(plan, folder)
             progress.stage("describing the model")
-            config = plan.checkpoint.decoder.graph(plan.rope_scaling)
+            config = plan.checkpoint.graph(plan.rope_scaling)
             model = chosen.write_graph(plan, config, folder)
             progress.stage("quantizing and writing the weights")
             with open_weights(plan.checkpoint) as source:

@@ -12,7 +12,9 @@ from qdeploy.planning.formats import ONNX_MASKED
 
 
 class Attention(ABC):
-    """Attention of all layers, and the cache as inputs and outputs of the graph.
+    """Attention of all layers, and the cache as inputs and outputs of a graph that generates.
+
+    A graph of another task has no cache: a sequence is one pass, padded at its end.
 
     Args:
         ids: input tokens, int64 [B, L].
@@ -23,6 +25,7 @@ class Attention(ABC):
     def __init__(
         self, graph: Graph, config: GraphConfig, ids: str, mask: str, *, context: int, floats: str
     ) -> None:
+        self._cached = config.task.generates
         self._graph, self._config, self._floats = graph, config, floats
         self._ids, self._mask, self._context = ids, mask, context
 
@@ -47,7 +50,7 @@ class GroupQuery(Attention):
     def layer(self, number: int, query: str, key: str, value: str) -> str:
         config, graph = self._config, self._graph
         kinds = [f"{number}.key", f"{number}.value"]
-        past = [self._past(which) for which in kinds]
+        past = [self._past(which) if self._cached else "" for which in kinds]
         name = f"model.layers.{number}.self_attn"
         graph.add_many(
             "GroupQueryAttention", [query, key, value, *past, *self._lengths, *self._rotary],
@@ -83,7 +86,7 @@ class GroupQuery(Attention):
 class Plain(Attention):
     """Standard operators. OpenVINO's provider supports all of them, but not `GroupQueryAttention`.
 
-    The mask must be all ones: positions are derived from the shapes.
+    The mask must be all ones, but for padding at the end: positions are derived from the shapes.
     """
 
     def layer(self, number: int, query: str, key: str, value: str) -> str:
@@ -111,6 +114,8 @@ class Plain(Attention):
         )  # fmt: skip
 
     def _with_cache(self, which: str, new: str) -> str:
+        if not self._cached:
+            return new
         parts = [self._past(which), new]
         return self._graph.add("Concat", parts, output=f"present.{which}", axis=2)
 

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from qdeploy.architectures.graph import Builder, Expert, GraphConfig, Linear
+from qdeploy.architectures.graph import SHORTEST, Builder, Expert, GraphConfig, Linear
 from qdeploy.exporters.native.onnx.attention import FORMS
-from qdeploy.exporters.native.onnx.graph import FLOATS, MICROSOFT, Graph
+from qdeploy.exporters.native.onnx.graph import FLOAT_TYPES, FLOATS, MICROSOFT, Graph
 from qdeploy.exporters.native.onnx.moe import routing_weights, silu, unrolled_experts
 from qdeploy.exporters.native.onnx.weights import Experts, Weights
 from qdeploy.exporters.native.weights_file.layout import WeightsLayout
@@ -35,15 +35,19 @@ class Value:
 class ContribBuilder(Builder[Value]):
     """Builds a model with the cache as inputs and outputs, which share buffers in the runtime.
 
-    Inputs are `input_ids` int64 [B, L], `attention_mask` int64 [B, T], the cache before this pass
-    as `past_key_values.N.key` and `.value` [B, kv heads, P, D]. Outputs are `logits` [B, L,
-    vocabulary], or [B, 1, vocabulary] of the last token only, and the cache after this pass,
+    A graph of another task than generation has no cache. Its inputs are `input_ids` and
+    `attention_mask`, int64 [B, L], padded at the end; its output is `embeddings`, float32 [B, H],
+    or `scores`, float32 [B, rows].
+
+    Inputs otherwise are `input_ids` int64 [B, L], `attention_mask` int64 [B, T], the cache before
+    this pass as `past_key_values.N.key` and `.value` [B, kv heads, P, D]. Outputs are `logits`
+    [B, L, vocabulary], or [B, 1, vocabulary] of the last token only, and the cache after this pass,
     `present.N.key` and `.value` [B, kv heads, T, D].
 
     Args:
         context: positions for which cosine and sine are stored.
         settings: the profile's choices.
-        all_logits: whether the output has the logits of every token.
+        all_logits: whether the output `logits` is of every token.
     """
 
     def __init__(
@@ -53,16 +57,17 @@ class ContribBuilder(Builder[Value]):
         settings: Settings,
         *,
         context: int,
-        all_logits: bool,
+        all_logits: bool = False,
     ) -> None:
         self.graph = Graph(layout, ONNX.files["weights"], opset=OPSET)
         self._config, self._settings, self._all_logits = config, settings, all_logits
         self._floats = floats = FLOATS[settings.activations]
         self._weights = Weights(self.graph, layout, floats, settings.accuracy_level)
         self._ids = self.graph.input("input_ids", "int64", ["batch_size", "sequence_length"])
-        mask = self.graph.input("attention_mask", "int64", ["batch_size", "total_sequence_length"])
+        seen = "total_sequence_length" if config.task.generates else "sequence_length"
+        self._mask = self.graph.input("attention_mask", "int64", ["batch_size", seen])
         self._attention = FORMS[settings.attention](
-            self.graph, config, self._ids, mask, context=context, floats=floats
+            self.graph, config, self._ids, self._mask, context=context, floats=floats
         )
 
     def embedding(self, weight: str) -> Value:
@@ -193,6 +198,31 @@ class ContribBuilder(Builder[Value]):
         self._weights.multiply(rows, [weight], output="logits")
         shape = ("batch_size", tokens, self._config.vocab_size)
         self.graph.output("logits", self._floats, shape)
+
+    def embeddings(self, x: Value, *, normalize: bool) -> None:
+        graph, wide = self.graph, FLOAT_TYPES["float32"]
+        output = "" if normalize else "embeddings"
+        last = graph.add("Cast", [self._last_token(x)], name="wide", output=output, to=wide)
+        if normalize:
+            square = graph.add("Mul", [last, last], name="square")
+            summed = graph.add("ReduceSum", [square, graph.i64([1])], name="sum", keepdims=1)
+            length = graph.add("Sqrt", [summed], name="length")
+            length = graph.add("Max", [length, graph.f32(SHORTEST)], name="length/clipped")
+            graph.add("Div", [last, length], name="embeddings")
+        graph.output("embeddings", "float32", ("batch_size", self._config.hidden))
+
+    def scores(self, x: Value, layer: Linear) -> None:
+        product = self._weights.multiply(self._last_token(x), [layer.weight])
+        self.graph.add("Cast", [product], name="scores", to=FLOAT_TYPES["float32"])
+        self.graph.output("scores", "float32", ("batch_size", layer.rows))
+
+    def _last_token(self, x: Value) -> str:
+        """The last token of each sequence of x [B, L, H] that is no padding, [B, H]."""
+        graph, axis = self.graph, self.graph.i64([1])
+        seen = graph.add("ReduceSum", [self._mask, axis], name="tokens", keepdims=1)
+        last = graph.add("Sub", [seen, axis], name="last_place")
+        rows = [self._name(x), last]
+        return graph.add("GatherND", rows, name="last_token", batch_dims=1)
 
     def _name(self, x: Value) -> str:
         """The name of a value; a sum that no norm has fused gets its node here."""

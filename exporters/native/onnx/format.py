@@ -60,18 +60,24 @@ class OnnxFormat(FormatWriter):
         """Write two models over the same weights; the second one has the logits of every token.
 
         Scoring needs those. Generation needs only the logits of the last token, and the product
-        with the vocabulary is a large part of the work.
+        with the vocabulary is a large part of the work. Other tasks than generation have one model.
         """
         layout = WeightsLayout({t.name: t for t in plan.tensors}, self.encoding(plan))
-        model, score, weights = (
-            folder / ONNX.files[role] for role in ("model", "score", "weights")
-        )
-        for file, all_logits in ((model, False), (score, True)):
+        weights = {folder / ONNX.files["weights"]: layout}
+        graphs = {folder / ONNX.files["model"]: False}
+        if plan.task.generates:
+            graphs[folder / ONNX.files["score"]] = True
+        for file, all_logits in graphs.items():
             build = ContribBuilder(
                 config, layout, plan.profile.graph, context=plan.context, all_logits=all_logits
             )
             plan.checkpoint.architecture.build(build, config)
             build.graph.write(file)
+        if plan.task.generates:
+            self._write_genai_config(plan, config, folder)
+        return ExportLayout(tuple(graphs), weights)
+
+    def _write_genai_config(self, plan: Plan, config: GraphConfig, folder: Path) -> None:
         files = plan.checkpoint.text_files
         about = genai_config(
             config,
@@ -83,4 +89,3 @@ class OnnxFormat(FormatWriter):
         (folder / ONNX.files["genai_config"]).write_text(
             json.dumps(about, indent=2) + "\n", encoding="utf-8"
         )
-        return ExportLayout((model, score), {weights: layout})

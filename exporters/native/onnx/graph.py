@@ -112,6 +112,11 @@ class Graph:
 
         return self.constant(np.asarray(numbers, np.int64))
 
+    def f32(self, number: float) -> str:
+        import numpy as np
+
+        return self.constant(np.asarray(number, np.float32))
+
     def stored(self, name: str, dtype: str, shape: Sequence[int], span: Span) -> str:
         """Add a constant stored at *span* of the file, or return the one of this name."""
         from onnx import TensorProto

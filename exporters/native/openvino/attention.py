@@ -1,4 +1,4 @@
-"""Attention with rotation and cache, in the form that each plugin fuses to one operator.
+"""Attention with rotation, in the form that each plugin fuses to one operator.
 
 Three fusions depend on the exact form: RoPE (two a layer); on the CPU, the cache inside of
 `ScaledDotProductAttention`, which replaces ReadValue, Gather, Concat and Assign; and the
@@ -7,6 +7,7 @@ transformation of openvino-genai to paged attention, which replaces mask, positi
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from functools import cached_property
 
 from qdeploy.architectures.graph import GraphConfig
@@ -18,27 +19,17 @@ MASKED = -65504.0
 """Added to the logits of masked tokens: the lowest number in float16."""
 
 
-class Attention:
-    """The parts that all layers share (mask, cosine and sine), and each layer's own part.
+class Attention(ABC):
+    """The parts that all layers share (cosine and sine), and each layer's own part.
 
     Args:
         ids: input tokens, int64 [B, L].
-        mask: 1 for a visible token, int64 [B, T], over cache and input tokens.
-        positions: of the input tokens, int64 [B, L].
-        beams: the cached sequence that each sequence continues, int32 [B].
+        positions: of the input tokens, int64 [B or 1, L].
     """
 
-    def __init__(
-        self,
-        ops: Operations,
-        config: GraphConfig,
-        ids: Value,
-        mask: Value,
-        positions: Value,
-        beams: Value,
-    ) -> None:
+    def __init__(self, ops: Operations, config: GraphConfig, ids: Value, positions: Value) -> None:
         self._ops, self._config = ops, config
-        self._ids, self._mask, self._positions, self._beams = ids, mask, positions, beams
+        self._ids, self._positions = ids, positions
 
     def layer(self, number: int, query: Value, key: Value, value: Value) -> Value:
         """Query, key and value are [B, L, heads, D] or [B, L, heads * D]."""
@@ -56,6 +47,20 @@ class Attention:
         together = ops.transpose(attended, [0, 2, 1, 3])
         return ops.reshape(together, [0, 0, config.heads * config.head_dim])
 
+    @abstractmethod
+    def _with_cache(self, which: str, new: Value) -> Value:
+        """Keys or values of all tokens that a query may see, [B, kv heads, T, D]."""
+
+    @property
+    @abstractmethod
+    def _bias(self) -> Value:
+        """0 for keys visible to a query and `MASKED` for others, float32 [B or 1, 1, L, T]."""
+
+    @property
+    @abstractmethod
+    def _length(self) -> Value:
+        """T, int64 [1]."""
+
     def _heads_first(self, x: Value, heads: int) -> Value:
         """Reshape [B, L, heads * D] or [B, L, heads, D] to [B, heads, L, D]."""
         if len(x.shape) == 3:
@@ -72,23 +77,6 @@ class Attention:
         kept = ops.elementwise("Multiply", x, cosine)
         return ops.elementwise("Add", kept, ops.elementwise("Multiply", swapped, sine))
 
-    def _with_cache(self, which: str, new: Value) -> Value:
-        """The whole cache, [B, kv heads, T, D]: the variable's content and *new*."""
-        ops, graph = self._ops, self._ops.graph
-        heads, size = self._config.kv_heads, self._config.head_dim
-        variable = f"past_key_values.{which}present.{which}"
-        shape = (DYNAMIC, heads, DYNAMIC, size)
-        past = graph.add(
-            "ReadValue", [self._empty], "f32", shape, opset="opset6", name=f"past.{which}",
-            variable_id=variable, variable_type="f32", variable_shape=f"?,{heads},?,{size}",
-        )  # fmt: skip
-        now = ops.concat([ops.gather(past, self._beams, 0), new], -2)
-        graph.add(
-            "Assign", [now], "f32", shape, opset="opset6", name=f"present.{which}",
-            variable_id=variable,
-        )  # fmt: skip
-        return now
-
     def _repeat(self, x: Value) -> Value:
         """Copy each key-value head for every query head that shares it (GQA)."""
         ops, config = self._ops, self._config
@@ -102,39 +90,6 @@ class Attention:
         )
         copies = ops.broadcast(ops.unsqueeze(x, 2), target, shape, mode="bidirectional")
         return ops.reshape(copies, [0, config.heads, -1, config.head_dim])
-
-    @cached_property
-    def _batch(self) -> Value:
-        """B, int64 [1]."""
-        return self._ops.gather(self._ops.shape_of(self._ids), self._ops.i64([0]), 0)
-
-    @cached_property
-    def _length(self) -> Value:
-        """T, the tokens of cache and input together, int64 [1]."""
-        return self._ops.gather(self._ops.shape_of(self._mask), self._ops.i64([1]), 0)
-
-    @cached_property
-    def _empty(self) -> Value:
-        """The cache before the first token, float32 [B, kv heads, 0, D]."""
-        ops, config = self._ops, self._config
-        rest = [ops.i64([n]) for n in (config.kv_heads, 0, config.head_dim)]
-        shape = (DYNAMIC, config.kv_heads, 0, config.head_dim)
-        return ops.broadcast(ops.f32(0.0), ops.concat([self._batch, *rest], 0), shape)
-
-    @cached_property
-    def _bias(self) -> Value:
-        """0 for keys visible to a query and `MASKED` for others, float32 [B, 1, L, T]."""
-        ops = self._ops
-        total = ops.gather(ops.shape_of(self._mask), ops.i64(1), 0)
-        new = ops.gather(ops.shape_of(self._ids), ops.i64(1), 0)
-        keys = ops.range(ops.i64(0), total)
-        queries = ops.range(ops.elementwise("Subtract", total, new), total)
-        causal = ops.elementwise(
-            "LessEqual", ops.reshape(keys, [1, 1, 1, -1]), ops.reshape(queries, [1, 1, -1, 1])
-        )
-        seen = ops.unsqueeze(ops.unsqueeze(ops.convert(self._mask, "boolean"), 1), 1)
-        visible = ops.elementwise("LogicalAnd", causal, seen)
-        return ops.select(visible, ops.f32(0.0), ops.f32(MASKED))
 
     @cached_property
     def _rotary_tables(self) -> tuple[Value, Value]:
@@ -152,3 +107,97 @@ class Attention:
         if factor != 1.0:
             turned = ops.elementwise("Multiply", turned, ops.f32(factor))
         return ops.unsqueeze(turned, 1)
+
+
+class CachedAttention(Attention):
+    """Attention of a stateful graph: the cache lives in the runtime's variables.
+
+    Args:
+        mask: 1 for a visible token, int64 [B, T], over cache and input tokens.
+        beams: the cached sequence that each sequence continues, int32 [B].
+    """
+
+    def __init__(
+        self,
+        ops: Operations,
+        config: GraphConfig,
+        ids: Value,
+        positions: Value,
+        mask: Value,
+        beams: Value,
+    ) -> None:
+        super().__init__(ops, config, ids, positions)
+        self._mask, self._beams = mask, beams
+
+    def _with_cache(self, which: str, new: Value) -> Value:
+        """The variable's content and *new*."""
+        ops, graph = self._ops, self._ops.graph
+        heads, size = self._config.kv_heads, self._config.head_dim
+        variable = f"past_key_values.{which}present.{which}"
+        shape = (DYNAMIC, heads, DYNAMIC, size)
+        past = graph.add(
+            "ReadValue", [self._empty], "f32", shape, opset="opset6", name=f"past.{which}",
+            variable_id=variable, variable_type="f32", variable_shape=f"?,{heads},?,{size}",
+        )  # fmt: skip
+        now = ops.concat([ops.gather(past, self._beams, 0), new], -2)
+        graph.add(
+            "Assign", [now], "f32", shape, opset="opset6", name=f"present.{which}",
+            variable_id=variable,
+        )  # fmt: skip
+        return now
+
+    @cached_property
+    def _batch(self) -> Value:
+        """B, int64 [1]."""
+        return self._ops.gather(self._ops.shape_of(self._ids), self._ops.i64([0]), 0)
+
+    @cached_property
+    def _length(self) -> Value:
+        return self._ops.gather(self._ops.shape_of(self._mask), self._ops.i64([1]), 0)
+
+    @cached_property
+    def _empty(self) -> Value:
+        """The cache before the first token, float32 [B, kv heads, 0, D]."""
+        ops, config = self._ops, self._config
+        rest = [ops.i64([n]) for n in (config.kv_heads, 0, config.head_dim)]
+        shape = (DYNAMIC, config.kv_heads, 0, config.head_dim)
+        return ops.broadcast(ops.f32(0.0), ops.concat([self._batch, *rest], 0), shape)
+
+    @cached_property
+    def _bias(self) -> Value:
+        ops = self._ops
+        total = ops.gather(ops.shape_of(self._mask), ops.i64(1), 0)
+        new = ops.gather(ops.shape_of(self._ids), ops.i64(1), 0)
+        keys = ops.range(ops.i64(0), total)
+        queries = ops.range(ops.elementwise("Subtract", total, new), total)
+        causal = ops.elementwise(
+            "LessEqual", ops.reshape(keys, [1, 1, 1, -1]), ops.reshape(queries, [1, 1, -1, 1])
+        )
+        seen = ops.unsqueeze(ops.unsqueeze(ops.convert(self._mask, "boolean"), 1), 1)
+        visible = ops.elementwise("LogicalAnd", causal, seen)
+        return ops.select(visible, ops.f32(0.0), ops.f32(MASKED))
+
+
+class WholeAttention(Attention):
+    """Attention of a graph that sees whole sequences in one pass, padded at their ends.
+
+    No token sees a later one, so padding needs no mask.
+    """
+
+    def __init__(self, ops: Operations, config: GraphConfig, ids: Value) -> None:
+        length = ops.gather(ops.shape_of(ids), ops.i64(1), 0)
+        super().__init__(ops, config, ids, ops.unsqueeze(ops.range(ops.i64(0), length), 0))
+
+    def _with_cache(self, which: str, new: Value) -> Value:
+        return new
+
+    @cached_property
+    def _bias(self) -> Value:
+        ops = self._ops
+        places = ops.reshape(self._positions, [1, 1, 1, -1])
+        causal = ops.elementwise("LessEqual", places, ops.reshape(places, [1, 1, -1, 1]))
+        return ops.select(causal, ops.f32(0.0), ops.f32(MASKED))
+
+    @cached_property
+    def _length(self) -> Value:
+        return self._ops.gather(self._ops.shape_of(self._ids), self._ops.i64([1]), 0)

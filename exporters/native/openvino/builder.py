@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from qdeploy.architectures.graph import Builder, Expert, GraphConfig, Linear
+from qdeploy.architectures.graph import SHORTEST, Builder, Expert, GraphConfig, Linear
 from qdeploy.exporters.native.openvino import moe
-from qdeploy.exporters.native.openvino.attention import Attention
+from qdeploy.exporters.native.openvino.attention import (
+    Attention,
+    CachedAttention,
+    WholeAttention,
+)
 from qdeploy.exporters.native.openvino.ir import Graph, Value
 from qdeploy.exporters.native.openvino.operations import DYNAMIC, Operations
 from qdeploy.exporters.native.openvino.weights import Weights
@@ -18,11 +22,15 @@ from qdeploy.exporters.native.weights_file.layout import WeightsLayout
 
 
 class OpenVINOBuilder(Builder[Value]):
-    """Builds a stateful model: the cache lives in the runtime's variables.
+    """Builds a stateful model that generates, or a stateless one of any other task.
 
-    Inputs are `input_ids`, `attention_mask` (over the cache and the new tokens), `position_ids`,
-    all int64 [B, tokens], and `beam_idx`, int32 [B]: the cached sequence that each one continues.
-    The output is `logits`, float32 [B, L, vocabulary].
+    Inputs of the first are `input_ids`, `attention_mask` (over the cache and the new tokens),
+    `position_ids`, all int64 [B, tokens], and `beam_idx`, int32 [B]: the cached sequence that each
+    one continues. The output is `logits`, float32 [B, L, vocabulary]; the cache lives in the
+    runtime's variables.
+
+    Inputs of the other are `input_ids` and `attention_mask`, int64 [B, L], padded at the end. The
+    output is `embeddings`, float32 [B, H], or `scores`, float32 [B, rows].
     """
 
     def __init__(self, config: GraphConfig, layout: WeightsLayout) -> None:
@@ -32,10 +40,16 @@ class OpenVINOBuilder(Builder[Value]):
         self._weights = Weights(self._ops, layout)
         tokens = (DYNAMIC, DYNAMIC)
         self._ids = self._input("input_ids", "i64", tokens)
-        mask = self._input("attention_mask", "i64", tokens)
-        positions = self._input("position_ids", "i64", tokens)
-        beams = self._input("beam_idx", "i32", (DYNAMIC,))
-        self._attention = Attention(self._ops, config, self._ids, mask, positions, beams)
+        self._mask = self._input("attention_mask", "i64", tokens)
+        self._attention: Attention
+        if config.task.generates:
+            positions = self._input("position_ids", "i64", tokens)
+            beams = self._input("beam_idx", "i32", (DYNAMIC,))
+            self._attention = CachedAttention(
+                self._ops, config, self._ids, positions, self._mask, beams
+            )
+        else:
+            self._attention = WholeAttention(self._ops, config, self._ids)
 
     def embedding(self, weight: str) -> Value:
         return self._ops.gather(self._weights.matrix(weight), self._ids, 0, name=_layer(weight))
@@ -77,13 +91,36 @@ class OpenVINOBuilder(Builder[Value]):
         return self._ops.elementwise("Add", x, y)
 
     def logits(self, x: Value, weight: str) -> None:
+        self._product(x, weight, "lm_head", "logits")
+
+    def embeddings(self, x: Value, *, normalize: bool) -> None:
+        made = self._last_token(x, tensor="" if normalize else "embeddings")
+        if normalize:
+            made = self.graph.add(
+                "NormalizeL2", [made, self._ops.i64([1])], "f32", made.shape,
+                name="normalized", tensor="embeddings", eps=SHORTEST**2, eps_mode="max",
+            )  # fmt: skip
+        self.graph.add_many("Result", [made], [], name="embeddings")
+
+    def scores(self, x: Value, layer: Linear) -> None:
+        self._product(self._last_token(x), layer.weight, _layer(layer.weight), "scores")
+
+    def _product(self, x: Value, weight: str, name: str, output: str) -> None:
+        """Make x times the transposed weight the output of this name."""
         matrix = self._weights.matrix(weight)
         shape = (*x.shape[:-1], matrix.shape[0])
-        output = self.graph.add(
-            "MatMul", [x, matrix], "f32", shape, name="lm_head", tensor="logits",
+        product = self.graph.add(
+            "MatMul", [x, matrix], "f32", shape, name=name, tensor=output,
             transpose_a=False, transpose_b=True,
         )  # fmt: skip
-        self.graph.add_many("Result", [output], [], name="logits")
+        self.graph.add_many("Result", [product], [], name=output)
+
+    def _last_token(self, x: Value, tensor: str = "") -> Value:
+        """The last token of each sequence of x [B, L, H] that is no padding, [B, H]."""
+        ops = self._ops
+        seen = ops.reduce("ReduceSum", self._mask, 1, keep=False)
+        last = ops.elementwise("Subtract", seen, ops.i64(1))
+        return ops.gather(x, last, 1, name="last_token", tensor=tensor, batch_dims=1)
 
     def _input(self, name: str, dtype: str, shape: tuple[int, ...]) -> Value:
         text = ",".join("?" if n == DYNAMIC else str(n) for n in shape)

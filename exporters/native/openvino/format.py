@@ -52,12 +52,14 @@ class OpenVINOFormat(FormatWriter):
         return ExportLayout((graph,), {folder / OPENVINO.files["weights"]: layout})
 
     def write_tokenizer(self, plan: Plan, folder: Path) -> None:
-        """Write tokenizer and detokenizer.
+        """Write tokenizer and detokenizer, which only the pipeline that generates loads.
 
         Raises:
             ExportFailed: the checkpoint's kind of tokenizer is not supported.
             CheckpointError: a file of the tokenizer is malformed.
         """
+        if not plan.task.generates:
+            return
         files = plan.checkpoint.text_files
         described = read_tokenizer(files)
         known = bpe.read_bpe(described.content, files.where(TOKENIZER_FILE))

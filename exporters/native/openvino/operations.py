@@ -92,12 +92,24 @@ class Operations:
         rank = (len(x.shape),)
         return self.graph.add("ShapeOf", [x], "i64", rank, opset="opset3", output_type="i64")
 
-    def gather(self, x: Value, indices: Value, axis: int, name: str = "") -> Value:
-        """Take the elements of x at *indices* along *axis*, counted from the front."""
-        shape = (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
+    def gather(
+        self,
+        x: Value,
+        indices: Value,
+        axis: int,
+        *,
+        name: str = "",
+        tensor: str = "",
+        batch_dims: int = 0,
+    ) -> Value:
+        """Take the elements of x at *indices* along *axis*, counted from the front.
+
+        The first *batch_dims* axes of both go together.
+        """
+        shape = (*x.shape[:axis], *indices.shape[batch_dims:], *x.shape[axis + 1 :])
         return self.graph.add(
             "Gather", [x, indices, self.i64(axis)], x.dtype, shape,
-            name=name, opset="opset8", batch_dims=0,
+            name=name, tensor=tensor, opset="opset8", batch_dims=batch_dims,
         )  # fmt: skip
 
     def range(self, start: Value, stop: Value) -> Value:
