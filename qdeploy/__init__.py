@@ -9,7 +9,7 @@ The same steps as on the command line, from Python:
         print(model.chat("What is 12 + 30?", thinking=True).text)
 
 `export`, `open`, `load` and `plan` are documented in `qdeploy.deploy.api`, what `load` returns in
-`qdeploy.deploy.model`. Every error is a `QdeployError`; `qdeploy.errors` lists its subclasses.
+`qdeploy.deploy.loaded`. Every error is a `QdeployError`; `qdeploy.errors` lists its subclasses.
 The contracts of backends and exporters are in `qdeploy.interface`.
 
 Importing this package imports nothing else. A name is imported when it is first used.
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from qdeploy.deploy.api import load as load
     from qdeploy.deploy.api import open as open  # noqa: A004
     from qdeploy.deploy.api import plan as plan
+    from qdeploy.deploy.encoding import Ranked as Ranked
+    from qdeploy.deploy.loaded import Model as Model
     from qdeploy.deploy.model import Answer as Answer
-    from qdeploy.deploy.model import Model as Model
     from qdeploy.errors import QdeployError as QdeployError
     from qdeploy.generation.generate import Piece as Piece
     from qdeploy.interface import Placement as Placement
@@ -39,17 +40,18 @@ _HOMES = {
     "plan": "qdeploy.deploy.api",
     "Answer": "qdeploy.deploy.model",
     "Bundle": "qdeploy.bundle",
-    "Model": "qdeploy.deploy.model",
+    "Model": "qdeploy.deploy.loaded",
     "Piece": "qdeploy.generation.generate",
     "Placement": "qdeploy.interface",
     "Plan": "qdeploy.planning.plan",
     "QdeployError": "qdeploy.errors",
+    "Ranked": "qdeploy.deploy.encoding",
 }
 """The module that defines each public name."""
 
 __all__ = [
-    "Answer", "Bundle", "Model", "Piece", "Placement", "Plan", "QdeployError", "export", "load",
-    "open", "plan",
+    "Answer", "Bundle", "Model", "Piece", "Placement", "Plan", "QdeployError", "Ranked", "export",
+    "load", "open", "plan",
 ]  # fmt: skip
 
 

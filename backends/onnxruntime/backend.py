@@ -11,6 +11,7 @@ from qdeploy.backends.onnxruntime import devices, runtime, simulated_devices
 from qdeploy.backends.onnxruntime.compile_cache import with_cache
 from qdeploy.backends.onnxruntime.decoder import Model
 from qdeploy.backends.onnxruntime.dynamic_decoder import GENERATE, DynamicDecoder
+from qdeploy.backends.onnxruntime.encoder import OnnxRuntimeEncoder
 from qdeploy.backends.onnxruntime.errors import translated
 from qdeploy.backends.onnxruntime.genai import GenaiLoop
 from qdeploy.backends.onnxruntime.inference_session import open_session
@@ -21,7 +22,7 @@ from qdeploy.backends.onnxruntime.providers import FOR_TARGET, PROVIDERS, Provid
 from qdeploy.backends.onnxruntime.session import OnnxRuntimeSession
 from qdeploy.backends.onnxruntime.settings import Settings, resolve_settings
 from qdeploy.backends.onnxruntime.static_decoder import StaticDecoder
-from qdeploy.interface import Backend, Device, LoadOptions, Request, Session
+from qdeploy.interface import Backend, Device, Encoder, LoadOptions, Request, Session
 from qdeploy.planning.formats import ONNX, ONNX_STATIC
 from qdeploy.targets import NVML, Evidence, Target
 
@@ -35,6 +36,9 @@ MODELS: dict[str, type[DynamicDecoder] | type[StaticDecoder]] = {
 }
 WARM_UP = Request(prompt_ids=(0, 0), max_new_tokens=2)
 """A prefill and a step: kernels are packed and built at the first, which belongs to loading."""
+
+WARM_UP_BATCH = ((0, 0),)
+"""The same for an encoder, which has no steps."""
 
 
 class OnnxRuntimeBackend(Backend):
@@ -67,13 +71,8 @@ class OnnxRuntimeBackend(Backend):
         return None if None in refusals else "; ".join(filter(None, refusals))
 
     def load(self, bundle: Bundle, device: Device, options: LoadOptions) -> Session:
-        simulated = device.evidence is Evidence.SIMULATED
-        target = next(t for t in self.targets if t.name == device.target)
-        provider = simulated_devices.provider(target) if simulated else of(device)
-        settings = with_cache(
-            resolve_settings(bundle.manifest, provider, device, options), options.cache_dir,
-            bundle=bundle.digest, versions=runtime.versions(provider),
-        )  # fmt: skip
+        settings = self._settings(bundle, device, options)
+        provider = settings.provider
         open_model = partial(_open_model, bundle.path, settings)
         fix = f"qdeploy verify {bundle.path}"
         with translated(f"loading on {provider.name}", where=bundle.path, fix=fix):
@@ -92,6 +91,25 @@ class OnnxRuntimeBackend(Backend):
                 for _ in session.generate(WARM_UP):
                     pass
         return session
+
+    def load_encoder(self, bundle: Bundle, device: Device, options: LoadOptions) -> Encoder:
+        settings = self._settings(bundle, device, options)
+        fix = f"qdeploy verify {bundle.path}"
+        with translated(f"loading on {settings.provider.name}", where=bundle.path, fix=fix):
+            session = open_session(bundle.path / ONNX.files["model"], settings)
+            placement = prove_placement(assigned_nodes(session), settings)
+            encoder = OnnxRuntimeEncoder(session, settings, placement)
+            encoder.encode(WARM_UP_BATCH)
+        return encoder
+
+    def _settings(self, bundle: Bundle, device: Device, options: LoadOptions) -> Settings:
+        simulated = device.evidence is Evidence.SIMULATED
+        target = next(t for t in self.targets if t.name == device.target)
+        provider = simulated_devices.provider(target) if simulated else of(device)
+        return with_cache(
+            resolve_settings(bundle.manifest, provider, device, options), options.cache_dir,
+            bundle=bundle.digest, versions=runtime.versions(provider),
+        )  # fmt: skip
 
 
 def _refusal(provider: Provider, plan: Plan) -> str | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from qdeploy.backends.openvino import devices, runtime
 from qdeploy.backends.openvino.compile_cache import cache_folder
+from qdeploy.backends.openvino.encoder import OpenVINOEncoder
 from qdeploy.backends.openvino.energy import integrated_gpu
 from qdeploy.backends.openvino.errors import translated
 from qdeploy.backends.openvino.peer import PEER
@@ -15,7 +16,7 @@ from qdeploy.backends.openvino.placement import loading_log, prove_placement
 from qdeploy.backends.openvino.request import generation_config, token_tensor
 from qdeploy.backends.openvino.session import OpenVINOSession
 from qdeploy.backends.openvino.settings import ATTENTION, Settings, resolve_settings
-from qdeploy.interface import Backend, Device, LoadOptions, Request, Session
+from qdeploy.interface import Backend, Device, Encoder, LoadOptions, Request, Session
 from qdeploy.planning.formats import OPENVINO
 from qdeploy.targets import CPU, INTEGRATED_GPU, INTEL_CPU, INTEL_GPU, INTEL_NPU, Target
 
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 WARM_UP = Request(prompt_ids=(0, 0), max_new_tokens=2)
 """A prefill and a step. The plugins pack weights and build kernels at the first inference (3 s
 for a 0.6B model on two cores); that belongs to loading, not to the first answer."""
+
+WARM_UP_BATCH = ((0, 0),)
+"""The same for an encoder, which has no steps."""
 
 
 class OpenVINOBackend(Backend):
@@ -57,13 +61,7 @@ class OpenVINOBackend(Backend):
     def load(self, bundle: Bundle, device: Device, options: LoadOptions) -> Session:
         loaded = runtime.load()
         settings = resolve_settings(bundle.manifest, device, options)
-        cache = cache_folder(
-            options.cache_dir,
-            settings,
-            bundle=bundle.digest,
-            driver=device.driver,
-            runtime=loaded.ov.get_version(),
-        )
+        cache = _cache(loaded, bundle, device, options, settings)
         fix = f"qdeploy verify {bundle.path}"
         with translated(f"loading on {device.id}", where=bundle.path, fix=fix):
             with loading_log() as log:
@@ -79,6 +77,39 @@ class OpenVINOBackend(Backend):
             bundle.manifest.model.vocab_size,
             cache,
         )
+
+    def load_encoder(self, bundle: Bundle, device: Device, options: LoadOptions) -> Encoder:
+        loaded = runtime.load()
+        settings = resolve_settings(bundle.manifest, device, options)
+        cache = _cache(loaded, bundle, device, options, settings)
+        fix = f"qdeploy verify {bundle.path}"
+        with translated(f"loading on {device.id}", where=bundle.path, fix=fix):
+            encoder = OpenVINOEncoder(
+                loaded,
+                bundle.path / OPENVINO.files["model"],
+                settings,
+                bundle.manifest.model.vocab_size,
+                cache,
+                device.name,
+            )
+            encoder.encode(WARM_UP_BATCH)
+        return encoder
+
+
+def _cache(
+    loaded: runtime.Runtime,
+    bundle: Bundle,
+    device: Device,
+    options: LoadOptions,
+    settings: Settings,
+) -> Path | None:
+    return cache_folder(
+        options.cache_dir,
+        settings,
+        bundle=bundle.digest,
+        driver=device.driver,
+        runtime=loaded.ov.get_version(),
+    )
 
 
 def _pipeline(loaded: runtime.Runtime, folder: Path, settings: Settings, cache: Path | None) -> Any:

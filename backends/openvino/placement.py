@@ -1,8 +1,8 @@
-"""Proof of placement, from the model that the pipeline itself compiled.
+"""Proof of placement, from the model that was compiled.
 
-LLMPipeline does not expose its compiled model. With OPENVINO_LOG_LEVEL above 1 it prints the
-model's properties to stdout while loading, under a line `Model: <title>`. So the variable is set
-and stdout is captured during the load.
+A model that qdeploy compiles is asked itself. LLMPipeline does not expose the one that it compiles.
+With OPENVINO_LOG_LEVEL above 1 it prints that model's properties to stdout while loading, under a
+line `Model: <title>`. So the variable is set and stdout is captured during the load.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
+from qdeploy.backends.openvino.settings import THREADS as THREADS_PROPERTY
 from qdeploy.backends.openvino.settings import Settings
 from qdeploy.errors import PlacementError
 from qdeploy.interface import Placement
@@ -78,18 +80,41 @@ def prove_placement(log: str, settings: Settings, device_name: str) -> Placement
         PlacementError: the runtime placed the model elsewhere, or did not report where.
     """
     title, said = execution_devices(log)
+    if not settings.on_npu:
+        return _placement(
+            f"the compiled model {title!r}", said, settings, device_name, threads(log)
+        )
     names = check_devices(said, settings)
-    if settings.evidence is Evidence.SIMULATED and not settings.on_npu:
-        proof = f"EXECUTION_DEVICES of the compiled model {title!r}, on a CPU of another vendor"
-        return Placement((device_name,), Evidence.SIMULATED, proof, threads=threads(log))
     if settings.evidence is Evidence.SIMULATED:
         # NPUW reports NPU whatever NPUW_DEVICES holds; the setting decides.
         proof = "NPUW_DEVICES=CPU, the only device it may use"
         return Placement((device_name,), Evidence.SIMULATED, proof, threads=settings.threads)
-    proof = f"EXECUTION_DEVICES of the compiled model {title!r}"
-    if settings.on_npu:
-        proof += ", with NPUW_DEVICES=NPU and no fallback"
+    proof = (
+        f"EXECUTION_DEVICES of the compiled model {title!r}, with NPUW_DEVICES=NPU and no fallback"
+    )
     return Placement(names, Evidence.DEVICE, proof, threads=threads(log))
+
+
+def compiled_placement(compiled: Any, settings: Settings, device_name: str) -> Placement:
+    """Ask a CompiledModel of the CPU or a GPU where it runs, and check it.
+
+    Raises:
+        PlacementError: the runtime placed the model elsewhere.
+    """
+    said = tuple(compiled.get_property("EXECUTION_DEVICES"))
+    count = compiled.get_property(THREADS_PROPERTY) if settings.device == "CPU" else None
+    return _placement("the compiled model", said, settings, device_name, count)
+
+
+def _placement(
+    model: str, said: tuple[str, ...], settings: Settings, device_name: str, count: int | None
+) -> Placement:
+    names = check_devices(said, settings)
+    proof = f"EXECUTION_DEVICES of {model}"
+    if settings.evidence is Evidence.SIMULATED:
+        proof += ", on a CPU of another vendor"
+        names = (device_name,)
+    return Placement(names, settings.evidence, proof, threads=count)
 
 
 def threads(log: str) -> int | None:

@@ -20,6 +20,8 @@ from qdeploy.errors import QdeployError
 COMMANDS = {
     "export": "Turn a Qwen3 checkpoint into a bundle for a target.",
     "run": "Answer a prompt, or chat, from a bundle or a model.",
+    "embed": "Make vectors of texts with an embedding model.",
+    "rerank": "Score documents against a query with a reranking model.",
     "eval": "Measure how far a bundle is from its float checkpoint, or from another bundle.",
     "plan": "Forecast fit and speed on each device, or show the plan of an export.",
     "targets": "List targets, the backends that serve them and the devices found.",

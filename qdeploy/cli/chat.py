@@ -8,7 +8,8 @@ import re
 import click
 
 from qdeploy.cli.answer import show, show_statistics
-from qdeploy.deploy.model import AnswerOptions, Model
+from qdeploy.deploy.loaded import Model
+from qdeploy.deploy.model import AnswerOptions
 from qdeploy.deploy.run import describe
 from qdeploy.errors import PromptError
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from qdeploy.cli import options, output
+
+if TYPE_CHECKING:
+    from qdeploy.architectures.task import TaskName
 
 
 @click.command("export")
@@ -25,6 +29,7 @@ from qdeploy.cli import options, output
     "--adapter", type=click.Path(path_type=Path), metavar="DIR",
     help="A LoRA adapter (PEFT) to merge into the weights.",
 )  # fmt: skip
+@options.task
 @click.option("--dry-run", is_flag=True, help="Print the plan and write nothing.")
 @click.option("--force", is_flag=True, help="Replace an existing bundle.")
 @options.as_json
@@ -37,6 +42,7 @@ def command(
     backend: str | None,
     context: int | None,
     adapter: Path | None,
+    task: TaskName | None,
     dry_run: bool,
     force: bool,
     as_json: bool,
@@ -48,6 +54,7 @@ def command(
     import qdeploy
     from qdeploy.cli.plan import show
     from qdeploy.cli.progress import ExportProgress
+    from qdeploy.deploy.run import COMMANDS
     from qdeploy.registry import exporter_for
 
     if dry_run:
@@ -59,6 +66,7 @@ def command(
             backend=backend,
             context=context,
             adapter=adapter,
+            task=task,
         )
         show(plan, exporter_for(plan.format, exporter), as_json=as_json)
         return
@@ -72,6 +80,7 @@ def command(
             backend=backend,
             context=context,
             adapter=adapter,
+            task=task,
             force=force,
             progress=progress,
         )
@@ -95,4 +104,4 @@ def command(
         f"{manifest.model.name} → {bundle.path}: {output.size(bundle.nbytes)}, "
         f"{manifest.plan['linear']} linear weights, for {manifest.target}"
     )
-    console.print(f"next: qdeploy run {bundle.path}")
+    console.print(f"next: {COMMANDS[manifest.task.name]} {bundle.path}")

@@ -45,6 +45,14 @@ threads = click.option(
     metavar="N",
     help="CPU threads; default: one for each physical core that the process may use.",
 )
+allow_fallback = click.option(
+    "--allow-fallback", is_flag=True, help="Let heavy operators run elsewhere, with a warning."
+)
+task = click.option(
+    "--task",
+    type=click.Choice(["generate", "embed", "rerank"]),
+    help="What the model is for; default: what its files say.",
+)
 results_file = click.option(
     "-o",
     "--output",

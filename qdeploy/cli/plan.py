@@ -12,6 +12,7 @@ from qdeploy.cli import options, output
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from qdeploy.architectures.task import TaskName
     from qdeploy.forecast.forecast import Forecast
     from qdeploy.interface import Device, Exporter
     from qdeploy.planning.plan import Plan
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
               help="Which runtime the default profile is for; needs --target.")  # fmt: skip
 @click.option("--adapter", type=click.Path(path_type=Path), metavar="DIR",
               help="A LoRA adapter (PEFT) to merge into the weights; needs --target.")  # fmt: skip
+@options.task
 @click.option("--context", type=int, metavar="N", help="Longest context, in tokens.")
 @click.option("--prompt", type=click.IntRange(min=1), metavar="N",
               help="Prompt length of the forecast, in tokens; default: 512.")  # fmt: skip
@@ -39,6 +41,7 @@ def command(
     exporter: str | None,
     backend: str | None,
     adapter: Path | None,
+    task: TaskName | None,
     context: int | None,
     prompt: int | None,
     device_names: tuple[str, ...],
@@ -64,7 +67,7 @@ def command(
     devices = named(device_names)
     prompt = prompt or PROMPT
     if target is None:
-        checkpoint = describe(model)
+        checkpoint = describe(model, task=task)
         preflight.check(checkpoint)
         targets = list(registry.targets().values())
         rows = for_model(checkpoint, targets, context=context, prompt=prompt, only=devices)
@@ -80,6 +83,7 @@ def command(
         backend=backend,
         context=context,
         adapter=adapter,
+        task=task,
     )
     rows = of_target(plan, prompt=prompt, only=devices)
     show(plan, registry.exporter_for(plan.format, exporter), as_json=as_json, forecasts=rows)
@@ -137,11 +141,15 @@ def _lines(
     plan: Plan, peak: int, device: Device | None, fits: int | None, exporter: Exporter
 ) -> list[str]:
     config = plan.checkpoint.config
-    cache = output.size(plan.kv_bytes_per_token)
-    shape = f"{config.num_hidden_layers} layers, {config.num_key_value_heads} kv heads"
+    if plan.task.generates:
+        cache = output.size(plan.kv_bytes_per_token)
+        shape = f"{config.num_hidden_layers} layers, {config.num_key_value_heads} kv heads"
+        kept = ("key-value cache", f"{cache} a token ({shape}, head_dim {config.head_dim})")
+    else:
+        kept = ("task", str(plan.task))
     rows: list[tuple[str, Any]] = [
         ("bundle", f"{output.size(plan.bundle_bytes)} predicted"),
-        ("key-value cache", f"{cache} a token ({shape}, head_dim {config.head_dim})"),
+        kept,
         ("export memory", f"{output.size(peak)} predicted peak (exporter {exporter.name})"),
         ("context", f"{plan.context} tokens exported for"),
     ]

@@ -12,14 +12,9 @@ from qdeploy.cli.texts import TextCommand
 from qdeploy.generation.seed import SEEDS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from typing_extensions import Unpack
 
     from qdeploy.deploy.model import AnswerOptions
-
-NAMED = 3
-"""Most operators that the warning of a fallback names."""
 
 
 @click.command("run", cls=TextCommand)
@@ -29,8 +24,7 @@ NAMED = 3
 @options.device
 @options.backend
 @options.simulate
-@click.option("--allow-fallback", is_flag=True,
-              help="Let heavy operators run elsewhere, with a warning.")  # fmt: skip
+@options.allow_fallback
 @options.context
 @options.threads
 @click.option("--system", metavar="TEXT", help="The system prompt.")
@@ -84,15 +78,15 @@ def command(
     from qdeploy.cli.answer import show, show_statistics
     from qdeploy.cli.chat import loop
     from qdeploy.cli.progress import ExportProgress
-    from qdeploy.deploy.run import find_bundle
+    from qdeploy.deploy.run import check_task, find_bundle
 
     with ExportProgress(quiet=as_json) as progress:
         bundle, exported = find_bundle(
             model, target, progress, backend=backend, device=device, simulate=simulate
         )
+    check_task(bundle, "generate")
     if exported:
-        size = output.size(bundle.nbytes)
-        click.secho(f"exported into the cache ({size}; see qdeploy cache)", dim=True, err=True)
+        output.say_exported(bundle.nbytes)
     with qdeploy.load(
         bundle,
         target=target,
@@ -104,9 +98,9 @@ def command(
         threads=threads,
     ) as loaded:
         if fallback := loaded.placement.fallback:
-            _warn_of_fallback(fallback)
+            output.warn_of_fallback(fallback)
         for warning in loaded.warnings:
-            _warn(warning)
+            output.warn(warning)
         if chatting:
             loop(loaded, asked)
             return
@@ -117,16 +111,6 @@ def command(
             output.write_json(answer | {"warnings": list(loaded.warnings)})
         else:
             show_statistics(generation, loaded)
-
-
-def _warn_of_fallback(fallback: Sequence[str]) -> None:
-    """Warn of operators that run elsewhere. The placement that --json prints has all of them."""
-    named = ", ".join(fallback[:NAMED]) + (", ..." if len(fallback) > NAMED else "")
-    _warn(f"heavy operators that run elsewhere: {len(fallback)} ({named})")
-
-
-def _warn(warning: str) -> None:
-    click.secho(f"warning: {warning}", fg="yellow", err=True)
 
 
 def _read_prompt(prompt: str | None) -> str:

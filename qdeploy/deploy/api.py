@@ -10,12 +10,15 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from qdeploy.architectures.task import TaskName
 from qdeploy.bundle import Bundle, open_bundle
 from qdeploy.checkpoint.hub import find_published_here, naming_published
 from qdeploy.deploy import run
+from qdeploy.deploy.encoding import Embedder, Reranker
 from qdeploy.deploy.export import default_output, prepare
 from qdeploy.deploy.export import export as export_plan
-from qdeploy.deploy.model import Model
+from qdeploy.deploy.loaded import Model
+from qdeploy.deploy.model import ChatModel
 from qdeploy.interface import Progress, Property
 from qdeploy.planning.plan import Plan
 
@@ -31,6 +34,7 @@ def plan(
     backend: str | None = None,
     context: int | None = None,
     adapter: PathLike | None = None,
+    task: TaskName | None = None,
 ) -> Plan:
     """Resolve a checkpoint and a profile into a plan, without reading a weight.
 
@@ -43,6 +47,7 @@ def plan(
         backend: which runtime the default profile is for. None is any installed one.
         context: longest context in tokens, prompt and answer together. None is the model's own.
         adapter: directory of a LoRA adapter (PEFT) to merge into the weights.
+        task: what the model is for: `generate`, `embed` or `rerank`. None is what its files say.
 
     Returns:
         The plan: precision and size of every tensor, predicted sizes and memory in bytes.
@@ -76,6 +81,7 @@ def plan(
             backend_name=backend,
             context=context,
             adapter=None if adapter is None else Path(adapter),
+            task=task,
         )[0]
 
 
@@ -89,6 +95,7 @@ def export(
     backend: str | None = None,
     context: int | None = None,
     adapter: PathLike | None = None,
+    task: TaskName | None = None,
     force: bool = False,
     progress: Progress | None = None,
 ) -> Bundle:
@@ -103,6 +110,7 @@ def export(
         backend: which runtime the default profile is for. None is any installed one.
         context: longest context in tokens. None is the model's own.
         adapter: directory of a LoRA adapter (PEFT) to merge into the weights.
+        task: what the model is for: `generate`, `embed` or `rerank`. None is what its files say.
         force: replace a bundle that is there already.
         progress: receives the stages and the bytes written; see `qdeploy.interface.Progress`.
 
@@ -133,6 +141,7 @@ def export(
         backend_name=backend,
         context=context,
         adapter=None if adapter is None else Path(adapter),
+        task=task,
     )
     destination = default_output(resolved) if output is None else Path(output)
     return export_plan(resolved, chosen, destination, progress or Progress(), force=force)
@@ -219,12 +228,14 @@ def load(
             simulate=simulate,
         )
     choice = run.choose(model, target=target, backend=backend, device=device, simulate=simulate)
-    session = run.load(
-        model,
-        choice,
-        context=context,
-        properties=properties,
-        allow_fallback=allow_fallback,
-        threads=threads,
-    )
-    return Model(model, choice, session)
+    asked: run.Asked = {
+        "context": context,
+        "properties": properties,
+        "allow_fallback": allow_fallback,
+        "threads": threads,
+    }
+    task = model.manifest.task.name
+    if task == "generate":
+        return ChatModel(model, choice, run.load(model, choice, **asked))
+    kind = Embedder if task == "embed" else Reranker
+    return kind(model, choice, run.load_encoder(model, choice, **asked))

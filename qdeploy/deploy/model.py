@@ -1,4 +1,4 @@
-"""A loaded model: chat, stream, score. It is what `qdeploy.load` returns.
+"""A loaded model that generates: chat, stream, score. The base class is in `loaded`.
 
 The examples below are run by the tests, with `model` being qwen3-nano loaded on the CPU.
 """
@@ -11,19 +11,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from qdeploy.bundle import Bundle
+from qdeploy.deploy.loaded import Model
 from qdeploy.deploy.run import Choice
 from qdeploy.generation.generate import FinishReason, Generation, Settings
 from qdeploy.generation.reasoning import sampling_for
 from qdeploy.generation.seed import SEEDS
 from qdeploy.generation.system import with_system
-from qdeploy.interface import Device, Placement, Session
+from qdeploy.interface import Placement, Session
 from qdeploy.tokenization.generation_warnings import generation_warnings
-from qdeploy.tokenization.tokenizer import Message, Tokenizer
+from qdeploy.tokenization.tokenizer import Message
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-    from typing_extensions import Self, Unpack
+    from typing_extensions import Unpack
 
 
 class AnswerOptions(TypedDict, total=False):
@@ -108,54 +109,21 @@ class Answer:
         }
 
 
-class Model:
-    """A bundle loaded on a device. Not thread-safe: one request at a time.
-
-    Use it as a context manager, or call `close`, to free the device.
+class ChatModel(Model):
+    """A model that generates, loaded on a device.
 
     Attributes:
-        bundle: what was loaded.
         session: the backend's session, for requests in token ids.
-        tokenizer: the bundle's tokenizer and chat template.
     """
 
     def __init__(self, bundle: Bundle, choice: Choice, session: Session) -> None:
-        self.bundle, self.session = bundle, session
-        self.tokenizer = Tokenizer(bundle.path)
-        self.choice = choice
-
-    @property
-    def target(self) -> str:
-        return self.choice.target.name
-
-    @property
-    def backend(self) -> str:
-        return self.choice.backend.name
-
-    @property
-    def device(self) -> Device:
-        return self.choice.device
-
-    @property
-    def context(self) -> int:
-        """Most tokens, prompt and answer together."""
-        return self.session.context
-
-    @property
-    def placement(self) -> Placement:
-        """Where the work runs, asked of the runtime.
-
-        Examples:
-            >>> str(model.placement.evidence), model.placement.fallback
-            ('device', ())
-        """
-        return self.session.placement()
+        super().__init__(bundle, choice, session)
+        self.session = session
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What the export warned of, and what generation_config.json asks for and does not get."""
-        exported = self.bundle.manifest.plan.get("warnings", [])
-        return tuple(dict.fromkeys([*exported, *generation_warnings(self.bundle.path)]))
+        return tuple(dict.fromkeys([*super().warnings, *generation_warnings(self.bundle.path)]))
 
     def chat(self, messages: str | Sequence[Message], **options: Unpack[AnswerOptions]) -> Answer:
         """Answer a prompt, or the last turn of a chat.
@@ -256,13 +224,3 @@ class Model:
             True
         """
         return self.session.score(token_ids)
-
-    def close(self) -> None:
-        """Free the device. Calling it twice is harmless."""
-        self.session.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

@@ -6,8 +6,10 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict, TypeVar
 
 from qdeploy import registry
+from qdeploy.architectures.task import TaskName
 from qdeploy.bundle import Bundle, is_bundle, open_bundle
 from qdeploy.checkpoint.model_names import locate
 from qdeploy.checkpoint.not_a_bundle import why_not_a_bundle
@@ -21,10 +23,20 @@ from qdeploy.errors import (
     QdeployError,
     TargetUnavailable,
 )
-from qdeploy.interface import Backend, Device, LoadOptions, Progress, Property, Session
+from qdeploy.interface import Backend, Device, Encoder, LoadOptions, Progress, Property, Session
+from qdeploy.interface.loaded import Loaded
 from qdeploy.planning import constraints
 from qdeploy.planning.context import check_context
 from qdeploy.targets import Evidence, Target
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+COMMANDS: Mapping[TaskName, str] = {
+    "generate": "qdeploy run", "embed": "qdeploy embed", "rerank": "qdeploy rerank",
+}  # fmt: skip
+"""The command that runs a bundle, by its task."""
+L = TypeVar("L", bound=Loaded)
 
 
 @dataclass(frozen=True)
@@ -94,7 +106,8 @@ def choose(
     manifest = bundle.manifest
     chosen = registry.target(target or manifest.target)
     linear = manifest.profile.linear_for(manifest.model.parameters, moe=manifest.model.experts > 0)
-    if broken := constraints.broken_by(manifest.profile, chosen, linear):
+    task = manifest.task.name
+    if broken := constraints.broken_by(manifest.profile, chosen, linear, task):
         raise PlanError(
             f"this bundle cannot run on {chosen.name}: {broken.reason}",
             where=bundle.path,
@@ -143,49 +156,89 @@ def _pick(found: list[Device], name: int | str) -> Device:
     raise InputError(f"there is no device {name}", fix=f"choose one of {listing}")
 
 
-def load(
-    bundle: Bundle,
-    choice: Choice,
-    *,
-    context: int | None = None,
-    properties: Mapping[str, Property] | None = None,
-    allow_fallback: bool = False,
-    threads: int | None = None,
-) -> Session:
-    """Load the bundle and check the evidence that the session reports.
+class Asked(TypedDict, total=False):
+    """What a user asks of a load.
 
-    The *properties* override the profile's. With *allow_fallback* heavy operators may run
-    elsewhere; the placement then lists them. *threads* is the number of CPU threads; None is one
-    for each physical core that this process may use.
+    Attributes:
+        context: most tokens that it must hold; None is what the bundle was exported for.
+        properties: runtime settings that override the profile's.
+        allow_fallback: heavy operators may run elsewhere; the placement then lists them.
+        threads: CPU threads; None is one for each physical core that this process may use.
+    """
+
+    context: int | None
+    properties: Mapping[str, Property] | None
+    allow_fallback: bool
+    threads: int | None
+
+
+def load(bundle: Bundle, choice: Choice, **asked: Unpack[Asked]) -> Session:
+    """Load a bundle that generates, and check the evidence that the session reports.
 
     Raises:
-        InputError: a context that the bundle was not made for.
+        InputError: a context that the bundle was not made for, or a model that does not generate.
         QdeployError: it runs on a simulated device where hardware was asked for, or the reverse.
     """
-    longest = bundle.manifest.model.context_length
+    check_task(bundle, "generate")
+    options = _options(bundle, asked)
+    return _proved(choice, choice.backend.load(bundle, choice.device, options))
+
+
+def load_encoder(bundle: Bundle, choice: Choice, **asked: Unpack[Asked]) -> Encoder:
+    """Like `load`, for a bundle of an embedding or reranking model.
+
+    Raises:
+        InputError: a context that the bundle was not made for, or a model that generates.
+        QdeployError: it runs on a simulated device where hardware was asked for, or the reverse.
+    """
+    check_task(bundle, "embed", "rerank")
+    options = _options(bundle, asked)
+    return _proved(choice, choice.backend.load_encoder(bundle, choice.device, options))
+
+
+def check_task(bundle: Bundle, *wanted: TaskName) -> None:
+    """Check that the bundle's model is for one of the tasks *wanted*.
+
+    Raises:
+        InputError: it is for another one.
+    """
+    task = bundle.manifest.task.name
+    if task not in wanted:
+        raise InputError(
+            f"the model is to {task}, not to {' or '.join(wanted)}",
+            where=bundle.path,
+            fix=f"{COMMANDS[task]} {bundle.path}",
+        )
+
+
+def _options(bundle: Bundle, asked: Asked) -> LoadOptions:
+    context = asked.get("context")
     check_context(
         context,
-        longest,
+        bundle.manifest.model.context_length,
         taker="this bundle",
         where=bundle.path,
         otherwise="export with a longer --context",
     )
-    options = LoadOptions(
+    return LoadOptions(
         context=context,
-        properties=properties or {},
+        properties=asked.get("properties") or {},
         cache_dir=cache.runtime_dir(),
-        allow_fallback=allow_fallback,
-        threads=threads,
+        allow_fallback=asked.get("allow_fallback", False),
+        threads=asked.get("threads"),
     )
-    session = choice.backend.load(bundle, choice.device, options)
-    evidence = session.placement().evidence
+
+
+def _proved(choice: Choice, loaded: L) -> L:
+    """Check the evidence of what was loaded, and return that."""
+    evidence = loaded.placement().evidence
     if evidence is not choice.device.evidence:
-        session.close()
+        loaded.close()
         raise QdeployError(
             f"asked for evidence {choice.device.evidence!s}, the session reports {evidence!s}",
             where=choice.backend.name,
         )
-    return session
+    return loaded
 
 
 def describe(choice: Choice) -> str:

@@ -1,7 +1,9 @@
 """The contracts: what a backend and an exporter are to the rest of qdeploy.
 
     device      a device, a load's options, and the proof of where the work ran
-    session     a loaded bundle: requests in, tokens and logits out
+    loaded      what every loaded bundle has
+    session     a loaded bundle that generates: requests in, tokens and logits out
+    encoder     a loaded bundle that embeds or reranks: token ids in, vectors out
     sampling    how a request draws its tokens, and the penalties that change their logits
     backend     finds devices and loads bundles
     exporter    writes the files of a bundle
@@ -19,12 +21,14 @@ from __future__ import annotations
 
 from qdeploy.interface.backend import Backend
 from qdeploy.interface.device import Device, LoadOptions, Placement, Property
+from qdeploy.interface.encoder import Encoder
 from qdeploy.interface.exporter import SCRATCH, Exporter, Progress
 from qdeploy.interface.peer import Peer, PeerRun
 from qdeploy.interface.sampling import LogitsProcessor, Sampling
 from qdeploy.interface.session import Limits, Request, Session, Token
 
 __all__ = [
-    "SCRATCH", "Backend", "Device", "Exporter", "Limits", "LoadOptions", "LogitsProcessor", "Peer",
-    "PeerRun", "Placement", "Progress", "Property", "Request", "Sampling", "Session", "Token",
+    "SCRATCH", "Backend", "Device", "Encoder", "Exporter", "Limits", "LoadOptions",
+    "LogitsProcessor", "Peer", "PeerRun", "Placement", "Progress", "Property", "Request",
+    "Sampling", "Session", "Token",
 ]  # fmt: skip

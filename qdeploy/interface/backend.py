@@ -6,11 +6,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, ClassVar
 
+from qdeploy.errors import InputError
 from qdeploy.targets import Target
 
 if TYPE_CHECKING:
     from qdeploy.bundle import Bundle
     from qdeploy.interface.device import Device, LoadOptions
+    from qdeploy.interface.encoder import Encoder
     from qdeploy.interface.peer import Peer
     from qdeploy.interface.session import Session
     from qdeploy.planning.plan import Plan
@@ -66,3 +68,18 @@ class Backend(ABC):
             PlacementError: the runtime put the work elsewhere.
             GenerationFailed: the runtime could not load it.
         """
+
+    def load_encoder(self, bundle: Bundle, device: Device, options: LoadOptions) -> Encoder:
+        """Like `load`, for a bundle of an embedding or reranking model.
+
+        Raises:
+            InputError: the backend runs models that generate only.
+            PlacementError: the runtime put the work elsewhere.
+            GenerationFailed: the runtime could not load it.
+        """
+        task = bundle.manifest.task.name
+        raise InputError(
+            f"backend {self.name!r} runs models that generate, and this one is to {task}",
+            where=bundle.path,
+            fix="choose another with --backend, or export it for another target",
+        )

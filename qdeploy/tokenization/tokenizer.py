@@ -98,6 +98,14 @@ class Tokenizer:
         plain, whole = self.encode("a"), self.encode("a", special=True)
         return tuple(whole[: whole.index(plain[0])]) if plain else ()
 
+    def encode_whole(self, text: str) -> list[int]:
+        """Token ids of *text* with those that the tokenizer puts around a plain text.
+
+        Qwen3-Embedding's ends a text with `<|endoftext|>`, whose state is the embedding.
+        """
+        ids: list[int] = self._inner.encode(text, add_special_tokens=True).ids
+        return ids
+
     @property
     def cleans_spaces(self) -> bool:
         """Whether decoding removes spaces before punctuation."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from qdeploy import models
-from qdeploy.deploy.model import Model
+from qdeploy.deploy.model import ChatModel
 from qdeploy.deploy.run import Choice
 from qdeploy.generation.generate import Generation, Settings
 from qdeploy.generation.reasoning import early_stop
@@ -119,7 +119,7 @@ def test_the_length_limit_cuts(loaded: Loaded) -> None:
 
 
 def test_the_result_names_where_it_ran(loaded: Loaded, choice: Choice) -> None:
-    model = Model(loaded.bundle, choice, loaded.session)
+    model = ChatModel(loaded.bundle, choice, loaded.session)
     result = model.answer(loaded.ask(SUM, thinking=False)).as_dict()
     assert result["target"] == loaded.flow.target
     assert result["backend"] == loaded.flow.backend

@@ -17,7 +17,7 @@ import qdeploy
 from qdeploy import registry
 from qdeploy.cli import export, plan, run
 from qdeploy.deploy import cache
-from qdeploy.deploy.model import AnswerOptions
+from qdeploy.deploy.model import AnswerOptions, ChatModel
 from qdeploy.errors import InputError, PromptError
 from qdeploy.interface import Sampling
 from qdeploy.targets import Evidence
@@ -51,9 +51,14 @@ def model(bundle: qdeploy.Bundle) -> Iterator[qdeploy.Model]:
         yield loaded
 
 
-def requests(model: qdeploy.Model) -> list[Sampling]:
+def session_of(model: qdeploy.Model) -> ScriptedSession:
+    assert isinstance(model, ChatModel)
     assert isinstance(model.session, ScriptedSession)
-    return [request.sampling for request in model.session.requests]
+    return model.session
+
+
+def requests(model: qdeploy.Model) -> list[Sampling]:
+    return [request.sampling for request in session_of(model).requests]
 
 
 class TestModule:
@@ -130,8 +135,8 @@ class TestLoad:
 
     def test_leaving_the_block_closes_the_session(self, bundle: qdeploy.Bundle) -> None:
         with qdeploy.load(bundle) as model:
-            assert isinstance(model.session, ScriptedSession)
-        assert model.session.closed
+            assert not session_of(model).closed
+        assert session_of(model).closed
 
 
 class TestModel:
@@ -163,8 +168,7 @@ class TestModel:
         stream = model.stream(QUESTION)
         for _ in stream:
             break
-        assert isinstance(model.session, ScriptedSession)
-        assert model.session.closed_early == 1
+        assert session_of(model).closed_early == 1
         assert model.answer(stream).finish_reason == "cancelled"
 
     def test_sampling_is_the_recommended_one_but_for_what_is_given(
@@ -182,10 +186,9 @@ class TestModel:
 
     def test_a_system_prompt_comes_first(self, model: qdeploy.Model) -> None:
         model.chat(QUESTION, system="Be brief.")
-        assert isinstance(model.session, ScriptedSession)
         whole = [{"role": "system", "content": "Be brief."}, *QUESTION]
         expected = model.tokenizer.encode(model.tokenizer.render(whole))
-        assert list(model.session.requests[0].prompt_ids) == expected
+        assert list(session_of(model).requests[0].prompt_ids) == expected
 
     def test_without_a_seed_every_answer_draws_its_own(self, model: qdeploy.Model) -> None:
         for _ in range(4):
