@@ -22,9 +22,7 @@ FILES = [*TEXT_FILES, "*.safetensors", INDEX, "adapter_config.json", *TASK_FILES
 """Files to download; never pickles or code. An adapter's config says which model it is for."""
 
 
-def resolve(
-    model: str, *, adapter: Path | None = None, task: TaskName | None = None
-) -> Checkpoint:
+def resolve(model: str, *, adapter: Path | None = None, task: TaskName | None = None) -> Checkpoint:
     """Find and describe the checkpoint that *model* names, downloading it if necessary.
 
     Args:

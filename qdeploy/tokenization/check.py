@@ -12,9 +12,7 @@ from qdeploy.tokenization.tokenizer_file import TokenizerDescription, read_token
 from qdeploy.tokenization.vocabulary import check_vocabulary
 
 
-def text_warnings(
-    files: TextFiles, size: int | None, *, generates: bool = True
-) -> tuple[str, ...]:
+def text_warnings(files: TextFiles, size: int | None, *, generates: bool = True) -> tuple[str, ...]:
     """Check tokenizer, chat template and stop tokens; return what a user must know about them.
 
     Args:
