@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import re
-
 from qdeploy.report.data.model import Page
 from qdeploy.report.data.table import Badge, Table
-
-SPECIAL = re.compile(r"([\\`*_\[\]<>#|~&@$])")
-"""Characters that GitHub's Markdown may read as markup, a mention or a formula."""
-NOT_IN_CODE = re.compile(r"[^\w.-]")
+from qdeploy.storage.markdown import code, escaped, table
 
 
 def render_markdown(page: Page) -> str:
@@ -38,22 +33,11 @@ def render_markdown(page: Page) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def markdown_table(table: Table) -> str:
+def markdown_table(given: Table) -> str:
     """Render one table; numeric columns are aligned right."""
-    rules = ["--:" if table.numeric(i) else "---" for i in range(len(table.columns))]
-    rows = [[escaped(str(column)) for column in table.columns], rules]
-    rows += [[_cell(cell) for cell in row] for row in table.formatted()]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
-
-
-def escaped(text: str) -> str:
-    """Escape text, and put it on one line."""
-    return SPECIAL.sub(r"\\\1", " ".join(text.split()))
-
-
-def code(text: str) -> str:
-    """Text for a code span, where nothing can be escaped: unusual characters become `?`."""
-    return NOT_IN_CODE.sub("?", text)
+    numeric = [given.numeric(i) for i in range(len(given.columns))]
+    heads = [escaped(str(column)) for column in given.columns]
+    return table(heads, [[_cell(cell) for cell in row] for row in given.formatted()], numeric)
 
 
 def _cell(cell: str | Badge) -> str:
