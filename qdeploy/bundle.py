@@ -2,6 +2,7 @@
 
 Opening a bundle reads the manifest and checks every file's presence and size, and the sha256 of
 files up to 64 MiB; `verify` hashes all of them. A manifest may name files inside its folder only.
+In the hub's cache those are links to the blobs of the same model.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from typing import Any, Final, Literal
 from pydantic import Field
 
 from qdeploy.architectures.task import GENERATE, Task
+from qdeploy.checkpoint.hub_cache import blobs_of
+from qdeploy.checkpoint.license import CARD
 from qdeploy.checkpoint.not_a_bundle import why_not_a_bundle
 from qdeploy.errors import BundleError, CheckFailed, OutputError
 from qdeploy.planning.profile import Profile
@@ -113,7 +116,8 @@ def open_bundle(path: Path, *, full: bool = False) -> Bundle:
     manifest = _read_manifest(path / MANIFEST)
     for name, entry in manifest.files.items():
         _check(path, name, entry, full=full)
-    for name in sorted(visible(path) - {MANIFEST} - manifest.files.keys()):
+    # people edit the card, so no manifest lists it
+    for name in sorted(visible(path) - {MANIFEST, CARD} - manifest.files.keys()):
         raise CheckFailed(
             f"tampered bundle: {name} is not in the manifest",
             where=path,
@@ -123,7 +127,7 @@ def open_bundle(path: Path, *, full: bool = False) -> Bundle:
 
 
 def contents(path: Path) -> set[str]:
-    """Names of the files that the manifest at *path* lists, in any schema version.
+    """Names of the files that the manifest at *path* lists, in any schema version, and the card.
 
     Raises:
         OutputError: the manifest lists no files or cannot be read.
@@ -132,7 +136,7 @@ def contents(path: Path) -> set[str]:
     files = read_json(path / MANIFEST, error=OutputError, fix=fix).get("files")
     if not isinstance(files, dict):
         raise OutputError("not a manifest: it lists no files", where=path / MANIFEST, fix=fix)
-    return set(files)
+    return {CARD, *files}
 
 
 def _read_manifest(file: Path) -> Manifest:
@@ -168,7 +172,7 @@ def _stays_inside(name: str) -> bool:
 
 def _check(folder: Path, name: str, entry: FileEntry, *, full: bool) -> None:
     file = folder / name
-    if not Path(os.path.realpath(file)).is_relative_to(os.path.realpath(folder)):
+    if not _is_inside(file, folder):
         raise BundleError(f"{name!r} is a link that leaves the bundle's folder", where=folder)
     try:
         wrong = _difference(file, name, entry, full=full)
@@ -177,6 +181,12 @@ def _check(folder: Path, name: str, entry: FileEntry, *, full: bool) -> None:
     if wrong:
         fix = "export the bundle again, or copy it again from where it came"
         raise CheckFailed(wrong, where=folder, fix=fix)
+
+
+def _is_inside(file: Path, folder: Path) -> bool:
+    """Whether a file is in the folder, or a blob of the folder where that is the hub's snapshot."""
+    real = Path(os.path.realpath(file))
+    return real.is_relative_to(os.path.realpath(folder)) or real.parent == blobs_of(folder)
 
 
 def _difference(file: Path, name: str, entry: FileEntry, *, full: bool) -> str | None:
@@ -192,8 +202,11 @@ def _difference(file: Path, name: str, entry: FileEntry, *, full: bool) -> str |
 
 
 def describe_files(folder: Path) -> dict[str, FileEntry]:
-    """Entries of all files below *folder*, except the manifest and hidden files, by POSIX path."""
+    """Entries of all files below *folder* by POSIX path.
+
+    The manifest, the card and hidden files are left out.
+    """
     return {
         name: FileEntry(sha256=file_sha256(folder / name), size=(folder / name).stat().st_size)
-        for name in sorted(visible(folder) - {MANIFEST})
+        for name in sorted(visible(folder) - {MANIFEST, CARD})
     }

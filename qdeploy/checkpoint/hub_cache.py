@@ -28,6 +28,15 @@ def snapshot_id(folder: Path) -> str | None:
     return hub_id_of(place.parent.parent.name) if place.parent.name == "snapshots" else None
 
 
+def blobs_of(snapshot: Path) -> Path | None:
+    """The folder that the links of a snapshot lead into, or None where *snapshot* is none.
+
+    Both without links.
+    """
+    place = Path(os.path.realpath(snapshot))
+    return place.parent.parent / "blobs" if snapshot_id(place) else None
+
+
 def main_snapshot(folder: Path) -> Path | None:
     """The snapshot of the main revision of a model's folder, else another one, or None."""
     try:

@@ -20,8 +20,10 @@ from qdeploy.bundle import (
 )
 from qdeploy.checkpoint import hub, preflight
 from qdeploy.checkpoint.checkpoint import Checkpoint, with_adapter, with_task
+from qdeploy.checkpoint.license import CARD
 from qdeploy.checkpoint.model_names import locate
 from qdeploy.deploy.alternative import find_alternative
+from qdeploy.deploy.card import model_card
 from qdeploy.errors import CheckpointError, ExportFailed, OutputError, PlanError
 from qdeploy.interface import Exporter, Progress
 from qdeploy.planning.plan import Plan, make_plan
@@ -134,6 +136,7 @@ def export(
         write_text_files(plan.checkpoint.text_files, folder)
         manifest = _manifest(plan, exporter, folder)
         (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+        (folder / CARD).write_text(model_card(plan, manifest), encoding="utf-8")
     return Bundle(destination, manifest)
 
 

@@ -45,7 +45,7 @@ class TestExport:
         made = scripted_bundle(tmp_path / "out", tmp_path / "model")
         sidecars = find_text_files(tmp_path / "model").paths
         expected = {WEIGHTS, MANIFEST, *sidecars}
-        assert {p.name for p in made.path.iterdir()} == expected
+        assert {p.name for p in made.path.iterdir()} == expected | {"README.md"}
         assert set(made.manifest.files) == expected - {MANIFEST}
 
     @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "generation_config.json"])
