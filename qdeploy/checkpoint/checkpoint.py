@@ -72,8 +72,8 @@ class Checkpoint:
         Raises:
             CheckpointError: they are quantized in a way that cannot be read.
         """
-        where = self.folder / "config.json"
-        return find_weights(self.tensors, find_scheme(self.config.quantization_config, where=where))
+        scheme = find_scheme(self.config.quantization_config, self.folder)
+        return find_weights(self.tensors, scheme)
 
     @cached_property
     def weights(self) -> tuple[Weight, ...]:

@@ -34,18 +34,30 @@ def find_weights(tensors: Iterable[TensorInfo], scheme: Scheme | None) -> Found:
     """Find the weights in stored tensors; *scheme* says how they are quantized."""
     modules: dict[str, dict[str, TensorInfo]] = {}
     for tensor in tensors:
-        module, _, part = tensor.name.rpartition(".")
+        module, part = _split(tensor.name)
         modules.setdefault(module, {})[part] = tensor
     sources: dict[str, Source] = {}
+    dropped: dict[str, str] = {}
     for module, parts in modules.items():
         quantized = scheme.source(module, parts) if scheme else None
         if quantized:
             sources[_join(module, "weight")] = quantized
         read = quantized.tensors if quantized else ()
         for part, tensor in parts.items():
-            if tensor not in read:
+            if tensor in read:
+                continue
+            if scheme and part in scheme.unread:
+                dropped[tensor.name] = scheme.unread[part]
+            else:
                 sources[_join(module, part)] = Plain(tensor)
-    return Found(sources)
+    return Found(sources, dropped, scheme.notes if scheme else ())
+
+
+def _split(name: str) -> tuple[str, str]:
+    """Module and part of a tensor's name: parts of a weight are `weight.absmax` and the like."""
+    module, _, part = name.rpartition(".")
+    before, found, rest = name.partition(".weight.")
+    return (before, f"weight.{rest}") if found else (module, part)
 
 
 def _join(module: str, part: str) -> str:

@@ -12,6 +12,8 @@ PER_CHANNEL = -1
 """The group size that means one scale for each row of the weight (each output channel)."""
 
 DType = Literal["int4", "int8", "nf4", "fp16"]
+ScaleType = Literal["float16", "float32"]
+"""Type in which scales are stored, by NumPy's name."""
 BITS: dict[str, int] = {"int4": 4, "nf4": 4, "int8": 8, "fp16": 16}
 
 

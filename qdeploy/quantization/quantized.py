@@ -18,13 +18,15 @@ class Quantized:
     Attributes:
         precision: int4 or int8; a group size of -1 means one group a row.
         codes: [N, K]. Asymmetric: uint8, 0 to 15 or 255. Symmetric: int8, -8 to 7 or -128 to 127.
-        scales: float16 [N, G], never zero. Symmetric ones may be negative: see `rounding.plain`.
+        scales: [N, G], float16 of rounding here, which are never zero; float32, and any finite
+            values, where a checkpoint's own are taken over. Symmetric ones may be negative: see
+            `rounding.plain`.
         zero_points: uint8 [N, G] in the codes' range; None where symmetric.
     """
 
     precision: Precision
     codes: NDArray[Any]
-    scales: NDArray[np.float16]
+    scales: NDArray[np.float16] | NDArray[np.float32]
     zero_points: NDArray[np.uint8] | None
 
     def dequantize(self) -> NDArray[np.float32]:

@@ -9,7 +9,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from qdeploy.checkpoint.headers import TensorInfo
-from qdeploy.quantization.precision import Precision
+from qdeploy.quantization.precision import Precision, ScaleType
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,6 +50,11 @@ class Source(ABC):
     def scheme(self) -> str | None:
         """Name of the quantization method that stored the codes, e.g. `awq`; None for floats."""
         return None
+
+    @property
+    def scale_type(self) -> ScaleType:
+        """Type that holds the scales of the codes: float16 for those of 16 bits."""
+        return "float16"
 
     def why_not(self) -> str | None:
         """Why the values cannot be read, as the end of a sentence about the weight; or None."""

@@ -1,4 +1,4 @@
-"""A matrix of 8-bit floats with a scale for each block of it, as Qwen's FP8 checkpoints have."""
+"""A matrix of 8-bit floats with a scale for each block, for each row, or one for all of it."""
 
 from __future__ import annotations
 
@@ -38,9 +38,14 @@ class ScaledFP8(Source):
     def tensors(self) -> tuple[TensorInfo, ...]:
         return (self.tensor, self.scales)
 
+    @property
+    def _grid(self) -> tuple[int, ...]:
+        return scale_shape(self.shape, self.block)
+
     def why_not(self) -> str | None:
-        wanted = scale_shape(self.shape, self.block)
-        if self.scales.shape != wanted:
+        wanted, found = self._grid, self.scales.shape
+        flat = wanted[1] == 1 and found in ((wanted[0],), () if wanted[0] == 1 else wanted)
+        if found != wanted and not flat:
             return f"has scales {list(self.scales.shape)}, not {list(wanted)}"
         if self.scales.dtype not in FLOATS:
             return f"has scales of type {self.scales.dtype}"
@@ -51,12 +56,13 @@ class ScaledFP8(Source):
 
         file, scale_file = files[self.tensor.file], files[self.scales.file]
         high, wide = self.block
+        across = self._grid[1]
 
         def read(start: int, stop: int, out: Floats) -> None:
             file.read(self.tensor.name, start, stop, out)
             top, bottom = start // high, -(-stop // high)
-            values = np.empty((bottom - top, self.scales.shape[1]), np.float32)
-            scale_file.read(self.scales.name, top, bottom, values)
+            values = np.empty((bottom - top, across), np.float32)
+            scale_file.read(self.scales.name, top, bottom, values, columns=across)
             columns = np.repeat(values, wide, axis=1)[:, : out.shape[1]]
             for row, scale in enumerate(columns, start=top):
                 begin, end = row * high - start, (row + 1) * high - start

@@ -8,6 +8,7 @@ from typing import Any
 from qdeploy.architectures.config import DecoderConfig
 from qdeploy.architectures.tensors import Tensor
 from qdeploy.checkpoint.checkpoint import Checkpoint
+from qdeploy.checkpoint.schemes.settings import original
 from qdeploy.checkpoint.sources.base import Source
 from qdeploy.errors import CheckpointError
 
@@ -32,12 +33,19 @@ def check_weights(checkpoint: Checkpoint) -> None:
     held = {weight.name: weight.source for weight in checkpoint.weights}
     _check_counts(checkpoint.decoder, len(held), checkpoint.folder / "config.json")
     wanted = {name: tensor.shape for name, tensor in expected_tensors(checkpoint).items()}
+    unreadable = _listed("unreadable", _unreadable(wanted, held))
     found = [
         *_listed("missing", (n for n in wanted if n not in held)),
         *_listed("unexpected", (n for n in held if n not in wanted)),
         *_listed("of the wrong shape", _wrong_shapes(wanted, held)),
-        *_listed("unreadable", _unreadable(wanted, held)),
+        *unreadable,
     ]
+    if found == unreadable != []:
+        raise CheckpointError(
+            "weights cannot be read as config.json describes them\n  " + "\n  ".join(found),
+            where=checkpoint.folder,
+            fix=original(checkpoint.folder),
+        )
     if found:
         raise CheckpointError(
             "the weights are not those that config.json describes\n  " + "\n  ".join(found),
@@ -66,7 +74,7 @@ def _check_counts(config: DecoderConfig, held: int, where: object) -> None:
 
 def _wrong_shapes(wanted: Mapping[str, Shape], held: Mapping[str, Source]) -> Iterator[str]:
     for name, shape in wanted.items():
-        if name in held and held[name].shape != shape:
+        if name in held and held[name].shape != shape and not held[name].why_not():
             yield f"{name} {list(held[name].shape)}, not {list(shape)}"
 
 

@@ -160,26 +160,6 @@ def test_fp8_that_the_config_does_not_declare(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("quantization", "words"),
-    [
-        ({"quant_method": "gptq", "bits": 4}, "quantized already, by 'gptq'"),
-        ({"bits": 4}, "quantized already, by None"),
-        ({"quant_method": "fp8"}, "'weight_block_size' is None"),
-        ({"quant_method": "fp8", "weight_block_size": [128]}, r"'weight_block_size' is \[128\]"),
-        (
-            {"quant_method": "fp8", "weight_block_size": [0, 128]},
-            r"is \[0, 128\], not two positive",
-        ),
-        ({"quant_method": "fp8", "weight_block_size": ["a", "b"]}, "'weight_block_size' is"),
-    ],
-)
-def test_an_unknown_quantization(tmp_path: Path, quantization: dict[str, Any], words: str) -> None:
-    folder = write_checkpoint(tmp_path, SMALL | {"quantization_config": quantization})
-    with pytest.raises(CheckpointError, match=words):
-        check_weights(read_checkpoint(folder))
-
-
-@pytest.mark.parametrize(
     ("settings", "words"),
     [
         ({"num_hidden_layers": 2**31 - 1}, "it asks for 2147483647 layers and experts"),

@@ -1,0 +1,100 @@
+"""`Settings`: the entries of `quantization_config`, checked as they are read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from qdeploy.errors import CheckpointError
+
+README = "README.md"
+MOST_BYTES = 2**16
+BASE = re.compile(r"^base_model:\s*(?:\n\s*-\s*)?[\"']?([\w.-]+/[\w.-]+)", re.MULTILINE)
+"""The base model's hub id in the metadata at the top of a model card."""
+
+
+class Settings:
+    """The settings of one method, of a whole checkpoint or of some of its modules.
+
+    Attributes:
+        where: the file that they are from, for errors.
+        fix: what to use where they cannot be read, for errors.
+    """
+
+    def __init__(self, values: Mapping[str, Any], where: object, fix: str = "") -> None:
+        self.values, self.where, self.fix = values, where, fix
+
+    def __contains__(self, key: str) -> bool:
+        return self.values.get(key) is not None
+
+    def integer(self, key: str, default: int | None = None) -> int:
+        """A whole number; *default* where the key is missing or null, if there is a default."""
+        found = self.values.get(key)
+        found = default if found is None else found
+        if isinstance(found, bool) or not isinstance(found, int):
+            raise self.error(f"{key!r} is {found!r}, not a whole number")
+        return found
+
+    def flag(self, key: str, default: bool) -> bool:
+        found = self.values.get(key)
+        found = default if found is None else found
+        if not isinstance(found, bool):
+            raise self.error(f"{key!r} is {found!r}, neither true nor false")
+        return found
+
+    def text(self, key: str, default: str = "") -> str:
+        """A word, in lower case."""
+        found = self.values.get(key)
+        found = default if found is None else found
+        if not isinstance(found, str):
+            raise self.error(f"{key!r} is {found!r}, not a word")
+        return found.lower()
+
+    def names(self, key: str) -> tuple[str, ...]:
+        found = self.values.get(key)
+        found = [] if found is None else found
+        if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
+            raise self.error(f"{key!r} is not a list of names")
+        return tuple(found)
+
+    def table(self, key: str) -> Mapping[str, Any]:
+        found = self.values.get(key)
+        found = {} if found is None else found
+        if not isinstance(found, dict):
+            raise self.error(f"{key!r} is {found!r}, not an object")
+        return found
+
+    def within(self, values: Mapping[str, Any]) -> Settings:
+        """These settings with others for some modules."""
+        return Settings({**self.values, **values}, self.where, self.fix)
+
+    def group_size(self) -> int:
+        """Columns of a group, or -1."""
+        size = self.integer("group_size", 128)
+        if size != -1 and size < 1:
+            raise self.error(f"'group_size' is {size}, neither -1 nor a number of columns")
+        return size
+
+    def bits(self, readable: tuple[int, ...]) -> int:
+        bits = self.integer("bits", 4)
+        if bits not in readable:
+            known = " and ".join(map(str, readable))
+            raise self.error(f"codes of {bits} bits; {known} can be read")
+        return bits
+
+    def error(self, what: str) -> CheckpointError:
+        return CheckpointError(what, where=self.where, fix=self.fix)
+
+
+def original(folder: Path) -> str:
+    """What to use instead of a quantized checkpoint: its original, by name if its card says it."""
+    otherwise = "give the float checkpoint that this one was made from"
+    try:
+        with (folder / README).open(encoding="utf-8", errors="replace") as file:
+            head, _, rest = file.read(MOST_BYTES).partition("---")[2].partition("\n---")
+    except OSError:
+        return otherwise
+    found = BASE.search(head) if rest else None
+    return f"{otherwise}, {found[1]}" if found else otherwise
