@@ -3,6 +3,7 @@
     QdeployError                 1  something failed at run time
     ├── ExportFailed             1  the exporter could not finish
     ├── GenerationFailed         1  a runtime broke while loading or generating
+    │   └── OutOfMemory          1  it had too little memory
     ├── PlacementError           1  work ran, or would run, on another device than asked
     ├── HubError                 1  the model hub could not be reached
     ├── InputError               2  bad input or usage
@@ -54,6 +55,10 @@ class ExportFailed(QdeployError):
 
 class GenerationFailed(QdeployError):
     """A runtime broke while loading a bundle or generating from it."""
+
+
+class OutOfMemory(GenerationFailed):
+    """The machine or the device has too little memory to load a bundle or generate from it."""
 
 
 class PlacementError(QdeployError):

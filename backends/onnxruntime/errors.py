@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from qdeploy.errors import GenerationFailed
+from qdeploy.errors import GenerationFailed, OutOfMemory
+from qdeploy.system.memory import LESS, is_out_of_memory, out_of_memory
 
 LONGEST = 400
 NOISE = re.compile(
@@ -14,16 +15,11 @@ NOISE = re.compile(
     r"|\b\w+\.cc:\d+ \w+ "
 )
 """Codes, and the names of the runtime's own source files."""
-OUT_OF_MEMORY = (
-    "Failed to allocate memory", "out of memory", "bad allocation", "std::bad_alloc",
-    "CUBLAS_STATUS_ALLOC_FAILED", "Available memory of",
-)  # fmt: skip
-"""What allocators and libraries say; the last is that of a provider's own limit (`*_mem_limit`)."""
 
 
 @contextmanager
 def translated(doing: str, *, where: object, fix: str | None = None) -> Iterator[None]:
-    """Turn an exception of ONNX Runtime or onnxruntime-genai into GenerationFailed.
+    """Turn an exception of ONNX Runtime or onnxruntime-genai into GenerationFailed or OutOfMemory.
 
     Any other passes through: a mistake of qdeploy's own must not read as the runtime's.
 
@@ -38,9 +34,9 @@ def translated(doing: str, *, where: object, fix: str | None = None) -> Iterator
         if not is_the_runtimes(error):
             raise
         said = essence(error)
-        if isinstance(error, MemoryError) or any(sign in said for sign in OUT_OF_MEMORY):
-            fix = "a shorter --context, a smaller model, or a profile of fewer bits"
-            said = f"out of memory ({said})"
+        if is_out_of_memory(error):
+            what = f"{doing} failed: {out_of_memory(said)}"
+            raise OutOfMemory(what, where=where, fix=LESS) from error
         raise GenerationFailed(f"{doing} failed: {said}", where=where, fix=fix) from error
 
 

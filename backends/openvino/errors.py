@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from qdeploy.errors import GenerationFailed
+from qdeploy.errors import GenerationFailed, OutOfMemory
+from qdeploy.system.memory import LESS, is_out_of_memory, out_of_memory
 
 NOISE = ("Exception from ", "Check '")
 """Beginnings of the lines that only name the runtime's source files."""
@@ -16,17 +17,20 @@ LONGEST = 400
 
 @contextmanager
 def translated(doing: str, *, where: object, fix: str | None = None) -> Iterator[None]:
-    """Turn an exception of OpenVINO or openvino-genai into GenerationFailed.
+    """Turn an exception of OpenVINO or openvino-genai into GenerationFailed, or its OutOfMemory.
 
     Args:
         doing: what was being done, e.g. `loading on NPU`.
         where: the bundle or device in the message.
-        fix: what the user can do; a refused property has a more specific fix.
+        fix: what the user can do; a refused property and want of memory have a more specific fix.
     """
     try:
         yield
     except (RuntimeError, MemoryError) as error:
         said = essence(error)
+        if is_out_of_memory(error):
+            what = f"{doing} failed: {out_of_memory(said)}"
+            raise OutOfMemory(what, where=where, fix=LESS) from error
         if any(sign in said for sign in SETTING_REFUSED):
             fix = "correct that name or value in runtime.properties of the profile"
         raise GenerationFailed(f"{doing} failed: {said}", where=where, fix=fix) from error

@@ -7,10 +7,9 @@ import shutil
 
 from qdeploy.errors import ExportFailed
 from qdeploy.exporters.optimum.job import Job
+from qdeploy.system.memory import is_out_of_memory
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-OUT_OF_MEMORY = ("bad_alloc", "bad allocation", "can't allocate memory", "cannot allocate memory")
-"""Messages of C++ runtimes on Linux and Windows, and of torch."""
 MOST_CHARACTERS = 400
 """Limit of a library's message; OpenVINO's can be pages long."""
 WRITE_FAILED = "iostream"
@@ -31,7 +30,7 @@ def explain(error: Exception, job: Job) -> ExportFailed:
             where=job.folder,
             fix="free space, or another -o DIR; the unquantized model needs room as well",
         )
-    if isinstance(error, MemoryError) or any(w in str(error).lower() for w in OUT_OF_MEMORY):
+    if is_out_of_memory(error):
         return out_of_memory(text, job.memory_bytes)
     if isinstance(error, ImportError):
         return ExportFailed(

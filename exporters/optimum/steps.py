@@ -8,6 +8,7 @@ from qdeploy.errors import ExportFailed
 from qdeploy.exporters.optimum.errors import out_of_memory
 from qdeploy.exporters.optimum.job import Job
 from qdeploy.exporters.optimum.worker import work
+from qdeploy.system.memory import KILLED
 from qdeploy.system.worker import WorkerFailed, run_worker
 
 ENVIRONMENT = {
@@ -17,8 +18,6 @@ ENVIRONMENT = {
     "CI": "true",
 }
 """Environment variables of a worker, besides those of this process."""
-KILLED = (-9, 137)
-"""Exit codes of a process that the system killed, also as a shell reports it."""
 
 
 def run_step(job: Job, stage: Callable[[str], None], tick: Callable[[], None]) -> None:

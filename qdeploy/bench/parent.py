@@ -14,12 +14,14 @@ from qdeploy.bench.rows import BundleRecord, make_rows
 from qdeploy.bench.worker import Job, Task, work
 from qdeploy.bundle import Bundle
 from qdeploy.deploy import cache
-from qdeploy.errors import GenerationFailed, InputError, OutputError, QdeployError
+from qdeploy.errors import GenerationFailed, InputError, OutOfMemory, OutputError, QdeployError
 from qdeploy.results import Bench, Machine, Sample
+from qdeploy.system.memory import KILLED
 from qdeploy.system.worker import Event, WorkerFailed, run_worker
 
 UNFINISHED = "not finished yet"
 STOPPED = "stopped by the user"
+SMALLER = "close other programs, or give a shorter --prompt and --new, or a smaller bundle"
 LAST_WORDS = 4
 """Lines of a dead worker's standard error that go into the message."""
 
@@ -197,13 +199,19 @@ def run_job(job: Job, environment: Mapping[str, str], hear: Callable[[Event], No
 
     Raises:
         QdeployError: the worker raised it.
-        GenerationFailed: the worker died.
+        GenerationFailed: the worker died; OutOfMemory, if the system killed it.
     """
     try:
         run_worker(work, asdict(job), environment=environment, on_event=hear)
+    except OutOfMemory as error:
+        raise OutOfMemory(error.what, where=error.where, fix=SMALLER) from None
     except WorkerFailed as error:
         last = " | ".join(error.words[-LAST_WORDS:])
         said = f"the process that ran it {error.how}{': ' if last else ''}{last}"
+        if error.code in KILLED:
+            raise OutOfMemory(
+                f"{said} (the system does so when memory runs out)", fix=SMALLER
+            ) from None
         raise GenerationFailed(said) from None
 
 

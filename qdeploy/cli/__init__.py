@@ -103,6 +103,10 @@ def run_cli(arguments: Sequence[str]) -> int:
         elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             fix = "free space, or send stdout elsewhere"
             click.echo(f"error: the output has no room ({error.strerror})\n  fix: {fix}", err=True)
+        elif isinstance(error, MemoryError):
+            from qdeploy.system.memory import LESS
+
+            click.echo(f"error: out of memory ({error or 'MemoryError'})\n  fix: {LESS}", err=True)
         else:
             hint = "qdeploy --debug ... shows where"
             click.echo(f"internal error: {type(error).__name__}: {error}\n  {hint}", err=True)

@@ -32,6 +32,7 @@ from qdeploy.storage.atomic import ELSEWHERE, OutputKind, atomic_directory
 from qdeploy.storage.hashing import data_sha256
 from qdeploy.storage.listing import visible
 from qdeploy.system import info
+from qdeploy.system.memory import available_bytes
 from qdeploy.tokenization.bundle_text import write_text_files
 
 BUNDLE = OutputKind(MANIFEST, contents)
@@ -130,7 +131,10 @@ def export(
     staging = atomic_directory(destination, BUNDLE, force=force, key=key)
     with staging as folder, plan.identity:
         progress.begin(plan.bundle_bytes)
-        exporter.export(plan, folder, progress)
+        try:
+            exporter.export(plan, folder, progress)
+        except MemoryError as error:
+            raise _out_of_memory(plan, exporter, error) from None
         _check_complete(plan, exporter, folder)
         progress.stage("checksums")
         write_text_files(plan.checkpoint.text_files, folder)
@@ -138,6 +142,17 @@ def export(
         (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
         (folder / CARD).write_text(model_card(plan, manifest), encoding="utf-8")
     return Bundle(destination, manifest)
+
+
+def _out_of_memory(plan: Plan, exporter: Exporter, error: MemoryError) -> ExportFailed:
+    needed, free = exporter.peak_memory_bytes(plan), available_bytes()
+    there = f", and {free / 1e9:.1f} GB are free" if free is not None else ""
+    return ExportFailed(
+        f"out of memory ({error or 'MemoryError'}); this export takes about {needed / 1e9:.1f} GB"
+        f"{there}",
+        where=plan.checkpoint.name,
+        fix="close other programs, or export on a machine with more memory",
+    )
 
 
 def _check_apart(plan: Plan, destination: Path) -> None:

@@ -15,6 +15,7 @@ from qdeploy.checkpoint.model_names import locate
 from qdeploy.checkpoint.not_a_bundle import why_not_a_bundle
 from qdeploy.deploy import cache
 from qdeploy.deploy.export import export, prepare
+from qdeploy.deploy.shortage import telling_memory
 from qdeploy.errors import (
     BundleError,
     CheckFailed,
@@ -177,11 +178,13 @@ def load(bundle: Bundle, choice: Choice, **asked: Unpack[Asked]) -> Session:
 
     Raises:
         InputError: a context that the bundle was not made for, or a model that does not generate.
+        OutOfMemory: too little memory; the error says how much it needs and has.
         QdeployError: it runs on a simulated device where hardware was asked for, or the reverse.
     """
     check_task(bundle, "generate")
     options = _options(bundle, asked)
-    return _proved(choice, choice.backend.load(bundle, choice.device, options))
+    with telling_memory(bundle, choice.device, options.context):
+        return _proved(choice, choice.backend.load(bundle, choice.device, options))
 
 
 def load_encoder(bundle: Bundle, choice: Choice, **asked: Unpack[Asked]) -> Encoder:
@@ -193,7 +196,8 @@ def load_encoder(bundle: Bundle, choice: Choice, **asked: Unpack[Asked]) -> Enco
     """
     check_task(bundle, "embed", "rerank")
     options = _options(bundle, asked)
-    return _proved(choice, choice.backend.load_encoder(bundle, choice.device, options))
+    with telling_memory(bundle, choice.device, options.context):
+        return _proved(choice, choice.backend.load_encoder(bundle, choice.device, options))
 
 
 def check_task(bundle: Bundle, *wanted: TaskName) -> None:

@@ -11,6 +11,7 @@ from qdeploy.doctor.cases import Case
 from qdeploy.doctor.worker import work
 from qdeploy.errors import CheckFailed, QdeployError, TargetUnavailable
 from qdeploy.results import Diagnosis
+from qdeploy.system.memory import KILLED
 from qdeploy.system.worker import WorkerFailed, run_worker
 from qdeploy.targets import Evidence
 
@@ -54,6 +55,9 @@ def _hung(error: WorkerFailed, limit: float) -> dict[str, Any]:
 
 def _crashed(error: WorkerFailed) -> dict[str, Any]:
     last = f" ({error.words[-1].strip()})" if error.words else ""
+    if error.code in KILLED:
+        message = f"the system killed the process while {error.stage}, as it does without memory"
+        return _failed("crash", message, "close other programs, and run this again")
     return _failed(
         "crash",
         f"the process {error.how} while {error.stage}{last}",

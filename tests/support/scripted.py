@@ -7,6 +7,7 @@ A unit test gives a `ScriptedSession` its tokens. For the real command, `Scripte
     delay = 0.1         seconds before each token
     vanish = 3          the device disappears after this many requests
     die = 3             the process ends after this many requests
+    memory = 5e8        bytes that weights and cache may take
     export = "hang"     write half of a file and wait; "full", "crash" and "bug" fail instead
 """
 
@@ -23,7 +24,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qdeploy.bundle import Bundle
-from qdeploy.errors import ExportFailed, GenerationFailed, Refusal, TargetUnavailable
+from qdeploy.errors import (
+    ExportFailed,
+    GenerationFailed,
+    OutOfMemory,
+    Refusal,
+    TargetUnavailable,
+)
 from qdeploy.interface import (
     Backend,
     Device,
@@ -32,6 +39,7 @@ from qdeploy.interface import (
     LoadOptions,
     Placement,
     Progress,
+    Property,
     Request,
     Session,
     Token,
@@ -118,6 +126,7 @@ class ScriptedBackend(Backend):
 
     def load(self, bundle: Bundle, device: Device, options: LoadOptions) -> Session:
         script = {**bundle.manifest.profile.runtime.properties, **options.properties}
+        _check_memory(bundle, options.context, script.get("memory"))
         tokenizer = Tokenizer(bundle.path)
         answer = tokenizer.encode(str(script.get("answer", "")))
         return ScriptedSession(
@@ -129,6 +138,14 @@ class ScriptedBackend(Backend):
             vanish=int(script["vanish"]) if "vanish" in script else None,
             die=int(script["die"]) if "die" in script else None,
         )
+
+
+def _check_memory(bundle: Bundle, context: int | None, memory: Property | None) -> None:
+    """Fail as a runtime does that has this much memory, in bytes, for weights and cache."""
+    manifest = bundle.manifest
+    cache = (context or manifest.model.context_length) * manifest.plan["kv_bytes_per_token"]
+    if memory is not None and manifest.plan["weight_bytes"] + cache > int(memory):
+        raise OutOfMemory("loading failed: out of memory (bad_alloc)", where=bundle.path)
 
 
 class ScriptedExporter(Exporter):

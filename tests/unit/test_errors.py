@@ -43,7 +43,10 @@ def test_the_drawing_shows_every_error_with_its_parent_and_exit_code() -> None:
 @pytest.mark.parametrize(
     ("code", "names"),
     [
-        (1, "QdeployError ExportFailed GenerationFailed PlacementError HubError"),
+        (
+            1,
+            "QdeployError ExportFailed GenerationFailed OutOfMemory PlacementError HubError",
+        ),
         (
             2,
             "InputError CheckpointError ProfileError PlanError BundleError OutputError PromptError",

@@ -8,9 +8,8 @@ import pytest
 
 from qdeploy.backends.onnxruntime.errors import translated
 from qdeploy.errors import GenerationFailed, PlacementError
+from qdeploy.system.memory import LESS
 from tests.support.onnx_models import open_session, relu
-
-MEMORY = "a shorter --context, a smaller model, or a profile of fewer bits"
 
 
 def told(error: BaseException) -> GenerationFailed:
@@ -31,20 +30,20 @@ def told(error: BaseException) -> GenerationFailed:
 def test_memory_that_ran_out_has_its_own_fix(said: str) -> None:
     error = told(RuntimeError(said))
     assert error.what.startswith("loading failed: out of memory")
-    assert error.fix == MEMORY
+    assert error.fix == LESS
     for noise in ("[ONNXRuntimeError]", "/onnxruntime_src"):
         assert noise not in error.what
 
 
 def test_memory_that_python_lacks_is_memory_too() -> None:
-    assert told(MemoryError()).fix == MEMORY
+    assert told(MemoryError()).fix == LESS
 
 
 def test_memory_that_numpy_lacks_is_memory_too() -> None:
     np = pytest.importorskip("numpy")
     with pytest.raises(GenerationFailed) as caught, translated("generating", where="x"):
         np.zeros(2**58)
-    assert caught.value.fix == MEMORY
+    assert caught.value.fix == LESS
 
 
 def test_everything_else_keeps_the_fix_of_its_place() -> None:
@@ -106,7 +105,7 @@ def test_onnxruntimes_own_words_when_memory_runs_out(tmp_path: Path) -> None:
     session = open_session(tmp_path / "huge.onnx")
     with pytest.raises(GenerationFailed) as caught, translated("generating", where="CPU"):
         session.run(None, {"shape": [2**46]})
-    assert caught.value.fix == MEMORY
+    assert caught.value.fix == LESS
 
 
 @pytest.mark.parametrize(("left", "says"), [(0, "data"), (1000, "out of bounds")])

@@ -85,7 +85,7 @@ def test_a_runtimes_error_comes_after_its_tokens(started: Callable[[Pipeline], S
     assert next(tokens).id == 3
     with pytest.raises(GenerationFailed) as caught:
         next(tokens)
-    assert str(caught.value) == "CPU: generating failed: out of memory"
+    assert str(caught.value).startswith("CPU: generating failed: out of memory\n  fix: close")
 
 
 def test_a_programming_error_is_not_dressed_up(started: Callable[[Pipeline], Stream]) -> None:
