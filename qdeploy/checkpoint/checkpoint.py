@@ -7,33 +7,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
-
-from pydantic import ValidationError
+from typing import ClassVar
 
 from qdeploy.architectures.base import Architecture
 from qdeploy.architectures.config import DecoderConfig, ModelConfig, RopeScaling
 from qdeploy.architectures.graph import GraphConfig
-from qdeploy.architectures.table import (
-    config_warnings,
-    find_architecture,
-    known_classes,
-    parse_config,
-)
+from qdeploy.architectures.table import find_architecture, known_classes
 from qdeploy.architectures.task import GENERATE, Task, TaskName
 from qdeploy.architectures.tensors import Tensor, guess_tensor
 from qdeploy.checkpoint.adapters.lora import Adapter, read_adapter
+from qdeploy.checkpoint.config_file import read_config
 from qdeploy.checkpoint.damage import check_fetched
 from qdeploy.checkpoint.headers import INDEX, TensorInfo, read_tensors, weight_files
-from qdeploy.checkpoint.naming import Found, find_weights
+from qdeploy.checkpoint.inventory import Inventory
+from qdeploy.checkpoint.naming import Found
 from qdeploy.checkpoint.recognize import why_not_a_folder
-from qdeploy.checkpoint.schemes import find_scheme
 from qdeploy.checkpoint.sources.base import Weight
 from qdeploy.checkpoint.sources.rows import Rows
+from qdeploy.checkpoint.stacks import weights_in
 from qdeploy.checkpoint.task import find_task, usual_task
+from qdeploy.checkpoint.tying import tie_warning
 from qdeploy.errors import CheckpointError
-from qdeploy.storage.json_file import read_json
-from qdeploy.storage.toml_file import fault
 from qdeploy.tokenization.adapter_text import adapter_text_warnings, with_adapter_text
 from qdeploy.tokenization.check import text_warnings
 from qdeploy.tokenization.slow_tokenizer import check_tokenizer_is_there
@@ -72,8 +66,7 @@ class Checkpoint:
         Raises:
             CheckpointError: they are quantized in a way that cannot be read.
         """
-        scheme = find_scheme(self.config.quantization_config, self.folder)
-        return find_weights(self.tensors, scheme)
+        return self._inventory.find(self.config.quantization_config)
 
     @cached_property
     def weights(self) -> tuple[Weight, ...]:
@@ -178,7 +171,7 @@ class Checkpoint:
         None for an unknown architecture, and for a config that asks for more layers and experts
         than there are tensors.
         """
-        most = len(self.stored.sources)
+        most = len(self.tensors) + weights_in(self.tensors)
         if not self.is_known or self.decoder.modules(most) > most:
             return None
         return self.graph(None)
@@ -190,6 +183,23 @@ class Checkpoint:
             CheckpointError: the architecture is unknown.
         """
         return replace(self.decoder.graph(rope_scaling), task=self.task)
+
+    @cached_property
+    def _inventory(self) -> Inventory:
+        known = (self.architecture, self._graph) if self._graph else None
+        return Inventory(self.folder, self.tensors, known)
+
+    def untied_if_stored_so(self) -> Checkpoint:
+        """The checkpoint, as untied where its head has other values than the embedding.
+
+        Raises:
+            CheckpointError: a weight file cannot be read.
+        """
+        tie = self._inventory.tie
+        if tie is None or not self._inventory.has_its_own_head():
+            return self
+        untied = self.config.model_copy(update={"tie_word_embeddings": False})
+        return replace(self, config=untied, decided=(*self.decided, tie_warning(tie)))
 
     @cached_property
     def described(self) -> Mapping[str, Tensor]:
@@ -265,34 +275,13 @@ def read_checkpoint(
         raise why_not_a_folder(folder, "config.json")
     check_fetched((*find_text_files(folder).paths.values(), folder / INDEX))
     weight_files(folder)  # first: of a model in another format, no other file needs to fit
-    raw = read_json(folder / "config.json")
-    config = _config(raw, folder / "config.json")
+    file = read_config(folder / "config.json")
     check_tokenizer_is_there(find_text_files(folder))
     name = name or folder.resolve().name
-    purpose = find_task(folder, name, raw, asked=task)
-    decided = (*config_warnings(raw), *purpose.warnings)
+    purpose = find_task(folder, name, file.raw, asked=task)
     found = Checkpoint(
-        name, folder, config, read_tensors(folder), decided=decided, task=purpose.task
-    )
+        name, folder, file.config, read_tensors(folder),
+        decided=(*file.warnings, *purpose.warnings), task=purpose.task,
+    )  # fmt: skip
+    found = found.untied_if_stored_so()
     return with_adapter(found, adapter) if adapter else found
-
-
-def _config(raw: Mapping[str, Any], file: Path) -> ModelConfig:
-    """Check the content of the config.json *file*.
-
-    Raises:
-        CheckpointError: a key is missing or holds an impossible value.
-    """
-    try:
-        return parse_config(raw)
-    except ValidationError as error:
-        key, complaint = fault(error)
-    names = raw.get("architectures")
-    of = names[0] if isinstance(names, list) and names else raw.get("model_type", "any model")
-    if isinstance(raw.get("text_config"), dict) and key not in raw:
-        raise CheckpointError(
-            f"{of} is a model of more than text, whose parts have configs of their own",
-            where=file,
-            fix="give a model of text alone, such as Qwen/Qwen3-8B",
-        )
-    raise CheckpointError(f"not the config of {of}: {key or 'config'!r}: {complaint}", where=file)

@@ -10,7 +10,7 @@ import click
 from qdeploy.cli import options, output
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from qdeploy.architectures.task import TaskName
     from qdeploy.forecast.forecast import Forecast
@@ -160,9 +160,19 @@ def _lines(
         where = f"{device.name} with {memory}"
         rows.append(("fits", f"{fits} tokens on {where}" if fits else f"not at all on {where}"))
     rows += [("fallback", f"{t.name}: {t.precision}") for t in plan.fallbacks()]
-    rows += [("dropped", f"{name}: {why}") for name, why in plan.checkpoint.dropped.items()]
+    rows += [("dropped", line) for line in _by_reason(plan.checkpoint.dropped)]
     rows += [("warning", warning) for warning in plan.warnings]
     return [f"{label + ':':17} {text}" for label, text in rows]
+
+
+def _by_reason(dropped: Mapping[str, str]) -> Iterator[str]:
+    """One line for each reason, with how many tensors it drops and the name of the first."""
+    names: dict[str, list[str]] = {}
+    for name, why in dropped.items():
+        names.setdefault(why, []).append(name)
+    for why, (first, *rest) in names.items():
+        more = f" and {len(rest)} more" if rest else ""
+        yield f"{first}{more}: {why}"
 
 
 def _device(plan: Plan) -> Device | None:

@@ -190,6 +190,9 @@ class TestInstalled:
         self, checkpoint: Path
     ) -> None:
         untied = read_checkpoint(checkpoint).parameters
+        weights = draw()
+        weights["head.weight"] = weights["tokens.weight"]
+        save(checkpoint / "model.safetensors", {n: f32(v) for n, v in weights.items()})
         config = CONFIG | {"tie_word_embeddings": True}
         (checkpoint / "config.json").write_text(json.dumps(config), encoding="utf-8")
         tied = read_checkpoint(checkpoint)

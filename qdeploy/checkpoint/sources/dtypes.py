@@ -1,4 +1,4 @@
-"""Data types of stored weights, and their conversion to float32, which is exact for all of them."""
+"""Data types of stored weights, and their conversion to float32, which is exact but for F64."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ NUMPY_DTYPES: dict[str, np.dtype[Any]] = {
     "BF16": np.dtype("<u2"),  # NumPy has no bfloat16
     "F16": np.dtype("<f2"),
     "F32": np.dtype("<f4"),
+    "F64": np.dtype("<f8"),
     "F8_E4M3": np.dtype("u1"),
 }
 """NumPy dtype of the stored elements, by safetensors dtype. Files are little-endian."""
@@ -26,7 +27,8 @@ def widen(raw: NDArray[Any], dtype: str, out: NDArray[np.float32]) -> None:
     elif dtype == "F8_E4M3":
         np.take(_e4m3(), raw, out=out, mode="clip")  # the default, "raise", makes a copy
     else:
-        np.copyto(out, raw)
+        with np.errstate(over="ignore"):  # infinity: who reads weights refuses it
+            np.copyto(out, raw, casting="same_kind")
 
 
 @cache

@@ -11,7 +11,7 @@ from qdeploy.checkpoint.sources.base import Source
 if TYPE_CHECKING:
     from qdeploy.checkpoint.sources.base import Files, Floats, ReadRows
 
-FLOATS = ("BF16", "F16", "F32")
+FLOATS = ("BF16", "F16", "F32", "F64")
 """Stored types that are read as they are, by safetensors' names."""
 
 

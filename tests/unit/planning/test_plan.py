@@ -199,7 +199,7 @@ def test_a_fallback_of_the_embedding_is_listed_too(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["intel-cpu-int4", "intel-cpu-int4-onnx"])
 def test_a_scalar_among_the_tensors_is_planned(name: str, tmp_path: Path) -> None:
-    scalar = {"model.layers.0.self_attn.k_scale": ()}
+    scalar = {"model.layers.0.self_attn.q_proj.scale": ()}
     found = read_checkpoint(write_checkpoint(tmp_path, extra=scalar))
     made = make_plan(found, load_profile(name), INTEL_CPU)
     assert {t.precision.dtype for t in made.tensors if not t.shape} == {"fp16"}

@@ -44,6 +44,13 @@ def test_float32(values: list[float]) -> None:
     assert same(widened("F32", np.array(values, "<f4")), values)
 
 
+@given(st.lists(st.floats(), max_size=40))
+def test_float64_is_rounded_as_numpy_rounds_it(values: list[float]) -> None:
+    with np.errstate(over="ignore"):
+        wanted = np.array(values, np.float64).astype(np.float32)
+    assert same(widened("F64", np.array(values, "<f8")), [float(x) for x in wanted])
+
+
 @pytest.mark.parametrize(
     ("byte", "value"),
     [
@@ -79,5 +86,5 @@ def test_elements_need_not_be_aligned_or_contiguous() -> None:
 
 def test_only_little_endian_types_of_the_right_size() -> None:
     assert {name: dtype.itemsize for name, dtype in NUMPY_DTYPES.items()} == {
-        "BF16": 2, "F16": 2, "F32": 4, "F8_E4M3": 1,
+        "BF16": 2, "F16": 2, "F32": 4, "F64": 8, "F8_E4M3": 1,
     }  # fmt: skip

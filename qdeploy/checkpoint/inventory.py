@@ -1,0 +1,84 @@
+"""What the files of a checkpoint store, by the names of its architecture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from qdeploy.architectures.base import Architecture
+from qdeploy.architectures.graph import GraphConfig
+from qdeploy.architectures.task import GENERATE
+from qdeploy.architectures.tensors import Tensor
+from qdeploy.checkpoint.headers import TensorInfo
+from qdeploy.checkpoint.naming import Found, Named, find_weights, is_float, left_over, name_tensors
+from qdeploy.checkpoint.schemes import find_scheme
+from qdeploy.checkpoint.sources.same import same_values
+from qdeploy.checkpoint.tying import Tie, is_apart, tied
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """The stored tensors of a checkpoint.
+
+    Attributes:
+        folder: where the files are.
+        tensors: all tensors listed in the headers.
+        architecture: the family, and the numbers of its graph; None where they are not known.
+    """
+
+    folder: Path
+    tensors: tuple[TensorInfo, ...]
+    architecture: tuple[Architecture, GraphConfig] | None
+
+    @cached_property
+    def table(self) -> Mapping[str, Tensor] | None:
+        """The architecture's weights by name, a head of its own included; None without a graph."""
+        if self.architecture is None:
+            return None
+        family, graph = self.architecture
+        untied = replace(graph, tied=False, task=GENERATE)
+        return family.tensors(untied) | family.tensors(graph)
+
+    @cached_property
+    def tie(self) -> Tie | None:
+        """The embedding and the head that are one weight; None where they are not."""
+        if self.architecture is None or not self.architecture[1].tied:
+            return None
+        family, graph = self.architecture
+        names = family.head(graph), family.head(replace(graph, tied=False))
+        return Tie(*(name.rpartition(".")[0] for name in names))
+
+    @cached_property
+    def named(self) -> Named:
+        """The tensors by module.
+
+        Raises:
+            CheckpointError: two are one weight, but have different values.
+        """
+        return name_tensors(self.tensors, self.table, self._same)
+
+    def has_its_own_head(self) -> bool:
+        """Whether head and embedding differ although they should be tied.
+
+        Raises:
+            CheckpointError: a weight file cannot be read.
+        """
+        return self.tie is not None and is_apart(self.tie, self.named, self._same)
+
+    def find(self, settings: Mapping[str, Any] | None) -> Found:
+        """The weights; *settings*: the `quantization_config`, if there is one.
+
+        Raises:
+            CheckpointError: they are quantized in a way that cannot be read.
+        """
+        named = tied(self.tie, self.named) if self.tie else self.named
+        if settings and self.table and is_float(named):
+            return find_weights(left_over(named, settings), None, self.table)
+        scheme = find_scheme(settings, self.folder)
+        return find_weights(named, scheme, self.table)
+
+    def _same(self, one: TensorInfo, other: TensorInfo) -> bool:
+        return same_values(self.folder, one, other)

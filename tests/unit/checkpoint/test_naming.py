@@ -1,0 +1,292 @@
+"""The same model under other names and in other layouts has the same weights."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from qdeploy.checkpoint.checkpoint import Checkpoint, read_checkpoint
+from qdeploy.checkpoint.weights import check_weights, open_weights
+from qdeploy.errors import CheckpointError
+from tests.support import tiny
+from tests.support.checkpoints import SMALL, shapes, write_checkpoint, write_sidecars
+from tests.support.tiny import DENSE, SPARSE
+from tests.support.weights import RawTensor, f32, save
+
+UNTIED = DENSE | {"tie_word_embeddings": False}
+Arrays = Mapping[str, NDArray[np.float32]]
+
+
+def write(
+    folder: Path, config: dict[str, Any], change: Callable[[dict[str, Any]], Any]
+) -> Checkpoint:
+    """A checkpoint of the config whose tensors were changed; read and checked."""
+    write_sidecars(folder, config)
+    made: dict[str, Any] = dict(tiny.draw(config))
+    made = change(made) or made
+    raw = {n: v if isinstance(v, RawTensor) else f32(v) for n, v in made.items()}
+    save(folder / "model.safetensors", raw)
+    found = read_checkpoint(folder)
+    check_weights(found)
+    return found
+
+
+def values(found: Checkpoint) -> dict[str, NDArray[np.float32]]:
+    with open_weights(found) as source:
+        return {name: source.rows(name) for name in source.names}
+
+
+def assert_same(found: Checkpoint, config: dict[str, Any]) -> None:
+    wanted, held = tiny.draw(config), values(found)
+    assert held.keys() == wanted.keys()
+    assert all(np.array_equal(held[name], wanted[name]) for name in wanted)
+
+
+def renamed(pattern: str, new: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    return lambda made: {re.sub(pattern, new, name): value for name, value in made.items()}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "new"),
+    [
+        (r"^model\.", ""),
+        ("^", "module."),
+        ("^", "_orig_mod."),
+        (r"^model\.", "model._orig_mod."),
+        (r"layers\.(\d)\.", r"layers.\1._checkpoint_wrapped_module."),
+        ("^", "_fsdp_wrapped_module._orig_mod."),
+        ("^", "base_model.model."),
+        ("^", "pretrained_model."),
+        (r"^model\.", "model.language_model."),
+        (r"^(model|lm_head)\.", r"language_model.\1."),
+        ("^", "model."),
+        (r"_proj\.weight", "_proj.base_layer.weight"),
+        (r"^lm_head\.", "base_model.model.lm_head.modules_to_save.default."),
+    ],
+)
+@pytest.mark.parametrize("config", [UNTIED, SPARSE], ids=["dense", "experts"])
+def test_what_others_add_to_names_is_removed(
+    pattern: str, new: str, config: dict[str, Any], tmp_path: Path
+) -> None:
+    found = write(tmp_path, config, renamed(pattern, new))
+    assert_same(found, config)
+    assert (found.warnings, found.dropped) == ((), {})
+
+
+def fuse(made: dict[str, Any], *, suffix: str = "", whole: bool = True) -> dict[str, Any]:
+    """The experts of each layer in stacks: gate and up in one if *whole*."""
+    rest = {name: value for name, value in made.items() if ".experts." not in name}
+    for layer in range(SPARSE["num_hidden_layers"]):
+        place = f"model.layers.{layer}.mlp.experts."
+        if f"{place}0.up_proj.weight" not in made:
+            continue
+        gate, up, down = (
+            np.stack([made[f"{place}{e}.{n}_proj.weight"] for e in range(SPARSE["num_experts"])])
+            for n in ("gate", "up", "down")
+        )
+        both = {"gate_up_proj": np.concatenate([gate, up], 1)}
+        stacks = both if whole else {"gate_proj": gate, "up_proj": up}
+        rest |= {place + n + suffix: v for n, v in (stacks | {"down_proj": down}).items()}
+    return rest
+
+
+class TestStacks:
+    @pytest.mark.parametrize("suffix", ["", ".weight"])
+    @pytest.mark.parametrize("whole", [True, False], ids=["fused", "apart"])
+    def test_of_experts_are_split(self, suffix: str, whole: bool, tmp_path: Path) -> None:
+        found = write(tmp_path, SPARSE, lambda made: fuse(made, suffix=suffix, whole=whole))
+        assert_same(found, SPARSE)
+
+    def test_may_be_in_some_layers_only(self, tmp_path: Path) -> None:
+        config = SPARSE | {"mlp_only_layers": [1]}
+        assert_same(write(tmp_path, config, fuse), config)
+
+    def test_keep_the_prefix_of_a_trainer_out(self, tmp_path: Path) -> None:
+        found = write(tmp_path, SPARSE, lambda made: renamed("^", "module.")(fuse(made)))
+        assert_same(found, SPARSE)
+
+    def test_that_are_transposed_are_refused(self, tmp_path: Path) -> None:
+        def transpose(made: dict[str, Any]) -> dict[str, Any]:
+            stacks = fuse(made)
+            return {
+                n: np.ascontiguousarray(np.swapaxes(v, 1, 2)) if v.ndim == 3 else v
+                for n, v in stacks.items()
+            }
+
+        with pytest.raises(CheckpointError, match="experts are transposed"):
+            write(tmp_path, SPARSE, transpose)
+
+    def test_of_another_number_of_experts_are_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(CheckpointError, match=r"is \[4, .*describes \[5, "):
+            write(tmp_path, SPARSE | {"num_experts": 5}, lambda _: fuse(tiny.draw(SPARSE)))
+
+    def test_of_absurdly_many_are_not_listed(self, tmp_path: Path) -> None:
+        """A file of holes holds as many experts as it likes."""
+        config = SPARSE | {"num_experts": 2**30}
+        place = "model.layers.0.mlp.experts.down_proj"
+        extra = {place: (2**30, 1, 1), "model.norm.weight": (96,)}
+        write_checkpoint(tmp_path, SPARSE, extra=extra)
+        (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+        with pytest.raises(CheckpointError, match="layers and experts; there are"):
+            check_weights(read_checkpoint(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model.layers.0.self_attn.rotary_emb.inv_freq",
+        "model.rotary_emb.inv_freq",
+        "rotary_emb.original_inv_freq",
+        "model.layers.0.self_attn.rotary_emb.cos_cached",
+        "model.layers.1.self_attn.masked_bias",
+        "model.layers.1.self_attn.bias",
+        "model.layers.0.self_attn.k_scale",
+        "model.layers.0.self_attn.k_proj.k_scale",
+        "model.layers.0.mlp.up_proj.input_scale",
+        "model.layers.0.self_attn.core_attention._extra_state",
+        "optimizer.state.0.exp_avg",
+    ],
+)
+def test_what_is_computed_or_left_over_is_dropped_without_a_word(name: str, tmp_path: Path) -> None:
+    found = write(tmp_path, UNTIED, lambda made: made | {name: np.ones(4, np.float32)})
+    assert_same(found, UNTIED)
+    assert (found.warnings, list(found.dropped)) == ((), [name])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "v_head.summary.weight",
+        "score.weight",
+        "mtp.fc.weight",
+        "model.visual.blocks.0.attn.qkv.weight",
+        "vision_tower.encoder.layers.0.self_attn.q_proj.weight",
+        "model.layers.3.mlp.up_proj.weight",
+        "of_a_plugin.weight",
+    ],
+)
+def test_parts_of_another_model_are_left_out_with_a_warning(name: str, tmp_path: Path) -> None:
+    found = write(tmp_path, UNTIED, lambda made: made | {name: np.ones((4, 4), np.float32)})
+    assert_same(found, UNTIED)
+    (warning,) = found.warnings
+    assert name in warning
+    assert list(found.dropped) == [name]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model.layers.0.self_attn.q_proj.bias",
+        "model.layers.0.pre_feedforward_layernorm.weight",
+        "module.model.layers.2.mlp.gate.e_score_correction_bias",
+        "lm_head.bias",
+    ],
+)
+def test_a_part_of_a_layer_that_the_graph_does_not_have_is_refused(
+    name: str, tmp_path: Path
+) -> None:
+    with pytest.raises(CheckpointError, match=f"1 unexpected: {name}"):
+        write(tmp_path, UNTIED, lambda made: made | {name: np.ones(4, np.float32)})
+
+
+def test_an_adapter_beside_its_weights_is_refused(tmp_path: Path) -> None:
+    extra = {"model.layers.0.self_attn.q_proj.lora_A.default.weight": np.ones((4, 96), np.float32)}
+    with pytest.raises(CheckpointError, match="not merged") as caught:
+        write(tmp_path, UNTIED, lambda made: made | extra)
+    assert "merge_and_unload" in (caught.value.fix or "")
+
+
+class TestTwoTensorsOfOneWeight:
+    copy = "base_model.model.model.norm.original_module.weight"
+
+    def test_that_are_equal_count_once(self, tmp_path: Path) -> None:
+        found = write(tmp_path, UNTIED, lambda made: made | {self.copy: made["model.norm.weight"]})
+        assert_same(found, UNTIED)
+        assert "the same as" in next(iter(found.dropped.values()))
+
+    def test_that_differ_are_refused_with_both_names(self, tmp_path: Path) -> None:
+        with pytest.raises(CheckpointError) as caught:
+            write(tmp_path, UNTIED, lambda made: made | {self.copy: 2 * made["model.norm.weight"]})
+        assert self.copy in caught.value.what
+        assert " model.norm.weight" in caught.value.what
+
+
+class TestATiedHead:
+    head, embedding = "lm_head.weight", "model.embed_tokens.weight"
+
+    def test_that_is_the_embedding_is_stored_for_nothing(self, tmp_path: Path) -> None:
+        found = write(tmp_path, DENSE, lambda made: made | {self.head: made[self.embedding]})
+        assert_same(found, DENSE)
+        assert list(found.dropped) == [self.head]
+        assert found.config.tie_word_embeddings
+
+    def test_of_another_type_and_the_same_values(self, tmp_path: Path) -> None:
+        found = write(
+            tmp_path,
+            DENSE,
+            lambda made: made | {self.head: RawTensor("F64", made[self.embedding].astype("<f8"))},
+        )
+        assert_same(found, DENSE)
+
+    @pytest.mark.parametrize("place", [0, -1])
+    def test_that_was_trained_apart_is_a_weight_of_its_own(
+        self, place: int, tmp_path: Path
+    ) -> None:
+        def train(made: dict[str, Any]) -> dict[str, Any]:
+            head = made[self.embedding].copy()
+            head.reshape(-1)[place] += 1
+            return made | {self.head: head}
+
+        found = write(tmp_path, DENSE, train)
+        wanted = train(dict(tiny.draw(DENSE)))
+        assert np.array_equal(values(found)[self.head], wanted[self.head])
+        assert not found.config.tie_word_embeddings
+        assert "tie_word_embeddings" in found.warnings[0]
+
+    def test_alone_is_the_embedding_too(self, tmp_path: Path) -> None:
+        found = write(tmp_path, DENSE, renamed(r"^model\.embed_tokens", "lm_head"))
+        assert_same(found, DENSE)
+
+    def test_of_another_shape_is_named(self, tmp_path: Path) -> None:
+        with pytest.raises(CheckpointError, match=r"lm_head.weight \[7, 96\], not \[2048, 96\]"):
+            write(tmp_path, DENSE, lambda made: made | {self.head: np.ones((7, 96), np.float32)})
+
+
+@pytest.mark.parametrize("method", ["gptq", "awq", "fp8", "bitsandbytes", "of_tomorrow"])
+def test_settings_of_a_quantization_that_is_not_there_are_left_over(
+    method: str, tmp_path: Path
+) -> None:
+    config = UNTIED | {"quantization_config": {"quant_method": method}}
+    found = write(tmp_path, config, lambda made: made)
+    assert_same(found, UNTIED)
+    assert f"({method})" in found.warnings[0]
+
+
+def test_names_of_another_model_are_kept(tmp_path: Path) -> None:
+    """They say more than a list of what is missing."""
+    folder = write_checkpoint(tmp_path)
+    save(folder / "model.safetensors", {"transformer.h.0.attn.c_attn.weight": f32(np.ones((4, 4)))})
+    found = read_checkpoint(folder)
+    assert list(found.stored.sources) == ["transformer.h.0.attn.c_attn.weight"]
+    assert (found.dropped, found.warnings) == ({}, ())
+
+
+def test_doubles_are_read(tmp_path: Path) -> None:
+    name = "model.norm.weight"
+    found = write(
+        tmp_path, UNTIED, lambda made: made | {name: RawTensor("F64", made[name].astype("<f8"))}
+    )
+    assert_same(found, UNTIED)
+
+
+def test_a_small_checkpoint_is_not_all_of_this(tmp_path: Path) -> None:
+    found = read_checkpoint(write_checkpoint(tmp_path, SMALL))
+    assert {name: s.shape for name, s in found.stored.sources.items()} == shapes(SMALL)
+    assert (found.dropped, found.warnings) == ({}, ())
