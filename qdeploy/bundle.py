@@ -113,7 +113,7 @@ def open_bundle(path: Path, *, full: bool = False) -> Bundle:
         raise BundleError(f"cannot be read ({error.strerror})", where=path) from None
     if not found or not is_bundle(path):
         raise why_not_a_bundle(path)
-    manifest = _read_manifest(path / MANIFEST)
+    manifest = read_manifest(path / MANIFEST)
     for name, entry in manifest.files.items():
         _check(path, name, entry, full=full)
     # people edit the card, so no manifest lists it
@@ -139,7 +139,12 @@ def contents(path: Path) -> set[str]:
     return {CARD, *files}
 
 
-def _read_manifest(file: Path) -> Manifest:
+def read_manifest(file: Path) -> Manifest:
+    """Read a manifest, whose names stay inside its folder.
+
+    Raises:
+        BundleError: it is malformed, of a newer schema, or has names outside the folder.
+    """
     manifest = build_versioned(
         Manifest,
         read_json(file, error=BundleError),

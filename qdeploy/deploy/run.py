@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, TypedDict, TypeVar
 from qdeploy import registry
 from qdeploy.architectures.task import TaskName
 from qdeploy.bundle import Bundle, is_bundle, open_bundle
+from qdeploy.checkpoint.catalogue import find_published
+from qdeploy.checkpoint.hub_cache import hub_id_of, main_snapshot
 from qdeploy.checkpoint.model_names import locate
 from qdeploy.checkpoint.not_a_bundle import why_not_a_bundle
-from qdeploy.deploy import cache
+from qdeploy.deploy import cache, hub_bundle
 from qdeploy.deploy.export import export, prepare
 from qdeploy.deploy.shortage import telling_memory
 from qdeploy.errors import (
@@ -58,19 +60,26 @@ def find_bundle(
     device: int | str = 0,
     simulate: bool = False,
 ) -> tuple[Bundle, bool]:
-    """Open the bundle at path *model*, or export the model of that name into the cache.
+    """Open the bundle at path *model* or of that hub id, or export the model into the cache.
 
     Returns:
         The bundle, and whether this call exported it.
 
     Raises:
         InputError: neither a bundle nor a model, or a model without a target.
+        HubError: the hub could not be reached.
         TargetUnavailable: the target is absent. Raised before the export.
     """
     path = Path(os.path.expanduser(model))
+    if hub_id_of(path.name):  # of a model's folder in the hub's cache, the snapshot
+        path = main_snapshot(path) or path
     if is_bundle(path):
         return open_bundle(path), False
-    _, folder = locate(model)
+    name, folder = locate(model)
+    if folder is None and not find_published(name):
+        downloaded = hub_bundle.download(name, must_know=target is None)
+        if downloaded:
+            return open_bundle(downloaded), False
     if target is None and folder and not (folder / "config.json").is_file():
         raise why_not_a_bundle(path)
     if target is None:

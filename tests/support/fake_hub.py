@@ -26,12 +26,14 @@ class FakeHub:
         status: answer every request with this HTTP status.
         headers: headers of such an answer; the hub says more precisely there what is wrong.
         endpoint: the hub's address.
+        served: names of the files that were asked for.
     """
 
     models: dict[str, Path] = field(default_factory=dict)
     status: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     endpoint: str = ""
+    served: list[str] = field(default_factory=list)
 
     def find(self, path: str) -> tuple[bytes, str] | None:
         """Content and type of the answer to a path; None for nothing."""
@@ -41,10 +43,17 @@ class FakeHub:
                 files = [{"rfilename": name} for name in names if (folder / name).is_file()]
                 about = {"id": hub_id, "modelId": hub_id, "sha": COMMIT, "siblings": files}
                 return json.dumps(about).encode(), "application/json"
-            _, found, name = path.partition(f"/{hub_id}/resolve/{COMMIT}/")
-            if found and (folder / name).is_file():
-                return (folder / name).read_bytes(), "application/octet-stream"
+            for revision in (COMMIT, "main"):
+                _, found, name = path.partition(f"/{hub_id}/resolve/{revision}/")
+                if found and (folder / name).is_file():
+                    self.served.append(name)
+                    return (folder / name).read_bytes(), "application/octet-stream"
         return None
+
+    def why_nothing(self, path: str) -> str:
+        """The hub's word for what it lacks: the file or the model of a path."""
+        known = any(f"/{hub_id}/" in path for hub_id in self.models)
+        return "EntryNotFound" if known else "RepoNotFound"
 
 
 @contextmanager
@@ -80,7 +89,8 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
             if hub.status:
                 self.answer(hub.status, b"{}", "application/json", hub.headers)
             elif found is None:
-                self.answer(404, b"{}", "application/json", {"X-Error-Code": "RepoNotFound"})
+                why = {"X-Error-Code": hub.why_nothing(self.path), "X-Repo-Commit": COMMIT}
+                self.answer(404, b"{}", "application/json", why)
             else:
                 content, kind = found
                 etag = f'"{sha256(content).hexdigest()}"'
