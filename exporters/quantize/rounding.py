@@ -21,7 +21,10 @@ Floats = NDArray[np.float32]
 
 SMALLEST_NORMAL = np.float32(2**-14)
 """Below this, float16 is subnormal and loses digits."""
-DAMAGED = "download the checkpoint again: training ends before weights are like this"
+DAMAGED = (
+    "give another checkpoint, e.g. of an earlier step: its training or a merge made it so, or the "
+    "file has changed since (then its sha256 is not its maker's)"
+)
 
 
 class Grid(NamedTuple):

@@ -7,6 +7,7 @@ file and tensor names to its errors, and checks the index of a sharded checkpoin
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -18,6 +19,8 @@ from qdeploy.checkpoint.recognize import why_not_a_folder
 from qdeploy.errors import CheckpointError
 from qdeploy.storage.json_file import read_json
 
+OF_ONE_SAVE = "take the index and the shards from one save of the model"
+SHARD = re.compile(r"model-\d{5}-of-(\d{5})\.safetensors")
 INDEX = "model.safetensors.index.json"
 
 DTYPE_BITS = {
@@ -56,12 +59,28 @@ def weight_files(folder: Path) -> list[str]:
         return sorted(set(_weight_map(index).values()))
     if (folder / "model.safetensors").is_file():
         return ["model.safetensors"]
-    loose = sorted(p.name for p in folder.glob("model-*-of-*.safetensors"))
-    if loose:
-        raise CheckpointError(
-            f"{len(loose)} shards but no {INDEX}", where=folder, fix="download the index as well"
-        )
+    if loose := sorted(p.name for p in folder.glob("model-*-of-*.safetensors")):
+        return _all_shards(folder, loose)
     raise why_not_a_folder(folder, "*.safetensors")
+
+
+def _all_shards(folder: Path, loose: list[str]) -> list[str]:
+    """The shards of a checkpoint without an index, which their numbers show to be whole.
+
+    Raises:
+        CheckpointError: one is missing, or one is of another checkpoint.
+    """
+    match = SHARD.fullmatch(loose[-1])
+    count = int(match[1]) if match else 0
+    every = [f"model-{number:05}-of-{count:05}.safetensors" for number in range(1, count + 1)]
+    if odd := sorted(set(every) ^ set(loose)):
+        what, do = ("odd", "remove") if odd[0] in loose else ("missing", "add")
+        raise CheckpointError(
+            f"{len(loose)} shards but no {INDEX}, and {odd[0]} is {what}",
+            where=folder,
+            fix=f"{do} {odd[0]}, or add the index",
+        )
+    return loose
 
 
 def _weight_map(index: Path) -> dict[str, str]:
@@ -88,6 +107,7 @@ def read_tensors(folder: Path) -> tuple[TensorInfo, ...]:
     tensors: list[TensorInfo] = []
     for file in files:
         tensors += read_header(folder / file)
+    _check_once(tensors, folder)
     index = folder / INDEX
     if index.is_file():
         _compare(_weight_map(index), tensors, index)
@@ -123,10 +143,24 @@ def read_header(path: Path) -> list[TensorInfo]:
     return found
 
 
+def _check_once(tensors: list[TensorInfo], folder: Path) -> None:
+    files: dict[str, str] = {}
+    for tensor in tensors:
+        other = files.setdefault(tensor.name, tensor.file)
+        if other != tensor.file:
+            raise CheckpointError(
+                f"both {other} and {tensor.file} hold tensor {tensor.name!r}",
+                where=folder,
+                fix=OF_ONE_SAVE,
+            )
+
+
 def _compare(weight_map: dict[str, str], tensors: list[TensorInfo], index: Path) -> None:
     held = {(t.name, t.file) for t in tensors}
     listed = set(weight_map.items())
     for name, file in sorted(listed - held):
-        raise CheckpointError(f"{file} does not hold tensor {name!r}", where=index)
+        what = f"{file} does not hold tensor {name!r}"
+        raise CheckpointError(what, where=index, fix=OF_ONE_SAVE)
     for name, file in sorted(held - listed):
-        raise CheckpointError(f"tensor {name!r} of {file} is not listed", where=index)
+        what = f"tensor {name!r} of {file} is not listed"
+        raise CheckpointError(what, where=index, fix=OF_ONE_SAVE)

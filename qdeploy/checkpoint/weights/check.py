@@ -10,9 +10,8 @@ from qdeploy.architectures.tensors import Tensor
 from qdeploy.checkpoint.checkpoint import Checkpoint
 from qdeploy.checkpoint.schemes.settings import original
 from qdeploy.checkpoint.sources.base import Source
+from qdeploy.checkpoint.weights.misfit import SAME, Shape, Shapes, find_fix
 from qdeploy.errors import CheckpointError
-
-Shape = tuple[int, ...]
 
 SHOWN = 5
 """Tensors named in an error, of each kind of mistake."""
@@ -34,10 +33,13 @@ def check_weights(checkpoint: Checkpoint) -> None:
     _check_counts(checkpoint.decoder, len(held), checkpoint.folder / "config.json")
     wanted = {name: tensor.shape for name, tensor in expected_tensors(checkpoint).items()}
     unreadable = _listed("unreadable", _unreadable(wanted, held))
+    missing = [name for name in wanted if name not in held]
+    unexpected = [name for name in held if name not in wanted]
+    wrong = dict(_wrong_shapes(wanted, held))
     found = [
-        *_listed("missing", (n for n in wanted if n not in held)),
-        *_listed("unexpected", (n for n in held if n not in wanted)),
-        *_listed("of the wrong shape", _wrong_shapes(wanted, held)),
+        *_listed("missing", missing),
+        *_listed("unexpected", unexpected),
+        *_listed("of the wrong shape", (f"{name} {shapes}" for name, shapes in wrong.items())),
         *unreadable,
     ]
     if found == unreadable != []:
@@ -50,7 +52,7 @@ def check_weights(checkpoint: Checkpoint) -> None:
         raise CheckpointError(
             "the weights are not those that config.json describes\n  " + "\n  ".join(found),
             where=checkpoint.folder,
-            fix="download the checkpoint again, its config.json included",
+            fix=find_fix(missing, unexpected, wrong),
         )
 
 
@@ -62,20 +64,24 @@ def _check_counts(config: DecoderConfig, held: int, where: object) -> None:
     """
     if (modules := config.modules(held)) > held:
         raise CheckpointError(
-            f"it asks for {modules} layers and experts; there are {held} tensors", where=where
+            f"it asks for {modules} layers and experts; there are {held} tensors",
+            where=where,
+            fix=SAME,
         )
     layers = config.num_hidden_layers
     sparse = sum(map(config.is_sparse, range(layers)))
     if sparse and not config.moe_intermediate_size:
-        raise CheckpointError("'moe_intermediate_size' is missing", where=where)
+        raise CheckpointError("'moe_intermediate_size' is missing", where=where, fix=SAME)
     if sparse < layers and not config.intermediate_size:
-        raise CheckpointError("'intermediate_size' is missing", where=where)
+        raise CheckpointError("'intermediate_size' is missing", where=where, fix=SAME)
 
 
-def _wrong_shapes(wanted: Mapping[str, Shape], held: Mapping[str, Source]) -> Iterator[str]:
+def _wrong_shapes(
+    wanted: Mapping[str, Shape], held: Mapping[str, Source]
+) -> Iterator[tuple[str, Shapes]]:
     for name, shape in wanted.items():
         if name in held and held[name].shape != shape and not held[name].why_not():
-            yield f"{name} {list(held[name].shape)}, not {list(shape)}"
+            yield name, Shapes(held[name].shape, shape)
 
 
 def _unreadable(wanted: Mapping[str, Shape], held: Mapping[str, Source]) -> Iterator[str]:

@@ -155,7 +155,7 @@ class TestResolve:
     def test_an_unknown_hub_id_without_a_network_names_the_eight(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def unreachable(model: str) -> None:
+        def unreachable(model: str, **_: object) -> None:
             raise HubError("the model hub could not be reached (ConnectError)", where=model)
 
         monkeypatch.setattr(hub, "resolve", unreachable)

@@ -138,10 +138,39 @@ def test_a_missing_shard_is_named(tmp_path: Path) -> None:
     assert (error.what, error.where) == ("weight file is missing", str(shard))
 
 
-def test_shards_without_their_index_are_refused(tmp_path: Path) -> None:
-    write_shards(tmp_path)
-    (tmp_path / INDEX).unlink()
-    assert f"2 shards but no {INDEX}" in refusal(tmp_path).what
+class TestShardsWithoutAnIndex:
+    def test_are_read_where_their_numbers_show_that_none_is_missing(self, tmp_path: Path) -> None:
+        weight_map = write_shards(tmp_path, 3)
+        (tmp_path / INDEX).unlink()
+        assert {t.name: t.file for t in read_tensors(tmp_path)} == weight_map
+
+    def test_are_refused_with_the_one_that_is_missing(self, tmp_path: Path) -> None:
+        write_shards(tmp_path, 3)
+        (tmp_path / INDEX).unlink()
+        second = tmp_path / "model-00002-of-00003.safetensors"
+        content = second.read_bytes()
+        second.unlink()
+        error = refusal(tmp_path)
+        assert error.what == f"2 shards but no {INDEX}, and {second.name} is missing"
+        assert error.fix == f"add {second.name}, or add the index"
+        second.write_bytes(content)
+        assert read_tensors(tmp_path)
+
+    def test_are_refused_with_the_one_of_another_save(self, tmp_path: Path) -> None:
+        write_shards(tmp_path, 3)
+        write_shards(tmp_path, 2)
+        (tmp_path / INDEX).unlink()
+        while "or add the index" in str((error := refusal(tmp_path)).fix):
+            (tmp_path / str(error.fix).removeprefix("remove ").partition(",")[0]).unlink()
+            if not any(tmp_path.glob("model-*-of-00002.safetensors")):
+                break
+        assert read_tensors(tmp_path)
+
+    def test_hold_each_tensor_once(self, tmp_path: Path) -> None:
+        write_shards(tmp_path, 2)
+        (tmp_path / INDEX).unlink()
+        write_weights(tmp_path / "model-00002-of-00002.safetensors", shapes(SMALL))
+        assert "both model-00001-of-00002.safetensors and model-00002" in refusal(tmp_path).what
 
 
 def test_a_tensor_listed_in_the_wrong_shard_is_refused(tmp_path: Path) -> None:

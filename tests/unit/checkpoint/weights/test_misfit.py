@@ -1,0 +1,63 @@
+"""Weights and a config that do not belong together: the fix that is seen, and followed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qdeploy.checkpoint.checkpoint import read_checkpoint
+from qdeploy.checkpoint.weights import check_weights
+from qdeploy.checkpoint.weights.misfit import SAME
+from qdeploy.errors import CheckpointError
+from tests.support.checkpoints import SMALL, write_checkpoint
+
+
+def fix_of(folder: Path) -> str:
+    with pytest.raises(CheckpointError) as caught:
+        check_weights(read_checkpoint(folder))
+    return str(caught.value.fix)
+
+
+def configure(folder: Path, **changes: Any) -> None:
+    (folder / "config.json").write_text(json.dumps(SMALL | changes), encoding="utf-8")
+
+
+def test_a_resized_vocabulary_is_set_in_the_config(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path, SMALL | {"vocab_size": 2050})
+    configure(folder, vocab_size=2048)
+    assert fix_of(folder) == f"set vocab_size to 2050 in config.json, or {SAME}"
+    configure(folder, vocab_size=2050)
+    check_weights(read_checkpoint(folder))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"num_hidden_layers": 1}, {"num_hidden_layers": 3}, {"hidden_size": 128}, {"head_dim": 64},
+     {"num_hidden_layers": 99}],
+    ids=str,
+)  # fmt: skip
+def test_a_config_of_another_model_is_exchanged(wrong: dict[str, Any], tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path)
+    configure(folder, **wrong)
+    assert fix_of(folder).endswith(SAME)
+    configure(folder)
+    check_weights(read_checkpoint(folder))
+
+
+@pytest.mark.parametrize(
+    ("name", "fix"),
+    [
+        ("model.layers.0.mlp.up_proj.lora_A.default.weight", "merge the adapter"),
+        ("visual.blocks.0.attn.qkv.weight", "a model of text alone"),
+        ("model.layers.0.self_attn.q_proj.scales", "MLX has quantized it"),
+        ("model.layers.0.self_attn.q_proj.qweight", "with its quantization_config"),
+        ("v_head.summary.weight", "without the head that its training added"),
+        ("something.else", SAME),
+    ],
+)
+def test_tensors_that_show_what_the_file_is(name: str, fix: str, tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path, extra={name: (4, 4)})
+    assert fix in fix_of(folder)
