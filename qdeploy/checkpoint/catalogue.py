@@ -63,13 +63,22 @@ def find_published(name: str) -> Published | None:
         return None
     config = parse_config(_config(found.numbers, fp8=found.fp8))
     sizes = facts()["sidecars"]
-    described = Published(found.hub_id, NOWHERE, config, (), sidecar_bytes=sizes)
+    described = Published(found.hub_id, NOWHERE, config, (), task=found.task, sidecar_bytes=sizes)
     tensors = tuple(
         stored
-        for tensor, t in expected_tensors(described).items()
+        for tensor, t in _held(described).items()
         for stored in _stored(tensor, t, fp8=found.fp8)
     )
     return replace(described, tensors=tensors)
+
+
+def _held(described: Published) -> dict[str, Tensor]:
+    """The weights in the files: those of the graph, or what they are some rows of."""
+    held, graph = expected_tensors(described), described.graph(None)
+    for name, (base, _) in described.architecture.derived(graph).items():
+        del held[name]
+        held.setdefault(base, Tensor((graph.vocab_size, graph.hidden), "lm_head"))
+    return held
 
 
 def _stored(name: str, tensor: Tensor, *, fp8: bool) -> Iterator[TensorInfo]:

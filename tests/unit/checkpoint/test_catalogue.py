@@ -43,6 +43,12 @@ CARDS = {
 """The cards: "Number of Parameters", "(Non-Embedding)" and "Activated" on huggingface.co/Qwen. The
 hub counts 0.6B's and 1.7B's lm_head, which those files hold though it is tied; here it is not."""
 
+OTHER_TASKS = {
+    "Embedding-0.6B": 595_776_512, "Embedding-4B": 4_021_774_336, "Embedding-8B": 7_567_295_488,
+    "Reranker-0.6B": 595_776_512, "Reranker-4B": 4_021_784_576, "Reranker-8B": 8_188_548_096,
+}  # fmt: skip
+"""Parameters by the hub; also in https://github.com/embeddings-benchmark/mteb, `n_parameters`."""
+
 
 def billions(count: float, like: float) -> float:
     """*count* in billions, to as many digits as *like* has."""
@@ -79,6 +85,18 @@ def test_active_parameters_of_a_mixture_are_as_published(size: str) -> None:
     experts = sum(t.numel for t in described.weights if ".experts." in t.name)
     idle = experts * (1 - config.num_experts_per_tok / config.num_experts)
     assert (described.parameters - idle) / 1e9 == pytest.approx(CARDS[size].active, rel=0.02)
+
+
+@pytest.mark.parametrize(("name", "exact"), OTHER_TASKS.items())
+def test_models_of_other_tasks_hold_as_much_as_published(name: str, exact: int) -> None:
+    described = found(name)
+    assert described.name == f"Qwen/Qwen3-{name}"
+    assert described.task.name == ("embed" if "Embedding" in name else "rerank")
+    assert sum(t.numel for t in described.tensors) == exact
+    assert not any(w.name == "lm_head.weight" for w in described.weights)
+    made = make_plan(described, load_profile("intel-cpu-int4"), INTEL_CPU)
+    assert made.kv_bytes_per_token == 0
+    assert made.weight_bytes < made.bundle_bytes < made.weight_bytes * 1.2
 
 
 def test_the_shapes_are_those_of_a_checkpoint_on_disk() -> None:
@@ -119,7 +137,8 @@ def test_fp8_variants_hold_their_projections_in_fp8() -> None:
 @pytest.mark.parametrize(
     "name",
     ["", "0.7B", "Qwen/Qwen3-32B-Base", "Qwen/Qwen3-0.6B-Base-FP8", "8B-Instruct-2507",
-     "other/Qwen3-0.6B", "Qwen/Qwen3-0.6B-GGUF", "Qwen/Qwen2.5-0.6B"],
+     "other/Qwen3-0.6B", "Qwen/Qwen3-0.6B-GGUF", "Qwen/Qwen2.5-0.6B", "Qwen/Qwen3-Embedding-1.7B",
+     "Embedding-0.6B-FP8", "Qwen/Qwen3-Reranker-8B-Base"],
 )  # fmt: skip
 def test_unpublished_names_are_not_described(name: str) -> None:
     assert find_published(name) is None
