@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from qdeploy.deploy.api import load as load
     from qdeploy.deploy.api import open as open  # noqa: A004
     from qdeploy.deploy.api import plan as plan
-    from qdeploy.deploy.encoding import Ranked as Ranked
     from qdeploy.deploy.loaded import Model as Model
     from qdeploy.deploy.model import Answer as Answer
+    from qdeploy.deploy.reranking import Ranked as Ranked
     from qdeploy.errors import QdeployError as QdeployError
     from qdeploy.generation.generate import Piece as Piece
     from qdeploy.interface import Placement as Placement
@@ -45,7 +45,7 @@ _HOMES = {
     "Placement": "qdeploy.interface",
     "Plan": "qdeploy.planning.plan",
     "QdeployError": "qdeploy.errors",
-    "Ranked": "qdeploy.deploy.encoding",
+    "Ranked": "qdeploy.deploy.reranking",
 }
 """The module that defines each public name."""
 

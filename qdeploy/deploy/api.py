@@ -14,11 +14,12 @@ from qdeploy.architectures.task import TaskName
 from qdeploy.bundle import Bundle, open_bundle
 from qdeploy.checkpoint.hub import find_published_here, naming_published
 from qdeploy.deploy import run
-from qdeploy.deploy.encoding import Embedder, Reranker
+from qdeploy.deploy.embedding import Embedder
 from qdeploy.deploy.export import default_output, prepare
 from qdeploy.deploy.export import export as export_plan
 from qdeploy.deploy.loaded import Model
 from qdeploy.deploy.model import ChatModel
+from qdeploy.deploy.reranking import Reranker
 from qdeploy.interface import Progress, Property
 from qdeploy.planning.plan import Plan
 

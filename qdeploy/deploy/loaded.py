@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Self, Unpack
 
-    from qdeploy.deploy.encoding import EmbedOptions, Ranked, RerankOptions
+    from qdeploy.deploy.embedding import EmbedOptions
     from qdeploy.deploy.model import Answer, AnswerOptions
+    from qdeploy.deploy.reranking import Ranked, RerankOptions
     from qdeploy.generation.generate import Generation
 
 METHODS = {"generate": "chat", "embed": "embed", "rerank": "rerank"}
@@ -100,13 +101,13 @@ class Model:
     def embed(
         self, texts: str | Sequence[str], **options: Unpack[EmbedOptions]
     ) -> NDArray[np.float32]:
-        """Make a vector of each text: see `qdeploy.deploy.encoding.Embedder`."""
+        """Make a vector of each text: see `qdeploy.deploy.embedding.Embedder`."""
         raise self._refusal("embed")
 
     def rerank(
         self, query: str, documents: Sequence[str], **options: Unpack[RerankOptions]
     ) -> list[Ranked]:
-        """Score documents against a query: see `qdeploy.deploy.encoding.Reranker`."""
+        """Score documents against a query: see `qdeploy.deploy.reranking.Reranker`."""
         raise self._refusal("rerank")
 
     def _refusal(self, asked: str) -> InputError:

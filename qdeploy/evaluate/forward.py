@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from qdeploy.architectures.base import Architecture
-from qdeploy.architectures.graph import Builder, Expert, GraphConfig, Linear
+from qdeploy.architectures.base import SCORE, Architecture
+from qdeploy.architectures.graph import SHORTEST, Builder, Expert, GraphConfig, Linear
 from qdeploy.checkpoint.weights import WeightReader
 
 Floats = NDArray[np.float32]
@@ -46,6 +46,20 @@ class Forward:
         hidden = build.value(self._architecture.hidden(build, self._config))
         progress(self._config.layers, self._config.layers)
         return np.split(hidden, np.cumsum([len(ids) for ids in sequences])[:-1])
+
+    def encode(self, sequences: Sequence[Sequence[int]], progress: Progress) -> Floats:
+        """Embeddings [B, H] or scores [B, rows] of the last tokens, float32; see `Encoder.encode`.
+
+        Raises:
+            CheckpointError: a weight is infinite or not a number.
+        """
+        last = np.stack([hidden[-1] for hidden in self.hidden(sequences, progress)])
+        if self._config.task.name == "rerank":
+            return multiply(self._source, last, SCORE)
+        if not self._config.task.normalize:
+            return last
+        length = np.linalg.norm(last, axis=1, keepdims=True)
+        return np.asarray(last / np.maximum(length, SHORTEST), np.float32)
 
     def logits(self, hidden: Floats) -> Floats:
         """Logits, float32 [T, V], of hidden states [T, H]."""

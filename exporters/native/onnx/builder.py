@@ -206,9 +206,9 @@ class ContribBuilder(Builder[Value]):
         if normalize:
             square = graph.add("Mul", [last, last], name="square")
             summed = graph.add("ReduceSum", [square, graph.i64([1])], name="sum", keepdims=1)
-            length = graph.add("Sqrt", [summed], name="length")
-            length = graph.add("Max", [length, graph.f32(SHORTEST)], name="length/clipped")
-            graph.add("Div", [last, length], name="embeddings")
+            # a sum where other formats take a maximum: every provider has it, and it is as exact
+            square = graph.add("Add", [summed, graph.f32(SHORTEST**2)], name="sum/positive")
+            graph.add("Div", [last, graph.add("Sqrt", [square], name="length")], name="embeddings")
         graph.output("embeddings", "float32", ("batch_size", self._config.hidden))
 
     def scores(self, x: Value, layer: Linear) -> None:

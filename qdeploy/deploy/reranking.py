@@ -1,0 +1,106 @@
+"""A loaded model that scores how well documents answer a query."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from qdeploy.deploy.encoder_model import BATCH, EncoderModel, check_options
+from qdeploy.errors import InputError
+from qdeploy.tokenization.pair_prompt import pair_ids
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from qdeploy.deploy.encoder_model import Vectors
+
+
+class RerankOptions(TypedDict, total=False):
+    """What `rerank` takes besides query and documents.
+
+    Attributes:
+        instruction: what makes a document relevant; None is Qwen3-Reranker's default.
+        top_n: return so many of the best documents, best first; None returns all in their order.
+        batch_size: documents of a pass.
+        truncate: cut documents that do not fit, instead of refusing them.
+    """
+
+    instruction: str | None
+    top_n: int | None
+    batch_size: int
+    truncate: bool
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A document and its score.
+
+    Attributes:
+        index: its place among the documents.
+        score: how likely it answers the query, from 0 to 1.
+        tokens: tokens of query and document together, prompt included.
+    """
+
+    index: int
+    score: float
+    tokens: int
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class Reranker(EncoderModel):
+    """A model that scores how well documents answer a query, loaded on a device."""
+
+    def rerank(
+        self, query: str, documents: Sequence[str], **options: Unpack[RerankOptions]
+    ) -> list[Ranked]:
+        """Score documents against a query.
+
+        Args:
+            query: the question or search terms.
+            documents: what may answer it.
+            options: `instruction`, `top_n`, `batch_size` and `truncate`; see `RerankOptions`.
+
+        Returns:
+            Each document's score, in the order of *documents*; with `top_n` the best, best first.
+
+        Raises:
+            PromptError: a document does not fit with its query.
+            InputError: a number out of its range.
+            GenerationFailed: the runtime broke, or the model is closed.
+            TypeError: an option with another name.
+        """
+        check_options(options, RerankOptions)
+        top_n = options.get("top_n")
+        if top_n is not None and top_n < 1:
+            raise InputError(f"the best {top_n} documents", fix="give 1 or more")
+        instruction, truncate = options.get("instruction"), options.get("truncate", False)
+        ids = [self._ids(query, d, instruction, truncate=truncate) for d in documents]
+        scores = probabilities(self.encode(ids, options.get("batch_size", BATCH)))
+        ranked = [
+            Ranked(i, score, len(tokens))
+            for i, (score, tokens) in enumerate(zip(scores.tolist(), ids, strict=True))
+        ]
+        if top_n is None:
+            return ranked
+        return sorted(ranked, key=lambda r: -r.score)[:top_n]
+
+    def _ids(
+        self, query: str, document: str, instruction: str | None, *, truncate: bool
+    ) -> list[int]:
+        prefix, pair, suffix = pair_ids(self.tokenizer, query, document, instruction)
+        kept = self._room(len(pair), len(prefix) + len(suffix), truncate=truncate)
+        return [*prefix, *pair[:kept], *suffix]
+
+
+def probabilities(logits: Vectors) -> Vectors:
+    """Scores from 0 to 1, float32 [N], of *logits* of no and yes [N, 2], or of yes alone [N, 1].
+
+    Two are compared by softmax, which is the logistic function of their difference.
+    """
+    import numpy as np
+
+    odds = logits[:, -1] - (logits[:, 0] if logits.shape[1] > 1 else 0)
+    return np.asarray(np.exp(-np.logaddexp(0, -odds.astype(np.float64))), np.float32)
