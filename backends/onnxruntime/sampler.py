@@ -38,16 +38,27 @@ class Sampler:
     def _draw(self, logits: NDArray[np.float32]) -> int:
         import numpy as np
 
-        sampling = self._sampling
-        if sampling.greedy:
+        if self._sampling.greedy:
             return int(logits.argmax())
-        scaled = logits.astype(np.float64) / sampling.temperature
-        count = min(sampling.top_k or len(scaled), len(scaled))
-        # a stable sort puts the lower id first where logits are equal, on every platform
-        order = np.argsort(-scaled, kind="stable")[:count]
-        weights = np.exp(scaled[order] - scaled[order[0]])
-        weights /= weights.sum()
-        kept = int(np.searchsorted(weights.cumsum(), sampling.top_p)) + 1
-        weights = weights[:kept] / weights[:kept].sum()
+        tokens, weights = distribution(logits, self._sampling)
         place = int(np.searchsorted(weights.cumsum(), self._random.random(), side="right"))
-        return int(order[min(place, len(weights) - 1)])
+        return int(tokens[min(place, len(weights) - 1)])
+
+
+def distribution(
+    logits: NDArray[np.float32], sampling: Sampling
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the tokens that may be drawn, most probable first, and their probabilities.
+
+    The *logits* [V] are those after penalties and min_p; the temperature is above 0.
+    """
+    import numpy as np
+
+    scaled = logits.astype(np.float64) / sampling.temperature
+    count = min(sampling.top_k or len(scaled), len(scaled))
+    # a stable sort puts the lower id first where logits are equal, on every platform
+    order = np.argsort(-scaled, kind="stable")[:count]
+    weights = np.exp(scaled[order] - scaled[order[0]])
+    weights /= weights.sum()
+    kept = int(np.searchsorted(weights.cumsum(), sampling.top_p)) + 1
+    return order[:kept], weights[:kept] / weights[:kept].sum()

@@ -116,8 +116,9 @@ class LogitsProcessor:
         changed = logits.copy()
         if sampling.repetition_penalty != 1:
             ids = np.fromiter(self._seen, np.int64)
-            found, penalty = changed[ids], np.float32(sampling.repetition_penalty)
-            changed[ids] = np.where(found < 0, found * penalty, found / penalty)
+            found, penalty = changed[ids].astype(np.float64), sampling.repetition_penalty
+            most = np.finfo(np.float32).max
+            changed[ids] = np.where(found < 0, found * penalty, found / penalty).clip(-most, most)
         if sampling.presence_penalty:
             ids = np.fromiter(self._generated, np.int64)
             changed[ids] -= np.float32(sampling.presence_penalty)

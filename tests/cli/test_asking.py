@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
+from qdeploy import models
 from tests.support.command import Command, QuickCommand
 from tests.support.real import NEEDS_RUNTIME
 from tests.support.real import qdeploy as real_qdeploy
@@ -57,8 +59,11 @@ def test_an_answer_that_is_cut_may_have_repeated_itself(quick: QuickCommand) -> 
 def test_what_the_file_asks_for_and_does_not_get_is_said_at_export_and_at_run(
     model: Path, quick: QuickCommand
 ) -> None:
-    settings = {"do_sample": False, "temperature": 0, "top_k": -1, "no_repeat_ngram_size": 3}
-    (model / "generation_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    file = model / "generation_config.json"
+    settings = json.loads(file.read_text(encoding="utf-8")) | {
+        "do_sample": False, "temperature": 0, "top_k": -1, "no_repeat_ngram_size": 3,
+    }  # fmt: skip
+    file.write_text(json.dumps(settings), encoding="utf-8")
     says = "generation_config.json asks for no_repeat_ngram_size = 3, which qdeploy does not apply"
     exported = quick(*EXPORT, "--json")
     assert exported.code == 0, exported.stderr
@@ -79,3 +84,21 @@ def test_a_penalty_changes_a_real_answer(nano_bundle: Path) -> None:
         return str(json.loads(done.stdout)["thinking"])
 
     assert thinking("--repetition-penalty", "1.8") != thinking()
+
+
+@pytest.mark.slow
+@NEEDS_RUNTIME
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+def test_odd_settings_keep_no_runtime_from_loading(backend: str, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(models.path("qwen3-nano"), tmp_path / "model"))
+    settings = {"do_sample": True, "temperature": 0, "top_k": -1, "top_p": 1.5, "min_p": None,
+                "repetition_penalty": 1.05, "max_new_tokens": 60, "num_beams": 4}  # fmt: skip
+    (folder / "generation_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    out, where = str(tmp_path / "out"), ("--target", "cpu", "--backend", backend)
+    done = real_qdeploy("export", str(folder), *where, "-o", out)
+    assert done.returncode == 0, done.stderr
+    ran = real_qdeploy("run", out, "What is 17 + 25?", "--json")
+    assert ran.returncode == 0, ran.stderr
+    assert json.loads(ran.stdout)["text"] == "42"
+    for shown in (done.stderr, ran.stderr):
+        assert "asks for num_beams = 4" in shown

@@ -46,6 +46,18 @@ class TestChat:
         chat.until("> ")
         assert self.ask(chat, "2 + 2?") == first
 
+    def test_a_system_prompt_stays_through_turns_and_clearing(
+        self, bundle: Path, qdeploy: Command, chat: Terminal
+    ) -> None:
+        plain = self.ask(chat, "2 + 2?")
+        with terminal(qdeploy, "run", bundle, "--system", "Be brief.") as ruled:
+            ruled.until("> ")
+            first, second = self.ask(ruled, "2 + 2?"), self.ask(ruled, "2 + 2?")
+            ruled.type("/clear\n")
+            ruled.until("> ")
+            assert plain < first < second
+            assert self.ask(ruled, "2 + 2?") == first
+
     @pytest.mark.parametrize("leave", ["/exit\n", END])
     def test_is_left_by_command_or_end_of_input(self, leave: str, chat: Terminal) -> None:
         chat.type(leave)

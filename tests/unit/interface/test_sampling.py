@@ -42,6 +42,11 @@ def test_min_p_drops_what_is_less_probable_after_the_temperature() -> None:
     assert processed([], [], min_p=0.5) == LOGITS.tolist(), "greedy needs none"
 
 
+def test_the_largest_penalties_leave_finite_logits() -> None:
+    for penalty in (1e300, 1e-300):
+        assert np.isfinite(processed([0, 1, 2], [], repetition_penalty=penalty)).all()
+
+
 def test_the_logits_that_it_is_given_stay_as_they_are() -> None:
     before = LOGITS.copy()
     processed([0], [1], repetition_penalty=1.5, presence_penalty=1.0, temperature=1.0, min_p=0.9)
