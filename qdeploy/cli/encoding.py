@@ -51,7 +51,8 @@ def load(model: str, task: TaskName, where: Mapping[str, Any]) -> Model:
     """
     import qdeploy
     from qdeploy.cli.progress import ExportProgress
-    from qdeploy.deploy.run import check_task, find_bundle
+    from qdeploy.deploy.obtain import find_bundle
+    from qdeploy.deploy.run import check_task
 
     names = ("backend", "device", "simulate")
     with ExportProgress() as progress:

@@ -78,7 +78,8 @@ def command(
     from qdeploy.cli.answer import show, show_statistics
     from qdeploy.cli.chat import loop
     from qdeploy.cli.progress import ExportProgress
-    from qdeploy.deploy.run import check_task, find_bundle
+    from qdeploy.deploy.obtain import find_bundle
+    from qdeploy.deploy.run import check_task
 
     with ExportProgress(quiet=as_json) as progress:
         bundle, exported = find_bundle(

@@ -19,6 +19,7 @@ from qdeploy.deploy.export import default_output, prepare
 from qdeploy.deploy.export import export as export_plan
 from qdeploy.deploy.loaded import Model
 from qdeploy.deploy.model import ChatModel
+from qdeploy.deploy.obtain import find_bundle
 from qdeploy.deploy.reranking import Reranker
 from qdeploy.interface import Progress, Property
 from qdeploy.planning.plan import Plan
@@ -220,7 +221,7 @@ def load(
           fix: add --target, e.g. --target cpu
     """
     if not isinstance(model, Bundle):
-        model, _ = run.find_bundle(
+        model, _ = find_bundle(
             os.fspath(model),
             target,
             progress or Progress(),

@@ -1,32 +1,23 @@
-"""Run: find a bundle, a backend and a device, and load the one on the other."""
+"""Run: find a backend and a device for a bundle, and load the one on the other."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, TypeVar
 
 from qdeploy import registry
 from qdeploy.architectures.task import TaskName
-from qdeploy.bundle import Bundle, is_bundle, open_bundle
-from qdeploy.checkpoint.catalogue import find_published
-from qdeploy.checkpoint.hub_cache import hub_id_of, main_snapshot
-from qdeploy.checkpoint.model_names import locate
-from qdeploy.checkpoint.not_a_bundle import why_not_a_bundle
-from qdeploy.deploy import cache, hub_bundle
-from qdeploy.deploy.export import export, prepare
+from qdeploy.bundle import Bundle
+from qdeploy.deploy import cache
 from qdeploy.deploy.shortage import telling_memory
 from qdeploy.errors import (
-    BundleError,
-    CheckFailed,
     InputError,
     PlanError,
     QdeployError,
     TargetUnavailable,
 )
-from qdeploy.interface import Backend, Device, Encoder, LoadOptions, Progress, Property, Session
+from qdeploy.interface import Backend, Device, Encoder, LoadOptions, Property, Session
 from qdeploy.interface.loaded import Loaded
 from qdeploy.planning import constraints
 from qdeploy.planning.context import check_context
@@ -49,54 +40,6 @@ class Choice:
     target: Target
     backend: Backend
     device: Device
-
-
-def find_bundle(
-    model: str,
-    target: str | None,
-    progress: Progress,
-    *,
-    backend: str | None = None,
-    device: int | str = 0,
-    simulate: bool = False,
-) -> tuple[Bundle, bool]:
-    """Open the bundle at path *model* or of that hub id, or export the model into the cache.
-
-    Returns:
-        The bundle, and whether this call exported it.
-
-    Raises:
-        InputError: neither a bundle nor a model, or a model without a target.
-        HubError: the hub could not be reached.
-        TargetUnavailable: the target is absent. Raised before the export.
-    """
-    path = Path(os.path.expanduser(model))
-    if hub_id_of(path.name):  # of a model's folder in the hub's cache, the snapshot
-        path = main_snapshot(path) or path
-    if is_bundle(path):
-        return open_bundle(path), False
-    name, folder = locate(model)
-    if folder is None and not find_published(name):
-        downloaded = hub_bundle.download(name, must_know=target is None)
-        if downloaded:
-            return open_bundle(downloaded), False
-    if target is None and folder and not (folder / "config.json").is_file():
-        raise why_not_a_bundle(path)
-    if target is None:
-        raise InputError(
-            f"{model} is a model, not a bundle, so the target must be named",
-            fix="add --target, e.g. --target cpu",
-        )
-    plan, exporter = prepare(model, target, backend_name=backend)
-    find_device(plan.target, plan.format, backend=backend, device=device, simulate=simulate)
-    cached = cache.bundle_path(plan, exporter.name)
-    if not os.path.lexists(cached):
-        return export(plan, exporter, cached, progress, force=True), True
-    try:
-        return open_bundle(cached), False
-    except (BundleError, CheckFailed) as error:
-        fix = f"qdeploy cache clear {cached.name}"
-        raise type(error)(error.what, where=error.where, fix=fix) from None
 
 
 def choose(

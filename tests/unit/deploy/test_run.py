@@ -11,7 +11,8 @@ import pytest
 from qdeploy import registry
 from qdeploy.bundle import Bundle
 from qdeploy.deploy import cache, run
-from qdeploy.deploy.run import Choice, choose, find_bundle, load
+from qdeploy.deploy.obtain import find_bundle
+from qdeploy.deploy.run import Choice, choose, load
 from qdeploy.errors import (
     BundleError,
     CheckFailed,

@@ -1,0 +1,64 @@
+"""The bundle that a user means: on disk, on the hub, or exported from a model into the cache."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from qdeploy.bundle import Bundle, is_bundle, open_bundle
+from qdeploy.checkpoint.catalogue import find_published
+from qdeploy.checkpoint.hub_cache import hub_id_of, main_snapshot
+from qdeploy.checkpoint.model_names import locate
+from qdeploy.checkpoint.not_a_bundle import why_not_a_bundle
+from qdeploy.deploy import cache, hub_bundle, run
+from qdeploy.deploy.export import export, prepare
+from qdeploy.errors import BundleError, CheckFailed, InputError
+from qdeploy.interface import Progress
+
+
+def find_bundle(
+    model: str,
+    target: str | None,
+    progress: Progress,
+    *,
+    backend: str | None = None,
+    device: int | str = 0,
+    simulate: bool = False,
+) -> tuple[Bundle, bool]:
+    """Open the bundle at path *model* or of that hub id, or export the model into the cache.
+
+    Returns:
+        The bundle, and whether this call exported it.
+
+    Raises:
+        InputError: neither a bundle nor a model, or a model without a target.
+        HubError: the hub could not be reached.
+        TargetUnavailable: the target is absent. Raised before the export.
+    """
+    path = Path(os.path.expanduser(model))
+    if hub_id_of(path.name):  # of a model's folder in the hub's cache, the snapshot
+        path = main_snapshot(path) or path
+    if is_bundle(path):
+        return open_bundle(path), False
+    name, folder = locate(model)
+    if folder is None and not find_published(name):
+        downloaded = hub_bundle.download(name, must_know=target is None)
+        if downloaded:
+            return open_bundle(downloaded), False
+    if target is None and folder and not (folder / "config.json").is_file():
+        raise why_not_a_bundle(path)
+    if target is None:
+        raise InputError(
+            f"{model} is a model, not a bundle, so the target must be named",
+            fix="add --target, e.g. --target cpu",
+        )
+    plan, exporter = prepare(model, target, backend_name=backend)
+    run.find_device(plan.target, plan.format, backend=backend, device=device, simulate=simulate)
+    cached = cache.bundle_path(plan, exporter.name)
+    if not os.path.lexists(cached):
+        return export(plan, exporter, cached, progress, force=True), True
+    try:
+        return open_bundle(cached), False
+    except (BundleError, CheckFailed) as error:
+        fix = f"qdeploy cache clear {cached.name}"
+        raise type(error)(error.what, where=error.where, fix=fix) from None
