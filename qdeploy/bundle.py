@@ -110,7 +110,9 @@ def open_bundle(path: Path, *, full: bool = False) -> Bundle:
     except (FileNotFoundError, NotADirectoryError):
         found = False
     except OSError as error:
-        raise BundleError(f"cannot be read ({error.strerror})", where=path) from None
+        raise BundleError(
+            f"cannot be read ({error.strerror})", where=path, fix="check its path and permissions"
+        ) from None
     if not found or not is_bundle(path):
         raise why_not_a_bundle(path)
     manifest = read_manifest(path / MANIFEST)
@@ -178,7 +180,11 @@ def _stays_inside(name: str) -> bool:
 def _check(folder: Path, name: str, entry: FileEntry, *, full: bool) -> None:
     file = folder / name
     if not _is_inside(file, folder):
-        raise BundleError(f"{name!r} is a link that leaves the bundle's folder", where=folder)
+        raise BundleError(
+            f"{name!r} is a link that leaves the bundle's folder",
+            where=folder,
+            fix=f"copy the files themselves if you trust them: cp -rL {folder} NEW, and give NEW",
+        )
     try:
         wrong = _difference(file, name, entry, full=full)
     except OSError as error:

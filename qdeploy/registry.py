@@ -141,4 +141,8 @@ def exporter_for(format: str, name: str | None = None) -> Exporter:
         return able[row.exporter]
     if able:
         return next(iter(able.values()))
-    raise PlanError(f"no installed exporter writes the format {format!r}")
+    written = sorted({f for e in exporters().values() for f in e.formats})
+    raise PlanError(
+        f"no installed exporter writes the format {format!r}",
+        fix=f"give a profile of a format that one writes: {', '.join(written) or 'there is none'}",
+    )

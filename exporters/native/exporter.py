@@ -20,6 +20,7 @@ from qdeploy.exporters.native.weights_file import writer
 from qdeploy.exporters.native.weights_file.journal import Journal
 from qdeploy.interface import SCRATCH, Exporter, Progress
 from qdeploy.planning.plan import Plan
+from qdeploy.storage.atomic import ELSEWHERE
 
 if TYPE_CHECKING:
     from qdeploy.checkpoint.weights import WeightReader
@@ -127,5 +128,5 @@ def _check_disk(plan: Plan, folder: Path) -> None:
         raise ExportFailed(
             f"the export needs {needed / 1e9:.1f} GB of disk, and {free / 1e9:.1f} GB are free",
             where=folder.parent,
-            fix="free space, or another -o DIR",
+            fix=f"free space, or {ELSEWHERE}",
         )

@@ -7,6 +7,7 @@ import shutil
 
 from qdeploy.errors import ExportFailed
 from qdeploy.exporters.optimum.job import Job
+from qdeploy.storage.atomic import ELSEWHERE
 from qdeploy.system.memory import is_out_of_memory
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -28,7 +29,7 @@ def explain(error: Exception, job: Job) -> ExportFailed:
         return ExportFailed(
             f"the disk is full ({free / 1e6:.0f} MB left)",
             where=job.folder,
-            fix="free space, or another -o DIR; the unquantized model needs room as well",
+            fix=f"free space, or {ELSEWHERE}; the unquantized model needs room as well",
         )
     if is_out_of_memory(error):
         return out_of_memory(text, job.memory_bytes)

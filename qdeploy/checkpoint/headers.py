@@ -86,13 +86,14 @@ def _all_shards(folder: Path, loose: list[str]) -> list[str]:
 def _weight_map(index: Path) -> dict[str, str]:
     weight_map = read_json(index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
-        raise CheckpointError("no 'weight_map' object", where=index)
+        raise CheckpointError("no 'weight_map' object", where=index, fix=OF_ONE_SAVE)
     for tensor, file in weight_map.items():
         plain = isinstance(file, str) and Path(file).name == file
         if not plain or not file.endswith(".safetensors"):
             raise CheckpointError(
                 f"tensor {tensor!r} points to {file!r}, not to a .safetensors file of this folder",
                 where=index,
+                fix=OF_ONE_SAVE,
             )
     return weight_map
 
@@ -138,7 +139,9 @@ def read_header(path: Path) -> list[TensorInfo]:
     for tensor in found:
         if tensor.dtype not in DTYPE_BITS:
             raise CheckpointError(
-                f"tensor {tensor.name!r} has the unknown dtype {tensor.dtype}", where=path
+                f"tensor {tensor.name!r} has the unknown dtype {tensor.dtype}",
+                where=path,
+                fix="save the weights as bfloat16, float16 or float32",
             )
     return found
 

@@ -112,7 +112,11 @@ def _check_readable(plan: Plan) -> None:
         try:
             file.open("rb").close()
         except OSError as error:
-            raise CheckpointError(f"cannot be read ({error.strerror})", where=file) from None
+            raise CheckpointError(
+                f"cannot be read ({error.strerror})",
+                where=file,
+                fix="give your user permission to read it, e.g. with chmod or chown",
+            ) from None
 
 
 def export(

@@ -12,8 +12,10 @@ from qdeploy.checkpoint.model_names import locate
 from qdeploy.checkpoint.not_a_bundle import why_not_a_bundle
 from qdeploy.deploy import cache, hub_bundle, run
 from qdeploy.deploy.export import export, prepare
-from qdeploy.errors import BundleError, CheckFailed, InputError
-from qdeploy.interface import Progress
+from qdeploy.errors import BundleError, CheckFailed, ExportFailed, InputError, OutputError
+from qdeploy.interface import Exporter, Progress
+from qdeploy.planning.plan import Plan
+from qdeploy.storage.atomic import ELSEWHERE
 
 
 def find_bundle(
@@ -56,9 +58,19 @@ def find_bundle(
     run.find_device(plan.target, plan.format, backend=backend, device=device, simulate=simulate)
     cached = cache.bundle_path(plan, exporter.name)
     if not os.path.lexists(cached):
-        return export(plan, exporter, cached, progress, force=True), True
+        return _export_into_cache(plan, exporter, cached, progress), True
     try:
         return open_bundle(cached), False
     except (BundleError, CheckFailed) as error:
         fix = f"qdeploy cache clear {cached.name}"
+        raise type(error)(error.what, where=error.where, fix=fix) from None
+
+
+def _export_into_cache(plan: Plan, exporter: Exporter, cached: Path, progress: Progress) -> Bundle:
+    """Export to a place that the user did not choose, so what helps is another cache."""
+    try:
+        return export(plan, exporter, cached, progress, force=True)
+    except (OutputError, ExportFailed) as error:
+        elsewhere = f"set {cache.ENVIRONMENT} to a folder that has room and can be written"
+        fix = error.fix and error.fix.replace(ELSEWHERE, elsewhere)
         raise type(error)(error.what, where=error.where, fix=fix) from None

@@ -84,7 +84,10 @@ def find_device(
     if not candidates:
         who = f"backend {backend!r}" if backend else "no installed backend"
         verb = "does not run" if backend else "runs"
-        raise InputError(f"{who} {verb} the format {format!r} on {target.name}")
+        raise InputError(
+            f"{who} {verb} the format {format!r} on {target.name}",
+            fix=_other_way(target, format, backend),
+        )
     absent: list[TargetUnavailable] = []
     for candidate in candidates:
         try:
@@ -98,6 +101,18 @@ def find_device(
         " / ".join(dict.fromkeys(e.fix or "" for e in absent)),
         where=target.name,
     )
+
+
+def _other_way(target: Target, format: str, backend: str | None) -> str:
+    """What to change where no backend, or not the named one, runs a format on a target."""
+    able = [b.name for b in registry.backends_for(target, format=format)]
+    if backend and able:
+        return f"--backend {' or '.join(able)}, or leave it out"
+    targets = [
+        t.name for t in registry.targets().values() if registry.backends_for(t, format=format)
+    ]
+    export = f"export the model for it: qdeploy export MODEL --target {target.name}"
+    return f"{export}; this bundle runs on {', '.join(targets)}" if targets else export
 
 
 def _pick(found: list[Device], name: int | str) -> Device:

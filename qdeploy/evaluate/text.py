@@ -87,7 +87,11 @@ def read_passages(
     try:
         ids = tokenizer.encode(raw.decode())
     except UnicodeDecodeError as error:
-        raise InputError(f"not UTF-8 text ({error.reason})", where=name) from None
+        raise InputError(
+            f"not UTF-8 text ({error.reason})",
+            where=name,
+            fix="save it as UTF-8, e.g. with iconv -f LATIN1 -t UTF-8",
+        ) from None
     if len(ids) < 2:
         raise InputError(
             f"a text of {len(ids)} tokens; a prediction needs one before it and one to compare",

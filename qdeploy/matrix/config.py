@@ -92,7 +92,11 @@ def load(file: Path | None = None) -> Config:
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read the matrix ({error})", where=file) from None
+        raise InputError(
+            f"cannot read the matrix ({error})",
+            where=file,
+            fix="give a TOML file with --config, or leave it out for the matrix that ships",
+        ) from None
     return build_strict(Config, parse_toml(text, where=file), where=file)
 
 

@@ -141,6 +141,9 @@ class Profile(Strict):
         return applying[-1] if applying else self.weights.linear
 
 
+UNSHIPPED = "give the path of a TOML file, or a name that qdeploy profiles lists"
+
+
 def profile_names() -> list[str]:
     """Names of the profiles that ship with qdeploy, sorted."""
     folder = resources.files("qdeploy.profiles")
@@ -157,9 +160,14 @@ def profile_source(name: str) -> str:
         try:
             return Path(name).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise ProfileError(f"cannot read the profile ({error})", where=name) from None
+            known = [path.name for path in Path(name).parent.glob("*.toml")]
+            fix = did_you_mean(Path(name).name, known) if known else UNSHIPPED
+            raise ProfileError(f"cannot read the profile ({error})", where=name, fix=fix) from None
     if name not in profile_names():
-        raise ProfileError(f"unknown profile {name!r}", fix=did_you_mean(name, profile_names()))
+        fix = did_you_mean(name, profile_names())
+        if Path(f"{name}.toml").is_file():
+            fix = f"for the file, {name}.toml"
+        raise ProfileError(f"unknown profile {name!r}", fix=fix)
     file = resources.files("qdeploy.profiles") / f"{name}.toml"
     return file.read_text(encoding="utf-8")
 

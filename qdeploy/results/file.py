@@ -37,7 +37,11 @@ def write_results(results: Results, path: Path) -> None:
     try:
         write_file(path, (results.model_dump_json(indent=1) + "\n").encode())
     except OSError as error:
-        raise OutputError(f"the file cannot be written ({error.strerror})", where=path) from None
+        raise OutputError(
+            f"the file cannot be written ({error.strerror})",
+            where=path,
+            fix="free space, or give another -o FILE",
+        ) from None
 
 
 def read_results(path: Path) -> Results:

@@ -24,6 +24,7 @@ from qdeploy.storage.workdir import SCRATCH, WorkDir
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 ELSEWHERE = "choose another -o DIR"
+"""Of an output that the user chose; `deploy.obtain` has words of its own for the cache."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def _check_contents(destination: Path, kind: OutputKind, *, force: bool) -> None
         raise OutputError(
             f"output exists and has no {kind.marker}, so qdeploy did not write it",
             where=destination,
-            fix="choose another -o DIR, or empty this one yourself",
+            fix=f"{ELSEWHERE}, or empty this one yourself",
         )
     if not force:
         raise OutputError("output exists", where=destination, fix="--force replaces it")
@@ -117,7 +118,7 @@ def _check_contents(destination: Path, kind: OutputKind, *, force: bool) -> None
         raise OutputError(
             f"output exists and has {others[0]!r}, which qdeploy did not write",
             where=destination,
-            fix=f"choose another -o DIR, or move {others[0]!r} elsewhere",
+            fix=f"{ELSEWHERE}, or move {others[0]!r} elsewhere",
         )
 
 
@@ -146,7 +147,9 @@ def atomic_directory(
         workdir.sweep(destination)
     except OSError as error:
         raise OutputError(
-            f"the folder cannot be written ({error.strerror})", where=destination.parent
+            f"the folder cannot be written ({error.strerror})",
+            where=destination.parent,
+            fix=ELSEWHERE,
         ) from None
     try:
         yield work.files
@@ -177,7 +180,9 @@ def _finish(work: WorkDir, destination: Path, kind: OutputKind, *, force: bool) 
         check_output(destination, kind, force=force)
         if error.errno in _FULL:
             raise
-        raise OutputError(f"it cannot be written ({error.strerror})", where=destination) from None
+        raise OutputError(
+            f"it cannot be written ({error.strerror})", where=destination, fix=ELSEWHERE
+        ) from None
 
 
 def _sync(folder: Path) -> None:
