@@ -145,18 +145,18 @@ def _differences(stored: Listed, found: AddedTokens) -> Iterator[str]:
     own = {token.content: token for _, token in stored if token.content}
     if lost := own.keys() - found.ids.keys():
         yield (
-            f"{TOKENIZER_FILE} adds {_some(lost)}, which {TOKENIZER_CONFIG_FILE} does not list: "
+            f"{TOKENIZER_FILE} adds {some(lost)}, which {TOKENIZER_CONFIG_FILE} does not list: "
             f"read as plain text, as in transformers; list in {LISTED} there what the model knows"
         )
     if gained := found.ids.keys() - own.keys():
         ids = ", ".join(str(found.ids[text]) for text in sorted(gained)[:SHOWN])
         yield (
-            f"the tokenizer's settings name {_some(gained)}, which {TOKENIZER_FILE} does not add: "
+            f"the tokenizer's settings name {some(gained)}, which {TOKENIZER_FILE} does not add: "
             f"added as {ids}, as in transformers"
         )
     if other := [text for text, token in own.items() if text in found.ids and token not in found]:
         yield (
-            f"{TOKENIZER_FILE} and {TOKENIZER_CONFIG_FILE} disagree whether {_some(other)} is "
+            f"{TOKENIZER_FILE} and {TOKENIZER_CONFIG_FILE} disagree whether {some(other)} is "
             "special or how it is matched: the latter decides, as in transformers"
         )
 
@@ -176,7 +176,7 @@ def _moved(file: str, tokens: Listed, found: AddedTokens) -> Iterator[str]:
         )
 
 
-def _some(tokens: Iterable[str]) -> str:
+def some(tokens: Iterable[str]) -> str:
     """The first few tokens, quoted, and how many more there are."""
     ordered = sorted(tokens)
     shown = ", ".join(map(repr, ordered[:SHOWN]))

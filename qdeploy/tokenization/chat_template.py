@@ -11,7 +11,7 @@ from jinja2 import TemplateSyntaxError
 
 from qdeploy.errors import CheckpointError, PromptError
 from qdeploy.storage.json_file import read_json
-from qdeploy.tokenization.template_environment import environment
+from qdeploy.tokenization.template_environment import ChatRefused, environment
 from qdeploy.tokenization.text_files import (
     PROCESSOR_TEMPLATE_FILE,
     TEMPLATE_FILE,
@@ -82,8 +82,21 @@ class ChatTemplate:
             settings["enable_thinking"] = thinking
         try:
             return environment().from_string(self.source).render(settings)
+        except ChatRefused as refusal:
+            reason = f"the chat template does not take this chat: {refusal}"
         except Exception as error:  # a template is code that may raise anything
-            raise PromptError(f"the chat template failed ({error})", where=self.where) from None
+            reason = f"the chat template failed ({error})"
+        raise PromptError(reason, where=self.where, fix=self._without_system(messages, thinking))
+
+    def _without_system(self, messages: Sequence[Message], thinking: bool | None) -> str | None:
+        """A fix, where the system turn is what the template does not take."""
+        if len(messages) < 2 or messages[0].get("role") != "system":
+            return None
+        try:
+            self.render(messages[1:], thinking=thinking)
+        except PromptError:
+            return None
+        return "leave out the system prompt: --system, or the turn with the role 'system'"
 
 
 def find_chat_template(files: TextFiles) -> str | None:
@@ -158,18 +171,18 @@ def _templates(files: TextFiles) -> dict[str, str]:
 
 
 def _in_settings(files: TextFiles) -> dict[str, str]:
-    """Templates in the tokenizer's settings: one as text, or a list of named ones."""
+    """Templates in the tokenizer's settings: one as text, or several by name."""
     found = files.json(TOKENIZER_CONFIG_FILE).get(KEY)
     if found is None:
         return {}
     if isinstance(found, str):
         return {DEFAULT: found}
-    named = found if isinstance(found, list) else [found]
     try:
-        templates = {entry["name"]: entry["template"] for entry in named}
-        if all(isinstance(part, str) for pair in templates.items() for part in pair):
-            return templates
-    except (KeyError, TypeError):
+        listed = isinstance(found, list)
+        named = {e["name"]: e["template"] for e in found} if listed else dict(found)
+        if all(isinstance(part, str) for pair in named.items() for part in pair):
+            return named
+    except (KeyError, TypeError, ValueError):
         pass
     raise CheckpointError(
         f"{KEY!r} is neither text nor a list of named templates",

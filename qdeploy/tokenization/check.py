@@ -9,6 +9,7 @@ from qdeploy.tokenization.generation_warnings import generation_warnings
 from qdeploy.tokenization.stop_tokens import check_stop_tokens, stop_tokens, stop_warnings
 from qdeploy.tokenization.text_files import TOKENIZER_CONFIG_FILE, TOKENIZER_FILE, TextFiles
 from qdeploy.tokenization.tokenizer_file import TokenizerDescription, read_tokenizer
+from qdeploy.tokenization.unread_files import unread_file_warnings
 from qdeploy.tokenization.vocabulary import check_vocabulary
 
 
@@ -25,8 +26,12 @@ def text_warnings(files: TextFiles, size: int | None, *, generates: bool = True)
     """
     described = read_tokenizer(files)
     check_vocabulary(described.content, files.where(TOKENIZER_FILE), size=size)
-    found = [*described.warnings, *_setting_warnings(described)]
-    return (*found, *(_answer_warnings(files, described, size) if generates else ()))
+    return (
+        *described.warnings,
+        *unread_file_warnings(files, described),
+        *_setting_warnings(described),
+        *(_answer_warnings(files, described, size) if generates else ()),
+    )
 
 
 def _answer_warnings(

@@ -10,12 +10,18 @@ from typing import Any
 
 from qdeploy.errors import CheckpointError
 from qdeploy.tokenization.special_tokens import SpecialTokens
-from qdeploy.tokenization.text_files import MERGES_FILE, TOKENIZER_FILE, VOCAB_FILE, TextFiles
-from qdeploy.tokenization.tokenizer_class import TokenizerClass, built_steps
+from qdeploy.tokenization.text_files import (
+    MERGES_FILE,
+    TOKENIZER_CONFIG_FILE,
+    TOKENIZER_FILE,
+    VOCAB_FILE,
+    TextFiles,
+)
+from qdeploy.tokenization.tokenizer_class import QWEN2, TokenizerClass, built_steps
 
 FIX = (
     'python -c "from transformers import AutoTokenizer as A; '
-    "A.from_pretrained('{folder}').save_pretrained('{folder}')\""
+    'A.from_pretrained({folder!r}).save_pretrained({folder!r})"'
 )
 """Writes `tokenizer.json` wherever transformers can read the checkpoint's tokenizer."""
 SENTENCEPIECE = "tokenizer.model"
@@ -33,7 +39,7 @@ def check_tokenizer_is_there(files: TextFiles) -> None:
         raise CheckpointError(
             f"{TOKENIZER_FILE} is missing, and {SENTENCEPIECE} is not read",
             where=files.folder,
-            fix=FIX.format(folder=files.folder),
+            fix=FIX.format(folder=str(files.folder)),
         )
     raise CheckpointError(
         f"{TOKENIZER_FILE} is missing",
@@ -52,11 +58,13 @@ def slow_tokenizer(
     """
     check_tokenizer_is_there(files)
     if not chosen.builds:
+        named = settings.get("tokenizer_class", "unknown")
         raise CheckpointError(
-            f"{TOKENIZER_FILE} is missing, and {settings.get('tokenizer_class')} cannot be made of "
-            f"{VOCAB_FILE} and {MERGES_FILE}",
+            f"{TOKENIZER_FILE} is missing, and only a {QWEN2} is made of {VOCAB_FILE} and "
+            f"{MERGES_FILE}; the tokenizer's class is {named}",
             where=files.folder,
-            fix=FIX.format(folder=files.folder),
+            fix=f"copy {TOKENIZER_FILE} from the original model, or, if that is a Qwen, set "
+            f'"tokenizer_class": "{QWEN2}" in {TOKENIZER_CONFIG_FILE}',
         )
     model = {"vocab": files.json(VOCAB_FILE), "merges": _merges(files)}
     around: dict[str, Any] = dict.fromkeys(("truncation", "padding", "post_processor"))
@@ -64,10 +72,12 @@ def slow_tokenizer(
 
 
 def _merges(files: TextFiles) -> list[list[str]]:
-    """Pairs of the file, without its header; the tokenizers library reads it the same way."""
-    lines = files.text(MERGES_FILE).split("\n")
-    lines = lines[:-1] if lines and not lines[-1] else lines
-    pairs = [line.split(" ") for line in lines if not line.startswith("#version")]
+    """Pairs of tokens in the order of the file.
+
+    Raises:
+        CheckpointError: a line is no pair.
+    """
+    pairs = [line.split(" ") for line in merge_lines(files)]
     for number, pair in enumerate(pairs):
         if len(pair) != 2:
             raise CheckpointError(
@@ -76,6 +86,13 @@ def _merges(files: TextFiles) -> list[list[str]]:
                 fix=f"copy {VOCAB_FILE} and {MERGES_FILE} from the original model",
             )
     return pairs
+
+
+def merge_lines(files: TextFiles) -> list[str]:
+    """Lines of `merges.txt` without its header; the tokenizers library reads it the same way."""
+    lines = files.text(MERGES_FILE).split("\n")
+    lines = lines if lines[-1] else lines[:-1]
+    return [line for line in lines if not line.startswith("#version")]
 
 
 def around_text(

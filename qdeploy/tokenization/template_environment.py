@@ -17,6 +17,10 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 
+class ChatRefused(TemplateError):
+    """A template's own `raise_exception`: it does not take the chat that it was given."""
+
+
 class GenerationBlocks(Extension):
     """`{% generation %}`, which marks what a model is trained on; its text is rendered as it is."""
 
@@ -59,4 +63,4 @@ def _strftime_now(format: str) -> str:
 
 
 def _raise(message: str) -> NoReturn:
-    raise TemplateError(message)
+    raise ChatRefused(message)

@@ -143,6 +143,23 @@ DIGITS = {
 }
 PLAIN_CLASS = settings(tokenizer_class="PreTrainedTokenizerFast")
 
+
+def both_kinds(folder: Path) -> None:
+    """Save the slow tokenizer's files too, beside `tokenizer.json`."""
+    content = (folder / TOKENIZER).read_bytes()
+    slow(folder)
+    (folder / TOKENIZER).write_bytes(content)
+
+
+def stale(folder: Path) -> None:
+    """Leave the files of before a change beside the new ones."""
+    both_kinds(folder)
+    newer = (folder / SETTINGS).read_bytes()
+    older(folder)
+    (folder / SETTINGS).write_bytes(newer)
+    smaller(folder)
+
+
 VARIANTS: dict[str, Change] = {
     "as it is": settings(),
     "truncation": stored(truncation=TRUNCATION),
@@ -212,6 +229,8 @@ VARIANTS: dict[str, Change] = {
     "slow, older and beside a map": both(
         older, slow, lambda f: update(f, "special_tokens_map.json", bos_token="<|im_start|>")
     ),
+    "slow and fast": both_kinds,
+    "slow and older beside newer": stale,
     "unset tokens": settings(eos_token=None, pad_token=None, unk_token=None),
     "tokens that are not named": settings("eos_token", "pad_token", "unk_token"),
     "Llama 3": both(

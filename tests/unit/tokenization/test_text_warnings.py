@@ -22,10 +22,11 @@ def file(name: str, content: str) -> Change:
 SILENT = (
     "as it is", "truncation", "padding", "padding names the token", "no post-processor",
     "a post-processor in a sequence", "class PreTrainedTokenizerFast", "no class", "slow",
-    "older files", "slow and older", "no tokens are listed", "unset tokens",
+    "older files", "slow and older", "slow and fast", "no tokens are listed", "unset tokens",
     "other words in the file, plain class", "clean_up_tokenization_spaces",
 )  # fmt: skip
 SAID = {
+    "slow and older beside newer": "vocab.json and tokenizer.json disagree about",
     "other words in the file": "another pre_tokenizer than Qwen2Tokenizer builds",
     "no normalizer": "another normalizer than Qwen2Tokenizer builds",
     "a token in the file alone": "tokenizer.json adds '<new>', which tokenizer_config.json does",
@@ -84,6 +85,15 @@ def test_templates_that_disagree(change: Change, says: str, tmp_path: Path) -> N
 def test_the_same_template_twice_is_not_warned_about(tmp_path: Path) -> None:
     source = str(find_text_files(copy_text(tmp_path)).json(SETTINGS)["chat_template"])
     assert warnings(tmp_path, file(JINJA, source)) == ()
+
+
+def test_every_unread_file_is_compared(tmp_path: Path) -> None:
+    said = warnings(tmp_path, VARIANTS["slow and older beside newer"])
+    for unread in ("vocab.json", "merges.txt", "added_tokens.json"):
+        assert len([text for text in said if text.startswith(f"{unread} and token")]) == 1, said
+    (tmp_path / "special_tokens_map.json").write_text('{"extra_special_tokens": ["<x>"]}', "utf-8")
+    said = text_warnings(find_text_files(tmp_path), 2100)
+    assert [text for text in said if "special_tokens_map.json" in text and "'<x>'" in text]
 
 
 def test_the_fix_of_other_words_works(tmp_path: Path) -> None:

@@ -138,6 +138,25 @@ def test_templates_find_what_transformers_gives_them(
     assert tokenizer_with(template).render(USER) == expected
 
 
+REFUSES_SYSTEM = (
+    "{% if messages[0].role == 'system' %}{{ raise_exception('No system role') }}{% endif %}"
+    "{% if messages | length > 2 %}{{ raise_exception('Too long') }}{% endif %}"
+)
+
+
+def test_a_chat_that_a_template_does_not_take_is_told_with_a_fix_that_works(
+    tokenizer_with: FoldersWith,
+) -> None:
+    tokenizer = tokenizer_with(REFUSES_SYSTEM)
+    with pytest.raises(PromptError, match="does not take this chat: No system role") as caught:
+        tokenizer.render(CHAT[:2])
+    assert "--system" in str(caught.value.fix)
+    tokenizer.render(CHAT[1:2])
+    with pytest.raises(PromptError, match="No system role") as caught:
+        tokenizer.render(CHAT)
+    assert caught.value.fix is None
+
+
 def test_a_template_file_comes_before_the_one_in_the_config(tokenizer_with: FoldersWith) -> None:
     assert tokenizer_with("from the file").render(USER) == "from the file"
 
