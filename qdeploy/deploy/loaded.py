@@ -11,6 +11,7 @@ from qdeploy.deploy.run import Choice
 from qdeploy.errors import InputError
 from qdeploy.interface import Device, Placement
 from qdeploy.interface.loaded import Loaded
+from qdeploy.tokenization.generation_warnings import generation_warnings
 from qdeploy.tokenization.tokenizer import Message, Tokenizer
 
 if TYPE_CHECKING:
@@ -77,8 +78,11 @@ class Model:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the export warned of."""
-        return tuple(self.bundle.manifest.plan.get("warnings", []))
+        """What the export warned of, such as settings of the model that answers do not follow."""
+        exported = self.bundle.manifest.plan.get("warnings")
+        if exported is None:  # older bundles do not say
+            return generation_warnings(self.bundle.path)
+        return tuple(exported)
 
     def chat(self, messages: str | Sequence[Message], **options: Unpack[AnswerOptions]) -> Answer:
         """Answer a prompt: see `qdeploy.deploy.model.ChatModel`."""

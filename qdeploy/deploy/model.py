@@ -18,7 +18,6 @@ from qdeploy.generation.reasoning import sampling_for
 from qdeploy.generation.seed import SEEDS
 from qdeploy.generation.system import with_system
 from qdeploy.interface import Placement, Session
-from qdeploy.tokenization.generation_warnings import generation_warnings
 from qdeploy.tokenization.tokenizer import Message
 
 if TYPE_CHECKING:
@@ -119,11 +118,6 @@ class ChatModel(Model):
     def __init__(self, bundle: Bundle, choice: Choice, session: Session) -> None:
         super().__init__(bundle, choice, session)
         self.session = session
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What the export warned of, and what generation_config.json asks for and does not get."""
-        return tuple(dict.fromkeys([*super().warnings, *generation_warnings(self.bundle.path)]))
 
     def chat(self, messages: str | Sequence[Message], **options: Unpack[AnswerOptions]) -> Answer:
         """Answer a prompt, or the last turn of a chat.

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from qdeploy.tokenization.chat_template import find_chat_template
+from qdeploy.tokenization.generation_settings import generation_settings
 from qdeploy.tokenization.special_tokens import EXTRA, read_settings
 from qdeploy.tokenization.stop_tokens import stop_tokens, with_stop_tokens
 from qdeploy.tokenization.text_files import (
@@ -47,8 +48,9 @@ def write_text_files(files: TextFiles, folder: Path) -> None:
     if (settings := _settings(files, described)) != files.json(TOKENIZER_CONFIG_FILE):
         _write(folder / TOKENIZER_CONFIG_FILE, settings)
     stops = stop_tokens(files, described.eos_id)
-    generation = files.json(GENERATION_CONFIG_FILE)
-    if (named := with_stop_tokens(generation, stops)) != generation:
+    _, generation = generation_settings(files.folder)
+    named = with_stop_tokens(generation, stops)
+    if named != files.json(GENERATION_CONFIG_FILE):
         _write(folder / GENERATION_CONFIG_FILE, named)
     _write_template(files, folder)
 

@@ -1,4 +1,4 @@
-"""The generation settings of a model: `generation_config.json`."""
+"""The generation settings of a model, read as transformers reads them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from qdeploy.errors import CheckpointError
-from qdeploy.storage.json_file import read_json
 from qdeploy.storage.toml_file import fault
-from qdeploy.tokenization.text_files import GENERATION_CONFIG_FILE
+from qdeploy.tokenization.generation_settings import generation_settings
 
 LEAST_TOP_P = 1e-6
 """What a top_p of 0 is read as: the most probable token alone reaches it, in any vocabulary."""
@@ -40,7 +39,7 @@ Whole = Annotated[int | None, BeforeValidator(_whole)]
 
 
 class GenerationConfig(BaseModel):
-    """The part of `generation_config.json` that matters here; names are the file's own.
+    """The generation settings that matter here; names are those of `generation_config.json`.
 
     A number that transformers could not use is None. The others are read as it reads them: a
     `top_p` over 1 is 1, and a `top_k` below 0 is 0, all tokens.
@@ -73,15 +72,18 @@ class GenerationConfig(BaseModel):
 
 
 def read_generation_config(folder: Path) -> GenerationConfig:
-    """Read the generation settings in *folder*; all None where it has no such file.
+    """Read the generation settings of the model in *folder*; all None where it has none.
 
     Raises:
         CheckpointError: a setting has a type that it cannot have.
     """
-    file = folder / GENERATION_CONFIG_FILE
+    source, settings = generation_settings(folder)
     try:
-        return GenerationConfig.model_validate(read_json(file) if file.is_file() else {})
+        return GenerationConfig.model_validate(settings)
     except ValidationError as error:
         key, complaint = fault(error)
-        fix = f"correct {key.split('.')[0]} in the file, or remove it there"
-        raise CheckpointError(f"{key}: {complaint}", where=file, fix=fix) from None
+        raise CheckpointError(
+            f"{key}: {complaint}",
+            where=folder / source,
+            fix=f"correct {key.split('.')[0]} in the file, or remove it there",
+        ) from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -60,7 +60,8 @@ def test_a_number_out_of_range_is_as_if_it_were_not_there_and_a_warning(
 ) -> None:
     assert getattr(read_generation_config(written(tmp_path, **{key: value})), key) is None
     [warning] = generation_warnings(tmp_path)
-    assert f"{key} is {value}, which is out of its range" in warning
+    asked = f"generation_config.json asks for {key} = {value}"
+    assert warning == f"{asked}, which is out of its range, so the default is used"
 
 
 @pytest.mark.parametrize(
@@ -105,3 +106,30 @@ def test_a_setting_of_another_type_is_refused_with_its_name(
 def test_no_file_says_nothing(tmp_path: Path) -> None:
     assert read_generation_config(tmp_path).model_dump(exclude_none=True) == {}
     assert generation_warnings(tmp_path) == ()
+
+
+class TestInConfigJson:
+    """Transformers reads `config.json` where there is no `generation_config.json`."""
+
+    SETTINGS: ClassVar = {"do_sample": True, "temperature": 0.3, "no_repeat_ngram_size": 3}
+
+    def test_they_count_where_there_is_no_other_file(self, tmp_path: Path) -> None:
+        config = json.dumps({"hidden_size": 64, "eos_token_id": 7, **self.SETTINGS})
+        (tmp_path / "config.json").write_text(config, encoding="utf-8")
+        read = read_generation_config(tmp_path)
+        assert (read.do_sample, read.temperature, read.eos_token_id) == (True, 0.3, None)
+        assert generation_warnings(tmp_path) == (
+            "config.json asks for no_repeat_ngram_size = 3, which qdeploy does not apply",
+        )
+
+    def test_beside_the_other_file_they_count_for_nothing_which_is_said(
+        self, tmp_path: Path
+    ) -> None:
+        config = json.dumps({**self.SETTINGS, "top_p": 0.5, "top_k": 50, "num_beams": 1})
+        (tmp_path / "config.json").write_text(config, encoding="utf-8")
+        written(tmp_path, do_sample=True, top_p=0.5, temperature=0.6)
+        assert read_generation_config(tmp_path).temperature == 0.6
+        assert generation_warnings(tmp_path) == (
+            "config.json asks for temperature = 0.3, but generation_config.json decides",
+            "config.json asks for no_repeat_ngram_size = 3, but generation_config.json decides",
+        )
