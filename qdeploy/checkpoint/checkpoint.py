@@ -18,7 +18,7 @@ from qdeploy.architectures.tensors import Tensor, guess_tensor
 from qdeploy.checkpoint.adapters.lora import Adapter, read_adapter
 from qdeploy.checkpoint.config_file import read_config
 from qdeploy.checkpoint.damage import check_fetched
-from qdeploy.checkpoint.headers import INDEX, TensorInfo, read_tensors, weight_files
+from qdeploy.checkpoint.headers import TensorInfo
 from qdeploy.checkpoint.inventory import Inventory
 from qdeploy.checkpoint.naming import Found
 from qdeploy.checkpoint.recognize import why_not_a_folder
@@ -27,6 +27,7 @@ from qdeploy.checkpoint.sources.rows import Rows
 from qdeploy.checkpoint.stacks import weights_in
 from qdeploy.checkpoint.task import find_task, usual_task
 from qdeploy.checkpoint.tying import tie_warning
+from qdeploy.checkpoint.weight_files import INDEX, read_tensors, weight_files
 from qdeploy.errors import CheckpointError
 from qdeploy.tokenization.adapter_text import adapter_text_warnings, with_adapter_text
 from qdeploy.tokenization.check import text_warnings

@@ -18,7 +18,7 @@ from qdeploy.architectures.llama import LlamaConfig
 from qdeploy.architectures.qwen3_moe import Qwen3MoeConfig
 from qdeploy.architectures.table import parse_config
 from qdeploy.checkpoint.checkpoint import Checkpoint, read_checkpoint
-from qdeploy.checkpoint.headers import read_tensors
+from qdeploy.checkpoint.weight_files import read_tensors
 from qdeploy.errors import CheckpointError, PlanError
 from qdeploy.planning.plan import make_plan
 from qdeploy.planning.profile import load_profile

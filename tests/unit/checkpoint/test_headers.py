@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from qdeploy.checkpoint import headers
-from qdeploy.checkpoint.headers import INDEX, read_tensors
+from qdeploy.checkpoint.weight_files import INDEX, read_tensors
 from qdeploy.errors import CheckpointError
 from qdeploy.storage.json_file import read_json
 from tests.support.checkpoints import (
