@@ -81,4 +81,4 @@ class Inventory:
         return find_weights(named, scheme, self.table)
 
     def _same(self, one: TensorInfo, other: TensorInfo) -> bool:
-        return same_values(self.folder, one, other)
+        return same_values(self.folder, ((one, other),))

@@ -85,10 +85,13 @@ def one_merge_more(folder: Path) -> None:
 
 
 def renamed_norm(tensors: dict[str, Any]) -> None:
-    tensors["norm.weight"] = tensors.pop("model.norm.weight")
+    tensors["model.layers.0.norm.weight"] = tensors.pop("model.norm.weight")
 
 
-GPTQ = {"quant_method": "gptq", "bits": 4}
+def quantized(folder: Path) -> None:
+    config(quantization_config={"quant_method": "hqq"})(folder)
+    weights(lambda t: t.update({"model.layers.0.mlp.up_proj.W_q": (4, 4)}))(folder)
+
 
 SPOILT: list[tuple[Spoil, list[str]]] = [
     (config(rms_norm_eps=None), ["config.json", "'rms_norm_eps'"]),
@@ -99,8 +102,8 @@ SPOILT: list[tuple[Spoil, list[str]]] = [
     (config(rope_scaling={"rope_type": "yarn", "factor": "4"}), ["'rope_scaling.factor'"]),
     (config(rope_parameters=["a"]), ["'rope_parameters'"]),
     (config(num_hidden_layers=2**31 - 1), ["it asks for 2147483647 layers"]),
-    (config(quantization_config=GPTQ), ["quantized already, by 'gptq'", "fix: use the original"]),
-    (weights(renamed_norm), ["1 missing: model.norm.weight", "1 unexpected: norm.weight", "fix:"]),
+    (quantized, ["quantized already, by 'hqq'", "fix: give the float checkpoint"]),
+    (weights(renamed_norm), ["1 missing: model.norm.weight", "1 unexpected: model.layers.0.norm"]),
     (weights(lambda t: t.clear()), ["it asks for 2 layers and experts; there are 0 tensors"]),
     (weights(lambda t: t.update({"model.norm.weight": (7,)})), ["norm.weight [7], not [256]"]),
     (weights(lambda t: t.update({"model.layers.0.k_scale": ()})), ["unexpected: model.layers.0.k"]),

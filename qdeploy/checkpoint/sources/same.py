@@ -16,54 +16,66 @@ if TYPE_CHECKING:
 
     Side = tuple[TensorFile, TensorInfo]
 
+Pair = tuple[TensorInfo, TensorInfo]
+
 BLOCK_ELEMENTS = 2**20
 """Elements compared at a time."""
 FEW_ELEMENTS = 2**10
-"""Elements that tell two different weights apart, though they do not prove two equal."""
+"""Elements at each end that tell two different models apart, though they prove none equal."""
 
 
-def same_values(folder: Path, one: TensorInfo, other: TensorInfo, *, few: bool = False) -> bool:
-    """Whether two tensors of the files in *folder* are equal in shape and in every value.
+def same_values(folder: Path, pairs: tuple[Pair, ...], *, few: bool = False) -> bool:
+    """Whether both tensors of each pair, in files of *folder*, are equal in shape and values.
 
     Equal tensors are read to their end, different ones to the first block that differs. *few*: only
-    the first few elements are compared.
+    the first and the last few elements are compared.
 
     Raises:
         CheckpointError: a file cannot be read.
     """
-    if one.shape != other.shape:
+    if any(one.shape != other.shape for one, other in pairs):
         return False
-    return _same(folder, one, other, few, tuple(_stamp(folder / t.file) for t in (one, other)))
+    files = sorted({tensor.file for pair in pairs for tensor in pair})
+    return _same(folder, pairs, few, tuple(_stamp(folder / file) for file in files))
 
 
-def _stamp(path: Path) -> tuple[int, int]:
+def _stamp(path: Path) -> tuple[str, int, int]:
     try:
         status = os.stat(path)
     except OSError:
-        return 0, 0  # opening it says why
-    return status.st_size, status.st_mtime_ns
+        return path.name, 0, 0  # opening it says why
+    return path.name, status.st_size, status.st_mtime_ns
 
 
 @lru_cache(maxsize=64)
-def _same(folder: Path, one: TensorInfo, other: TensorInfo, few: bool, _stamps: object) -> bool:
+def _same(
+    folder: Path, pairs: tuple[Pair, ...], few: bool, stamps: tuple[tuple[str, int, int], ...]
+) -> bool:
     """Results are kept while the files are what they were: an export asks several times."""
-    from qdeploy.checkpoint.sources.dtypes import NUMPY_DTYPES
     from qdeploy.checkpoint.sources.safetensors import TensorFile
 
     with ExitStack() as opened:
-        sides = []
-        for tensor in (one, other):
-            file = TensorFile(folder / tensor.file)
-            opened.callback(file.close)
-            sides.append((file, tensor))
-        if {one.dtype, other.dtype} <= NUMPY_DTYPES.keys():
-            count = min(one.numel, FEW_ELEMENTS) if few else one.numel
-            return all(_same_floats(sides, *block) for block in _blocks(count))
-        return one.dtype == other.dtype and _same_bits(sides)
+        files = {}
+        for name, _, _ in stamps:
+            files[name] = TensorFile(folder / name)
+            opened.callback(files[name].close)
+        return all(_same_pair([(files[t.file], t) for t in pair], few=few) for pair in pairs)
 
 
-def _blocks(elements: int) -> Iterator[tuple[int, int]]:
-    """First and last element, exclusive, of each block."""
+def _same_pair(sides: list[Side], *, few: bool) -> bool:
+    from qdeploy.checkpoint.sources.dtypes import NUMPY_DTYPES
+
+    (_, one), (_, other) = sides
+    if {one.dtype, other.dtype} <= NUMPY_DTYPES.keys():
+        return all(_same_floats(sides, *block) for block in _blocks(one.numel, few=few))
+    return one.dtype == other.dtype and _same_bits(sides)
+
+
+def _blocks(elements: int, *, few: bool) -> Iterator[tuple[int, int]]:
+    """First and last element, exclusive, of each block to compare."""
+    if few and elements > 2 * FEW_ELEMENTS:
+        yield from ((0, FEW_ELEMENTS), (elements - FEW_ELEMENTS, elements))
+        return
     for first in range(0, elements, BLOCK_ELEMENTS):
         yield first, min(first + BLOCK_ELEMENTS, elements)
 

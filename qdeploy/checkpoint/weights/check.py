@@ -49,10 +49,12 @@ def check_weights(checkpoint: Checkpoint) -> None:
             fix=original(checkpoint.folder),
         )
     if found:
+        lines = ["the weights are not those that config.json describes", *found]
+        lines += checkpoint.decided  # it may have been the wrong choice
         raise CheckpointError(
-            "the weights are not those that config.json describes\n  " + "\n  ".join(found),
+            "\n  ".join(lines),
             where=checkpoint.folder,
-            fix=find_fix(missing, unexpected, wrong),
+            fix=find_fix(missing, [*unexpected, *checkpoint.dropped], wrong),
         )
 
 

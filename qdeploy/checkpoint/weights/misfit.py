@@ -9,7 +9,12 @@ from typing import NamedTuple
 Shape = tuple[int, ...]
 
 SAME = "take config.json and the weights from the same model, and the same step of its training"
-LAYER = re.compile(r"model\.layers\.(\d+)\.")
+HEAD = "lm_head"
+NO_HEAD = (
+    "set tie_word_embeddings to true in config.json, if the head is the embedding; else give a "
+    "checkpoint that has its head"
+)
+"""Transformers would draw the head at random."""
 
 
 class Shapes(NamedTuple):
@@ -63,9 +68,8 @@ def find_fix(
             return sign.fix
     if wrong and not missing and not unexpected and (rows := _vocabulary(wrong)):
         return f"set vocab_size to {rows} in config.json, or {SAME}"
-    layers = {int(match[1]) for name in unexpected if (match := LAYER.match(name))}
-    if layers and not missing and len(layers) == max(layers) - min(layers) + 1:
-        return f"the weights have {max(layers) + 1} layers (num_hidden_layers): {SAME}"
+    if not wrong and [name.rpartition(".")[0] for name in missing] == [HEAD]:
+        return NO_HEAD
     return SAME
 
 

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from qdeploy.checkpoint import headers
-from qdeploy.checkpoint.weight_files import INDEX, read_tensors
+from qdeploy.checkpoint.weight_files import INDEX, file_warnings, read_tensors
 from qdeploy.errors import CheckpointError
 from qdeploy.storage.json_file import read_json
+from tests.support import tiny
 from tests.support.checkpoints import (
     SMALL,
     header,
@@ -23,6 +24,8 @@ from tests.support.checkpoints import (
     write_shards,
     write_weights,
 )
+from tests.support.tiny import DENSE
+from tests.support.weights import f32, save
 
 ONE = {"w": (4, 8)}
 Break = Callable[[dict[str, Any]], Any]
@@ -142,7 +145,9 @@ class TestShardsWithoutAnIndex:
     def test_are_read_where_their_numbers_show_that_none_is_missing(self, tmp_path: Path) -> None:
         weight_map = write_shards(tmp_path, 3)
         (tmp_path / INDEX).unlink()
-        assert {t.name: t.file for t in read_tensors(tmp_path)} == weight_map
+        tensors = read_tensors(tmp_path)
+        assert {t.name: t.file for t in tensors} == weight_map
+        assert f"there is no {INDEX}" in file_warnings(tmp_path, tensors)[0]
 
     def test_are_refused_with_the_one_that_is_missing(self, tmp_path: Path) -> None:
         write_shards(tmp_path, 3)
@@ -166,28 +171,58 @@ class TestShardsWithoutAnIndex:
                 break
         assert read_tensors(tmp_path)
 
-    def test_hold_each_tensor_once(self, tmp_path: Path) -> None:
-        write_shards(tmp_path, 2)
-        (tmp_path / INDEX).unlink()
-        write_weights(tmp_path / "model-00002-of-00002.safetensors", shapes(SMALL))
-        assert "both model-00001-of-00002.safetensors and model-00002" in refusal(tmp_path).what
 
-
-def test_a_tensor_listed_in_the_wrong_shard_is_refused(tmp_path: Path) -> None:
+def test_what_a_shard_holds_counts_not_what_the_index_says_of_it(tmp_path: Path) -> None:
+    """Transformers takes no more than the names of the shards from the index."""
     weight_map = write_shards(tmp_path)
     name = "model.norm.weight"
     other = next(file for file in weight_map.values() if file != weight_map[name])
-    write_index(tmp_path, weight_map | {name: other})
-    error = refusal(tmp_path)
-    assert error.what == f"{other} does not hold tensor {name!r}"
-    assert error.where == str(tmp_path / INDEX)
+    listed = weight_map | {name: other, "lm_head.weight": other}
+    del listed["model.embed_tokens.weight"]
+    write_index(tmp_path, listed)
+    assert {t.name: t.file for t in read_tensors(tmp_path)} == weight_map
 
 
-def test_a_tensor_that_is_not_in_the_index_is_refused(tmp_path: Path) -> None:
-    weight_map = write_shards(tmp_path)
-    file = weight_map.pop("model.norm.weight")
-    write_index(tmp_path, weight_map)
-    assert refusal(tmp_path).what == f"tensor 'model.norm.weight' of {file} is not listed"
+class TestAllWeightsBesideShards:
+    """Random values, as sparse files are all equal."""
+
+    def write(self, folder: Path, *, seed: int) -> None:
+        tiny.write(folder, DENSE)
+        weights = list(tiny.draw(DENSE, seed).items())
+        weight_map: dict[str, str] = {}
+        for number in (1, 2):
+            part = {name: f32(values) for name, values in weights[number - 1 :: 2]}
+            save(folder / f"model-0000{number}-of-00002.safetensors", part)
+            weight_map |= dict.fromkeys(part, f"model-0000{number}-of-00002.safetensors")
+        write_index(folder, weight_map)
+
+    def warnings(self, folder: Path) -> tuple[str, ...]:
+        tensors = read_tensors(folder)
+        assert {t.file for t in tensors} == {"model.safetensors"}
+        return file_warnings(folder, tensors)
+
+    def test_that_are_the_same_are_no_news(self, tmp_path: Path) -> None:
+        self.write(tmp_path, seed=0)
+        assert self.warnings(tmp_path) == ()
+
+    @pytest.mark.parametrize("index", [True, False])
+    def test_that_differ_are_warned_of(self, index: bool, tmp_path: Path) -> None:
+        self.write(tmp_path, seed=1)
+        if not index:
+            (tmp_path / INDEX).unlink()
+        (warning,) = self.warnings(tmp_path)
+        assert "model.safetensors is read" in warning
+
+    def test_of_which_some_are_gone(self, tmp_path: Path) -> None:
+        self.write(tmp_path, seed=0)
+        (tmp_path / "model-00002-of-00002.safetensors").unlink()
+        (warning,) = self.warnings(tmp_path)
+        assert "model.safetensors is read" in warning
+
+    def test_an_index_of_the_one_file_is_no_other_source(self, tmp_path: Path) -> None:
+        tiny.write(tmp_path, DENSE)
+        write_index(tmp_path, {t.name: t.file for t in read_tensors(tmp_path)})
+        assert self.warnings(tmp_path) == ()
 
 
 @pytest.mark.parametrize(

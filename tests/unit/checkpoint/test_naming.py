@@ -18,7 +18,7 @@ from qdeploy.errors import CheckpointError
 from tests.support import tiny
 from tests.support.checkpoints import SMALL, shapes, write_checkpoint, write_sidecars
 from tests.support.tiny import DENSE, SPARSE
-from tests.support.weights import RawTensor, f32, save
+from tests.support.weights import RawTensor, f32, save, save_shards
 
 UNTIED = DENSE | {"tie_word_embeddings": False}
 Arrays = Mapping[str, NDArray[np.float32]]
@@ -290,3 +290,22 @@ def test_a_small_checkpoint_is_not_all_of_this(tmp_path: Path) -> None:
     found = read_checkpoint(write_checkpoint(tmp_path, SMALL))
     assert {name: s.shape for name, s in found.stored.sources.items()} == shapes(SMALL)
     assert (found.dropped, found.warnings) == ({}, ())
+
+
+class TestATensorInTwoShards:
+    def write(self, folder: Path, factor: float) -> Checkpoint:
+        weights = {name: f32(values) for name, values in tiny.draw(UNTIED).items()}
+        second = {"model.norm.weight": f32(factor * tiny.draw(UNTIED)["model.norm.weight"])}
+        one, two = (f"model-0000{n}-of-00002.safetensors" for n in (1, 2))
+        return save_shards(folder, {one: weights, two: second}, UNTIED)
+
+    def test_that_is_the_same_counts_once(self, tmp_path: Path) -> None:
+        found = self.write(tmp_path, 1)
+        check_weights(found)
+        assert_same(found, UNTIED)
+
+    def test_that_differs_is_refused_with_both_files(self, tmp_path: Path) -> None:
+        with pytest.raises(CheckpointError) as caught:
+            check_weights(self.write(tmp_path, 2))
+        for number in (1, 2):
+            assert f"model-0000{number}-of-00002.safetensors" in caught.value.what

@@ -35,7 +35,7 @@ def test_a_resized_vocabulary_is_set_in_the_config(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"num_hidden_layers": 1}, {"num_hidden_layers": 3}, {"hidden_size": 128}, {"head_dim": 64},
+    [{"num_hidden_layers": 3}, {"hidden_size": 128}, {"head_dim": 64},
      {"num_hidden_layers": 99}],
     ids=str,
 )  # fmt: skip
@@ -50,7 +50,6 @@ def test_a_config_of_another_model_is_exchanged(wrong: dict[str, Any], tmp_path:
 @pytest.mark.parametrize(
     ("name", "fix"),
     [
-        ("model.layers.0.mlp.up_proj.lora_A.default.weight", "merge the adapter"),
         ("visual.blocks.0.attn.qkv.weight", "a model of text alone"),
         ("model.layers.0.self_attn.q_proj.scales", "MLX has quantized it"),
         ("model.layers.0.self_attn.q_proj.qweight", "with its quantization_config"),
@@ -59,5 +58,20 @@ def test_a_config_of_another_model_is_exchanged(wrong: dict[str, Any], tmp_path:
     ],
 )
 def test_tensors_that_show_what_the_file_is(name: str, fix: str, tmp_path: Path) -> None:
-    folder = write_checkpoint(tmp_path, extra={name: (4, 4)})
+    folder = write_checkpoint(tmp_path, extra={name: (4, 4), "model.norm.weight": (7,)})
     assert fix in fix_of(folder)
+
+
+def test_a_head_that_is_missing_may_be_the_embedding(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path)
+    configure(folder, tie_word_embeddings=False)
+    assert "set tie_word_embeddings to true" in fix_of(folder)
+    configure(folder, tie_word_embeddings=True)
+    check_weights(read_checkpoint(folder))
+
+
+def test_a_family_that_was_decided_on_is_named(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path)
+    configure(folder, model_type="qwen2")
+    with pytest.raises(CheckpointError, match="model_type counts, as in transformers"):
+        check_weights(read_checkpoint(folder))
