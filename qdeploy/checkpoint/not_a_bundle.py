@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from qdeploy import models
+from qdeploy.checkpoint.hub_cache import hub_id_of, main_snapshot
 from qdeploy.checkpoint.published import published_id
 from qdeploy.checkpoint.recognize import BUNDLE, shell
 from qdeploy.errors import BundleError
@@ -33,6 +34,12 @@ def _explain(path: Path) -> tuple[str, str]:
         if (path.parent / BUNDLE).is_file():
             return "a file of a bundle, not its directory", f"give {shell(path.parent)}"
         return "no such bundle directory: a file", f"give the directory that holds {BUNDLE}"
+    snapshot = main_snapshot(path) if hub_id_of(path.name) else None
+    if snapshot and (snapshot / BUNDLE).is_file():
+        return (
+            "the folder of a bundle in the hub's cache, not the bundle",
+            f"give {shell(snapshot)}",
+        )
     if below := _bundles(path):
         listed = ", ".join(shell(path / name) for name in below[:MOST])
         more = ", ..." if len(below) > MOST else ""

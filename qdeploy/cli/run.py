@@ -39,11 +39,12 @@ if TYPE_CHECKING:
 @click.option("--top-p", type=options.Finite(0, 1, min_open=True), metavar="X")
 @click.option("--top-k", type=click.IntRange(min=0), metavar="N", help="0 keeps all tokens.")
 @click.option("--min-p", type=options.Finite(0, 1), metavar="X",
-              help="Keep tokens this many times as probable as the best.")  # fmt: skip
+              help="Drop tokens less than X times as probable as the best.")  # fmt: skip
 @click.option("--repetition-penalty", type=options.Finite(0, min_open=True), metavar="X",
-              help="Over 1: fewer tokens of prompt and answer again.")  # fmt: skip
+              help="Over 1, tokens of prompt and answer get less probable.")  # fmt: skip
 @click.option("--presence-penalty", type=options.Finite(-2, 2), metavar="X",
-              help="Over 0: fewer tokens of the answer again.")  # fmt: skip
+              help="Over 0, tokens of the answer get less probable; Qwen advises 1.5 "
+                   "for quantized models that repeat themselves.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0, max=SEEDS - 1), metavar="N",
               help="The same seed gives the same answer.")  # fmt: skip
 @options.as_json
@@ -60,7 +61,7 @@ def command(
     as_json: bool,
     **asked: Unpack[AnswerOptions],
 ) -> None:
-    """Answer PROMPT from MODEL, a bundle's folder or a model that is exported first.
+    """Answer PROMPT from MODEL: a bundle's folder or hub id, or a model that is exported first.
 
     Without PROMPT, it is read from stdin; on a terminal, a chat begins. The answer goes to stdout,
     thinking and statistics to stderr.

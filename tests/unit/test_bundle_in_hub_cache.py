@@ -39,6 +39,12 @@ def test_it_is_the_same_bundle(cached: Path, made: Bundle, tmp_path: Path) -> No
     assert open_bundle(tmp_path / "link", full=True).digest == made.digest
 
 
+def test_its_models_folder_names_the_snapshot(cached: Path) -> None:
+    with pytest.raises(BundleError, match="the folder of a bundle in the hub's cache") as caught:
+        open_bundle(cached.parents[1])
+    assert caught.value.fix == f"give {cached}"
+
+
 def test_a_blob_that_changed_is_found(cached: Path) -> None:
     blob = Path(os.path.realpath(cached / WEIGHTS))
     blob.write_bytes(bytes(len(blob.read_bytes())))
