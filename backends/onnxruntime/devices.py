@@ -16,6 +16,9 @@ from qdeploy.interface import Device
 from qdeploy.system import info, masks
 from qdeploy.targets import CPU, Target
 
+SYSTEM = sys.platform
+TITLES = {"linux": "Linux", "win32": "Windows", "darwin": "macOS"}
+
 
 def find(target: Target) -> list[Device]:
     """Return the devices of *target*, at least one, of every available provider.
@@ -48,7 +51,11 @@ def find(target: Target) -> list[Device]:
 def _together(absent: Mapping[str, TargetUnavailable]) -> TargetUnavailable:
     """Combine the errors of a target's providers; equal reasons appear once."""
     (_, first), *others = absent.items()
-    fixes = [f"for {name}: {e.fix}" for name, e in others if e.reason != first.reason]
+    fixes = [
+        f"for {name}: {e.fix}"
+        for name, e in others
+        if e.reason != first.reason and e.fix != first.fix
+    ]
     return TargetUnavailable(first.reason, "; or ".join([first.fix or "", *fixes]))
 
 
@@ -59,6 +66,11 @@ def _found(provider: Provider) -> list[dict[str, Any]]:
         raise TargetUnavailable(
             f"{provider.name} takes {vendor} CPUs only, and this is {other}",
             f"--target {CPU.name}",
+        )
+    if not SYSTEM.startswith(provider.systems):
+        known = " and ".join(TITLES[system] for system in provider.systems)
+        raise TargetUnavailable(
+            f"{provider.package} is built for {known} only", f"--target {CPU.name}"
         )
     hardware = _hardware(provider.driver) if provider.driver else []
     runtime.require()

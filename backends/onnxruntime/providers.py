@@ -77,6 +77,11 @@ class Memory:
     vendor: int = -1
 
 
+EVERYWHERE = ("linux", "win32", "darwin")
+PC = ("linux", "win32")
+LINUX = ("linux",)
+
+
 @dataclass(frozen=True)
 class Provider:
     """One execution provider on one target.
@@ -97,6 +102,7 @@ class Provider:
         source: the documentation of the options.
         plugin: set if the provider is a separate library.
         driver: the driver that it needs; None for a CPU.
+        systems: values of `sys.platform` for which the package is built.
     """
 
     target: Target
@@ -115,6 +121,7 @@ class Provider:
     library: str | None = None
     plugin: Plugin | None = None
     driver: Driver | None = None
+    systems: tuple[str, ...] = EVERYWHERE
 
     @property
     def install(self) -> str:
@@ -173,7 +180,7 @@ def _openvino(target: Target, device: str) -> Provider:
         formats=(ONNX.name,), attention="plain", experts="unrolled",
         options=OPENVINO_OPTIONS,
         plugin=Plugin("onnxruntime_ep_openvino", {"ov_device": device}),
-        driver=INTEL_DRIVER.get(device),
+        driver=INTEL_DRIVER.get(device), systems=PC,
         source="https://onnxruntime.ai/docs/execution-providers/OpenVINO-ExecutionProvider.html",
     )  # fmt: skip
 
@@ -187,7 +194,7 @@ PROVIDERS: tuple[Provider, ...] = (
     Provider(
         target=CUDA, name="CUDAExecutionProvider", package="onnxruntime-gpu",
         formats=(ONNX.name,), attention="gqa", genai="cuda", memory=Memory("cuda"),
-        library="onnxruntime_providers_cuda", options=CUDA_OPTIONS,
+        library="onnxruntime_providers_cuda", options=CUDA_OPTIONS, systems=PC,
         driver=Driver("install CUDA 13 and cuDNN 9: pip install 'onnxruntime-gpu[cuda,cudnn]'",
                       drivers.nvidia),
         source="https://onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html",
@@ -196,7 +203,7 @@ PROVIDERS: tuple[Provider, ...] = (
         target=CUDA, name="NvTensorRTRTXExecutionProvider",
         package="onnxruntime-ep-nv-tensorrt-rtx",
         formats=(ONNX.name,), attention="gqa", experts="unrolled", genai="NvTensorRtRtx",
-        weights=("int4", "fp16"), profile="cuda-int4-rtx", options=RTX_OPTIONS,
+        weights=("int4", "fp16"), profile="cuda-int4-rtx", options=RTX_OPTIONS, systems=PC,
         plugin=Plugin("onnxruntime_ep_nv_tensorrt_rtx", opens="libtensorrt_rtx.so"),
         driver=Driver("a GPU of compute capability 8.6, 8.9, or 12.0 and up, and a driver for "
                       "CUDA 13", drivers.nvidia),
@@ -213,14 +220,14 @@ PROVIDERS: tuple[Provider, ...] = (
     Provider(
         target=ROCM, name="MIGraphXExecutionProvider", package="onnxruntime-migraphx",
         formats=(ONNX_STATIC.name,), memory=Memory("gpu", vendor=0x1002),
-        library="onnxruntime_providers_migraphx", options=MIGRAPHX_OPTIONS,
+        library="onnxruntime_providers_migraphx", options=MIGRAPHX_OPTIONS, systems=LINUX,
         driver=Driver("install ROCm with MIGraphX (apt install migraphx)", drivers.amd),
         source="https://onnxruntime.ai/docs/execution-providers/MIGraphX-ExecutionProvider.html",
     ),
     Provider(
         target=ASCEND, name="CANNExecutionProvider", package="onnxruntime-cann",
         formats=(ONNX_STATIC.name,), memory=Memory("cann"),
-        library="onnxruntime_providers_cann", options=CANN_OPTIONS,
+        library="onnxruntime_providers_cann", options=CANN_OPTIONS, systems=LINUX,
         driver=Driver("install the CANN toolkit, and source its set_env.sh", drivers.ascend),
         source="https://onnxruntime.ai/docs/execution-providers/community-maintained/"
                "CANN-ExecutionProvider.html",

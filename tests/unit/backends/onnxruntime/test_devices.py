@@ -52,6 +52,7 @@ def driven(monkeypatch: pytest.MonkeyPatch) -> Callable[[Provider], None]:
 
     def arrange(provider: Provider) -> None:
         assert provider.driver
+        monkeypatch.setattr(devices, "SYSTEM", "linux")
         monkeypatch.setattr(
             devices, "_hardware", lambda driver: [RTX] if driver is provider.driver else []
         )
@@ -78,9 +79,28 @@ def test_any_cpu_serves() -> None:
 def test_absent_hardware_is_told_for_real(target: Target, present: object, reason: str) -> None:
     if present:
         pytest.skip(f"this machine has {target.name}")
+    if not sys.platform.startswith(FOR_TARGET[target.name][0].systems):
+        pytest.skip("there are no packages for this system")
     absent = absence(target)
     assert reason in absent.reason
     assert "install" in (absent.fix or "")
+
+
+@NEEDS_ORT
+@pytest.mark.parametrize(
+    ("system", "targets", "only"),
+    [("darwin", [CUDA], "Linux and Windows"), ("darwin", [ROCM, ASCEND], "Linux"),
+     ("win32", [ROCM, ASCEND], "Linux")],
+)  # fmt: skip
+def test_a_system_for_which_there_is_no_package_is_not_told_to_install_it(
+    system: str, targets: list[Target], only: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "SYSTEM", system)
+    for target in targets:
+        absent = absence(target)
+        assert absent.reason.endswith(f"is built for {only} only")
+        assert absent.fix == "--target cpu"
+    assert OnnxRuntimeBackend().devices(CPU)  # what the fix says
 
 
 @NEEDS_ORT
