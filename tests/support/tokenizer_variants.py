@@ -212,7 +212,7 @@ VARIANTS: dict[str, Change] = {
     "special tokens in an object": both(
         smaller, settings("additional_special_tokens", extra_special_tokens={"box_token": "<box>"})
     ),
-    "a word becomes special": settings(bos_token="the", extra_special_tokens=["Ġand"]),
+    "a word becomes special": settings(bos_token="the", extra_special_tokens=["and"]),
     "ids with gaps": out_of_order,
     "ids with gaps, plain class": both(out_of_order, PLAIN_CLASS),
     "no tokens are listed": settings("added_tokens_decoder"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from qdeploy.architectures.graph import GraphConfig
@@ -34,7 +35,7 @@ class OpenVINOFormat(FormatWriter):
         return Dense()
 
     def why_not(self, plan: Plan) -> Refusal | None:
-        if plan.checkpoint.is_here:
+        if plan.checkpoint.is_here and plan.task.generates:
             described = read_tokenizer(plan.checkpoint.text_files)
             if reason := bpe.why_not(described.content):
                 return Refusal(reason)
@@ -62,7 +63,8 @@ class OpenVINOFormat(FormatWriter):
             return
         files = plan.checkpoint.text_files
         described = read_tokenizer(files)
-        known = bpe.read_bpe(described.content, files.where(TOKENIZER_FILE))
+        stored = bpe.read_bpe(described.content, files.where(TOKENIZER_FILE))
+        known = replace(stored, splits_special=described.splits_special)
         tokens = runtime_tokens(files, described)
         info = tokenizer.runtime_info(tokens, find_chat_template(files))
         layout = WeightsLayout({}, Dense())

@@ -147,8 +147,8 @@ def _one_word_each(build: _Strings, texts: Value) -> list[Value]:
 def _split(build: _Strings, bpe: ByteLevelBPE, words: list[Value]) -> list[Value]:
     """Split off added tokens, normalize the rest and split it into words."""
     flags: list[Value] = []
-    if bpe.added:
-        pattern = build.text(_added_pattern(bpe.added))
+    if bpe.matched:
+        pattern = build.text(_added_pattern(bpe.matched))
         *words, flag = build.call("SpecialTokensSplit", [*words, pattern], [*RAGGED, FLAGS])
         flags = [flag]
     if bpe.normalizer:
@@ -204,7 +204,7 @@ def _whole_words(bpe: ByteLevelBPE) -> list[tuple[bytes, int]]:
     """
     if bpe.ignore_merges:
         return [(text, number) for number, text in enumerate(bpe.tokens) if text]
-    return [(token.text.encode(), token.id) for token in bpe.added]
+    return [(token.text.encode(), token.id) for token in bpe.matched]
 
 
 def _combine(build: _Strings, bpe: ByteLevelBPE, tokens: list[Value]) -> list[Value]:

@@ -55,6 +55,7 @@ class ByteLevelBPE:
         normalizer: a Unicode normalization form, or None.
         ignore_merges: whether a word that is in the vocabulary is taken without merging.
         prefix, suffix: ids that the post-processor puts before and after a text.
+        splits_special: special tokens in a text are plain text, and no tokens.
     """
 
     tokens: Sequence[bytes]
@@ -65,6 +66,12 @@ class ByteLevelBPE:
     ignore_merges: bool = False
     prefix: Sequence[int] = ()
     suffix: Sequence[int] = ()
+    splits_special: bool = False
+
+    @property
+    def matched(self) -> list[AddedToken]:
+        """The added tokens that are looked for in a text."""
+        return [t for t in self.added if not (self.splits_special and t.special)]
 
 
 def why_not(content: Mapping[str, Any]) -> str | None:
@@ -143,8 +150,14 @@ def _unknown(content: Mapping[str, Any]) -> str | None:
     texts = [part for t in templates for part in t["single"] if "Sequence" in part]
     if len(templates) > 1 or len(texts) != len(templates):
         return "a post-processor that does not hold the text exactly once"
-    word = next((t for t in content.get("added_tokens", []) if t.get("single_word")), None)
-    return f"the single-word token {word['content']!r}" if word else None
+    added = content.get("added_tokens", [])
+    if word := next((t for t in added if t.get("single_word")), None):
+        return f"the single-word token {word['content']!r}"
+    words = {t["content"] for t in added} & model["vocab"].keys()
+    spelt = [word for word in words if not word.isascii()]
+    made = {"".join(_pair(m)) for m in model["merges"]} if spelt else ()
+    merged = next((word for word in spelt if word in made), None)
+    return f"the word {merged!r} of its vocabulary as an added token" if merged else None
 
 
 def _steps(pre_tokenizer: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
@@ -213,8 +226,12 @@ def _tokens(
 
 def _merge(pair: str | Sequence[str], spelt: Mapping[str, bytes]) -> tuple[bytes, bytes]:
     """The bytes of a pair of tokens, looked up in *spelt*."""
-    left, right = pair.split(" ") if isinstance(pair, str) else pair
+    left, right = _pair(pair)
     return spelt[left], spelt[right]
+
+
+def _pair(merge: str | Sequence[str]) -> Sequence[str]:
+    return merge.split(" ") if isinstance(merge, str) else merge
 
 
 def _bytes(text: str) -> bytes:

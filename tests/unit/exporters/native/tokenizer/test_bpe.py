@@ -124,6 +124,7 @@ def test_normalizer_and_splits_may_be_missing(tmp_path: Path) -> None:
         ({"post_processor": TEMPLATE | {"single": [BEGIN]}}, "the text exactly once"),
         ({"post_processor": TEMPLATE | {"single": [TEXT, BEGIN, TEXT]}}, "the text exactly once"),
         ({"added_tokens": [{"content": "x", "single_word": True}]}, "'x'"),
+        ({"added_tokens": [{"content": "Ġa"}]}, "the word 'Ġa'"),
     ],
 )
 def test_an_unknown_part_is_named(changes: dict[str, Any], named: str, tmp_path: Path) -> None:
