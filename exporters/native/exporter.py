@@ -96,10 +96,15 @@ def _offset(report: Callable[[int], None], before: int) -> Callable[[int], None]
 
 
 def _fingerprint(model: ExportLayout) -> str:
-    """Hash of the graphs, which hold the offset of every weight: equal hashes, equal layouts."""
+    """Hash of the graphs, which hold the offset of every weight, and of which codes are kept.
+
+    Equal hashes mean equal layouts and equal bytes.
+    """
     total = hashlib.sha256()
     for graph in model.graphs:
         total.update(graph.read_bytes())
+    for layout in model.weights.values():
+        total.update(repr([weight.schemes for weight in layout.weights]).encode())
     return total.hexdigest()
 
 

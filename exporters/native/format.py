@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -14,6 +15,9 @@ from qdeploy.exporters.native.weights_file.layout import WeightsLayout
 from qdeploy.exporters.native.weights_file.packing import Encoding
 from qdeploy.planning.formats import Format
 from qdeploy.planning.plan import Plan
+from qdeploy.planning.tensor_spec import REQUANTIZE, TensorPlan
+
+NUMBER = re.compile(r"\.experts\.\d+\.")
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,8 @@ class FormatWriter(ABC):
     """Distributions that it needs in addition to NumPy; the manifest records their versions."""
     tables: ClassVar[bool] = False
     """Whether its graphs store the cosine and sine of every position instead of computing them."""
+    mixes_experts: ClassVar[bool] = True
+    """Whether a projection can be of another form in one expert of a layer than in the others."""
 
     @abstractmethod
     def encoding(self, plan: Plan) -> Encoding:
@@ -45,6 +51,12 @@ class FormatWriter(ABC):
     def why_not(self, plan: Plan) -> Refusal | None:
         """Why this format cannot hold the plan, or None if it can. Loads nothing."""
         encoding = self.encoding(plan)
+        if not self.mixes_experts and (one := mixed_expert(plan.tensors)):
+            return Refusal(
+                f"{one.name} and those of other experts are stored in several forms, and its graph "
+                "multiplies by all of them at once",
+                REQUANTIZE,
+            )
         return next(filter(None, map(encoding.why_not, plan.tensors)), None)
 
     @abstractmethod
@@ -54,3 +66,13 @@ class FormatWriter(ABC):
     @abstractmethod
     def write_graph(self, plan: Plan, config: GraphConfig, folder: Path) -> ExportLayout:
         """Write the model's graph."""
+
+
+def mixed_expert(tensors: Iterable[TensorPlan]) -> TensorPlan | None:
+    """A projection of an expert whose form is not that of the layer's first expert, or None."""
+    forms: dict[str, tuple[object, object]] = {}
+    for t in tensors:
+        form = (t.precision, t.scales)
+        if t.expert and forms.setdefault(NUMBER.sub(".experts.", t.name), form) != form:
+            return t
+    return None

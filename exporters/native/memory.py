@@ -7,12 +7,13 @@ Measured with Qwen3-0.6B's shape on Linux (`RssAnon`): 113 MB with one thread, 1
 from __future__ import annotations
 
 from qdeploy.exporters.native.weights_file import writer
+from qdeploy.exporters.native.weights_file.block import BLOCK_ELEMENTS
 from qdeploy.planning.plan import Plan
 from qdeploy.tokenization.text_files import MERGES_FILE, TOKENIZER_FILE, VOCAB_FILE
 
 BASE_BYTES = 90_000_000
 """Python, NumPy and qdeploy."""
-BLOCK_BYTES = 3 * 4 * writer.BLOCK_ELEMENTS
+BLOCK_BYTES = 3 * 4 * BLOCK_ELEMENTS
 """A thread's block: as float32, as it was read, and as codes on their way to the file."""
 TENSOR_BYTES = 1_500
 """For one tensor: its plan, its place in the file and its nodes in the graph."""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     "--adapter", type=click.Path(path_type=Path), metavar="DIR",
     help="A LoRA adapter (PEFT) to merge into the weights.",
 )  # fmt: skip
+@options.requantize
 @options.task
 @click.option("--dry-run", is_flag=True, help="Print the plan and write nothing.")
 @click.option("--force", is_flag=True, help="Replace an existing bundle.")
@@ -42,6 +43,7 @@ def command(
     backend: str | None,
     context: int | None,
     adapter: Path | None,
+    requantize: bool,
     task: TaskName | None,
     dry_run: bool,
     force: bool,
@@ -66,6 +68,7 @@ def command(
             backend=backend,
             context=context,
             adapter=adapter,
+            requantize=requantize,
             task=task,
         )
         show(plan, exporter_for(plan.format, exporter), as_json=as_json)
@@ -80,6 +83,7 @@ def command(
             backend=backend,
             context=context,
             adapter=adapter,
+            requantize=requantize,
             task=task,
             force=force,
             progress=progress,

@@ -48,6 +48,10 @@ threads = click.option(
 allow_fallback = click.option(
     "--allow-fallback", is_flag=True, help="Let heavy operators run elsewhere, with a warning."
 )
+requantize = click.option(
+    "--requantize", is_flag=True,
+    help="Round weights again that are quantized already; default: keep their codes.",
+)  # fmt: skip
 task = click.option(
     "--task",
     type=click.Choice(["generate", "embed", "rerank"]),

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
               help="Which runtime the default profile is for; needs --target.")  # fmt: skip
 @click.option("--adapter", type=click.Path(path_type=Path), metavar="DIR",
               help="A LoRA adapter (PEFT) to merge into the weights; needs --target.")  # fmt: skip
+@options.requantize
 @options.task
 @click.option("--context", type=int, metavar="N", help="Longest context, in tokens.")
 @click.option("--prompt", type=click.IntRange(min=1), metavar="N",
@@ -41,6 +42,7 @@ def command(
     exporter: str | None,
     backend: str | None,
     adapter: Path | None,
+    requantize: bool,
     task: TaskName | None,
     context: int | None,
     prompt: int | None,
@@ -53,8 +55,10 @@ def command(
     its short form (8B). A forecast is the hardware's limit, or the speed that measured runs make
     likely; see docs/planning.md.
     """
-    if target is None and (profile or exporter or backend or adapter):
-        raise click.UsageError("--profile, --exporter, --backend and --adapter need a --target")
+    if target is None and (profile or exporter or backend or adapter or requantize):
+        raise click.UsageError(
+            "--profile, --exporter, --backend, --adapter and --requantize need a --target"
+        )
 
     import qdeploy
     from qdeploy import registry
@@ -83,6 +87,7 @@ def command(
         backend=backend,
         context=context,
         adapter=adapter,
+        requantize=requantize,
         task=task,
     )
     rows = of_target(plan, prompt=prompt, only=devices)

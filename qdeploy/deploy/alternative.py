@@ -21,6 +21,7 @@ def find_alternative(
     *,
     context: int | None,
     exporter_name: str | None,
+    requantize: bool = False,
 ) -> str:
     """Return what to change about an export that its exporter refuses.
 
@@ -28,7 +29,8 @@ def find_alternative(
     targets. *exporter_name* is the one that was asked for by name.
     """
     for other in _candidates(profile, target):
-        plan = _plan(checkpoint, other, registry.target(other.target), context)
+        aim = registry.target(other.target)
+        plan = _plan(checkpoint, other, aim, context, requantize=requantize)
         for exporter in registry.exporters().values():
             if plan and plan.format in exporter.formats and not exporter.why_not(plan):
                 changes = _changes(exporter, other, profile, target)
@@ -47,11 +49,18 @@ def _candidates(profile: Profile, target: Target) -> Iterator[Profile]:
 
 
 def _plan(
-    checkpoint: Checkpoint, profile: Profile, target: Target, context: int | None
+    checkpoint: Checkpoint,
+    profile: Profile,
+    target: Target,
+    context: int | None,
+    *,
+    requantize: bool,
 ) -> Plan | None:
     try:
         row = registry.format_of(profile)
-        return make_plan(checkpoint, profile, target, format_row=row, context=context)
+        return make_plan(
+            checkpoint, profile, target, format_row=row, context=context, requantize=requantize
+        )
     except QdeployError:
         return None
 

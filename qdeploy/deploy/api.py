@@ -36,6 +36,7 @@ def plan(
     backend: str | None = None,
     context: int | None = None,
     adapter: PathLike | None = None,
+    requantize: bool = False,
     task: TaskName | None = None,
 ) -> Plan:
     """Resolve a checkpoint and a profile into a plan, without reading a weight.
@@ -49,6 +50,8 @@ def plan(
         backend: which runtime the default profile is for. None is any installed one.
         context: longest context in tokens, prompt and answer together. None is the model's own.
         adapter: directory of a LoRA adapter (PEFT) to merge into the weights.
+        requantize: whether weights that are quantized already are rounded again, with the
+            profile's precision, and not kept as they are stored.
         task: what the model is for: `generate`, `embed` or `rerank`. None is what its files say.
 
     Returns:
@@ -83,6 +86,7 @@ def plan(
             backend_name=backend,
             context=context,
             adapter=None if adapter is None else Path(adapter),
+            requantize=requantize,
             task=task,
         )[0]
 
@@ -97,6 +101,7 @@ def export(
     backend: str | None = None,
     context: int | None = None,
     adapter: PathLike | None = None,
+    requantize: bool = False,
     task: TaskName | None = None,
     force: bool = False,
     progress: Progress | None = None,
@@ -112,6 +117,8 @@ def export(
         backend: which runtime the default profile is for. None is any installed one.
         context: longest context in tokens. None is the model's own.
         adapter: directory of a LoRA adapter (PEFT) to merge into the weights.
+        requantize: whether weights that are quantized already are rounded again, with the
+            profile's precision, and not kept as they are stored.
         task: what the model is for: `generate`, `embed` or `rerank`. None is what its files say.
         force: replace a bundle that is there already.
         progress: receives the stages and the bytes written; see `qdeploy.interface.Progress`.
@@ -143,6 +150,7 @@ def export(
         backend_name=backend,
         context=context,
         adapter=None if adapter is None else Path(adapter),
+        requantize=requantize,
         task=task,
     )
     destination = default_output(resolved) if output is None else Path(output)

@@ -61,7 +61,7 @@ def _front_matter(plan: Plan) -> str:
 def _introduction(plan: Plan, manifest: Manifest) -> Iterator[str]:
     checkpoint, profile = plan.checkpoint, plan.profile
     name = escaped(checkpoint.name)
-    yield f"# {name}, {escaped(str(plan.linear))}, for {escaped(plan.target.title)}"
+    yield f"# {name}, {escaped(plan.linear_label)}, for {escaped(plan.target.title)}"
     adapter = f" with the adapter {escaped(checkpoint.adapter.name)}" if checkpoint.adapter else ""
     version = code(manifest.tools.get("qdeploy", "?"))
     yield (
@@ -88,7 +88,7 @@ def _running(plan: Plan) -> Iterator[str]:
 def _storage(plan: Plan) -> Iterator[str]:
     rows: dict[tuple[str, str], Counter[str]] = {}
     for tensor in plan.tensors:
-        row = rows.setdefault((tensor.role, str(tensor.precision)), Counter())
+        row = rows.setdefault((tensor.role, tensor.label), Counter())
         row.update(tensors=1, parameters=prod(tensor.shape), bytes=tensor.nbytes)
     yield "## Stored as"
     yield table(

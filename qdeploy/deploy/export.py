@@ -48,6 +48,7 @@ def prepare(
     adapter: Path | None = None,
     backend_name: str | None = None,
     task: TaskName | None = None,
+    requantize: bool = False,
 ) -> tuple[Plan, Exporter]:
     """Resolve names into a plan and an exporter that can carry it out.
 
@@ -81,6 +82,7 @@ def prepare(
         chosen_target,
         context=context,
         exporter_name=exporter_name,
+        requantize=requantize,
     )
     if exporter_name is None and not checkpoint.is_known:
         raise CheckpointError(
@@ -89,7 +91,14 @@ def prepare(
             where=checkpoint.folder / "config.json",
             fix=otherwise(),
         )
-    plan = make_plan(checkpoint, profile, chosen_target, format_row=row, context=context)
+    plan = make_plan(
+        checkpoint,
+        profile,
+        chosen_target,
+        format_row=row,
+        context=context,
+        requantize=requantize,
+    )
     if checkpoint.is_here:
         _check_readable(plan)
     exporter = registry.exporter_for(plan.format, exporter_name)
@@ -203,7 +212,9 @@ def work_key(plan: Plan, exporter: Exporter) -> str:
     profile = plan.profile.model_dump_json()
     tools = _tools(exporter, plan.format)
     task = plan.task.model_dump_json()
-    return data_sha256(files, profile, plan.context, task, exporter.name, tools)[:16]
+    return data_sha256(files, profile, plan.context, task, exporter.name, tools, plan.requantize)[
+        :16
+    ]
 
 
 def _tools(exporter: Exporter, format: str) -> dict[str, str]:

@@ -78,6 +78,7 @@ def find_source(
         registry.target(manifest.target),
         format_row=registry.format_of(manifest.profile),
         context=manifest.model.context_length,
+        requantize=True,  # nothing is exported, so codes need not be kept
     )
     if resolved.digest != manifest.model.digest and not allow_other:
         raise InputError(

@@ -179,7 +179,7 @@ def of_plan(
         "target": made.target.name,
         "device": spec.name if spec else None,
         "profile": made.profile.name if has_profile else None,
-        "precision": str(made.linear),
+        "precision": made.linear_label,
         "context": made.context,
         "prompt": prompt,
         **sizes,

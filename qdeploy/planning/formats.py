@@ -10,7 +10,7 @@ the entry-point group `qdeploy.formats`; `qdeploy.registry` offers all of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from math import prod
 
@@ -18,7 +18,7 @@ from qdeploy.architectures.config import ModelConfig
 from qdeploy.architectures.task import GENERATE, Task
 from qdeploy.errors import ProfileError, did_you_mean
 from qdeploy.planning.profile import FLOAT_BYTES, Graph, Profile
-from qdeploy.quantization.precision import PER_CHANNEL, Precision
+from qdeploy.quantization.precision import PER_CHANNEL, Precision, ScaleType
 
 OPENVINO_LAYER = 110_000
 """Bytes of openvino_model.xml a layer: 100 to 137 thousand measured on Qwen3 and Qwen3-MoE."""
@@ -41,6 +41,10 @@ class Storage:
     scale: int = 2
     matrix: int = 2
     tokenizer: float = 0.0
+
+    def with_scales(self, kind: ScaleType) -> Storage:
+        """The same with scales of *kind*, if those take more."""
+        return replace(self, scale=max(self.scale, 4 if kind == "float32" else 2))
 
 
 def _half(graph: Graph) -> Storage:

@@ -12,8 +12,9 @@ from typing import Any
 from qdeploy.architectures.config import RopeScaling
 from qdeploy.architectures.task import Task
 from qdeploy.checkpoint.checkpoint import Checkpoint
+from qdeploy.checkpoint.sources.base import Weight
 from qdeploy.errors import PlanError
-from qdeploy.planning import constraints
+from qdeploy.planning import constraints, stored
 from qdeploy.planning.context import check_context
 from qdeploy.planning.formats import Format, format_of
 from qdeploy.planning.profile import Profile
@@ -31,6 +32,7 @@ class Plan:
         format_row: the row of the profile's bundle format.
         context: longest context, in tokens, that the model is exported for.
         tensors: every stored tensor; a tied lm_head is not stored.
+        requantize: whether weights that are quantized already are rounded again.
     """
 
     checkpoint: Checkpoint
@@ -39,6 +41,7 @@ class Plan:
     format_row: Format
     context: int
     tensors: tuple[TensorPlan, ...] = field(repr=False)
+    requantize: bool = False
 
     @property
     def format(self) -> str:
@@ -69,7 +72,28 @@ class Plan:
 
     @cached_property
     def linear(self) -> Precision:
-        """Precision of the linear weights at this model's size, before any fallback."""
+        """Precision of the linear weights: of most that are kept, else before any fallback."""
+        return self._most_kept.precision if self._most_kept else self._rounded
+
+    @property
+    def linear_label(self) -> str:
+        """The same in words, e.g. `int4 asym g128 (as stored, awq)`."""
+        return self._most_kept.label if self._most_kept else str(self.linear)
+
+    @cached_property
+    def _most_kept(self) -> TensorPlan | None:
+        """A linear weight of the form that most kept parameters have; None if none is kept."""
+        sizes: Counter[str] = Counter()
+        found = {}
+        for t in self.tensors:
+            if t.role == "linear" and t.scheme:
+                sizes[t.label] += prod(t.shape)
+                found[t.label] = t
+        return found[sizes.most_common(1)[0][0]] if sizes else None
+
+    @cached_property
+    def _rounded(self) -> Precision:
+        """The profile's precision of linear weights at this model's size."""
         return self.profile.linear_for(
             self.checkpoint.parameters, moe=self.checkpoint.config.is_moe
         )
@@ -130,19 +154,20 @@ class Plan:
         """Tensors, parameters and bytes by stored precision, largest first."""
         rows: dict[str, Counter[str]] = {}
         for t in self.tensors:
-            row = rows.setdefault(str(t.precision), Counter())
+            row = rows.setdefault(t.label, Counter())
             row.update(tensors=1, parameters=prod(t.shape), bytes=t.nbytes)
         return {k: dict(v) for k, v in sorted(rows.items(), key=lambda r: -r[1]["bytes"])}
 
     def fallbacks(self) -> list[TensorPlan]:
         """Tensors that the profile's group size does not divide."""
-        wanted = precisions(self.profile, self.linear)
-        return [t for t in self.tensors if t.precision != wanted[t.role]]
+        wanted = precisions(self.profile, self._rounded)
+        rounded = (t for t in self.tensors if not t.scheme)
+        return [t for t in rounded if t.precision != wanted[t.role]]
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a user must know before this is exported."""
-        return self.checkpoint.warnings
+        return (*self.checkpoint.warnings, *stored.rounded_again(self.checkpoint, self.tensors))
 
     def summary(self) -> dict[str, Any]:
         """The plan as plain data, for JSON and for the manifest."""
@@ -158,7 +183,8 @@ class Plan:
             "context": self.context,
             "rope_scaling": self.rope_scaling,
             "adapter": self.checkpoint.adapter.name if self.checkpoint.adapter else None,
-            "linear": str(self.linear),
+            "linear": self.linear_label,
+            "requantize": self.requantize,
             "by_precision": self.by_precision(),
             "fallbacks": [
                 {
@@ -186,11 +212,13 @@ def make_plan(
     *,
     format_row: Format | None = None,
     context: int | None = None,
+    requantize: bool = False,
 ) -> Plan:
     """Resolve *profile* for *checkpoint*.
 
     *format_row* is the row of the profile's format, from the registry; None looks it up among the
-    built-in rows.
+    built-in rows. Weights that are stored as integer codes are kept as they are, and rounded again
+    only with *requantize*.
 
     Raises:
         PlanError: they do not go together, with the reason and the fix.
@@ -219,12 +247,12 @@ def make_plan(
     longest = config.longest_context
     check_context(context, longest, taker=checkpoint.name)
     tensors = tuple(
-        plan_tensor(t.name, checkpoint.described[t.name], profile, linear, row)
-        for t in checkpoint.weights
+        _plan_weight(weight, checkpoint, profile, target, linear, row, requantize=requantize)
+        for weight in checkpoint.weights
     )
     usual = longest if config.rope_scaling else config.max_position_embeddings
     usual = min(usual, profile.graph.context or usual)
-    made = Plan(checkpoint, profile, target, row, context or usual, tensors)
+    made = Plan(checkpoint, profile, target, row, context or usual, tensors, requantize)
     for t in made.fallbacks():
         broken = constraints.broken_by(profile, target, t.precision, checkpoint.task.name)
         if broken and t.role == "linear":
@@ -235,3 +263,28 @@ def make_plan(
                 fix="set weights.linear.group_size = -1",
             )
     return made
+
+
+def _plan_weight(
+    weight: Weight,
+    checkpoint: Checkpoint,
+    profile: Profile,
+    target: Target,
+    linear: Precision,
+    row: Format,
+    *,
+    requantize: bool,
+) -> TensorPlan:
+    """Plan one weight: with the codes that are stored, or with the profile's precision.
+
+    Raises:
+        PlanError: the codes cannot be kept, or no group divides its rows.
+    """
+    described = checkpoint.described[weight.name]
+    codes = None if requantize else stored.kept_source(weight, checkpoint)
+    if codes is None:
+        return plan_tensor(weight.name, described, profile, linear, row)
+    task = checkpoint.task.name
+    if reason := stored.why_not_kept(weight, codes, described, profile, target, task):
+        raise stored.refuse(weight, codes, target, reason)
+    return stored.plan_kept(weight, described, profile, row)

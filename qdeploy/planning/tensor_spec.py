@@ -9,10 +9,14 @@ from qdeploy.architectures.tensors import Role, Tensor
 from qdeploy.errors import PlanError
 from qdeploy.planning.formats import Format, stored_bytes
 from qdeploy.planning.profile import Profile
-from qdeploy.quantization.precision import PER_CHANNEL, Precision
+from qdeploy.quantization.precision import PER_CHANNEL, Precision, ScaleType
 
 SMALLEST_GROUP = 32
 """A smaller fallback group would cost more bytes of scales than int8 per channel."""
+REQUANTIZE = (
+    "--requantize, which rounds the weights again with the profile's precision; qdeploy eval "
+    "measures the loss"
+)
 FLOAT = Precision(dtype="fp16")
 
 
@@ -24,6 +28,9 @@ class TensorPlan:
         expert: whether it belongs to one of a layer's experts, of which a token uses a few.
         precision: after the fallback for rows that the group size does not divide.
         nbytes: predicted bytes in the bundle, including scales and zero points.
+        scheme: the quantization method whose codes are kept as the checkpoint stores them; None
+            where the exporter rounds.
+        scales: type of kept scales.
     """
 
     name: str
@@ -32,6 +39,18 @@ class TensorPlan:
     precision: Precision
     nbytes: int
     expert: bool = False
+    scheme: str | None = None
+    scales: ScaleType = "float16"
+
+    @property
+    def label(self) -> str:
+        """The precision, and where it is from: `int4 asym g128 (as stored, awq)`."""
+        kept = f" (as stored, {self.scheme})" if self.scheme else ""
+        return f"{self.precision}{kept}"
+
+    def fix(self, otherwise: str) -> str:
+        """What to do where it cannot be written: *otherwise*, where the profile decides."""
+        return REQUANTIZE if self.scheme else otherwise
 
     @property
     def key(self) -> str:

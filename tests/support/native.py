@@ -37,6 +37,7 @@ def resolve(
     graph: str = "",
     context: int | None = None,
     adapter: Path | None = None,
+    requantize: bool = False,
 ) -> Plan:
     """Plan the checkpoint in *folder*. Precisions are TOML tables, *graph* is lines of TOML."""
     target = INTEL_CPU if format == "openvino" else CPU
@@ -45,7 +46,7 @@ def resolve(
     )
     chosen = parse_profile(text, "made-up", where="a test")
     found = read_checkpoint(folder, adapter=adapter)
-    return make_plan(found, chosen, target, context=context)
+    return make_plan(found, chosen, target, context=context, requantize=requantize)
 
 
 def export(resolved: Plan, folder: Path) -> Path:

@@ -6,7 +6,7 @@ The packing here goes integer by integer, unlike the package's, so that one chec
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -183,19 +183,25 @@ def write_quantized(
     encode: Encode,
     settings: Mapping[str, Any],
     config: Mapping[str, Any] = SMALL,
+    *,
+    by_name: Callable[[str], Mapping[str, Any]] = lambda _: {},
+    floats: Sequence[str] = (),
     **layer: Any,
 ) -> dict[str, Layer]:
     """Write a checkpoint whose projections are random layers; returns those by weight.
 
-    *layer*: arguments of `random_layer`. Everything else is drawn by `tiny.draw`, in bfloat16.
+    *layer*: arguments of `random_layer`, with others *by_name*. Everything else is drawn by
+    `tiny.draw`, in bfloat16; so are projections whose names have one of *floats*.
     """
     write_sidecars(folder, {**config, "quantization_config": dict(settings)})
     layers: dict[str, Layer] = {}
     tensors: dict[str, RawTensor] = {}
     for number, (name, values) in enumerate(draw(config).items()):
         module, _, part = name.rpartition(".")
-        if module.endswith("_proj") and part == "weight":
-            made = layers[name] = random_layer(*values.shape, seed=number, **layer)
+        codes = module.endswith("_proj") and part == "weight"
+        if codes and not any(word in name for word in floats):
+            chosen = {**layer, **by_name(name)}
+            made = layers[name] = random_layer(*values.shape, seed=number, **chosen)
             tensors |= {f"{module}.{key}": tensor for key, tensor in encode(made).items()}
         else:
             tensors[name] = bf16(values)

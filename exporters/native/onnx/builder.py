@@ -61,6 +61,7 @@ class ContribBuilder(Builder[Value]):
     ) -> None:
         self.graph = Graph(layout, ONNX.files["weights"], opset=OPSET)
         self._config, self._settings, self._all_logits = config, settings, all_logits
+        self._layout = layout
         self._floats = floats = FLOATS[settings.activations]
         self._weights = Weights(self.graph, layout, floats, settings.accuracy_level)
         self._ids = self.graph.input("input_ids", "int64", ["batch_size", "sequence_length"])
@@ -97,8 +98,10 @@ class ContribBuilder(Builder[Value]):
 
     def linears(self, x: Value, layers: Sequence[Linear]) -> list[Value]:
         """One product with the rows of all weights, then split."""
-        if len({layer.bias is None for layer in layers}) > 1:
-            return super().linears(x, layers)  # there is no bias for all rows
+        biases = {layer.bias is None for layer in layers}
+        forms = {self._layout.form(layer.weight) for layer in layers}
+        if len(biases) > 1 or len(forms) > 1:  # there is no bias, or no form, for all rows
+            return super().linears(x, layers)
         name = layers[0].weight.removesuffix(".weight") + "/all"
         together = self._linear(layers, x)
         outputs = [f"{name}.{i}" for i in range(len(layers))]

@@ -17,6 +17,7 @@ from qdeploy.exporters.native.weights_file.layout import WeightsLayout
 from qdeploy.exporters.native.weights_file.packing import Encoding
 from qdeploy.planning.formats import ONNX
 from qdeploy.planning.plan import Plan
+from qdeploy.planning.tensor_spec import TensorPlan
 from qdeploy.tokenization.generation_config import read_generation_config
 from qdeploy.tokenization.tokenizer_file import read_tokenizer
 
@@ -34,14 +35,10 @@ class OnnxFormat(FormatWriter):
         return Blocks(FLOATS[plan.profile.graph.activations])
 
     def why_not(self, plan: Plan) -> Refusal | None:
-        forms = {
-            (t.precision.dtype, t.precision.symmetric, block_size(t.precision, t.shape[-1]))
-            for t in plan.tensors
-            if t.expert and t.precision.dtype != "fp16"
-        }
+        forms = {_form(t) for t in plan.tensors if t.expert}
         if plan.profile.graph.experts == "fused" and len(forms) > 1:
             return Refusal(
-                "its experts would have blocks of several sizes, and QMoE takes one",
+                "its experts would have blocks of several sizes or forms, and QMoE takes one",
                 'set graph.experts = "unrolled" in the profile',
             )
         head = plan.checkpoint.config.head_dim
@@ -89,3 +86,10 @@ class OnnxFormat(FormatWriter):
         (folder / ONNX.files["genai_config"]).write_text(
             json.dumps(about, indent=2) + "\n", encoding="utf-8"
         )
+
+
+def _form(tensor: TensorPlan) -> tuple[str, bool, int]:
+    """What the weights of all experts must have in common for one operator."""
+    precision = tensor.precision
+    size = 0 if precision.dtype == "fp16" else block_size(precision, tensor.shape[-1])
+    return precision.dtype, precision.symmetric, size

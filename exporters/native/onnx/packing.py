@@ -16,10 +16,11 @@ from qdeploy.exporters.native.weights_file.packing import (
     Encoding,
     Parts,
     Sizes,
+    convert_scales,
     packed_bytes,
 )
 from qdeploy.planning.tensor_spec import TensorPlan
-from qdeploy.quantization.precision import PER_CHANNEL, Precision
+from qdeploy.quantization.precision import PER_CHANNEL, Precision, ScaleType
 
 if TYPE_CHECKING:
     from typing import Any
@@ -54,6 +55,11 @@ class Blocks(Encoding):
         precision = tensor.precision
         if precision.dtype == "fp16":
             return None
+        if tensor.scales == "float32" and self._floats != "float32":
+            return Refusal(
+                f"the scales of {tensor.name} are float32, and those of this graph {self._floats}",
+                tensor.fix(""),
+            )
         columns = tensor.shape[-1]
         if columns % block_size(precision, columns) == 0:
             return None
@@ -61,7 +67,7 @@ class Blocks(Encoding):
             return None
         return Refusal(
             f"{tensor.name} has rows of {columns}, which no block divides",
-            f'set {tensor.key} = {{ dtype = "fp16" }} in the profile',
+            tensor.fix(f'set {tensor.key} = {{ dtype = "fp16" }} in the profile'),
         )
 
     def alignment(self, size: int) -> int:
@@ -70,7 +76,9 @@ class Blocks(Encoding):
     def float_type(self, rank: int) -> str:
         return "float16" if rank > 1 else self._floats
 
-    def sizes(self, precision: Precision, rows: int, columns: int) -> Sizes:
+    def sizes(
+        self, precision: Precision, rows: int, columns: int, scales: ScaleType = "float16"
+    ) -> Sizes:
         import numpy as np
 
         size = block_size(precision, columns)
@@ -80,21 +88,21 @@ class Blocks(Encoding):
         code_bytes = packed_bytes(blocks * size, precision.bits)
         return Sizes(rows * code_bytes, rows * blocks * element, rows * points)
 
-    def encode(self, weight: Quantized) -> Parts:
+    def encode(self, weight: Quantized, scales: ScaleType = "float16") -> Parts:
         from qdeploy.exporters.quantize import pack4
 
         precision, columns = weight.precision, weight.codes.shape[1]
         blocks = -(-columns // block_size(precision, columns))
         codes = _pad(_unsigned(weight), blocks * block_size(precision, columns))
         repeats = blocks // weight.scales.shape[1]
-        scales = weight.scales.repeat(repeats, axis=1).astype(self._floats)
+        converted = convert_scales(weight.scales, self._floats).repeat(repeats, axis=1)
         points = weight.zero_points
         if points is not None:
             points = points.repeat(repeats, axis=1)
         if precision.bits == 4:
             codes = pack4(codes)
             points = None if points is None else pack4(_pad(points, blocks + blocks % 2))
-        return Parts(codes, scales, points)
+        return Parts(codes, converted, points)
 
 
 def block_size(precision: Precision, columns: int) -> int:

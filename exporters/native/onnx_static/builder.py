@@ -87,7 +87,8 @@ class StaticBuilder(Builder[str]):
         routing = routing_weights(
             graph, self._config, self._weights.multiply(x, router), self._floats
         )
-        if self._weights.bits(experts[0].gate) == 4:
+        together = ([e.gate for e in experts], [e.up for e in experts], [e.down for e in experts])
+        if not all(map(self._weights.stackable, together)):
             multiply = self._weights.multiply
             return unrolled_experts(graph, multiply, x, routing, experts, f"{prefix}experts")
         return self._stacked(x, routing, experts, f"{prefix}experts")

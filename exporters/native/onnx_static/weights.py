@@ -65,9 +65,10 @@ class Weights:
         stored = self._layout.weight(weight)
         return self._graph.stored(weight, self._floats, stored.shape, stored.codes)
 
-    def bits(self, weight: str) -> int:
-        """Bits of the weight's codes; 16 where it has floats."""
-        return self._layout.precision(weight).bits
+    def stackable(self, weights: Sequence[str]) -> bool:
+        """Whether `stack` takes them: all of one form, and not of four bits."""
+        forms = {self._layout.form(weight) for weight in weights}
+        return len(forms) == 1 and all(precision.bits != 4 for precision, _ in forms)
 
     def stack(self, weights: Sequence[str]) -> str:
         """Weights of equal shapes [N, K] as one, [weights, N, K]."""

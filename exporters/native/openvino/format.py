@@ -30,9 +30,10 @@ class OpenVINOFormat(FormatWriter):
     """Stateful IR with the tokenizer and detokenizer files that openvino-genai loads."""
 
     format = OPENVINO
+    mixes_experts = False
 
     def encoding(self, plan: Plan) -> Encoding:
-        return Dense()
+        return Dense(wide=plan.target.kind == "cpu")
 
     def why_not(self, plan: Plan) -> Refusal | None:
         if plan.checkpoint.is_here and plan.task.generates:

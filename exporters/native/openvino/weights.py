@@ -2,7 +2,9 @@
 
     codes -> Convert f16 [-> Subtract zero points] -> Multiply scales [-> Reshape] -> Convert f32
 
-The plugins keep the codes and dequantize inside their kernels only for exactly this form.
+The plugins keep the codes and dequantize inside their kernels only for exactly this form. With
+float32 scales it is f32 throughout, without the last Convert; of the CPU plugin it is known to keep
+the codes, too.
 """
 
 from __future__ import annotations
@@ -14,6 +16,9 @@ from qdeploy.quantization.precision import PER_CHANNEL, Precision
 
 DECOMPRESSION = "decompression"
 """Marks a Convert of a stored float16: the plugins then keep the float16."""
+
+FLOATS = {"float16": "f16", "float32": "f32"}
+"""OpenVINO's names of the types of scales."""
 
 
 class Weights:
@@ -55,16 +60,17 @@ class Weights:
         inner = (*rows, stored.groups, columns // stored.groups) if grouped else shape
         one_a_group = (*inner[:-1], 1)
         dtype = code_type(stored.precision)
-        weight = ops.convert(self._constant(stored.codes, dtype, inner, name), "f16")
+        floats = FLOATS[stored.scale_type]
+        weight = ops.convert(self._constant(stored.codes, dtype, inner, name), floats)
         if stored.zero_points:
             points = self._constant(stored.zero_points, dtype, one_a_group, f"{name}/zero_point")
-            weight = ops.elementwise("Subtract", weight, ops.convert(points, "f16"))
+            weight = ops.elementwise("Subtract", weight, ops.convert(points, floats))
         if stored.scales:
-            scales = self._constant(stored.scales, "f16", one_a_group, f"{name}/scale")
+            scales = self._constant(stored.scales, floats, one_a_group, f"{name}/scale")
             weight = ops.elementwise("Multiply", weight, scales)
         if grouped:
             weight = ops.reshape(weight, shape)
-        return ops.convert(weight, "f32")
+        return weight if floats == "f32" else ops.convert(weight, "f32")
 
     def _constant(self, span: Span, dtype: str, shape: Shape, name: str) -> Value:
         return self._ops.graph.stored(dtype, shape, span.offset, span.size, name)

@@ -14,7 +14,7 @@ from math import prod
 
 from qdeploy.exporters.native.weights_file.packing import Encoding
 from qdeploy.planning.tensor_spec import TensorPlan
-from qdeploy.quantization.precision import PER_CHANNEL, Precision
+from qdeploy.quantization.precision import PER_CHANNEL, Precision, ScaleType
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ class PackedWeight:
         codes: [all rows, K], packed by the encoding; the values of a float weight.
         scales, zero_points: one for each group; None where the weight has none.
         interleaved: how many tensors alternate row by row; 1 for none.
+        schemes: of each tensor, the method whose codes are kept, or None where it is rounded here.
+        scale_type: in which the scales are kept.
     """
 
     tensors: tuple[str, ...]
@@ -47,6 +49,8 @@ class PackedWeight:
     scales: Span | None = None
     zero_points: Span | None = None
     interleaved: int = 1
+    schemes: tuple[str | None, ...] = ()
+    scale_type: ScaleType = "float16"
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -101,9 +105,10 @@ class WeightsLayout:
             self._inline[content] = self._take(len(content))
         return self._inline[content]
 
-    def precision(self, tensor: str) -> Precision:
-        """Precision of a tensor in the plan; places nothing."""
-        return self._plans[tensor].precision
+    def form(self, tensor: str) -> tuple[Precision, ScaleType]:
+        """What tensors that are stored as one weight must have in common; places nothing."""
+        plan = self._plans[tensor]
+        return plan.precision, plan.scales
 
     def weight(self, *tensors: str, interleaved: int = 1) -> PackedWeight:
         """Place a weight, or find the place of the same one."""
@@ -114,18 +119,24 @@ class WeightsLayout:
     def _place(self, tensors: tuple[str, ...], interleaved: int) -> PackedWeight:
         import numpy as np
 
-        shapes = tuple(self._plans[name].shape for name in tensors)
-        precision = self._plans[tensors[0]].precision
+        plans = [self._plans[name] for name in tensors]
+        shapes = tuple(plan.shape for plan in plans)
+        if len({self.form(name) for name in tensors}) > 1:
+            raise ValueError(f"{tensors[0]} and others have several forms")
+        precision, scale_type = self.form(tensors[0])
         if precision.dtype == "fp16":
             element = np.dtype(self.encoding.float_type(len(shapes[0]))).itemsize
             codes = self._take(element * sum(map(prod, shapes)))
             return PackedWeight(tensors, shapes, precision, codes, interleaved=interleaved)
         rows = sum(shape[0] for shape in shapes)
-        sizes = self.encoding.sizes(precision, rows, prod(shapes[0][1:]))
+        sizes = self.encoding.sizes(precision, rows, prod(shapes[0][1:]), scale_type)
         codes = self._take(sizes.codes)
         scales = self._take(sizes.scales) if sizes.scales else None
         points = self._take(sizes.zero_points) if sizes.zero_points else None
-        return PackedWeight(tensors, shapes, precision, codes, scales, points, interleaved)
+        schemes = tuple(plan.scheme for plan in plans)
+        return PackedWeight(
+            tensors, shapes, precision, codes, scales, points, interleaved, schemes, scale_type
+        )
 
     def _take(self, size: int) -> Span:
         step = self.encoding.alignment(size)

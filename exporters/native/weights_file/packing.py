@@ -9,9 +9,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from qdeploy.errors import Refusal
-from qdeploy.planning.tensor_spec import TensorPlan
-from qdeploy.quantization.precision import Precision
+from qdeploy.errors import CheckpointError, Refusal
+from qdeploy.planning.tensor_spec import REQUANTIZE, TensorPlan
+from qdeploy.quantization.precision import Precision, ScaleType
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -50,12 +50,18 @@ class Encoding(ABC):
         return CACHE_LINE
 
     @abstractmethod
-    def sizes(self, precision: Precision, rows: int, columns: int) -> Sizes:
-        """Bytes of the first *rows* rows of a quantized weight."""
+    def sizes(
+        self, precision: Precision, rows: int, columns: int, scales: ScaleType = "float16"
+    ) -> Sizes:
+        """Bytes of the first *rows* rows of a quantized weight with such scales."""
 
     @abstractmethod
-    def encode(self, weight: Quantized) -> Parts:
-        """Bytes of an even number of rows, or of the last ones, of a quantized weight."""
+    def encode(self, weight: Quantized, scales: ScaleType = "float16") -> Parts:
+        """Bytes of an even number of rows, or of the last ones, of a quantized weight.
+
+        Raises:
+            CheckpointError: the format's type does not hold a scale.
+        """
 
     def float_type(self, rank: int) -> str:
         """NumPy's name of the type in which an unquantized weight of this rank is stored."""
@@ -65,3 +71,24 @@ class Encoding(ABC):
 def packed_bytes(count: int, bits: int) -> int:
     """Bytes of *count* numbers of *bits* bits each, packed without gaps."""
     return -(-count * bits // 8)
+
+
+def convert_scales(scales: NDArray[Any], dtype: str) -> NDArray[Any]:
+    """The same scales in another float type.
+
+    Raises:
+        CheckpointError: it does not hold one of them.
+    """
+    import numpy as np
+
+    if scales.dtype == dtype or scales.dtype == "float16":
+        return scales.astype(dtype, copy=False)
+    with np.errstate(over="ignore"):
+        found = scales.astype(dtype)
+    changed = found != scales
+    if changed.any():
+        raise CheckpointError(
+            f"{dtype}, which the format has for scales, does not hold {scales[changed][0]:.9g}",
+            fix=REQUANTIZE,
+        )
+    return found

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from threading import local
 from typing import TYPE_CHECKING
 
 from qdeploy.errors import CheckpointError
+from qdeploy.exporters.native.weights_file.block import Block, blocks
 from qdeploy.exporters.native.weights_file.flusher import Flusher
 from qdeploy.exporters.native.weights_file.journal import Journal
-from qdeploy.exporters.native.weights_file.layout import PackedWeight, WeightsLayout
+from qdeploy.exporters.native.weights_file.keep import keep
+from qdeploy.exporters.native.weights_file.layout import WeightsLayout
 from qdeploy.exporters.native.weights_file.packing import Encoding
 from qdeploy.system.threads import usable_threads
 
@@ -28,39 +29,10 @@ if TYPE_CHECKING:
 
     from qdeploy.checkpoint.weights import WeightReader
 
-BLOCK_ELEMENTS = 2**22
-"""Elements of a block: 16 MiB as float32. Smaller blocks cost Python time, larger ones memory."""
 MOST_THREADS = 8
 """More threads would wait for the disk, and each holds the memory of a block."""
 SAFE_AFTER_BYTES = 256 * 2**20
 """Bytes after which the file is flushed to the disk and the journal written."""
-
-
-@dataclass(frozen=True)
-class Block:
-    """Rows *start* to *stop* of one tensor of a stored weight, or of several that are interleaved.
-
-    Attributes:
-        member: index of the tensor in the weight; of the first one where several alternate.
-    """
-
-    stored: PackedWeight
-    member: int
-    start: int
-    stop: int
-
-    @property
-    def tensors(self) -> tuple[str, ...]:
-        return self.stored.tensors[self.member : self.member + self.stored.interleaved]
-
-    @property
-    def elements(self) -> int:
-        return (self.stop - self.start) * self.stored.columns * len(self.tensors)
-
-    @property
-    def row(self) -> int:
-        """The first row in the file."""
-        return self.stored.first_rows[self.member] + self.stored.interleaved * self.start
 
 
 Piece = tuple[int, "NDArray[np.generic]"]
@@ -70,20 +42,6 @@ Piece = tuple[int, "NDArray[np.generic]"]
 def threads() -> int:
     """Threads that quantize."""
     return min(usable_threads(), MOST_THREADS)
-
-
-def blocks(layout: WeightsLayout, elements: int = BLOCK_ELEMENTS) -> list[Block]:
-    """Every weight cut into blocks of about so many elements, in the order of the file."""
-    found = []
-    for stored in layout.weights:
-        # an even number, so that four-bit codes of a block end with a byte
-        step = max(2, elements // (stored.columns * stored.interleaved) // 2 * 2)
-        found += [
-            Block(stored, member, start, min(start + step, stored.shapes[member][0]))
-            for member in range(0, len(stored.tensors), stored.interleaved)
-            for start in range(0, stored.shapes[member][0], step)
-        ]
-    return found
 
 
 def write(
@@ -140,9 +98,16 @@ def _pieces(encoding: Encoding, source: WeightReader, block: Block) -> list[Piec
         floats = _floats(values, encoding.float_type(len(stored.shape)), name)
         before = block.row * stored.columns * floats.itemsize
         return [(stored.codes.offset + before, floats)]
-    values = _read(source, block, _scratch.floats(block.elements))
-    parts = encoding.encode(quantize(values, precision, where=name))
-    sizes = encoding.sizes(precision, block.row, stored.columns)
+    if block.kept:
+        made = keep(source, block)
+    else:
+        values = _read(source, block, _scratch.floats(block.elements))
+        made = quantize(values, precision, where=name)
+    try:
+        parts = encoding.encode(made, stored.scale_type)
+    except CheckpointError as error:
+        raise CheckpointError(error.what, where=name, fix=error.fix) from None
+    sizes = encoding.sizes(precision, block.row, stored.columns, stored.scale_type)
     spans = (stored.codes, stored.scales, stored.zero_points)
     return [
         (span.offset + size, part)

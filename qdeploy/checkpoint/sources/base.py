@@ -48,7 +48,10 @@ class Source(ABC):
 
     @property
     def scheme(self) -> str | None:
-        """Name of the quantization method that stored the codes, e.g. `awq`; None for floats."""
+        """Name of the quantization method, e.g. `awq`; None where little is lost: of floats.
+
+        Without a `precision`, its codes stand for values that are no multiples of a scale.
+        """
         return None
 
     @property

@@ -64,6 +64,10 @@ class BlockTable(Source):
         return self.size
 
     @property
+    def scheme(self) -> str:
+        return "bitsandbytes"
+
+    @property
     def tensors(self) -> tuple[TensorInfo, ...]:
         nested = (self.nested.table, self.nested.magnitudes) if self.nested else ()
         return (self.tensor, self.table, self.magnitudes, *nested)

@@ -47,6 +47,10 @@ class ScaledFP4(Source):
     def tensors(self) -> tuple[TensorInfo, ...]:
         return (self.tensor, self.scales, *((self.whole,) if self.whole else ()))
 
+    @property
+    def scheme(self) -> str:
+        return "nvfp4" if self.scales.dtype == E4M3 else "mxfp4"
+
     def why_not(self) -> str | None:
         rows, columns = self.shape
         if (block := BLOCK.get(self.scales.dtype)) is None:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from qdeploy.errors import QdeployError
 from qdeploy.exporters.native.openvino.packing import Dense
 from qdeploy.exporters.native.weights_file import writer
+from qdeploy.exporters.native.weights_file.block import Block, blocks
 from qdeploy.exporters.native.weights_file.journal import Journal
 from qdeploy.exporters.native.weights_file.layout import Span, WeightsLayout
 from qdeploy.exporters.native.weights_file.packing import CACHE_LINE, packed_bytes
@@ -78,11 +79,11 @@ def unpack(content: bytes, span: Span, shape: tuple[int, ...], precision: Precis
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    def blocks(layout: WeightsLayout) -> list[writer.Block]:
-        return cut(layout, 64)
+    monkeypatch.setattr(writer, "blocks", small)
 
-    cut = writer.blocks
-    monkeypatch.setattr(writer, "blocks", blocks)
+
+def small(layout: WeightsLayout) -> list[Block]:
+    return blocks(layout, 64)
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
@@ -139,12 +140,12 @@ def test_whatever_was_done_before_the_bytes_are_the_same(tmp_path: Path) -> None
     for name in weights:
         layout.weight(name)
     whole = write(layout, Given(weights), tmp_path)
-    count = len(writer.blocks(layout))
+    count = len(small(layout))
     assert count > 8
     for done in range(count + 1):
         folder = tmp_path / str(done)
         folder.mkdir()
-        first = writer.blocks(layout)[done:]
+        first = small(layout)[done:]
         kept = bytearray(whole)
         for block in first:  # what an interrupted run has not written yet
             for span in _spans(block.stored):
@@ -158,7 +159,7 @@ def test_whatever_was_done_before_the_bytes_are_the_same(tmp_path: Path) -> None
 
 def _with_done(whole: bytes, empty: bytearray, layout: WeightsLayout, done: int) -> bytes:
     """A file in which the first blocks are written and the others are not."""
-    for block in writer.blocks(layout)[:done]:
+    for block in small(layout)[:done]:
         stored, shape = block.stored, block.stored.shape
         width = prod(shape[1:])
         row = block.member * shape[0]

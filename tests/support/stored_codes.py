@@ -1,0 +1,121 @@
+"""Integer codes and scales as files hold them, read with the formats' own libraries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+
+class Codes(NamedTuple):
+    """Rows of quantized weights: codes less their zero points [N, K], and scales [N, G]."""
+
+    integers: NDArray[np.int32]
+    scales: NDArray[np.float32]
+
+
+Found = Iterator[tuple[str, Codes]]
+"""The name of the first tensor, and rows of it and of those that lie with it."""
+
+
+def less_points(codes: Any, points: Any, scales: Any) -> Codes:
+    """*codes* [N, K] less the zero points [N, G] of their groups."""
+    repeats = codes.shape[1] // scales.shape[1]
+    integers = codes.astype(np.int32) - points.astype(np.int32).repeat(repeats, axis=1)
+    return Codes(integers, scales.astype(np.float32))
+
+
+def in_openvino(folder: Path) -> Found:
+    """Read as OpenVINO itself reads it: constants of the graph."""
+    ov = pytest.importorskip("openvino")
+    model = ov.Core().read_model(folder / "openvino_model.xml")
+    parts = {c.get_friendly_name(): c for c in model.get_ops() if c.get_type_name() == "Constant"}
+    for name in [n for n in parts if n.endswith("/scale")]:
+        weight = name.removesuffix("/scale")
+        scales = parts[name].get_data()
+        rows = int(np.prod(scales.shape[: 2 if ".experts." in weight else 1]))
+        point = parts.get(f"{weight}/zero_point")
+        zeros = np.zeros(scales.shape) if point is None else point.get_data(dtype=np.int32)
+        codes = parts[weight].get_data(dtype=np.int32)
+        yield weight, less_points(*(x.reshape(rows, -1) for x in (codes, zeros, scales)))
+
+
+def in_onnx(folder: Path, file: str) -> Found:
+    """Read with the `onnx` library, and unpacked a number at a time."""
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(str(folder / file))
+    parts = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
+    for node in model.graph.node:
+        inputs: list[Any] = [parts.get(name) for name in node.input]
+        names = list(node.input)
+        if node.op_type == "MatMulNBits":
+            yield _blocks(node, names[1], inputs[1:4], "bits")
+        elif node.op_type == "GatherBlockQuantized":
+            yield _blocks(node, names[0], [inputs[0], *inputs[2:4]], "bits")
+        elif node.op_type == "QMoE":
+            for first, last in ((2, 11), (5, 12)):
+                some = [inputs[first], inputs[first + 1], inputs[last]]
+                yield _blocks(node, names[first], some, "expert_weight_bits")
+        elif node.op_type == "DequantizeLinear":
+            codes, scales, *points = inputs
+            zeros = points[0] if points else np.zeros(len(scales))
+            weight = names[0].removesuffix("/codes")
+            yield weight, less_points(codes, zeros[:, None], scales[:, None])
+
+
+def _blocks(node: Any, name: str, inputs: list[Any], bits_name: str) -> tuple[str, Codes]:
+    """Codes, scales and perhaps zero points of blocks, of any number of axes before the last."""
+    bits = next(a.i for a in node.attribute if a.name == bits_name)
+    scales = inputs[1].reshape(-1, inputs[1].shape[-1])
+    codes = unpack(inputs[0].reshape(len(scales), -1), bits)
+    zeros = np.full(scales.shape, 2 ** (bits - 1))
+    if len(inputs) > 2 and inputs[2] is not None:
+        zeros = unpack(inputs[2].reshape(len(scales), -1), bits)[:, : scales.shape[1]]
+    return name.rpartition("/")[0], less_points(codes, zeros, scales)
+
+
+def unpack(packed: NDArray[np.uint8], bits: int) -> NDArray[np.int32]:
+    """Numbers of each row, one after the other, low bits first."""
+    shifts, mask = range(0, 8, bits), 2**bits - 1
+    rows = [[byte >> shift & mask for byte in row for shift in shifts] for row in packed.tolist()]
+    return np.array(rows, np.int32)
+
+
+def together(first: str, rows: int, wanted: Mapping[str, Codes]) -> Codes:
+    """The weights that begin with *first* as they lie in the file, *rows* in all."""
+    kinds = ["q", "k", "v"] if ".q_proj" in first else []
+    names = [first]
+    if kinds and rows > len(wanted[first].integers):
+        names = [first.replace(".q_proj", f".{kind}_proj") for kind in kinds]
+    if ".experts.0." in first and rows > len(wanted[first].integers):
+        count = sum(".layers.0.mlp.experts." in n and ".gate_proj" in n for n in wanted)
+        names = [first.replace(".experts.0.", f".experts.{i}.") for i in range(count)]
+        interleaved = rows // sum(len(wanted[n].integers) for n in names)
+        if interleaved == 2:  # rows of gate and up alternate
+            pairs = [(wanted[n], wanted[n.replace("gate_proj", "up_proj")]) for n in names]
+            return _joined([Codes(*map(_interleave, gate, up)) for gate, up in pairs])
+    return _joined([wanted[n] for n in names])
+
+
+def _interleave(one: NDArray[Any], other: NDArray[Any]) -> NDArray[Any]:
+    return np.stack([one, other], axis=1).reshape(-1, one.shape[1])
+
+
+def _joined(parts: list[Codes]) -> Codes:
+    return Codes(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+def check_codes(found: Found, wanted: Mapping[str, Codes]) -> None:
+    """Compare every number that is found with the wanted ones, and that none is missing."""
+    seen = 0
+    for name, codes in found:
+        right = together(name, len(codes.integers), wanted)
+        np.testing.assert_array_equal(codes.integers, right.integers, err_msg=name)
+        repeats = codes.scales.shape[1] // right.scales.shape[1]
+        np.testing.assert_array_equal(codes.scales, right.scales.repeat(repeats, 1), err_msg=name)
+        seen += codes.integers.size
+    assert seen >= sum(w.integers.size for w in wanted.values())
