@@ -6,6 +6,7 @@ from collections.abc import Callable
 from importlib import metadata
 from typing import Any
 
+from qdeploy.architectures.table import find_architecture
 from qdeploy.errors import ExportFailed
 from qdeploy.exporters.optimum.job import Job
 from qdeploy.planning.formats import OPENVINO
@@ -28,7 +29,9 @@ def trace(job: Job, stage: Callable[[str], None]) -> None:
             f"optimum-intel {metadata.version('optimum-intel')} cannot export the architecture"
             f" {job.architecture} (model type {job.model_type!r})",
             where=job.checkpoint / "config.json",
-            fix="pip install --upgrade optimum-intel, or --exporter native",
+            fix="--exporter native"
+            if find_architecture(job.architecture)
+            else "pip install --upgrade optimum-intel, which may support it by now",
         )
     stage("converting the tokenizer")
     _convert_tokenizer(job)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
+from qdeploy.checkpoint.nearby import near_folder
 from qdeploy.errors import CheckpointError, HubError, QdeployError
 
 OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
@@ -16,7 +18,20 @@ ON_DISK = "give the folder of a checkpoint on disk"
 
 
 def explain(hub_id: str, error: Exception) -> QdeployError:
-    """Return the error for *error*, raised while the model *hub_id* was downloaded."""
+    """Return the error for *error*, raised while the model *hub_id* was downloaded.
+
+    Where the organization is a folder here, the id may be a misspelt path, so the fix names the
+    folder that is most like it.
+    """
+    told = _explain(hub_id, error)
+    path = Path(hub_id)
+    if path.parent.is_dir() and (near := near_folder(path)):
+        fix = f"did you mean the folder {os.fspath(near)}? Otherwise {told.fix}"
+        return type(told)(told.what, where=hub_id, fix=fix)
+    return told
+
+
+def _explain(hub_id: str, error: Exception) -> QdeployError:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     causes = list(_causes(error))

@@ -6,7 +6,6 @@ only is that model; any other is refused with the name to give instead.
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import reprlib
@@ -15,6 +14,7 @@ from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from qdeploy import models
+from qdeploy.checkpoint import nearby
 from qdeploy.checkpoint.hub_cache import hub_id_of, snapshot_id
 from qdeploy.checkpoint.published import published_id, published_ids
 from qdeploy.checkpoint.recognize import why_not_a_file
@@ -28,8 +28,6 @@ NO_MODELS = ("datasets", "spaces", "collections", "papers", "docs", "blog")
 VIEWS = ("tree", "blob", "resolve", "raw", "commit", "commits")
 """What follows a model's id in the path of one of its pages, before a revision."""
 MODELSCOPE = ("modelscope.cn", "www.modelscope.cn", "modelscope.ai", "www.modelscope.ai")
-MOST_FOLDERS = 8
-"""Folders that an error lists."""
 SHORT = reprlib.Repr()
 SHORT.maxstring = 200  # a name may be a whole text that was given by mistake
 QUOTES = " \t\r\n'\"`\u2018\u2019\u201c\u201d"
@@ -217,32 +215,10 @@ def _of_tag(model: str, name: str, tag: str) -> CheckpointError:
 def _unknown(model: str) -> CheckpointError:
     """The error for a name that nothing has."""
     if os.sep in model or "\\" in model or model.startswith((".", "~")):
-        return _no_folder(model)
+        path = Path(os.path.expanduser(model.replace("\\", "/")))
+        what = f"no directory is called {SHORT.repr(model)}"
+        return CheckpointError(what, fix=nearby.find_fix(path))
     what = f"no directory, embedded or published model, or hub id is called {SHORT.repr(model)}"
     if re.search(r"\s", model):
         return CheckpointError(what, fix="names have no spaces; a prompt comes after the model")
     return CheckpointError(what, fix=did_you_mean(model, [*models.EMBEDDED, *published_ids()]))
-
-
-def _no_folder(model: str) -> CheckpointError:
-    """The error for the path of a folder that does not exist."""
-    path = Path(os.path.expanduser(model.replace("\\", "/")))
-    above = next((p for p in path.parents if os.path.isdir(p)), Path())
-    missing = path.relative_to(above).parts[:1]
-    inside = _folders(above)
-    near = difflib.get_close_matches("".join(missing), inside, n=1, cutoff=0.5)
-    fix = f"did you mean {os.fspath(above / near[0])!r}?" if near else _holding(above, inside)
-    return CheckpointError(f"no directory is called {SHORT.repr(model)}", fix=fix)
-
-
-def _holding(above: Path, inside: list[str]) -> str:
-    listed = ", ".join(inside[:MOST_FOLDERS]) + (", ..." if len(inside) > MOST_FOLDERS else "")
-    return f"check the path: {os.path.abspath(above)} holds {listed or 'no folder'}"
-
-
-def _folders(above: Path) -> list[str]:
-    """Names of the visible folders in a folder, in order."""
-    try:
-        return sorted(e.name for e in os.scandir(above) if e.is_dir() and e.name[0] != ".")
-    except OSError:
-        return []

@@ -146,7 +146,8 @@ def _the_original(_: Found) -> str:
 def _resaved(found: Found) -> str:
     new = f"{os.path.abspath(found.on_disk)}-safetensors"
     old = shell(found.on_disk)
-    return found.fix(f"convert them and give the result: {RESAVE} {old} {shell(new)}")
+    how = "convert them with torch and transformers (pip install 'qdeploy[verify]'), and give the"
+    return found.fix(f"{how} result: {RESAVE} {old} {shell(new)}")
 
 
 def _merged(found: Found) -> str:

@@ -127,6 +127,17 @@ def test_a_cache_that_cannot_be_written(
     assert quick(*COMMAND).code == 0
 
 
+def test_a_folder_whose_path_looks_like_a_hub_id(
+    hub: FakeHub, here: Path, quick: QuickCommand
+) -> None:
+    write_checkpoint(here / "models" / "mine-tuned")
+    hub.status, hub.headers = 404, {"X-Error-Code": "RepoNotFound"}
+    refused = quick("export", "models/mine-tune", *COMMAND[2:])
+    match = re.search(r"did you mean the folder (\S+)\? Otherwise check", refused.stderr)
+    assert match, refused.stderr
+    assert quick("export", match[1], *COMMAND[2:]).code == 0
+
+
 class TestRepositoriesOfOtherFiles:
     def test_of_gguf(self, hub: FakeHub, here: Path, quick: QuickCommand) -> None:
         folder = here.parent / "gguf"
