@@ -31,16 +31,14 @@ def download(hub_id: str, *, must_know: bool) -> Path | None:
     from huggingface_hub import hf_hub_download, snapshot_download, try_to_load_from_cache
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
-    def is_cached(name: str) -> bool:
-        return isinstance(try_to_load_from_cache(hub_id, name), str)
-
-    if is_cached("config.json") and not is_cached(MANIFEST):
-        return None  # a checkpoint: of a bundle, the manifest comes first
     try:
         manifest = Path(hf_hub_download(hub_id, MANIFEST))
     except Exception as error:  # the HTTP library, and so its errors, differ between hub releases
-        here = isinstance(error, LocalEntryNotFoundError)
-        if (isinstance(error, EntryNotFoundError) and not here) or not must_know:
+        absent = isinstance(error, EntryNotFoundError)
+        unreachable = isinstance(error, LocalEntryNotFoundError)  # which is one of the above, too
+        # of a bundle in the cache the manifest is there, so what has a config is a checkpoint
+        cached = isinstance(try_to_load_from_cache(hub_id, "config.json"), str)
+        if (absent and not unreachable) or cached or not must_know:
             return None
         raise explain(hub_id, error) from error
     patterns = [glob.escape(name) for name in (MANIFEST, CARD, *read_manifest(manifest).files)]

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from huggingface_hub import constants
+from huggingface_hub import constants, hf_hub_download
 
 from tests.support.bundles import read_manifest, write_manifest
 from tests.support.command import QuickCommand
@@ -47,6 +47,13 @@ def test_it_is_downloaded_once_and_needs_no_hub_afterwards(
     assert hub.served == []
 
 
+def test_a_cache_of_a_part_is_completed(hub: FakeHub, quick: QuickCommand) -> None:
+    """Other libraries download single files, e.g. `AutoTokenizer.from_pretrained`."""
+    hf_hub_download(BUNDLE, "config.json")
+    assert quick(*RUN).stdout == ANSWER
+    assert WEIGHTS in hub.served
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="the cache has no links there")
 def test_its_folder_in_the_cache_runs_and_is_verified(hub: FakeHub, quick: QuickCommand) -> None:
     assert quick(*RUN).code == 0
@@ -74,6 +81,15 @@ def test_a_model_of_the_hub_still_needs_a_target(
     says = "someone/model is a model, not a bundle, so the target must be named"
     quick("run", "someone/model", "hi").fails(2, says, "fix: add --target")
     assert hub.served == [], "nothing of the model is downloaded to say so"
+
+
+def test_a_model_in_the_cache_still_needs_a_target_offline(
+    hub: FakeHub, model: Path, quick: QuickCommand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.models["someone/model"] = model
+    hf_hub_download("someone/model", "config.json")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    quick("run", "someone/model", "hi").fails(2, "is a model, not a bundle", "fix: add --target")
 
 
 def test_what_the_hub_does_not_have_is_named(hub: FakeHub, quick: QuickCommand) -> None:
