@@ -63,7 +63,7 @@ def _settings(files: TextFiles, described: TokenizerDescription) -> dict[str, An
         return named | ({EXTRA: list(special.extra)} if special.extra else {})
     known = read_settings(files)
     silent = {name: text for name, text in special.named.items() if name not in known}
-    return files.json(TOKENIZER_CONFIG_FILE) | ({} if described.run_by.builds else silent)
+    return files.json(TOKENIZER_CONFIG_FILE) | ({} if described.run_by.build else silent)
 
 
 def _write_template(files: TextFiles, folder: Path) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from qdeploy.errors import CheckpointError
+from qdeploy.tokenization.built_steps import qwen2_steps
 from qdeploy.tokenization.special_tokens import SpecialTokens
 from qdeploy.tokenization.text_files import (
     MERGES_FILE,
@@ -17,7 +18,7 @@ from qdeploy.tokenization.text_files import (
     VOCAB_FILE,
     TextFiles,
 )
-from qdeploy.tokenization.tokenizer_class import QWEN2, TokenizerClass, built_steps
+from qdeploy.tokenization.tokenizer_class import QWEN2, TokenizerClass
 
 FIX = (
     'python -c "from transformers import AutoTokenizer as A; '
@@ -57,7 +58,7 @@ def slow_tokenizer(
         CheckpointError: the files are missing or malformed, or of another class of tokenizer.
     """
     check_tokenizer_is_there(files)
-    if not chosen.builds:
+    if chosen.name != QWEN2:
         named = settings.get("tokenizer_class", "unknown")
         raise CheckpointError(
             f"{TOKENIZER_FILE} is missing, and only a {QWEN2} is made of {VOCAB_FILE} and "
@@ -68,7 +69,7 @@ def slow_tokenizer(
         )
     model = {"vocab": files.json(VOCAB_FILE), "merges": _merges(files)}
     around: dict[str, Any] = dict.fromkeys(("truncation", "padding", "post_processor"))
-    return {"version": "1.0", **around, "added_tokens": [], **built_steps(model, settings)}
+    return {"version": "1.0", **around, "added_tokens": [], **qwen2_steps(model, settings)}
 
 
 def _merges(files: TextFiles) -> list[list[str]]:

@@ -21,6 +21,7 @@ from qdeploy.tokenization.added_tokens import (
     merge,
     stored_tokens,
 )
+from qdeploy.tokenization.built_steps import different_steps
 from qdeploy.tokenization.slow_tokenizer import around_text, slow_tokenizer
 from qdeploy.tokenization.special_tokens import (
     SpecialTokens,
@@ -30,9 +31,9 @@ from qdeploy.tokenization.special_tokens import (
 )
 from qdeploy.tokenization.text_files import TOKENIZER_FILE, VOCAB_FILE, TextFiles
 from qdeploy.tokenization.tokenizer_class import (
+    AS_STORED,
     TokenizerClass,
-    built_steps,
-    different_steps,
+    is_mislabelled,
     tokenizer_class,
 )
 
@@ -93,9 +94,10 @@ def read_tokenizer(files: TextFiles) -> TokenizerDescription:
 
 def _describe(files: TextFiles) -> TokenizerDescription:
     settings = read_settings(files)
-    chosen = tokenizer_class(files, settings)
+    named = tokenizer_class(files, settings)
     is_slow = not files.has(TOKENIZER_FILE)
-    stored = slow_tokenizer(files, settings, chosen) if is_slow else files.json(TOKENIZER_FILE)
+    stored = slow_tokenizer(files, settings, named) if is_slow else files.json(TOKENIZER_FILE)
+    chosen = AS_STORED if is_mislabelled(named, stored) else named
     special = special_tokens(settings, _defaults(stored, chosen))
     tokens = stored_tokens(stored)
     listed = listed_tokens(files, settings, special, tokens)
@@ -110,6 +112,7 @@ def _describe(files: TextFiles) -> TokenizerDescription:
         *special_token_warnings(files),
         *added_token_warnings(files, tokens, listed, added),
         *_step_warnings(steps, stored, chosen),
+        *(_mislabelled(named) if chosen is not named else ()),
     )
     return TokenizerDescription(
         content,
@@ -124,7 +127,7 @@ def _describe(files: TextFiles) -> TokenizerDescription:
 
 def _defaults(stored: Mapping[str, Any], chosen: TokenizerClass) -> Mapping[str, str]:
     """Special tokens where the settings are silent: the class's; else the one that padding has."""
-    if chosen.builds or not stored.get("padding"):
+    if chosen.build or not stored.get("padding"):
         return chosen.defaults
     return {"pad_token": stored["padding"]["pad_token"]}
 
@@ -134,9 +137,9 @@ def _steps(
 ) -> dict[str, Any]:
     """The steps that the class builds, where they give another result than those of the file."""
     model = stored["model"]
-    if not chosen.builds or model.get("type") != "BPE":
+    if chosen.build is None or model.get("type") != "BPE":
         return {}
-    built = built_steps(model, settings)
+    built = chosen.build(model, settings)
     return built if different_steps(stored, built) else {}
 
 
@@ -151,12 +154,20 @@ def _added(
     if isinstance(vocab, list):  # a Unigram: pairs of a token and its score
         vocab = {token: number for number, (token, _) in enumerate(vocab)}
     added = AddedTokens(vocab)
-    if not chosen.builds:
+    if chosen.build is None:
         added.add(token for _, token in stored)
     merge(added, listed, special)
-    if chosen.builds:
+    if chosen.marks_special:
         added.add(AddedToken(text, special=True) for text in special.all)
     return added
+
+
+def _mislabelled(named: TokenizerClass) -> Iterator[str]:
+    yield (
+        f"{TOKENIZER_FILE} is byte-level, which a {named.name} is not: the file is used as it is, "
+        "as in transformers 4, while transformers 5 loses spaces; tokenizer_class "
+        '"PreTrainedTokenizerFast" in tokenizer_config.json says so to all'
+    )
 
 
 def _step_warnings(

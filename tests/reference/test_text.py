@@ -20,7 +20,7 @@ transformers = pytest.importorskip("transformers", reason="needs qdeploy[verify]
 TEXTS = (
     "Hello world, it's 12345!", "", "  the  end <|im_end|><new> x<a><b><box><image><sep>",
     "a<new>  b", "<|im_start|>user\n你好 and<|im_end|>\n<think>", "e\u0301 and the 'll",
-    "é 🚀 12 + 30 = 42 . Is n't it ?", "<|begin_of_text|>x<|eot_id|>",
+    "</s>a the  in<s> then", "é 🚀 12 + 30 = 42 . Is n't it ?", "<|begin_of_text|>x<|eot_id|>",
 )  # fmt: skip
 
 

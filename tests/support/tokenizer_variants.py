@@ -129,6 +129,49 @@ def template(token: str, number: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def sentencepiece(folder: Path) -> None:
+    """A tokenizer in the form of Llama 2's: spaces as a character, unknown ones as bytes."""
+    words = ("\u2581a", "\u2581the", "in", "\u2581is", "\u2581\u2581", "th", "the")
+    letters = sorted({*"abcdefghijklmnopqrstuvwxyzTHW.,!?'", "\u2581", *"0123456789"})
+    texts = ["<unk>", "<s>", "</s>", *(f"<0x{n:02X}>" for n in range(256)), *letters, *words]
+    merges = ["t h", "th e", "\u2581 a", "\u2581 the", "i n", "\u2581 \u2581"]
+    spaces = {"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"}
+    back = {"type": "Replace", "pattern": {"String": "\u2581"}, "content": " "}
+    update(
+        folder, TOKENIZER,
+        normalizer={
+            "type": "Sequence",
+            "normalizers": [{"type": "Prepend", "prepend": "\u2581"}, spaces],
+        },
+        pre_tokenizer=None,
+        post_processor=template("<s>", 1),
+        decoder={
+            "type": "Sequence",
+            "decoders": [
+                back, {"type": "ByteFallback"}, {"type": "Fuse"},
+                {"type": "Strip", "content": " ", "start": 1, "stop": 0},
+            ],
+        },
+        model={
+            "type": "BPE", "dropout": None, "unk_token": "<unk>", "fuse_unk": True,
+            "byte_fallback": True, "continuing_subword_prefix": None, "end_of_word_suffix": None,
+            "vocab": {text: number for number, text in enumerate(texts)}, "merges": merges,
+        },
+        added_tokens=[
+            {"id": n, **NEW, "content": text, "special": True} for n, text in enumerate(texts[:3])
+        ],
+    )  # fmt: skip
+    (folder / SETTINGS).unlink()
+    update(folder, SETTINGS, tokenizer_class="LlamaTokenizer", eos_token="</s>", bos_token="<s>")
+    update(folder, CONFIG, model_type="llama", eos_token_id=2)
+    update(folder, GENERATION, eos_token_id=2)
+
+
+def llama_3(folder: Path) -> None:
+    llama.write_tokenizer(folder)
+    update(folder, CONFIG, model_type="llama")
+
+
 PADDING = {"strategy": {"Fixed": 64}, "direction": "Right", "pad_to_multiple_of": None,
            "pad_id": 2022, "pad_type_id": 0, "pad_token": "<|endoftext|>"}  # fmt: skip
 TRUNCATION = {
@@ -233,8 +276,16 @@ VARIANTS: dict[str, Change] = {
     "slow and older beside newer": stale,
     "unset tokens": settings(eos_token=None, pad_token=None, unk_token=None),
     "tokens that are not named": settings("eos_token", "pad_token", "unk_token"),
-    "Llama 3": both(
-        llama.write_tokenizer, lambda f: update(f, CONFIG, model_type="llama")
-    ),
+    "Llama 2": sentencepiece,
+    "Llama 2, legacy": both(sentencepiece, settings(legacy=True)),
+    "Llama 2, no prefix": both(sentencepiece, settings(add_prefix_space=False)),
+    "Llama 2, plain class": both(sentencepiece, PLAIN_CLASS),
+    "Llama 2, tokens that are not named": both(sentencepiece, settings("eos_token", "bos_token")),
+    "Llama 3": llama_3,
 }  # fmt: skip
 """What people have, by name."""
+
+MISREAD: dict[str, Change] = {
+    "Llama 3 called a Llama 2": both(llama_3, settings(tokenizer_class="LlamaTokenizerFast")),
+}
+"""What transformers 5 reads wrongly."""

@@ -8,7 +8,16 @@ import pytest
 
 from qdeploy.tokenization.check import text_warnings
 from qdeploy.tokenization.text_files import find_text_files
-from tests.support.tokenizer_variants import SETTINGS, VARIANTS, Change, both, copy_text, settings
+from qdeploy.tokenization.tokenizer import Tokenizer
+from tests.support.tokenizer_variants import (
+    MISREAD,
+    SETTINGS,
+    VARIANTS,
+    Change,
+    both,
+    copy_text,
+    settings,
+)
 
 
 def file(name: str, content: str) -> Change:
@@ -26,6 +35,8 @@ SILENT = (
     "other words in the file, plain class", "clean_up_tokenization_spaces",
 )  # fmt: skip
 SAID = {
+    "Llama 2": "another normalizer, pre_tokenizer, model than LlamaTokenizer builds",
+    "Llama 3 called a Llama 2": "byte-level, which a LlamaTokenizer is not",
     "slow and older beside newer": "vocab.json and tokenizer.json disagree about",
     "other words in the file": "another pre_tokenizer than Qwen2Tokenizer builds",
     "no normalizer": "another normalizer than Qwen2Tokenizer builds",
@@ -72,7 +83,7 @@ def test_files_that_agree_are_not_warned_about(name: str, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(("name", "says"), SAID.items())
 def test_files_that_disagree(name: str, says: str, tmp_path: Path) -> None:
-    said = warnings(tmp_path, VARIANTS[name])
+    said = warnings(tmp_path, (VARIANTS | MISREAD)[name])
     assert len([text for text in said if says in text]) == 1, said
 
 
@@ -94,6 +105,13 @@ def test_every_unread_file_is_compared(tmp_path: Path) -> None:
     (tmp_path / "special_tokens_map.json").write_text('{"extra_special_tokens": ["<x>"]}', "utf-8")
     said = text_warnings(find_text_files(tmp_path), 2100)
     assert [text for text in said if "special_tokens_map.json" in text and "'<x>'" in text]
+
+
+def test_the_file_of_what_is_no_llama_2_is_taken_as_it_is(tmp_path: Path) -> None:
+    warnings(tmp_path, MISREAD["Llama 3 called a Llama 2"])
+    assert Tokenizer(tmp_path).encode("a b") == [64, 265]
+    settings(tokenizer_class="PreTrainedTokenizerFast")(tmp_path)
+    assert not [text for text in text_warnings(find_text_files(tmp_path), 2100) if "Llama" in text]
 
 
 def test_the_fix_of_other_words_works(tmp_path: Path) -> None:
