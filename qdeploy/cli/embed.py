@@ -7,11 +7,12 @@ from typing import Any
 import click
 
 from qdeploy.cli import encoding
+from qdeploy.cli.texts import TextCommand
 
 QUERY = "query"
 
 
-@click.command("embed")
+@click.command("embed", cls=TextCommand)
 @click.argument("model")
 @click.argument("texts", nargs=-1, metavar="[TEXT]...")
 @click.option("--query", is_flag=True, help="The texts are queries: --prompt-name query.")

@@ -7,9 +7,10 @@ from typing import Any
 import click
 
 from qdeploy.cli import encoding
+from qdeploy.cli.texts import TextCommand
 
 
-@click.command("rerank")
+@click.command("rerank", cls=TextCommand)
 @click.argument("model")
 @click.argument("query")
 @click.argument("documents", nargs=-1, metavar="[DOCUMENT]...")

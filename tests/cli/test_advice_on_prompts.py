@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import shlex
 
+import click
 import pytest
 
+from qdeploy.cli.texts import TextCommand
 from tests.support.command import QuickCommand
 
 LENGTH = re.compile(r"(\d+) prompt \+")
@@ -53,3 +55,21 @@ class TestPrompt:
 
     def test_a_shell_can_quote_it(self, quick: QuickCommand) -> None:
         assert tokens(quick, *shlex.split("'-3 + 5?' --top-k 0"))
+
+
+def test_several_texts_keep_their_order() -> None:
+    given: list[tuple[str, ...]] = []
+
+    @click.command(cls=TextCommand)
+    @click.argument("texts", nargs=-1)
+    @click.option("--many", is_flag=True)
+    @click.option("-n", "count", type=int)
+    def command(texts: tuple[str, ...], many: bool, count: int | None) -> None:
+        given.append((*texts, str(many), str(count)))
+
+    for arguments in (
+        ["one", "- two", "--many", "-3", "-n", "-4", "four"],
+        ["--many", "-n-4", "one", "--", "- two", "-3", "four"],
+    ):
+        command.main(arguments, standalone_mode=False)
+    assert given == [("one", "- two", "-3", "four", "True", "-4")] * 2
