@@ -37,6 +37,8 @@ class OptimumExporter(Exporter):
         if config.quantization_config is not None:
             method = config.quantization_config.get("quant_method", "quantized")
             return Refusal(f"the checkpoint's weights are {method} already")
+        if name := plan.checkpoint.wrapped:
+            return Refusal(f"transformers knows no weight by the name {name}")
         if plan.checkpoint.adapter is not None:
             return Refusal("it merges no adapters")
         if plan.rope_scaling != config.rope_scaling:

@@ -78,6 +78,11 @@ def config_warnings(raw: Mapping[str, Any]) -> tuple[str, ...]:
     return (*_family(raw).warnings, *spell(raw).warnings)
 
 
+def find_family(raw: Mapping[str, Any]) -> Architecture | None:
+    """The architecture of a model with this `config.json`, or None."""
+    return _family(raw).family
+
+
 class _Family(NamedTuple):
     """The family that a `config.json` names, and its names of it, the one that counts first."""
 

@@ -190,6 +190,11 @@ class Checkpoint:
         known = (self.architecture, self._graph) if self._graph else None
         return Inventory(self.folder, self.tensors, known)
 
+    @property
+    def wrapped(self) -> str | None:
+        """A stored name that transformers does not know the weight by, or None."""
+        return self._inventory.wrapped
+
     def untied_if_stored_so(self) -> Checkpoint:
         """The checkpoint, as untied where its head has other values than the embedding.
 

@@ -13,6 +13,7 @@ from qdeploy.architectures.graph import GraphConfig
 from qdeploy.architectures.task import GENERATE
 from qdeploy.architectures.tensors import Tensor
 from qdeploy.checkpoint.headers import TensorInfo
+from qdeploy.checkpoint.module_names import TRANSFORMERS_STACKS, ModuleNames
 from qdeploy.checkpoint.naming import Found, Named, find_weights, is_float, left_over, name_tensors
 from qdeploy.checkpoint.schemes import find_scheme
 from qdeploy.checkpoint.sources.same import same_values
@@ -59,6 +60,23 @@ class Inventory:
             CheckpointError: two are one weight, but have different values.
         """
         return name_tensors(self.tensors, self.table, self._same)
+
+    @cached_property
+    def wrapped(self) -> str | None:
+        """The first stored name that transformers does not know the weight by, or None.
+
+        It knows the names of the table, with and without `model.`, and its own stacks of experts.
+        """
+        if self.table is None:
+            return None
+        stacks = {f"{e}.{s}" for e in ModuleNames(self.table).experts for s in TRANSFORMERS_STACKS}
+        known = self.table.keys() | stacks
+        for module, parts in self.named.modules.items():
+            for part, tensor in parts.items():
+                name = f"{module}.{part}"
+                if name not in known or tensor.name not in (name, name.removeprefix("model.")):
+                    return tensor.name
+        return None
 
     def has_its_own_head(self) -> bool:
         """Whether head and embedding differ although they should be tied.

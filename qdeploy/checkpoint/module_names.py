@@ -41,6 +41,8 @@ STACKS = {
     "up_proj": ("up_proj",),
 }
 """Weights of all experts of a layer in one tensor, and the weights of an expert in it, in order."""
+TRANSFORMERS_STACKS = ("gate_up_proj", "down_proj")
+"""Those that transformers 5 has; others hold the same weights in more tensors."""
 
 
 class ModuleNames:

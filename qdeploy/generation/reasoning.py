@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from qdeploy.architectures.recommended import Recommended, RecommendedSampling
-from qdeploy.architectures.table import find_architecture
+from qdeploy.architectures.table import find_family
 from qdeploy.interface import Sampling
 from qdeploy.tokenization.tokenizer import END_THINK, THINK, Tokenizer
 
@@ -109,5 +109,5 @@ def _given(**fields: float | None) -> dict[str, Any]:
 
 
 def _recommended(tokenizer: Tokenizer) -> Recommended | None:
-    family = find_architecture(tokenizer.architecture)
+    family = find_family(tokenizer.model_config)
     return family.recommended if family else None

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Tokenizer as _Tokenizer
 
@@ -54,10 +55,9 @@ class Tokenizer:
         return inner
 
     @cached_property
-    def architecture(self) -> str | None:
-        """Transformers' class name of the model by `config.json`; None where it names none."""
-        names = self.files.json(CONFIG_FILE).get("architectures")
-        return str(names[0]) if isinstance(names, list) and names else None
+    def model_config(self) -> Mapping[str, Any]:
+        """The content of the model's `config.json`."""
+        return self.files.json(CONFIG_FILE)
 
     @cached_property
     def generation_config(self) -> GenerationConfig:

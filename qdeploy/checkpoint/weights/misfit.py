@@ -15,6 +15,10 @@ NO_HEAD = (
     "checkpoint that has its head"
 )
 """Transformers would draw the head at random."""
+GATHER = (
+    "gather the weights that DeepSpeed has spread over its processes: run its zero_to_fp32.py, or "
+    "train with stage3_gather_16bit_weights_on_model_save"
+)
 
 
 class Shapes(NamedTuple):
@@ -52,6 +56,10 @@ SIGNS = (
         "give these weights the config.json that belongs to them, with its quantization_config",
     ),
     Sign(
+        re.compile(r".*\.(qkv_proj|query_key_value|linear_qkv|linear_fc1|gate_up_proj)\..*"),
+        "give the checkpoint as transformers saves it: this one is laid out for another library",
+    ),
+    Sign(
         re.compile(r"(.*\.)?(v_head|value_head|medusa_head|summary|classifier)\..*"),
         "save the language model alone, without the head that its training added",
     ),
@@ -63,6 +71,10 @@ def find_fix(
     missing: Collection[str], unexpected: Collection[str], wrong: Mapping[str, Shapes]
 ) -> str:
     """What to do about weights that are *missing*, *unexpected*, or of a *wrong* shape."""
+    if any(0 in shapes.held for shapes in wrong.values()):
+        return GATHER
+    if prefix := _prefix(missing, unexpected):
+        return f"save the weights without {prefix!r} before their names"
     for sign in SIGNS:
         if any(sign.pattern.fullmatch(name) for name in unexpected):
             return sign.fix
@@ -71,6 +83,15 @@ def find_fix(
     if not wrong and [name.rpartition(".")[0] for name in missing] == [HEAD]:
         return NO_HEAD
     return SAME
+
+
+def _prefix(missing: Collection[str], unexpected: Collection[str]) -> str | None:
+    """What stands before the names of all *missing* tensors among the *unexpected* ones."""
+    first, names = next(iter(missing), None), set(unexpected)
+    if first is None:
+        return None
+    prefixes = (name.removesuffix(first) for name in unexpected if name.endswith(f".{first}"))
+    return next((p for p in prefixes if all(p + name in names for name in missing)), None)
 
 
 def _vocabulary(wrong: Mapping[str, Shapes]) -> int | None:

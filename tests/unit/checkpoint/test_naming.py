@@ -309,3 +309,22 @@ class TestATensorInTwoShards:
             check_weights(self.write(tmp_path, 2))
         for number in (1, 2):
             assert f"model-0000{number}-of-00002.safetensors" in caught.value.what
+
+
+@pytest.mark.parametrize(
+    ("change", "known"),
+    [
+        (lambda made: made, True),
+        (renamed(r"^model\.", ""), True),
+        (fuse, True),
+        (lambda made: renamed(r"^model\.", "")(fuse(made)), True),
+        (renamed("^", "module."), False),
+        (renamed(r"_proj\.weight", "_proj.base_layer.weight"), False),
+        (lambda made: fuse(made, whole=False), False),
+        (lambda made: fuse(made, suffix=".weight"), False),
+    ],
+)
+def test_names_that_transformers_does_not_know_are_seen(
+    change: Callable[[dict[str, Any]], Any], known: bool, tmp_path: Path
+) -> None:
+    assert (write(tmp_path, SPARSE, change).wrapped is None) == known

@@ -61,6 +61,12 @@ def with_config(
     return Tokenizer(folder)
 
 
+def test_the_family_may_be_named_by_its_type_alone(tmp_path: Path) -> None:
+    tokenizer = with_config(tmp_path, **THINKING)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "qwen3"}), encoding="utf-8")
+    assert default_sampling(tokenizer, thinking=False) == RECOMMENDED["content"]
+
+
 RECOMMENDED = {"reasoning": Sampling(0.6, 0.95, 20), "content": Sampling(0.7, 0.8, 20)}
 """Of Qwen3's model cards."""
 THINKING: dict[str, Any] = {"temperature": 0.6, "top_p": 0.95, "top_k": 20, "do_sample": True}

@@ -12,7 +12,7 @@ from qdeploy.checkpoint.checkpoint import read_checkpoint
 from qdeploy.checkpoint.weights import check_weights
 from qdeploy.checkpoint.weights.misfit import SAME
 from qdeploy.errors import CheckpointError
-from tests.support.checkpoints import SMALL, write_checkpoint
+from tests.support.checkpoints import SMALL, shapes, write_checkpoint, write_weights
 
 
 def fix_of(folder: Path) -> str:
@@ -54,12 +54,25 @@ def test_a_config_of_another_model_is_exchanged(wrong: dict[str, Any], tmp_path:
         ("model.layers.0.self_attn.q_proj.scales", "MLX has quantized it"),
         ("model.layers.0.self_attn.q_proj.qweight", "with its quantization_config"),
         ("v_head.summary.weight", "without the head that its training added"),
+        ("model.layers.0.self_attn.qkv_proj.weight", "laid out for another library"),
         ("something.else", SAME),
     ],
 )
 def test_tensors_that_show_what_the_file_is(name: str, fix: str, tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path, extra={name: (4, 4), "model.norm.weight": (7,)})
     assert fix in fix_of(folder)
+
+
+def test_what_stands_before_all_names_is_named(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path)
+    named = {f"generator.of.it.{name}": shape for name, shape in shapes(SMALL).items()}
+    write_weights(folder / "model.safetensors", named)
+    assert fix_of(folder) == "save the weights without 'generator.of.it.' before their names"
+
+
+def test_the_placeholders_of_deepspeed_are_known(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path, extra={"model.norm.weight": (0,)})
+    assert "zero_to_fp32.py" in fix_of(folder)
 
 
 def test_a_head_that_is_missing_may_be_the_embedding(tmp_path: Path) -> None:

@@ -18,7 +18,14 @@ from qdeploy.planning.plan import Plan, make_plan
 from qdeploy.planning.profile import Graph, KVCache, Profile, Weights, load_profile, profile_names
 from qdeploy.quantization.precision import Precision
 from qdeploy.targets import INTEL_CPU
-from tests.support.checkpoints import MOE, SMALL, shape_of_0_6b, write_checkpoint
+from tests.support.checkpoints import (
+    MOE,
+    SMALL,
+    shape_of_0_6b,
+    shapes,
+    write_checkpoint,
+    write_weights,
+)
 from tests.support.weights import FP8_CONFIG
 from tests.support.workers import make_work
 
@@ -94,6 +101,17 @@ def test_it_says_why_not(
     said = OptimumExporter().why_not(plan_of(tmp_path, SMALL | changes, **more))
     assert said is not None
     assert reason in said.reason
+
+
+def test_names_that_only_qdeploy_knows_are_not_left_to_transformers(tmp_path: Path) -> None:
+    """It would draw the weights at random, without an error."""
+    plan_of(tmp_path)
+    named = {f"module.{name}": shape for name, shape in shapes(SMALL).items()}
+    write_weights(tmp_path / "model.safetensors", named)
+    made = make_plan(read_checkpoint(tmp_path), load_profile("intel-cpu-int8"), INTEL_CPU)
+    said = OptimumExporter().why_not(made)
+    assert said is not None
+    assert "by the name module.model." in said.reason
 
 
 def test_a_job_survives_its_journey(tmp_path: Path) -> None:
