@@ -23,6 +23,7 @@ from qdeploy.tokenization.text_files import (
     TextFiles,
     find_text_files,
 )
+from qdeploy.tokenization.tokenizer_class import tokenizer_class
 from qdeploy.tokenization.tokenizer_file import TokenizerDescription, read_tokenizer
 
 NOT_CARRIED = (VOCAB_FILE, MERGES_FILE, PROCESSOR_TEMPLATE_FILE)
@@ -61,9 +62,11 @@ def _settings(files: TextFiles, described: TokenizerDescription) -> dict[str, An
     if not files.has(TOKENIZER_CONFIG_FILE):
         named = {"tokenizer_class": described.run_by.name, **special.named}
         return named | ({EXTRA: list(special.extra)} if special.extra else {})
-    known = read_settings(files)
-    silent = {name: text for name, text in special.named.items() if name not in known}
-    return files.json(TOKENIZER_CONFIG_FILE) | ({} if described.run_by.build else silent)
+    known, run_by = read_settings(files), described.run_by
+    implied = {name: text for name, text in special.named.items() if name not in known}
+    if tokenizer_class(files, known) != run_by:
+        implied["tokenizer_class"] = run_by.name
+    return files.json(TOKENIZER_CONFIG_FILE) | ({} if run_by.build else implied)
 
 
 def _write_template(files: TextFiles, folder: Path) -> None:

@@ -34,7 +34,7 @@ class TokenizerClass:
     marks_special: bool = False
 
 
-AS_STORED = TokenizerClass("TokenizersBackend")
+AS_STORED = TokenizerClass("PreTrainedTokenizerFast")
 CLASSES = {
     QWEN2: TokenizerClass(
         QWEN2,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
+from unicodedata import is_normalized
 
 import pytest
 
@@ -24,6 +26,10 @@ FORMS = (
     "padding", "a post-processor in a sequence", "other words in the file", "no normalizer",
     "split_special_tokens", "a token in the settings alone", "special tokens by name alone",
     "an empty list of tokens", "a word becomes special", "slow, add_bos_token", "older files",
+)  # fmt: skip
+READ_BY_GENAI = (
+    "as it is", "padding", "class TokenizersBackend", "slow, no settings", "Llama 3",
+    "a token in the settings alone", "special tokens by name alone", "no normalizer",
 )  # fmt: skip
 ENDS = [2046, 2024, 2022]
 
@@ -47,6 +53,20 @@ def test_openvino_makes_the_same_ids(name: str, tmp_path: Path) -> None:
     tokenizer = Tokenizer(source)
     for text in TEXTS:
         assert graph([text])["input_ids"].tolist() == [tokenizer.encode(text, special=True)], text
+
+
+def test_onnxruntime_genai_makes_the_same_ids(tmp_path: Path) -> None:
+    """Its own tokenizer, for who uses a bundle without qdeploy. It has no Unicode normalization."""
+    genai = pytest.importorskip("onnxruntime_genai")
+    source = write(tmp_path / "model", DENSE)
+    made = export(resolve(source, format=ONNX.name), tmp_path / "bundle")
+    for name in READ_BY_GENAI:
+        form = copy_text(tmp_path / name)
+        VARIANTS[name](form)
+        write_text_files(find_text_files(form), made)
+        theirs, ours = genai.Tokenizer(genai.Model(str(made))), Tokenizer(made)
+        for text in filter(partial(is_normalized, "NFC"), TEXTS):
+            assert list(theirs.encode(text)) == ours.encode(text), (name, text)
 
 
 def test_every_runtime_has_the_same_stop_tokens(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from qdeploy.tokenization.tokenizer import Tokenizer
 from tests.support.tokenizer_variants import (
     CONFIG,
     GENERATION,
+    MISREAD,
     SETTINGS,
     TOKENIZER,
     VARIANTS,
@@ -40,6 +41,11 @@ def test_files_that_any_runtime_reads_alike_are_copied(tmp_path: Path) -> None:
     assert len(kept) == 6
     for kept_file in kept:
         assert (made / kept_file).read_bytes() == (model / kept_file).read_bytes()
+
+
+def test_a_class_that_would_misread_the_file_is_corrected(tmp_path: Path) -> None:
+    MISREAD["Llama 3 called a Llama 2"](copy_text(tmp_path / "model"))
+    assert read(bundled(tmp_path), SETTINGS)["tokenizer_class"] == "PreTrainedTokenizerFast"
 
 
 def test_truncation_and_padding_do_not_travel(tmp_path: Path) -> None:
