@@ -90,6 +90,12 @@ class Checkpoint:
                 sources[name] = Rows(sources[base], numbers)
         return tuple(Weight(n, source) for n, source in sources.items() if n != self.unused_head)
 
+    @cached_property
+    def methods(self) -> tuple[str, ...]:
+        """The methods that weights are quantized by, in alphabetical order; none for floats."""
+        sources = self.stored.sources.values()
+        return tuple(sorted({source.scheme for source in sources if source.scheme}))
+
     @property
     def dropped(self) -> Mapping[str, str]:
         """Why a stored tensor is not read, by its stored name."""

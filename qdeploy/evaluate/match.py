@@ -8,6 +8,7 @@ from qdeploy import registry
 from qdeploy.bundle import Bundle, ModelIdentity
 from qdeploy.checkpoint import hub
 from qdeploy.errors import CheckpointError, InputError
+from qdeploy.evaluate.original import is_original
 from qdeploy.evaluate.reference import FloatReference
 from qdeploy.planning.plan import Plan, make_plan
 
@@ -24,7 +25,9 @@ def open_reference(
             another vocabulary, in any case.
         CheckpointError: the architecture is unknown, or the checkpoint cannot be read.
     """
-    found = find_source(judged, model, adapter=adapter, allow_other=allow_other, allow=ALLOW)
+    found = find_source(
+        judged, model, adapter=adapter, allow_other=allow_other, allow=ALLOW, allow_original=True
+    )
     return FloatReference(found.checkpoint, found.digest, rope_scaling=found.rope_scaling)
 
 
@@ -35,6 +38,7 @@ def find_source(
     adapter: Path | None,
     allow_other: bool = False,
     allow: str | None = None,
+    allow_original: bool = False,
 ) -> Plan:
     """Find the checkpoint that a bundle was made from, as the plan of that bundle.
 
@@ -44,6 +48,7 @@ def find_source(
         adapter: directory of the adapter that was merged into the bundle.
         allow_other: take another model with the same vocabulary too.
         allow: the option that sets it, for messages.
+        allow_original: take the float original of a checkpoint that was quantized already, too.
 
     Raises:
         InputError: of another model than the bundle.
@@ -80,7 +85,9 @@ def find_source(
         context=manifest.model.context_length,
         requantize=True,  # nothing is exported, so codes need not be kept
     )
-    if resolved.digest != manifest.model.digest and not allow_other:
+    same = resolved.digest == manifest.model.digest
+    original = allow_original and not same and is_original(checkpoint, judged)
+    if not (same or allow_other or original):
         raise InputError(
             f"not the checkpoint that the bundle was made from ({manifest.model.name}): other "
             "weights, tokenizer or config",

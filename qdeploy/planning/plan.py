@@ -184,6 +184,7 @@ class Plan:
             "rope_scaling": self.rope_scaling,
             "adapter": self.checkpoint.adapter.name if self.checkpoint.adapter else None,
             "linear": self.linear_label,
+            "quantized_by": list(self.checkpoint.methods),
             "requantize": self.requantize,
             "by_precision": self.by_precision(),
             "fallbacks": [
