@@ -34,9 +34,11 @@ class Stored:
 
     Attributes:
         dtypes: safetensors' name of the dtype of each tensor.
+        shapes: shape of each tensor.
     """
 
     dtypes: Mapping[str, str]
+    shapes: Mapping[str, tuple[int, ...]]
 
     @property
     def is_float(self) -> bool:
@@ -48,6 +50,11 @@ class Stored:
         """The patterns to remove from names, for transformers' `key_mapping`."""
         return {p: "" for p in WRAPPERS.values() if _matches(p, self.dtypes)}
 
+    def rows(self, pattern: str) -> int | None:
+        """Rows of the first tensor whose name matches; None where there is none."""
+        found = (shape[0] for name, shape in self.shapes.items() if re.search(pattern, name))
+        return next(found, None)
+
 
 def read_stored(folder: Path) -> Stored:
     """Read the headers of all weight files in *folder*.
@@ -56,14 +63,17 @@ def read_stored(folder: Path) -> Stored:
         CheckpointError: a file is not a safetensors file.
     """
     dtypes: dict[str, str] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
     for path in sorted(folder.glob("*.safetensors")):
         try:
             with safe_open(path, "numpy") as file:
                 names = file.keys()
-                dtypes |= {name: str(file.get_slice(name).get_dtype()) for name in names}
+                parts = {name: file.get_slice(name) for name in names}
+                dtypes |= {name: str(part.get_dtype()) for name, part in parts.items()}
+                shapes |= {name: tuple(part.get_shape()) for name, part in parts.items()}
         except (OSError, SafetensorError) as error:
             raise CheckpointError(f"not a safetensors file ({error})", where=path) from None
-    return Stored(dtypes)
+    return Stored(dtypes, shapes)
 
 
 def _matches(pattern: str, names: Iterable[str]) -> bool:

@@ -21,6 +21,8 @@ from qdeploy.verification.stored import read_stored
 Floats = NDArray[np.float32]
 MISSING_IN_ADAPTER = "Found missing adapter keys"
 """The beginning of PEFT's warning; it does not return the names."""
+EMBEDDINGS = r"(embed_tokens|lm_head)(\.modules_to_save|\.base_layer)?\.weight$"
+"""Names of whole embeddings in an adapter."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +152,7 @@ class TransformersModel:
     def _merge(self, adapter: Path) -> None:
         try:
             with quiet() as caught:
+                self._resize(read_stored(adapter).rows(EMBEDDINGS))
                 wrapped = require("peft").PeftModel.from_pretrained(self._model, adapter)
                 self._model = wrapped.merge_and_unload(safe_merge=True)
         except Exception as error:  # whatever a library raises
@@ -157,6 +160,12 @@ class TransformersModel:
         said = [str(w.message) for w in caught]
         if lost := [text for text in said if text.startswith(MISSING_IN_ADAPTER)]:
             raise InputError(f"PEFT: {reason(Exception(lost[0]))}", where=adapter)
+
+    def _resize(self, rows: int | None) -> None:
+        """Give the vocabulary the size that the adapter stores embeddings for, as users must."""
+        own = self._model.get_input_embeddings().weight.shape[0]
+        if rows not in (None, own):
+            self._model.resize_token_embeddings(rows, mean_resizing=False)
 
 
 def _report(info: Mapping[str, Any]) -> LoadReport:
