@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qdeploy.errors import CheckpointError, InputError
+from qdeploy.verification.dequantized import float_weights
 from qdeploy.verification.libraries import quiet, reason, require
 from qdeploy.verification.stored import read_stored
 
@@ -127,16 +128,23 @@ class TransformersModel:
         config = self._transformers.AutoConfig.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
-        if self._stored.is_float and hasattr(config, "quantization_config"):
-            del config.quantization_config  # left over: nothing is quantized
         own = getattr(config, "rope_parameters", None) or {}
         if rope_scaling and own.get("rope_type", "default") == "default":
             config.rope_parameters = {**own, **rope_scaling}
         return config
 
     def _load(self, folder: Path, config: Any) -> tuple[Any, Mapping[str, Any]]:
-        model, info = self._transformers.AutoModelForCausalLM.from_pretrained(
-            folder,
+        kind, source = self._transformers.AutoModelForCausalLM, folder
+        settings = getattr(config, "quantization_config", None)
+        weights: dict[str, Any] | None = None
+        if not self._stored.is_float:
+            weights = float_weights(folder, settings or {})
+            kind, source = self._transformers.MODEL_FOR_CAUSAL_LM_MAPPING[type(config)], None
+        if settings is not None:  # the weights are float now, or the settings are left over
+            del config.quantization_config
+        model, info = kind.from_pretrained(
+            source,
+            state_dict=weights,
             config=config,
             dtype=self._torch.float32,
             local_files_only=True,
@@ -147,6 +155,9 @@ class TransformersModel:
             experts_implementation="eager",
             key_mapping=self._stored.renaming or None,
         )
+        if weights and (folder / "generation_config.json").is_file():
+            generation = self._transformers.GenerationConfig
+            model.generation_config = generation.from_pretrained(folder, local_files_only=True)
         return model, info
 
     def _merge(self, adapter: Path) -> None:
