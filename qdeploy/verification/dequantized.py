@@ -49,7 +49,7 @@ def float_weights(folder: Path, settings: Settings) -> dict[str, Tensor]:
         try:
             decode = next(decode for mark, decode in METHODS.items() if mark in parts)
             weights[f"{module}.weight"] = decode(module, parts, settings).float()
-        except (KeyError, RuntimeError, StopIteration) as error:
+        except (LookupError, RuntimeError, StopIteration) as error:
             raise CheckpointError(f"cannot be dequantized ({error!r})", where=module) from None
         if "bias" in parts:
             weights[f"{module}.bias"] = parts["bias"]
@@ -184,11 +184,10 @@ def _scheme(module: str, settings: Settings) -> Any:
     library = require("compressed_tensors.quantization")
     match = require("compressed_tensors.utils.match").match_name
     groups = library.QuantizationConfig.model_validate(dict(settings)).config_groups.values()
-    for named in (lambda target: match(module, target), lambda target: target == "Linear"):
-        for scheme in groups:
-            if any(named(target) for target in scheme.targets):
-                return scheme
-    raise KeyError("no group of quantization_config is for it")
+    targets = [(target, scheme) for scheme in groups for target in scheme.targets]
+    named = [scheme for target, scheme in targets if match(module, target)]
+    of_class = [scheme for target, scheme in targets if target == "Linear"]
+    return (named or of_class)[0]
 
 
 def _scaled(module: str, parts: Parts, settings: Settings) -> Tensor:

@@ -163,6 +163,8 @@ def compare_stops(bundle: Path, stops: Iterable[int], peer: Peer) -> Check:
     failure = None
     if lost := theirs - ours:
         failure = f"the bundle does not stop at {_named(min(lost), peer.tokenizer)}"
+    elif not theirs and ours:
+        names += "; transformers' generate has none, and stops at no token"
     elif added := ours - theirs:
         failure = f"transformers does not stop at {_named(min(added), peer.tokenizer)}"
     return Check(PART, "stop tokens", names, failure)

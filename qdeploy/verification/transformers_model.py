@@ -134,7 +134,8 @@ class TransformersModel:
         return config
 
     def _load(self, folder: Path, config: Any) -> tuple[Any, Mapping[str, Any]]:
-        kind, source = self._transformers.AutoModelForCausalLM, folder
+        kind = self._transformers.AutoModelForCausalLM
+        source: Path | None = folder
         settings = getattr(config, "quantization_config", None)
         weights: dict[str, Any] | None = None
         if not self._stored.is_float:
