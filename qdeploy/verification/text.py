@@ -57,10 +57,10 @@ CHATS = (
 
 
 class Peer:
-    """The tokenizer as transformers loads it from *folder*."""
+    """The tokenizer as transformers loads it."""
 
-    def __init__(self, folder: Path) -> None:
-        """Load it.
+    def __init__(self, folder: Path, *, template: str | None = None) -> None:
+        """Load it from *folder*; a chat *template* replaces its own.
 
         Raises:
             CheckpointError: transformers cannot.
@@ -75,6 +75,8 @@ class Peer:
                 raise CheckpointError(
                     f"transformers cannot load its tokenizer ({reason(error)})", where=folder
                 ) from None
+        if template is not None:
+            self.tokenizer.chat_template = template
 
     def render(self, chat: Chat) -> str:
         extra = {} if chat.thinking is None else {"enable_thinking": chat.thinking}

@@ -26,6 +26,7 @@ Stage = Callable[[str], None]
 
 TOKENIZERS = ("tokenizer.json", "tokenizer_config.json")
 """An adapter with one of these brings its own tokenizer."""
+TEMPLATE = "chat_template.jinja"
 WINDOW, WINDOWS = 256, 2
 """Tokens of a passage that the models read, and the most passages."""
 ROOM = 0.9
@@ -69,7 +70,7 @@ def verify(
     _check_memory(judged, source)
 
     stage("text")
-    peer = Peer(_tokenizer_folder(source, adapter))
+    peer = _peer(source, adapter)
     checks, texts = compare_text(judged.path, peer)
 
     stage("transformers' float model")
@@ -126,11 +127,18 @@ def _read_own(source: Plan, passages: Sequence[Ids]) -> list[Reading]:
         return float_model.read_own(weights, checkpoint.architecture, graph, passages)
 
 
-def _tokenizer_folder(source: Plan, adapter: Path | None) -> Path:
-    """Where `AutoTokenizer` finds what the model is prompted with: an adapter's own comes first."""
+def _peer(source: Plan, adapter: Path | None) -> Peer:
+    """The tokenizer that the model is prompted with: an adapter's own comes first.
+
+    An adapter may bring a chat template alone, which then replaces the base's.
+    """
     if adapter and any((adapter / name).is_file() for name in TOKENIZERS):
-        return adapter
-    return source.checkpoint.folder
+        return Peer(adapter)
+    alone = adapter / TEMPLATE if adapter else None
+    return Peer(
+        source.checkpoint.folder,
+        template=alone.read_text(encoding="utf-8") if alone and alone.is_file() else None,
+    )
 
 
 def _passages(texts: Sequence[Ids], window: int) -> list[Ids]:
