@@ -41,7 +41,7 @@ class Model:
 
     def __init__(self, bundle: Bundle, choice: Choice, loaded: Loaded) -> None:
         self.bundle, self.choice = bundle, choice
-        self.tokenizer = Tokenizer(bundle.path)
+        self.tokenizer = Tokenizer(bundle.path, prepared=True)
         self._loaded = loaded
 
     @property

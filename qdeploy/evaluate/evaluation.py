@@ -97,7 +97,7 @@ def evaluate(
     """
     judged = open_bundle(other or bundle, full=True)
     embedded = judged.manifest.model.name in models.EMBEDDED
-    tokenizer = Tokenizer(judged.path)
+    tokenizer = Tokenizer(judged.path, prepared=True)
     names = texts or (PROSE, *([TASKS] if embedded else []))
     scored = [
         read_passages(name, tokenizer, window=window or WINDOW, windows=windows) for name in names

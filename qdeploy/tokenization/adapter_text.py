@@ -72,7 +72,7 @@ def adapter_text_warnings(own: TextFiles, used: TextFiles) -> Iterator[str]:
 def _fingerprint(files: TextFiles) -> dict[str, str]:
     """A hash of each part of a tokenizer, so that one tokenizer at a time is in memory."""
     described = read_tokenizer(files)
-    content, named = described.content, described.special.named
+    content, named = described.content, described.settings.special.named
     model = dict(content["model"])
     merges = [m.split(" ") if isinstance(m, str) else m for m in model.pop("merges", [])]
     parts = {

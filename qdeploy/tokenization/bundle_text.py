@@ -58,7 +58,7 @@ def write_text_files(files: TextFiles, folder: Path) -> None:
 
 def _settings(files: TextFiles, described: TokenizerDescription) -> dict[str, Any]:
     """The tokenizer's settings; those that only other files imply are added."""
-    special = described.special
+    special = described.settings.special
     if not files.has(TOKENIZER_CONFIG_FILE):
         named = {"tokenizer_class": described.run_by.name, **special.named}
         return named | ({EXTRA: list(special.extra)} if special.extra else {})

@@ -40,7 +40,9 @@ def _answer_warnings(
     """What concerns chats and answers."""
     yield from template_warnings(files)
     source = find_chat_template(files)
-    template = ChatTemplate(source, described.special.named, files.folder) if source else None
+    template = (
+        ChatTemplate(source, described.settings.special.named, files.folder) if source else None
+    )
     yield from _chat_warnings(template)
     stops = stop_tokens(files, described.eos_id)
     check_stop_tokens(stops, files, size)
@@ -49,7 +51,7 @@ def _answer_warnings(
 
 
 def _setting_warnings(described: TokenizerDescription) -> Iterator[str]:
-    if described.splits_special:
+    if described.settings.splits_special:
         yield (
             f"{TOKENIZER_CONFIG_FILE} sets split_special_tokens: special tokens in a prompt "
             "are read as plain text, those of the chat template included, as in transformers"

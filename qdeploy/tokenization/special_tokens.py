@@ -41,6 +41,30 @@ class SpecialTokens:
         return tuple(dict.fromkeys((*self.named.values(), *self.extra)))
 
 
+@dataclass(frozen=True)
+class TokenSettings:
+    """What transformers does around the tokenizer of a `tokenizer.json`.
+
+    Attributes:
+        special: the tokens that the settings name.
+        splits_special: special tokens in a text are read as plain text.
+        cleans_spaces: decoding removes spaces before punctuation.
+    """
+
+    special: SpecialTokens
+    splits_special: bool
+    cleans_spaces: bool
+
+
+def token_settings(settings: Mapping[str, Any], defaults: Mapping[str, str]) -> TokenSettings:
+    """Read *settings*; *defaults* are as in `special_tokens`."""
+    return TokenSettings(
+        special_tokens(settings, defaults),
+        settings.get("split_special_tokens") is True,
+        settings.get("clean_up_tokenization_spaces") is True,
+    )
+
+
 def token_text(token: object) -> str | None:
     """Text of a token in a settings file, where it is a string or an object; else None."""
     text = token.get("content") if isinstance(token, dict) else token

@@ -18,9 +18,11 @@ from qdeploy.errors import CheckpointError
 from qdeploy.tokenization.chat_template import ChatTemplate, Message, require_chat_template
 from qdeploy.tokenization.clean_up import clean_up
 from qdeploy.tokenization.generation_config import GenerationConfig, read_generation_config
+from qdeploy.tokenization.special_tokens import TokenSettings, read_settings, token_settings
 from qdeploy.tokenization.stop_tokens import stop_tokens
 from qdeploy.tokenization.text_files import CONFIG_FILE, TOKENIZER_FILE, TextFiles, find_text_files
-from qdeploy.tokenization.tokenizer_file import TokenizerDescription, read_tokenizer
+from qdeploy.tokenization.tokenizer_class import tokenizer_class
+from qdeploy.tokenization.tokenizer_file import read_tokenizer
 
 __all__ = ["END_THINK", "THINK", "Message", "Tokenizer"]
 
@@ -29,29 +31,42 @@ THINK, END_THINK = "<think>", "</think>"
 
 @dataclass(frozen=True)
 class Tokenizer:
-    """The tokenizer and chat template of a checkpoint or bundle folder."""
+    """The tokenizer and chat template of a checkpoint or bundle folder.
+
+    Attributes:
+        folder: where the files are.
+        prepared: `tokenizer.json` is as an export writes it, so that no other file changes what it
+            does. Reading it is left to the library then, which takes less memory.
+    """
 
     folder: Path
+    prepared: bool = False
 
     @cached_property
     def files(self) -> TextFiles:
         return find_text_files(self.folder)
 
     @cached_property
-    def _described(self) -> TokenizerDescription:
-        return read_tokenizer(self.files)
+    def _settings(self) -> TokenSettings:
+        if not self.prepared:
+            return read_tokenizer(self.files).settings
+        settings = read_settings(self.files)
+        return token_settings(settings, tokenizer_class(self.files, settings).defaults)
 
     @cached_property
     def _inner(self) -> _Tokenizer:
-        described, file = self._described, self.files.where(TOKENIZER_FILE)
+        file = self.files.where(TOKENIZER_FILE)
+        described = None if self.prepared else read_tokenizer(self.files)
         try:
-            if described.is_stored:
+            if described is None or described.is_stored:
                 inner = _Tokenizer.from_file(str(file))
             else:
                 inner = _Tokenizer.from_str(json.dumps(described.content))
         except Exception as error:  # the library raises bare Exception
             raise CheckpointError(f"not a tokenizer ({error})", where=file) from None
-        inner.encode_special_tokens = described.splits_special
+        inner.encode_special_tokens = self._settings.splits_special
+        inner.no_truncation()  # of bundles that an older version wrote
+        inner.no_padding()
         return inner
 
     @cached_property
@@ -109,7 +124,7 @@ class Tokenizer:
     @property
     def cleans_spaces(self) -> bool:
         """Whether decoding removes spaces before punctuation."""
-        return self._described.cleans_spaces
+        return self._settings.cleans_spaces
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of *ids* without special tokens; invalid UTF-8 becomes U+FFFD."""
@@ -132,12 +147,13 @@ class Tokenizer:
     @property
     def special_tokens(self) -> Mapping[str, str]:
         """Text of `bos_token`, `eos_token` and the other named special tokens that are set."""
-        return self._described.special.named
+        return self._settings.special.named
 
     @property
     def eos_id(self) -> int | None:
         """Id of the token that the tokenizer's settings call `eos_token`, or None."""
-        return self._described.eos_id
+        token = self.special_tokens.get("eos_token")
+        return None if token is None else self.id_of(token)
 
     @cached_property
     def stop_ids(self) -> frozenset[int]:

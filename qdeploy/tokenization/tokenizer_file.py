@@ -25,9 +25,10 @@ from qdeploy.tokenization.built_steps import different_steps
 from qdeploy.tokenization.slow_tokenizer import around_text, slow_tokenizer
 from qdeploy.tokenization.special_tokens import (
     SpecialTokens,
+    TokenSettings,
     read_settings,
     special_token_warnings,
-    special_tokens,
+    token_settings,
 )
 from qdeploy.tokenization.text_files import TOKENIZER_FILE, VOCAB_FILE, TextFiles
 from qdeploy.tokenization.tokenizer_class import (
@@ -48,18 +49,14 @@ class TokenizerDescription:
         content: of a `tokenizer.json` that the tokenizers library runs as transformers would.
         is_stored: whether the model's own file has this content.
         run_by: transformers' class.
-        special: the tokens that the settings name.
-        splits_special: special tokens in a text are read as plain text.
-        cleans_spaces: decoding removes spaces before punctuation.
+        settings: what is done around that content.
         warnings: what the files disagree about.
     """
 
     content: dict[str, Any]
     is_stored: bool
     run_by: TokenizerClass
-    special: SpecialTokens
-    splits_special: bool
-    cleans_spaces: bool
+    settings: TokenSettings
     warnings: tuple[str, ...]
 
     @property
@@ -69,7 +66,7 @@ class TokenizerDescription:
 
     def id_of(self, name: str) -> int | None:
         """Id of the token that the settings call *name*, e.g. `pad_token`; None for no such one."""
-        return self.added_ids.get(self.special.named.get(name, ""))
+        return self.added_ids.get(self.settings.special.named.get(name, ""))
 
     @property
     def eos_id(self) -> int | None:
@@ -98,7 +95,8 @@ def _describe(files: TextFiles) -> TokenizerDescription:
     is_slow = not files.has(TOKENIZER_FILE)
     stored = slow_tokenizer(files, settings, named) if is_slow else files.json(TOKENIZER_FILE)
     chosen = AS_STORED if is_mislabelled(named, stored) else named
-    special = special_tokens(settings, _defaults(stored, chosen))
+    around = token_settings(settings, _defaults(stored, chosen))
+    special = around.special
     tokens = stored_tokens(stored)
     listed = listed_tokens(files, settings, special, tokens)
     content = {**stored, "truncation": None, "padding": None}
@@ -118,9 +116,7 @@ def _describe(files: TextFiles) -> TokenizerDescription:
         content,
         not is_slow and content == stored,
         chosen,
-        special,
-        settings.get("split_special_tokens") is True,
-        settings.get("clean_up_tokenization_spaces") is True,
+        around,
         warnings,
     )
 

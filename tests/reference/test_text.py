@@ -41,7 +41,8 @@ def test_every_form_of_a_tokenizer(name: str, tmp_path: Path) -> None:
     source = copy_text(tmp_path / "model")
     VARIANTS[name](source)
     bundle = bundled(source, tmp_path / "bundle")
-    theirs, ours = reference(source), (Tokenizer(source), Tokenizer(bundle))
+    theirs = reference(source)
+    ours = (Tokenizer(source), Tokenizer(bundle), Tokenizer(bundle, prepared=True))
     again = reference(bundle)
     for text in TEXTS:
         plain = theirs(text, add_special_tokens=False)["input_ids"]

@@ -65,7 +65,7 @@ class OpenVINOFormat(FormatWriter):
         files = plan.checkpoint.text_files
         described = read_tokenizer(files)
         stored = bpe.read_bpe(described.content, files.where(TOKENIZER_FILE))
-        known = replace(stored, splits_special=described.splits_special)
+        known = replace(stored, splits_special=described.settings.splits_special)
         tokens = runtime_tokens(files, described)
         info = tokenizer.runtime_info(tokens, find_chat_template(files))
         layout = WeightsLayout({}, Dense())
