@@ -17,7 +17,7 @@ from qdeploy.architectures.task import GENERATE, Task, TaskName
 from qdeploy.architectures.tensors import Tensor, guess_tensor
 from qdeploy.checkpoint.adapters.lora import Adapter, read_adapter
 from qdeploy.checkpoint.config_file import read_config
-from qdeploy.checkpoint.damage import check_fetched
+from qdeploy.checkpoint.damage import check_fetched, check_links
 from qdeploy.checkpoint.headers import TensorInfo
 from qdeploy.checkpoint.inventory import Inventory
 from qdeploy.checkpoint.naming import Found
@@ -285,6 +285,7 @@ def read_checkpoint(
         raise CheckpointError("no such directory", where=folder)
     if not os.path.lexists(folder / "config.json"):
         raise why_not_a_folder(folder, "config.json")
+    check_links(folder)
     check_fetched((*find_text_files(folder).paths.values(), folder / INDEX))
     weight_files(folder)  # first: of a model in another format, no other file needs to fit
     file = read_config(folder / "config.json")

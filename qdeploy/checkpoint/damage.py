@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import struct
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,7 +20,10 @@ from qdeploy.errors import CheckpointError
 
 HEAD_BYTES = 512
 """Bytes at the beginning of a file that tell what it is."""
+DOWNLOAD = "hf download ORGANIZATION/NAME --local-dir DIR, and give DIR"
 POINTER = b"version https://git-lfs.github.com/spec/"
+SUFFIXES = (".json", ".safetensors", ".jinja", ".txt")
+"""Of the files of a checkpoint."""
 LENGTH = struct.Struct("<Q")
 """Length of a safetensors header, at the beginning of the file."""
 MOST_HEADER_BYTES = 100_000_000
@@ -44,6 +48,17 @@ OTHER_FILES = (
 )
 
 
+def check_links(folder: Path) -> None:
+    """Check that no file of the checkpoint in *folder* is a link to a file that is not there.
+
+    Raises:
+        CheckpointError: one is.
+    """
+    for file in sorted(folder.iterdir()):
+        if file.suffix in SUFFIXES and file.is_symlink() and not file.exists():
+            raise why_missing(file)
+
+
 def check_fetched(files: Iterable[Path]) -> None:
     """Check that the *files* that exist are the files themselves, not what stands for them.
 
@@ -56,12 +71,13 @@ def check_fetched(files: Iterable[Path]) -> None:
 
 
 def why_missing(file: Path) -> CheckpointError:
-    """Return the error for a weight file that is not there."""
-    if os.path.lexists(file):
-        what = "weight file is a link to a file that is not there"
-    else:
-        what = "weight file is missing"
-    return CheckpointError(what, where=file, fix=_fetch(file, force=False))
+    """Return the error for a file that is not there."""
+    fetch = _fetch(file, force=False)
+    if not os.path.lexists(file):
+        return CheckpointError("weight file is missing", where=file, fix=fetch)
+    # the links of a snapshot in the hub's cache are relative, and lead nowhere in a copy
+    fix = fetch if snapshot_id(file.parent) else f"{fetch}, with what links lead to (cp -rL)"
+    return CheckpointError("a link to a file that is not there", where=file, fix=fix)
 
 
 def why_unreadable(file: Path, said: object) -> CheckpointError:
@@ -108,15 +124,23 @@ def _stand_in(file: Path, head: bytes) -> CheckpointError | None:
         return CheckpointError(
             "a Git LFS pointer, not the file itself",
             where=file,
-            fix=f"git -C {shell(file.parent)} lfs pull",
+            fix=_pull(file.parent),
         )
     if head.lstrip().lower().startswith((b"<!doctype html", b"<html")):
         return CheckpointError(
             "a web page, not the file itself",
             where=file,
-            fix="hf download ORGANIZATION/NAME --local-dir DIR, and give DIR",
+            fix=DOWNLOAD,
         )
     return None
+
+
+def _pull(folder: Path) -> str:
+    """How to get the files of a folder that Git LFS has pointers of."""
+    if not any((place / ".git").exists() for place in (folder, *folder.absolute().parents)):
+        return DOWNLOAD
+    command = f"git -C {shell(folder)} lfs pull"
+    return command if shutil.which("git-lfs") else f"install git-lfs, then {command}"
 
 
 def _whole_size(file: Path, size: int) -> int | None:

@@ -1,4 +1,4 @@
-"""The folders of the Hugging Face hub's cache, by their names.
+"""Ids of the Hugging Face hub, and the folders of its cache by their names.
 
 hub/models--ORGANIZATION--NAME/
     blobs/          the content of files
@@ -12,6 +12,8 @@ import os
 import re
 from pathlib import Path
 
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+"""A model of the hub: ORGANIZATION/NAME."""
 NAME = re.compile(r"models--(?P<org>[A-Za-z0-9](?:-?[\w.])*)--(?P<name>[A-Za-z0-9][\w.-]*)")
 """Name of the folder of a model."""
 

@@ -15,12 +15,11 @@ from urllib.parse import unquote, urlsplit
 
 from qdeploy import models
 from qdeploy.checkpoint import nearby
-from qdeploy.checkpoint.hub_cache import hub_id_of, snapshot_id
+from qdeploy.checkpoint.hub_cache import HUB_ID, hub_id_of, snapshot_id
 from qdeploy.checkpoint.published import published_id, published_ids
 from qdeploy.checkpoint.recognize import why_not_a_file
 from qdeploy.errors import CheckpointError, did_you_mean
 
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 HUBS = ("huggingface.co", "www.huggingface.co", "hf.co", "hf-mirror.com")
 """Hosts of the hub and of its public mirror; the host of HF_ENDPOINT is one as well."""
 NO_MODELS = ("datasets", "spaces", "collections", "papers", "docs", "blog")

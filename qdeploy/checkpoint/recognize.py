@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from qdeploy.checkpoint.hub_cache import hub_id_of, main_snapshot, snapshot_id
+from qdeploy.checkpoint.hub_cache import HUB_ID, hub_id_of, main_snapshot, snapshot_id
 from qdeploy.checkpoint.published import published_id
 from qdeploy.errors import CheckpointError
 
@@ -101,8 +101,10 @@ def _with_its_base(found: Found) -> str:
         base = json.loads((found.folder / found.names[0]).read_bytes())["base_model_name_or_path"]
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         base = None
-    named = isinstance(base, str) and base and base.isprintable()
-    model = shell(str(base)) if named else "the model that it was trained on"
+    model = "the model that it was trained on"
+    if isinstance(base, str) and base and base.isprintable():
+        at_hand = os.path.isdir(base) or HUB_ID.fullmatch(base)
+        model = shell(base) if at_hand else f"{model} (then at {shell(base)})"
     return found.fix(f"give {model} as the model, with --adapter {shell(found.on_disk)}")
 
 
@@ -181,7 +183,8 @@ def _some(names: Iterable[str]) -> str:
 KINDS = (
     Kind(re.escape(BUNDLE), "a bundle, which is exported already", _run_it),
     Kind(r"adapter_config\.json", "a LoRA adapter, which needs its base model", _with_its_base),
-    Kind(r"(snapshots|refs|blobs)/.*", "a model's folder in the hub's cache, above its snapshots",
+    Kind(r"(models/)?manifests/.+", "the models of Ollama, whose files are GGUF", _the_original),
+    Kind(r"snapshots/.*|refs/main", "a model's folder in the hub's cache, above its snapshots",
          _main_snapshot),
     Kind(r"(hub/)?models--[^/]+/.*", "the hub's cache, which holds many models", _a_cached_model),
     Kind(r"zero_to_fp32\.py", "a state of DeepSpeed's training, not a model", _consolidated),

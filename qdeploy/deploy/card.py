@@ -14,8 +14,8 @@ from typing import Any
 
 from qdeploy.architectures.task import TaskName
 from qdeploy.bundle import Manifest
+from qdeploy.checkpoint.hub_cache import HUB_ID
 from qdeploy.checkpoint.license import read_license
-from qdeploy.checkpoint.model_names import HUB_ID
 from qdeploy.planning.plan import Plan
 from qdeploy.storage.markdown import code, escaped, table
 from qdeploy.storage.sizes import size

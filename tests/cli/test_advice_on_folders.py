@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
@@ -129,6 +130,18 @@ class TestAdapter:
             done = quick("export", match[1], *TARGET, *match[2].split(), "--dry-run")
             assert done.code == 0, done.stderr
 
+    @pytest.mark.parametrize(
+        ("base", "says"),
+        [("someone/qwen3-tuned", "give someone/qwen3-tuned as the model"),
+         ("/home/ann/qwen3", "give the model that it was trained on (then at /home/ann/qwen3) as")],
+    )  # fmt: skip
+    def test_of_a_base_elsewhere(
+        self, base: str, says: str, adapter: Path, quick: QuickCommand
+    ) -> None:
+        text = json.dumps({"base_model_name_or_path": base})
+        (adapter / "adapter_config.json").write_text(text)
+        quick("export", "adapter", *TARGET).fails(2, says)
+
     def test_of_an_unnamed_base(self, adapter: Path, quick: QuickCommand) -> None:
         for config in ("{}", "[]", "{", '{"base_model_name_or_path": 5}'):
             (adapter / "adapter_config.json").write_text(config)
@@ -188,6 +201,8 @@ def test_pickled_weights_are_converted(here: Path, quick: QuickCommand) -> None:
          "python x/zero_to_fp32.py x x --safe_serialization"),
         (("pytorch_model_fsdp_0/__0_0.distcp", "config.json"), "a sharded state",
          "accelerate merge-weights x/pytorch_model_fsdp_0 OUT"),
+        (("manifests/registry.ollama.ai/library/qwen3/8b", "blobs/sha256-01"), "Ollama",
+         "the checkpoint that"),
         ((".cache/huggingface/download/a.incomplete", "config.json"), "not finished", "goes on"),
         (("config.json", "a.safetensors", "b.safetensors"), "another name", "save_pretrained"),
     ],

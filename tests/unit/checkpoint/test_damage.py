@@ -81,16 +81,42 @@ def test_another_kind_of_file_is_named(spoil: Spoil, says: str, fix: str, folder
 
 
 @pytest.mark.parametrize("name", [WEIGHTS, "tokenizer.json", "config.json"])
-def test_a_pointer_of_git_lfs_is_pulled(name: str, folder: Path) -> None:
+@pytest.mark.parametrize("installed", [True, False])
+def test_a_pointer_of_git_lfs_is_pulled(
+    name: str, installed: bool, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     content = (folder / name).read_bytes()
+    (folder / ".git").mkdir()
+    monkeypatch.setattr(shutil, "which", lambda name: name if installed else None)
     (folder / name).write_text(
         "version https://git-lfs.github.com/spec/v1\noid sha256:0123\nsize 1503300328\n"
     )
     error = refusal(folder)
     assert error.what == "a Git LFS pointer, not the file itself"
     assert error.where == str(folder / name)
-    assert error.fix == f"git -C {folder} lfs pull"
+    first = "" if installed else "install git-lfs, then "
+    assert error.fix == f"{first}git -C {folder} lfs pull"
     (folder / name).write_bytes(content)  # what that command does
+    read_checkpoint(folder)
+
+
+def test_a_pointer_outside_of_a_repository_is_downloaded(folder: Path) -> None:
+    (folder / WEIGHTS).write_text("version https://git-lfs.github.com/spec/v1\n")
+    assert str(refusal(folder).fix).startswith("hf download ORGANIZATION/NAME")
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, "tokenizer.json", "config.json"])
+def test_a_snapshot_that_was_copied_without_its_blobs(
+    name: str, folder: Path, tmp_path: Path
+) -> None:
+    content = (folder / name).read_bytes()
+    (folder / name).unlink()
+    (folder / name).symlink_to("../../blobs/0123")
+    error = refusal(folder)
+    assert error.what == "a link to a file that is not there"
+    assert "cp -rL" in str(error.fix)
+    (folder / name).unlink()
+    (folder / name).write_bytes(content)  # what cp -rL copies
     read_checkpoint(folder)
 
 
@@ -110,7 +136,8 @@ class TestFix:
         shard.unlink()
         assert refusal(folder).fix == "hf download a/b"
         shard.symlink_to(tmp_path / "blob")
-        assert refusal(folder).what == "weight file is a link to a file that is not there"
+        assert refusal(folder).what == "a link to a file that is not there"
+        assert refusal(folder).fix == "hf download a/b"
 
     def test_of_a_folder_that_the_hubs_tool_filled(self, folder: Path) -> None:
         (folder / ".cache" / "huggingface").mkdir(parents=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import sys
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from huggingface_hub.errors import (
 
 from qdeploy import models
 from qdeploy.checkpoint import hub
+from qdeploy.checkpoint.hub_errors import explain
 from qdeploy.checkpoint.model_names import locate
 from qdeploy.errors import CheckpointError, HubError
 from tests.support.checkpoints import write_checkpoint
@@ -139,3 +141,39 @@ def test_errors_of_the_hub_have_a_fix(
         hub.resolve("Qwen/Qwen3-0.6B")
     assert isinstance(caught.value, CheckpointError | HubError)
     assert caught.value.where == "Qwen/Qwen3-0.6B"
+
+
+class TestNetwork:
+    """What keeps a machine from the hub is in the chain of causes, by the names of the library's
+    errors, which differ between its releases.
+    """
+
+    @staticmethod
+    def chain(*errors: Exception) -> Exception:
+        for error, cause in itertools.pairwise(errors):
+            error.__cause__ = cause
+        return errors[0]
+
+    def test_a_proxy(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        proxy = type("ProxyError", (Exception,), {})
+        monkeypatch.setenv("HTTPS_PROXY", "http://user:password@proxy:3128")
+        told = explain("a/b", self.chain(proxy("407 Proxy Authentication Required")))
+        assert "the proxy does not let" in told.what
+        assert "correct or unset HTTPS_PROXY" in str(told.fix)
+        assert "password" not in str(told)
+
+    def test_a_certificate(self) -> None:
+        error = ConnectionError("[SSL: CERTIFICATE_VERIFY_FAILED] self-signed certificate")
+        told = explain("a/b", self.chain(OSError("offline"), error))
+        assert "certificate" in told.what
+        assert "SSL_CERT_FILE" in str(told.fix)
+
+    def test_the_root_of_the_matter_is_named(self) -> None:
+        lost = type("LocalEntryNotFoundError", (FileNotFoundError,), {})
+        told = explain("a/b", self.chain(lost("not here"), TimeoutError("slow")))
+        assert told.what == "the model hub could not be reached (TimeoutError)"
+
+    def test_a_ring_of_causes_ends(self) -> None:
+        one, other = ValueError("1"), ValueError("2")
+        one.__cause__, other.__cause__ = other, one
+        assert "ValueError" in explain("a/b", one).what
