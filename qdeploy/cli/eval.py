@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ import click
 from qdeploy.cli import options, output
 
 if TYPE_CHECKING:
-    from qdeploy.results import Eval
+    from qdeploy.results import EncodingEval, Eval
 
 FOLDER = click.Path(path_type=Path)
 
@@ -32,6 +33,8 @@ FOLDER = click.Path(path_type=Path)
               help="Most nats per token, in place of the profile's.")  # fmt: skip
 @click.option("--min-top1", type=options.Finite(0, 1, min_open=True), metavar="X",
               help="Least agreement, in place of the profile's.")  # fmt: skip
+@click.option("--min-cosine", type=options.Finite(0, 1, min_open=True), metavar="X",
+              help="Least cosine of an embedding, in place of the profile's.")  # fmt: skip
 @options.target
 @options.device
 @options.backend
@@ -52,6 +55,7 @@ def command(
     heldout: int | None,
     max_kl: float | None,
     min_top1: float | None,
+    min_cosine: float | None,
     target: str | None,
     device: str,
     backend: str | None,
@@ -91,6 +95,7 @@ def command(
             heldout=heldout,
             max_kl=max_kl,
             min_top1=min_top1,
+            min_cosine=min_cosine,
             target=target,
             device=device,
             backend=backend,
@@ -110,13 +115,48 @@ def command(
     found.check()
 
 
-def _show(made: Eval) -> None:
+Figures = Iterable[tuple[str, float | None, str]]
+"""Name, value and the limit's key of each figure."""
+
+
+def _show(made: Eval | EncodingEval) -> None:
     artifact, environment, limits = made.artifact, made.environment, made.thresholds
     console = output.console()
     scheme = f"{artifact.profile} ({artifact.precision})"
     console.print(f"{artifact.model}, {scheme} against {made.reference['name']}", style="bold")
     table = output.table("figure", "value", "limit", right=("value", "limit"))
-    for name, value, key in (
+    for name, value, key in _figures(made) if made.kind == "eval" else _encoding_figures(made):
+        if value is not None:
+            digits = 4 if made.kind == "eval" else 6  # cosines differ from one in later ones
+            table.add_row(name, f"{value:.{digits}g}", f"{limits[key]:g}" if key in limits else "")
+    console.print(table)
+    if codes := made.reference.get("codes"):
+        console.print(f"codes:    {codes}")
+    console.print(f"text:     {_text(made.text)}")
+    devices = ", ".join(environment.placement["devices"])
+    where = f"{devices} ({environment.backend}, {environment.device})"
+    console.print(f"evidence: {environment.evidence}, ran on {where}")
+
+
+def _text(text: Mapping[str, str | int]) -> str:
+    if "tokens" in text:
+        return f"{text['name']}, {text['tokens']} tokens scored"
+    return f"{text['name']}, {text['documents']} documents, {text['queries']} queries"
+
+
+def _encoding_figures(made: EncodingEval) -> Figures:
+    if made.cosine:
+        yield "cosine to the reference, mean", made.cosine.mean, ""
+        yield "cosine to the reference, smallest", made.cosine.min, "min_cosine"
+    if made.score_difference:
+        yield "difference of scores, mean", made.score_difference.mean, ""
+        yield "difference of scores, largest", made.score_difference.max, "max_score_difference"
+    yield "rank correlation (Spearman)", made.rank_correlation, ""
+    yield "same first document", made.top1_agreement, ""
+
+
+def _figures(made: Eval) -> Figures:
+    yield from (
         ("KL divergence, mean (nats per token)", made.kl.mean, "max_kl_mean"),
         ("KL divergence, 99th percentile", made.kl.p99, ""),
         ("KL divergence, largest", made.kl.max, ""),
@@ -126,13 +166,4 @@ def _show(made: Eval) -> None:
         ("ratio", made.perplexity / made.reference_perplexity, "max_perplexity_ratio"),
         ("greedy tokens in common, median", made.first_divergence, ""),
         *((f"held-out, {m}, percent", v, "") for m, v in (made.exact_match or {}).items()),
-    ):
-        if value is not None:
-            table.add_row(name, f"{value:.4g}", f"{limits[key]:g}" if key in limits else "")
-    console.print(table)
-    if codes := made.reference.get("codes"):
-        console.print(f"codes:    {codes}")
-    console.print(f"text:     {made.text['name']}, {made.text['tokens']} tokens scored")
-    devices = ", ".join(environment.placement["devices"])
-    where = f"{devices} ({environment.backend}, {environment.device})"
-    console.print(f"evidence: {environment.evidence}, ran on {where}")
+    )

@@ -77,7 +77,7 @@ class Reranker(EncoderModel):
         if top_n is not None and top_n < 1:
             raise InputError(f"the best {top_n} documents", fix="give 1 or more")
         instruction, truncate = options.get("instruction"), options.get("truncate", False)
-        ids = [self._ids(query, d, instruction, truncate=truncate) for d in documents]
+        ids = self.token_ids(query, documents, instruction=instruction, truncate=truncate)
         scores = probabilities(self.encode(ids, options.get("batch_size", BATCH)))
         ranked = [
             Ranked(i, score, len(tokens))
@@ -86,6 +86,17 @@ class Reranker(EncoderModel):
         if top_n is None:
             return ranked
         return sorted(ranked, key=lambda r: -r.score)[:top_n]
+
+    def token_ids(
+        self,
+        query: str,
+        documents: Sequence[str],
+        *,
+        instruction: str | None = None,
+        truncate: bool = False,
+    ) -> list[list[int]]:
+        """Token ids of the query with each document; arguments and errors are those of `rerank`."""
+        return [self._ids(query, d, instruction, truncate=truncate) for d in documents]
 
     def _ids(
         self, query: str, document: str, instruction: str | None, *, truncate: bool

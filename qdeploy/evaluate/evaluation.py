@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +10,15 @@ from pathlib import Path
 from qdeploy import models
 from qdeploy.bundle import Bundle, open_bundle
 from qdeploy.deploy import run
-from qdeploy.errors import CheckFailed
+from qdeploy.errors import CheckFailed, InputError
+from qdeploy.evaluate.encoding import evaluate_encoding
 from qdeploy.evaluate.gate import code_difference, override_limits, pair_limits
 from qdeploy.evaluate.match import check_pair, open_reference
 from qdeploy.evaluate.measure import Stages, measure
 from qdeploy.evaluate.record import make_eval
 from qdeploy.evaluate.reference import BundleReference, Reference
 from qdeploy.evaluate.text import PROSE, TASKS, WINDOW, read_passages, spread_evenly
-from qdeploy.results import Eval
+from qdeploy.results import EncodingEval, Eval
 from qdeploy.tokenization.tokenizer import Tokenizer
 
 HELDOUT = 48
@@ -29,7 +30,7 @@ class Evaluation:
     """The results, one a text, and the bundle that they judge."""
 
     bundle: Bundle
-    results: tuple[Eval, ...]
+    results: tuple[Eval | EncodingEval, ...]
 
     def check(self) -> None:
         """Fail if a figure of any text is over its limit.
@@ -59,6 +60,7 @@ def evaluate(
     heldout: int | None = None,
     max_kl: float | None = None,
     min_top1: float | None = None,
+    min_cosine: float | None = None,
     target: str | None = None,
     device: int | str = 0,
     backend: str | None = None,
@@ -84,6 +86,7 @@ def evaluate(
         heldout: how many held-out questions; None is 48 for embedded models, else none.
         max_kl: limit in place of the profile's.
         min_top1: limit in place of the profile's.
+        min_cosine: limit in place of the profile's, for a model that embeds.
         target: where to run; see `deploy.run.choose`, also for the next three.
         device: number or id.
         backend: name.
@@ -96,6 +99,28 @@ def evaluate(
         QdeployError: names that do not go together, something absent, or a runtime that broke.
     """
     judged = open_bundle(other or bundle, full=True)
+    choice = run.choose(judged, target=target, backend=backend, device=device, simulate=simulate)
+    unusable = {
+        "heldout": heldout, "window": window, "max-kl": max_kl, "min-top1": min_top1,
+    }  # fmt: skip
+    generates = judged.manifest.task.generates
+    _refuse({"min-cosine": min_cosine} if generates else unusable, judged)
+    if not generates:
+        made_of_encoder = evaluate_encoding(
+            judged,
+            choice,
+            first=open_bundle(bundle, full=True) if other else None,
+            reference=reference or "",
+            adapter=Path(adapter) if adapter else None,
+            allow_other_model=allow_other_model,
+            texts=texts or (PROSE,),
+            documents=windows,
+            min_cosine=min_cosine,
+            progress=progress,
+            context=context,
+            threads=threads,
+        )
+        return Evaluation(judged, made_of_encoder)
     embedded = judged.manifest.model.name in models.EMBEDDED
     tokenizer = Tokenizer(judged.path, prepared=True)
     names = texts or (PROSE, *([TASKS] if embedded else []))
@@ -104,7 +129,6 @@ def evaluate(
     ]
     count = HELDOUT if heldout is None and embedded else heldout or 0
     questions = spread_evenly(models.heldout(), count) if count else []
-    choice = run.choose(judged, target=target, backend=backend, device=device, simulate=simulate)
     limits, why = judged.manifest.profile.quality, None
     with ExitStack() as opened:
         source: Reference
@@ -134,3 +158,17 @@ def evaluate(
             measured = measure(session, tokenizer, source, text, asked, progress)
             made.append(make_eval(judged, choice, session, against, text, measured, limits))
     return Evaluation(judged, tuple(made))
+
+
+def _refuse(options: Mapping[str, object], judged: Bundle) -> None:
+    """Refuse the options, by their names on the command line, that are set.
+
+    Raises:
+        InputError: one is, which models of this task do not have.
+    """
+    if given := [name for name, value in options.items() if value is not None]:
+        raise InputError(
+            f"--{given[0]} is not for a model to {judged.manifest.task.name}",
+            where=judged.path,
+            fix=f"leave out --{given[0]}",
+        )

@@ -53,7 +53,11 @@ class Forward:
         Raises:
             CheckpointError: a weight is infinite or not a number.
         """
-        last = np.stack([hidden[-1] for hidden in self.hidden(sequences, progress)])
+        return self.pooled([hidden[-1] for hidden in self.hidden(sequences, progress)])
+
+    def pooled(self, states: Sequence[Floats]) -> Floats:
+        """Embeddings or scores of the last tokens' hidden states, each [H]; see `encode`."""
+        last = np.stack(states)
         if self._config.task.name == "rerank":
             return multiply(self._source, last, SCORE)
         if not self._config.task.normalize:

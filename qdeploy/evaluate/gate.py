@@ -8,6 +8,7 @@ from typing import Any
 from qdeploy.bundle import Manifest
 from qdeploy.evaluate.divergence import Figures
 from qdeploy.planning.profile import Quality
+from qdeploy.results import Cosine, ScoreDifference
 
 SAME_CODES = Quality(max_kl_mean=0.002, min_top1=0.965)
 """Limits for two bundles with the same quantization codes: only kernel arithmetic differs.
@@ -36,6 +37,19 @@ def gate_failures(figures: Figures, limits: Quality) -> tuple[str, ...]:
     ratio = figures.perplexity_ratio
     if (most := limits.max_perplexity_ratio) is not None and ratio > most:
         messages.append(f"perplexity {ratio:.4g} times the reference's; at most {most:g}")
+    return tuple(messages)
+
+
+def encoding_failures(
+    cosine: Cosine | None, difference: ScoreDifference | None, limits: Quality
+) -> tuple[str, ...]:
+    """The same for a bundle that embeds, with *cosine*, or reranks, with *difference*."""
+    messages = []
+    if cosine and (least := limits.min_cosine) is not None and cosine.min < least:
+        messages.append(f"smallest cosine {cosine.min:.6g}; at least {least:g}")
+    most = limits.max_score_difference
+    if difference and most is not None and difference.max > most:
+        messages.append(f"largest difference of a score {difference.max:.4g}; at most {most:g}")
     return tuple(messages)
 
 

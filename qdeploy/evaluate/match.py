@@ -63,7 +63,8 @@ def find_source(
             where=judged.path,
             fix=f"--adapter DIR, the folder of {merged}",
         )
-    checkpoint = hub.resolve(model, adapter=adapter)
+    task = manifest.task
+    checkpoint = hub.resolve(model, adapter=adapter, task=task.name)
     if problem := checkpoint.decoder.why_not():
         raise CheckpointError(
             f"the reference cannot be computed: {problem}", where=checkpoint.folder / "config.json"
@@ -76,6 +77,12 @@ def find_source(
             f"{manifest.model.architecture}",
             where=model,
             fix=f"give the checkpoint that the bundle was made from{otherwise}",
+        )
+    if checkpoint.task != task:
+        raise InputError(
+            f"it is to {checkpoint.task}, and the bundle to {task}",
+            where=model,
+            fix="give the checkpoint that the bundle was made from",
         )
     resolved = make_plan(
         checkpoint,
@@ -98,11 +105,19 @@ def find_source(
 
 
 def check_pair(reference: Bundle, judged: Bundle, *, allow_other: bool) -> None:
-    """Check that two bundles were exported from the same checkpoint.
+    """Check that two bundles were exported from the same checkpoint, for the same task.
 
     Raises:
-        InputError: the checkpoints differ and *allow_other* is false, or the vocabularies differ.
+        InputError: the checkpoints differ and *allow_other* is false, or the vocabularies or the
+            tasks differ.
     """
+    tasks = [bundle.manifest.task for bundle in (reference, judged)]
+    if tasks[0] != tasks[1]:
+        raise InputError(
+            f"the bundles are for different tasks, to {tasks[0]} and to {tasks[1]}",
+            where=judged.path,
+            fix="compare bundles of one task",
+        )
     a, b = reference.manifest.model, judged.manifest.model
     _check_vocabulary(b.vocab_size, a.vocab_size, where=reference.path)
     if a.digest != b.digest and not allow_other:

@@ -134,6 +134,11 @@ class FloatReference(Reference):
     def logits(self, ids: Ids, start: int = 0) -> Floats:
         return self._forward.logits(self._kept[ids][start:])
 
+    def vectors(self, sequences: Sequence[Ids], progress: Count) -> Floats:
+        """What an encoder gives for each sequence, float32 [B, width]; see `Encoder.encode`."""
+        self.prepare(sequences, progress)
+        return self._forward.pooled([self._kept[ids][-1] for ids in sequences])
+
     def close(self) -> None:
         self._source.close()
 

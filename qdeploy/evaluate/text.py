@@ -79,7 +79,7 @@ def read_passages(
     Raises:
         InputError: the file is missing, is not UTF-8, or has fewer than two tokens.
     """
-    raw = _bytes(name)
+    raw = read_bytes(name)
     digest = hashlib.sha256(raw).hexdigest()
     if name == TASKS:
         chats = spread_evenly(raw.decode().splitlines(), windows)
@@ -115,7 +115,12 @@ def spread_evenly(items: Sequence[T], count: int | None) -> list[T]:
     return [items[round(i * (len(items) - 1) / (count - 1))] for i in range(count)]
 
 
-def _bytes(name: str) -> bytes:
+def read_bytes(name: str) -> bytes:
+    """The content of a shipped text, or of the file of that name.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
     if name in SHIPPED:
         return (files(__package__) / "texts" / SHIPPED[name]).read_bytes()
     try:

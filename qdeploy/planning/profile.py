@@ -107,11 +107,15 @@ class Quality(Strict):
         max_kl_mean: largest mean KL divergence, in nats a token.
         min_top1: smallest share of positions where both have the same most probable token.
         max_perplexity_ratio: largest perplexity relative to the float checkpoint's.
+        min_cosine: of embedding models: smallest cosine of any text's vector to the float one.
+        max_score_difference: of reranking models: largest difference of any pair's score.
     """
 
     max_kl_mean: float | None = Field(default=None, gt=0)
     min_top1: float | None = Field(default=None, gt=0, le=1)
     max_perplexity_ratio: float | None = Field(default=None, ge=1)
+    min_cosine: float | None = Field(default=None, gt=0, le=1)
+    max_score_difference: float | None = Field(default=None, gt=0, le=1)
 
 
 class Profile(Strict):

@@ -27,6 +27,8 @@ def render_markdown(page: Page) -> str:
             f"model `{code(quality.digest)}`, {compared}",
             markdown_table(quality.table),
         ]
+    if page.encodings:
+        parts += ["## Embedding and reranking", markdown_table(page.encodings)]
     if page.diagnoses:
         parts += ["## Diagnoses", markdown_table(page.diagnoses)]
     parts.append(f"Made {escaped(page.created)} from results of qdeploy {escaped(page.qdeploy)}.")

@@ -14,14 +14,9 @@ from qdeploy.results.file import (
     write_results,
 )
 from qdeploy.results.model import (
-    Artifact,
     Bench,
     Conditions,
     Diagnosis,
-    Divergence,
-    Environment,
-    Eval,
-    Machine,
     Process,
     Result,
     Results,
@@ -29,14 +24,18 @@ from qdeploy.results.model import (
     Spread,
 )
 from qdeploy.results.origin import artifact_of, environment_of
+from qdeploy.results.quality import Cosine, Divergence, EncodingEval, Eval, ScoreDifference
+from qdeploy.results.subject import Artifact, Environment, Machine
 
 __all__ = [
     "Artifact",
     "Bench",
     "Collection",
     "Conditions",
+    "Cosine",
     "Diagnosis",
     "Divergence",
+    "EncodingEval",
     "Environment",
     "Eval",
     "Machine",
@@ -44,6 +43,7 @@ __all__ = [
     "Result",
     "Results",
     "Sample",
+    "ScoreDifference",
     "Spread",
     "artifact_of",
     "collect_results",

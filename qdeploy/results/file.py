@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from qdeploy.errors import InputError, OutputError
-from qdeploy.results.model import Machine, Result, Results
+from qdeploy.results.model import Result, Results
+from qdeploy.results.subject import Machine
 from qdeploy.results.upgrade import upgrade_results
 from qdeploy.storage.atomic import write_file
 from qdeploy.storage.json_file import build_versioned, read_json

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 
-from qdeploy.results.model import Machine
+from qdeploy.results.subject import Machine
 from qdeploy.system import info
 
 

@@ -6,83 +6,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
+from qdeploy.results.quality import EncodingEval, Eval
+from qdeploy.results.subject import Amount, Artifact, Bytes, Environment, Machine, Positive
 from qdeploy.storage.toml_file import Strict
 from qdeploy.targets import Evidence
-
-Positive = Annotated[float, Field(gt=0)]
-Amount = Annotated[float, Field(ge=0)]
-Bytes = Annotated[int, Field(gt=0)]
 
 
 def _not_all_zero(latencies_ms: tuple[float, ...]) -> tuple[float, ...]:
     if not sum(latencies_ms):
         raise ValueError("no time passed between the tokens")
     return latencies_ms
-
-
-class Machine(Strict):
-    """The machine that the results were measured on.
-
-    Attributes:
-        name: chosen by the owner; by default the host name.
-        system: operating system and architecture, e.g. `Linux 6.1 x86_64`.
-        cores: CPU cores that the process may use.
-        power: power source; None if the system does not report it.
-        bandwidth_bytes_per_s: memory read bandwidth of all cores together; None if not measured.
-    """
-
-    name: str
-    system: str
-    cpu: str
-    cores: int
-    memory_bytes: Bytes | None = None
-    power: Literal["mains", "battery"] | None = None
-    bandwidth_bytes_per_s: Positive | None = None
-
-
-class Artifact(Strict):
-    """The bundle that was measured, identified by its content.
-
-    Attributes:
-        checkpoint_digest: sha256 of the checkpoint; equal digests mean the same model.
-        precision: of the linear weights, in the short form: `int4 asym g128`.
-        bundle_digest: sha256 of the bundle.
-        bytes_per_token: bytes of weights read to decode one token, as planned. A mixture-of-experts
-            model counts the top-k experts only.
-    """
-
-    model: str
-    checkpoint_digest: str
-    parameters: int
-    profile: str
-    precision: str
-    format: str
-    exporter: str
-    bundle_digest: str
-    bundle_bytes: int
-    bytes_per_token: int | None = None
-
-
-class Environment(Strict):
-    """The hardware and software that the bundle ran on, with the evidence for it.
-
-    Attributes:
-        device: product name; the name of a simulated device says that it is simulated.
-        evidence: how it is known that the bundle ran on this target.
-        placement: devices, proof, nodes and fallbacks, as `run --json` prints them.
-        versions: versions of the runtimes, by distribution.
-        properties: settings passed to the runtime, the number of threads included: those of the
-            profile, and the environment variables that runtimes read thread settings from.
-    """
-
-    target: str
-    backend: str
-    device: str
-    evidence: Evidence
-    driver: str | None = None
-    placement: dict[str, Any] = Field(default_factory=dict)
-    versions: dict[str, str] = Field(default_factory=dict)
-    properties: dict[str, str | int | float | bool] = Field(default_factory=dict)
 
 
 class Spread(Strict):
@@ -205,42 +138,6 @@ class Bench(Strict):
         return self.energy_joules / tokens if self.energy_joules is not None and tokens else None
 
 
-class Divergence(Strict):
-    """Kullback-Leibler divergence from the reference, in nats per token."""
-
-    mean: float
-    p99: float
-    max: float
-
-
-class Eval(Strict):
-    """Quality of a bundle: how far its predictions are from the reference's.
-
-    Attributes:
-        reference: kind, name and digest of the model that the bundle is compared with.
-        text: name and sha256 of the text, and how many of its tokens were scored.
-        top1_agreement: fraction of positions where both models rank the same token first.
-        first_divergence: length of the common prefix of both models' greedy decoding, in tokens;
-            the median over the prompts.
-        exact_match: percentage of held-out questions answered exactly, by `thinking` and `answer`.
-        thresholds: the quality gate's limits; *failures* lists those exceeded, empty if none.
-    """
-
-    kind: Literal["eval"] = "eval"
-    artifact: Artifact
-    environment: Environment
-    reference: dict[str, str]
-    text: dict[str, str | int]
-    kl: Divergence
-    top1_agreement: float
-    perplexity: float
-    reference_perplexity: float
-    first_divergence: float | None = None
-    exact_match: dict[str, float] | None = None
-    thresholds: dict[str, float] = Field(default_factory=dict)
-    failures: tuple[str, ...] = ()
-
-
 class Diagnosis(Strict):
     """The diagnosis of one target and backend, by doctor or by the matrix.
 
@@ -264,7 +161,7 @@ class Diagnosis(Strict):
     seconds: float | None = None
 
 
-Result = Annotated[Bench | Eval | Diagnosis, Field(discriminator="kind")]
+Result = Annotated[Bench | Eval | EncodingEval | Diagnosis, Field(discriminator="kind")]
 
 
 class Results(Strict):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from qdeploy.results.model import Artifact, Environment
+from qdeploy.results.subject import Artifact, Environment
 from qdeploy.system import info
 
 if TYPE_CHECKING:
     from qdeploy.bundle import Bundle
     from qdeploy.deploy.run import Choice
-    from qdeploy.interface import Session
+    from qdeploy.interface.loaded import Loaded
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS", "OMP_PROC_BIND", "OMP_PLACES", "OMP_WAIT_POLICY", "GOMP_CPU_AFFINITY",
@@ -40,7 +40,7 @@ def artifact_of(bundle: Bundle) -> Artifact:
     )
 
 
-def environment_of(bundle: Bundle, choice: Choice, session: Session) -> Environment:
+def environment_of(bundle: Bundle, choice: Choice, session: Loaded) -> Environment:
     """Describe where *session*, of this bundle and choice, really runs, and with which software."""
     placement = session.placement()
     variables = {name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ}

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from qdeploy.report.data.coverage import coverage_table
+from qdeploy.report.data.encodings import encoding_table
 from qdeploy.report.data.machines import distinct_machines
 from qdeploy.report.data.merged import Merged
 from qdeploy.report.data.rows import (
@@ -19,7 +20,7 @@ from qdeploy.report.data.rows import (
     rows_of_kind,
 )
 from qdeploy.report.data.table import Badge, Cell, Column, Table, make_table, megabytes
-from qdeploy.results import Bench, Diagnosis, Eval, Machine
+from qdeploy.results import Bench, Diagnosis, EncodingEval, Eval, Machine
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class Page:
     coverage: Table
     speeds: tuple[Speed, ...]
     qualities: tuple[Quality, ...]
+    encodings: Table
     diagnoses: Table
     machines: Table
 
@@ -76,7 +78,8 @@ def build_page(merged: Merged) -> Page:
     files = merged.files
     benches, evals = rows_of_kind(files, Bench), rows_of_kind(files, Eval)
     machines = distinct_machines(files)
-    measured: list[Row[Bench] | Row[Eval]] = [*benches, *evals]
+    encodings = rows_of_kind(files, EncodingEval)
+    measured: list[Row[Bench] | Row[Eval] | Row[EncodingEval]] = [*benches, *evals, *encodings]
     artifacts = [row.result.artifact for row in measured]
     devices = {row.result.environment.device for row in measured}
     return Page(
@@ -88,11 +91,12 @@ def build_page(merged: Merged) -> Page:
             model=len({a.checkpoint_digest for a in artifacts}),
             bundle=len({a.bundle_digest for a in artifacts}),
             measurement=len(benches),
-            evaluation=len(evals),
+            evaluation=len(evals) + len(encodings),
         ),
         coverage=coverage_table(files),
         speeds=tuple(_speed(group) for group in group_benchmarks(files)),
         qualities=tuple(_quality(group) for group in group_evaluations(files)),
+        encodings=encoding_table(encodings),
         diagnoses=_diagnoses(rows_of_kind(files, Diagnosis)),
         machines=_machines(machines),
     )

@@ -11,9 +11,9 @@ from math import isfinite
 from typing import Generic, TypeVar
 
 from qdeploy.report.data.machines import machine_identity, machine_names
-from qdeploy.results import Bench, Diagnosis, Eval, Machine, Results
+from qdeploy.results import Bench, Diagnosis, EncodingEval, Eval, Machine, Results
 
-R = TypeVar("R", Bench, Eval, Diagnosis)
+R = TypeVar("R", Bench, Eval, EncodingEval, Diagnosis)
 SHORT = 8
 """Characters of a digest that are displayed."""
 
