@@ -15,14 +15,14 @@ from qdeploy.architectures.graph import GraphConfig
 from qdeploy.architectures.table import find_architecture, known_classes
 from qdeploy.architectures.task import GENERATE, Task, TaskName
 from qdeploy.architectures.tensors import Tensor, guess_tensor
-from qdeploy.checkpoint.adapters.lora import Adapter, read_adapter
+from qdeploy.checkpoint.adapters import Adapter, Model, merge_adapter
 from qdeploy.checkpoint.config_file import read_config
 from qdeploy.checkpoint.damage import check_fetched, check_links
 from qdeploy.checkpoint.headers import TensorInfo
 from qdeploy.checkpoint.inventory import Inventory
 from qdeploy.checkpoint.naming import Found
 from qdeploy.checkpoint.recognize import why_not_a_folder
-from qdeploy.checkpoint.sources.base import Weight
+from qdeploy.checkpoint.sources.base import Source, Weight
 from qdeploy.checkpoint.sources.rows import Rows
 from qdeploy.checkpoint.stacks import weights_in
 from qdeploy.checkpoint.task import find_task, usual_task
@@ -47,6 +47,7 @@ class Checkpoint:
         adapter: what is merged into the weights, or None.
         decided: what was decided where the files disagree, for the user.
         task: what it is for.
+        base: the checkpoint without its adapter; None where it has none.
         is_here: whether the checkpoint's files are on this machine.
     """
 
@@ -59,6 +60,7 @@ class Checkpoint:
     adapter: Adapter | None = None
     decided: tuple[str, ...] = ()
     task: Task = GENERATE
+    base: Checkpoint | None = field(default=None, repr=False)
 
     @cached_property
     def stored(self) -> Found:
@@ -67,6 +69,8 @@ class Checkpoint:
         Raises:
             CheckpointError: they are quantized in a way that cannot be read.
         """
+        if self.base:  # whose names and shapes are those of the files
+            return self.base.stored
         return self._inventory.find(self.config.quantization_config)
 
     @cached_property
@@ -78,14 +82,9 @@ class Checkpoint:
 
         Raises:
             CheckpointError: they are quantized in a way that cannot be read.
-            InputError: the adapter does not fit.
         """
-        derived = self.architecture.derived(self._graph) if self._graph else {}
-        unused = {self.unused_head} - {base for base, _ in derived.values()}
-        sources = {name: s for name, s in self.stored.sources.items() if name not in unused}
-        if self.adapter:
-            sources = self.adapter.merge(sources, self.described)
-        for name, (base, numbers) in derived.items():
+        sources = dict(self.merged)
+        for name, (base, numbers) in self._derived.items():
             if base in sources:
                 sources[name] = Rows(sources[base], numbers)
         return tuple(Weight(n, source) for n, source in sources.items() if n != self.unused_head)
@@ -97,9 +96,26 @@ class Checkpoint:
         return tuple(sorted({source.scheme for source in sources if source.scheme}))
 
     @property
+    def merged(self) -> Mapping[str, Source]:
+        """Sources of the stored weights that the model needs, with the adapter's changes, by name.
+
+        Raises:
+            CheckpointError: they are quantized in a way that cannot be read.
+        """
+        if self.adapter:
+            return self.adapter.sources
+        unused = {self.unused_head} - {base for base, _ in self._derived.values()}
+        return {name: s for name, s in self.stored.sources.items() if name not in unused}
+
+    @property
+    def _derived(self) -> Mapping[str, tuple[str, tuple[int, ...]]]:
+        """Weights that are some rows of another one: its name, and the numbers of the rows."""
+        return self.architecture.derived(self._graph) if self._graph else {}
+
+    @property
     def dropped(self) -> Mapping[str, str]:
-        """Why a stored tensor is not read, by its stored name."""
-        return self.stored.dropped
+        """Why a stored tensor is not read, by its stored name, the adapter's included."""
+        return {**self.stored.dropped, **(self.adapter.dropped if self.adapter else {})}
 
     @cached_property
     def warnings(self) -> tuple[str, ...]:
@@ -109,7 +125,8 @@ class Checkpoint:
             CheckpointError: a file of the tokenizer is invalid, or inconsistent with another file.
         """
         text = self._text_warnings() if self.is_here else ()
-        return (*self.decided, *self.stored.warnings, *text)
+        merged = self.adapter.warnings if self.adapter else ()
+        return (*self.decided, *self.stored.warnings, *merged, *text)
 
     def _text_warnings(self) -> tuple[str, ...]:
         size = self.config.vocab_size if self.is_known else None
@@ -217,9 +234,9 @@ class Checkpoint:
     def described(self) -> Mapping[str, Tensor]:
         """What each weight does, by its name; guessed where no family's graph says it."""
         listed = self.architecture.tensors(self._graph) if self._graph else {}
-        derived = self.architecture.derived(self._graph) if self._graph else {}
-        shapes = {name: source.shape for name, source in self.stored.sources.items()}
-        return {name: listed[name] for name in derived} | {
+        stored = self.adapter.sources if self.adapter else self.stored.sources
+        shapes = {name: source.shape for name, source in stored.items()}
+        return {name: listed[name] for name in self._derived} | {
             name: (listed.get(name) or guess_tensor(name, shape))._replace(shape=shape)
             for name, shape in shapes.items()
         }
@@ -232,6 +249,20 @@ class Checkpoint:
         if not self.config.tie_word_embeddings:
             return None
         return next((name for name, t in self.described.items() if t.role == "lm_head"), None)
+
+    @property
+    def head(self) -> str:
+        """Name of the lm_head's weight, whether the model has one or not."""
+        if self._graph:
+            return self.architecture.head(replace(self._graph, tied=False))
+        heads = (name for name, tensor in self.described.items() if tensor.role == "lm_head")
+        return next(heads, "lm_head.weight")
+
+    @property
+    def is_tied(self) -> bool:
+        """Whether the embedding is the lm_head as well."""
+        needed = self.task.generates or bool(self.task.labels)
+        return needed and self.config.tie_word_embeddings and self.head not in self.merged
 
     def _unknown(self) -> CheckpointError:
         return CheckpointError(
@@ -251,11 +282,24 @@ class Checkpoint:
 def with_adapter(checkpoint: Checkpoint, folder: Path) -> Checkpoint:
     """The same checkpoint with the adapter in *folder* merged into its weights.
 
+    The config follows an adapter that changes the vocabulary, or unties lm_head and embedding.
+
     Raises:
         CheckpointError: a file of the adapter is missing or invalid.
-        InputError: it is none that can be merged.
+        InputError: it cannot be merged, or does not fit.
     """
-    return replace(checkpoint, adapter=read_adapter(folder))
+    model = Model(
+        checkpoint.name,
+        checkpoint.folder,
+        checkpoint.config,
+        checkpoint.merged,
+        checkpoint.described,
+        checkpoint.head,
+        checkpoint.is_tied,
+    )
+    adapter = merge_adapter(folder, model)
+    config = checkpoint.config.model_copy(update=adapter.changes)
+    return replace(checkpoint, config=config, adapter=adapter, base=checkpoint)
 
 
 def with_task(checkpoint: Checkpoint, task: TaskName) -> Checkpoint:

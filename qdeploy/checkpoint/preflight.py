@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qdeploy.checkpoint.adapters.lora import CONFIG, WEIGHTS
+from qdeploy.checkpoint.adapters import CONFIG, WEIGHTS
 from qdeploy.checkpoint.checkpoint import Checkpoint
 from qdeploy.checkpoint.recognize import shell
 from qdeploy.checkpoint.weights import check_weights, open_weights

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from functools import partial
 from pathlib import Path
@@ -30,10 +31,12 @@ from qdeploy.planning.plan import Plan, make_plan
 from qdeploy.planning.profile import default_profile, load_profile
 from qdeploy.storage.atomic import ELSEWHERE, OutputKind, atomic_directory
 from qdeploy.storage.hashing import data_sha256
+from qdeploy.storage.json_file import read_json
 from qdeploy.storage.listing import visible
 from qdeploy.system import info
 from qdeploy.system.memory import available_bytes
 from qdeploy.tokenization.bundle_text import write_text_files
+from qdeploy.tokenization.text_files import CONFIG_FILE
 
 BUNDLE = OutputKind(MANIFEST, contents)
 
@@ -151,6 +154,7 @@ def export(
         _check_complete(plan, exporter, folder)
         progress.stage("checksums")
         write_text_files(plan.checkpoint.text_files, folder)
+        _write_config(plan.checkpoint, folder / CONFIG_FILE)
         manifest = _manifest(plan, exporter, folder)
         (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
         (folder / CARD).write_text(model_card(plan, manifest), encoding="utf-8")
@@ -166,6 +170,13 @@ def _out_of_memory(plan: Plan, exporter: Exporter, error: MemoryError) -> Export
         where=plan.checkpoint.name,
         fix="close other programs, or export on a machine with more memory",
     )
+
+
+def _write_config(checkpoint: Checkpoint, file: Path) -> None:
+    """Write what the adapter changes in `config.json` into the bundle's *file*."""
+    if checkpoint.adapter and checkpoint.adapter.changes:
+        changed = {**read_json(file), **checkpoint.adapter.changes}
+        file.write_text(json.dumps(changed, indent=2), encoding="utf-8")
 
 
 def _check_apart(plan: Plan, destination: Path) -> None:

@@ -147,7 +147,7 @@ def test_what_could_not_be_exported_is_not_planned_either(
     ("settings", "shape", "says"),
     [
         ({"r": 0}, (2, 256), ["'r'"]),
-        ({"use_dora": True}, (2, 256), ["trains magnitudes", "fix: merge it with PEFT"]),
+        ({"peft_type": "IA3"}, (2, 256), ["of type 'IA3'", "fix: merge it with PEFT"]),
         ({}, (2, 255), ["is [2, 255], not [2, 256]", "fix: use it with the model"]),
         (None, (2, 256), ["adapter_config.json", "not a JSON object"]),
     ],

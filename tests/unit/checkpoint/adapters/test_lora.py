@@ -115,6 +115,7 @@ def test_rows_of_a_merged_weight(
         ({"rank_pattern": None, "alpha_pattern": None}, 6 / 4),
         ({"fan_in_fan_out": True}, 6 / 4),  # PEFT takes it back for linear layers
         ({"init_lora_weights": "gaussian"}, 6 / 4),
+        ({"rank_pattern": {"lm_head": 64}, "bias": "all"}, 6 / 4),
     ],
 )
 def test_the_scale_is_pefts(tmp_path: Path, changes: dict[str, Any], scale: float) -> None:
@@ -154,26 +155,18 @@ def test_an_adapter_on_fp8_weights(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"peft_type": "IA3"}, "of type 'IA3', not 'LORA'"),
-        ({"use_dora": True}, "DoRA"),
-        ({"bias": "lora_only"}, "trains biases"),
-        ({"lora_bias": True}, "trains biases"),
-        ({"modules_to_save": ["lm_head"]}, "replaces whole modules"),
-        ({"trainable_token_indices": [1]}, "rows of the embedding"),
-        ({"layer_replication": [[0, 2]]}, "repeats layers"),
-        ({"target_parameters": ["experts.gate_up_proj"]}, "no linear layers"),
-        ({"alora_invocation_tokens": [1, 2]}, "aLoRA"),
-        ({"init_lora_weights": "pissa_niter_4"}, "changing the base weights"),
-        ({"init_lora_weights": "olora"}, "changing the base weights"),
         ({"r": 0}, "'r': input should be greater than 0"),
         ({"r": "four"}, "'r': input should be a valid integer"),
         ({"lora_alpha": None}, "'lora_alpha': input should be a valid number"),
         ({"lora_alpha": math.inf}, "'lora_alpha': input should be a finite number"),
         ({"rank_pattern": {"q_proj": 0}}, "'rank_pattern.q_proj': input should be greater"),
-        ({"alpha_pattern": {"q_proj(": 1}}, "not a pattern of modules"),
+        ({"alpha_pattern": {"q_proj(": 1}}, "not a pattern of modules: 'q_proj('"),
+        ({"modules_to_save": ["*"]}, "not a pattern of modules: '*'"),
+        ({"target_modules": "(q_proj"}, "not a pattern of modules: '(q_proj'"),
+        ({"trainable_token_indices": [-1]}, "input should be greater than or equal to 0"),
     ],
 )
-def test_what_cannot_be_merged_is_refused(
+def test_an_impossible_setting_is_named(
     tmp_path: Path, changes: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(InputError, match=r"adapter_config\.json: ") as caught:
@@ -182,33 +175,53 @@ def test_what_cannot_be_merged_is_refused(
 
 
 HEAD = {half("lm_head", "A"): f32(draw(4, 24)), half("lm_head", "B"): f32(draw(30, 4))}
-EMBEDDING = {"base_model.model.model.embed_tokens.lora_embedding_A": f32(draw(4, 30))}
+EMBEDDING = {
+    "base_model.model.model.embed_tokens.lora_embedding_A": f32(draw(4, 30)),
+    "base_model.model.model.embed_tokens.lora_embedding_B": f32(draw(24, 4)),
+}
+MAGNITUDE = {f"base_model.model.{Q}.lora_magnitude_vector": f32(draw(40))}
 
 
 @pytest.mark.parametrize(
-    ("tensors", "words"),
+    ("tensors", "words", "fix"),
     [
-        ({}, "there are no tensors"),
-        ({half("model.layers.9.mlp.up_proj", "A"): f32(draw(4, 24))}, "no linear layer 'model.l"),
-        ({half(Q, "A"): f32(draw(4, 24))}, f"'{half(Q, 'B')}' is missing"),
-        ({half(Q, "B"): f32(draw(40, 4))}, f"'{half(Q, 'A')}' is missing"),
-        ({half(Q, "A"): f32(draw(4, 23))}, f"'{half(Q, 'A')}' is [4, 23], not [4, 24]"),
-        ({half(Q, "A"): f32(draw(24, 4))}, "is [24, 4], not [4, 24]"),
-        (factors({Q: 5}), "is [5, 24], not [4, 24]"),
-        ({half(Q, "A"): RawTensor("I8", np.zeros((4, 24), np.int8))}, f"'{half(Q, 'A')}' is I8"),
-        (HEAD, "no linear layer 'lm_head' of its own"),
-        (EMBEDDING, "embed_tokens.lora_embedding_A' is not one half"),
-        ({f"base_model.model.{Q}.lora_magnitude_vector": f32(draw(40))}, "is not one half"),
-        ({f"{Q}.lora_A.weight": f32(draw(4, 24))}, "is not one half"),
-        ({f"base_model.model.{Q}.weight": f32(draw(40, 24))}, "is not one half"),
+        ({}, "there are no tensors", "save the adapter again"),
+        ({half("model.layers.9.mlp.up_proj", "A"): f32(draw(4, 24))},
+         "the model has no module 'base_model.model.model.layers.9", "the model that it was"),
+        ({half(Q, "A"): f32(draw(4, 24))}, f"lora_B of '{Q}' is missing", "save the adapter"),
+        ({half(Q, "B"): f32(draw(40, 4))}, f"lora_A of '{Q}' is missing", "save the adapter"),
+        (factors({Q: 4}) | {half(Q, "A"): f32(draw(4, 23))},
+         f"'{half(Q, 'A')}' is [4, 23], not [4, 24]", "the model that it was trained on"),
+        (factors({Q: 4}) | {half(Q, "B"): f32(draw(41, 4))},
+         f"'{half(Q, 'B')}' is [41, 4], not [40, 4]", "the model that it was trained on"),
+        (factors({Q: 5}), "has rank 5, and adapter_config.json says r 4", "same training run"),
+        ({half(Q, "A"): RawTensor("I8", np.zeros((4, 24), np.int8))},
+         f"'{half(Q, 'A')}' is I8", "save the adapter again"),
+        (factors({Q: 4}) | MAGNITUDE, "use_dora is not set", '"use_dora": true'),
+        ({"base_model.model.model.q.hada_w1_a": f32(draw(4, 24))}, "no tensor of a LoRA", "merge"),
+        (factors({Q: 4}) | {half(Q, "A").replace("_A", "_A.default"): f32(draw(4, 24))},
+         "are for one place", "save the adapter again"),
+        ({half(Q, "A"): f32(draw(4, 24)), half(Q, "B").replace("_B", "_B.b"): f32(draw(40, 4))},
+         "of several adapters: '', 'b'", "selected_adapters"),
     ],
-)
+)  # fmt: skip
 def test_tensors_that_do_not_fit_are_named(
-    tmp_path: Path, tensors: dict[str, RawTensor], words: str
+    tmp_path: Path, tensors: dict[str, RawTensor], words: str, fix: str
 ) -> None:
     with pytest.raises(InputError, match=r"adapter_model\.safetensors: ") as caught:
         opened(tmp_path, tensors)
-    assert words in str(caught.value)
+    assert words in caught.value.what
+    assert fix in (caught.value.fix or "")
+
+
+@pytest.mark.parametrize(("tensors", "end"), [(HEAD, "lm_head"), (EMBEDDING, "embed_tokens")])
+def test_one_end_of_a_tied_model_cannot_be_adapted_alone(
+    tmp_path: Path, tensors: dict[str, RawTensor], end: str
+) -> None:
+    """PEFT's merge changes both ends, although one was trained."""
+    with pytest.raises(InputError, match=f"adapts .*{end} alone, which config.json ties") as caught:
+        opened(tmp_path, tensors, target_modules=[end])
+    assert "m.config.tie_word_embeddings = False" in (caught.value.fix or "")
 
 
 @pytest.mark.parametrize("which", ["A", "B"])
@@ -217,22 +230,6 @@ def test_a_value_that_is_not_finite_is_named(tmp_path: Path, which: str) -> None
     made[half(Q, which)].data[1, 2] = np.nan
     with opened(tmp_path, made) as source, pytest.raises(InputError, match=half(Q, which)):
         source.rows(f"{Q}.weight")
-
-
-def test_pickled_adapters_are_refused(tmp_path: Path) -> None:
-    place = adapter(tmp_path, {})
-    (place / "adapter_model.safetensors").unlink()
-    (place / "adapter_model.bin").touch()
-    with pytest.raises(InputError, match="pickled"):
-        open_weights(with_adapter(base(tmp_path), place))
-
-
-@pytest.mark.parametrize("missing", ["adapter_config.json", "adapter_model.safetensors"])
-def test_a_missing_file_is_named(tmp_path: Path, missing: str) -> None:
-    place = adapter(tmp_path, factors({Q: 4}))
-    (place / missing).unlink()
-    with pytest.raises(CheckpointError, match=missing):
-        open_weights(with_adapter(base(tmp_path), place))
 
 
 def test_a_truncated_adapter_is_refused(tmp_path: Path) -> None:
