@@ -80,9 +80,9 @@ class Model:
     def warnings(self) -> tuple[str, ...]:
         """What the export warned of, such as settings of the model that answers do not follow."""
         exported = self.bundle.manifest.plan.get("warnings")
-        if exported is None:  # older bundles do not say
+        if not isinstance(exported, list):  # older bundles do not say
             return generation_warnings(self.bundle.path)
-        return tuple(exported)
+        return tuple(map(str, exported))
 
     def chat(self, messages: str | Sequence[Message], **options: Unpack[AnswerOptions]) -> Answer:
         """Answer a prompt: see `qdeploy.deploy.model.ChatModel`."""

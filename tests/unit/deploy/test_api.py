@@ -199,6 +199,27 @@ class TestModel:
         with pytest.raises(PromptError, match="the session holds"):
             model.chat("2 + 2? " * 5000)
 
+    @pytest.mark.parametrize(
+        ("plan", "says"),
+        [
+            ({"warnings": ["first", "second"]}, ["first", "second"]),
+            ({"warnings": []}, []),
+            ({}, ["asks for num_beams = 4"]),
+            ({"warnings": 5}, ["asks for num_beams = 4"]),
+        ],
+        ids=str,
+    )
+    def test_its_warnings_are_those_of_the_export(
+        self, plan: dict[str, object], says: list[str], model: qdeploy.Model
+    ) -> None:
+        """The manifest has them; one without is older than they are."""
+        (model.bundle.path / "generation_config.json").write_text('{"num_beams": 4}')
+        model.bundle = replace(
+            model.bundle, manifest=model.bundle.manifest.model_copy(update={"plan": plan})
+        )
+        assert len(model.warnings) == len(says)
+        assert all(words in warning for words, warning in zip(says, model.warnings, strict=True))
+
     def test_an_unknown_option_is_refused(self, model: qdeploy.Model) -> None:
         with pytest.raises(TypeError, match="temprature"):
             model.chat("2 + 2?", temprature=0)  # type: ignore[call-arg]
