@@ -11,7 +11,7 @@ import re
 import reprlib
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from qdeploy import models
 from qdeploy.checkpoint import nearby
@@ -56,7 +56,7 @@ def locate(model: str) -> Named:
     """
     if model in models.EMBEDDED:
         return Named(model, models.path(model))
-    folder = os.path.expanduser(model)  # os.path returns False for an invalid path; pathlib raises
+    folder = _expanded(model)  # os.path returns False for an invalid path; pathlib raises
     if os.path.isdir(folder):
         return _of_folder(Path(folder))
     if os.path.exists(folder):
@@ -74,6 +74,14 @@ def locate(model: str) -> Named:
     if (meant := _respelled(model)) and meant != model:
         return locate(meant)
     raise _unknown(model)
+
+
+def _expanded(path: str) -> str:
+    """*path* with the user's home in place of `~`; as it is where no user can have that name."""
+    try:
+        return os.path.expanduser(path)
+    except ValueError:
+        return path
 
 
 def _of_folder(folder: Path) -> Named:
@@ -123,7 +131,7 @@ def _respelled(model: str) -> str | None:
         return hub_id
     if HUB_ID.fullmatch(slashed := model.replace("\\", "/").rstrip("/")):
         return slashed
-    if os.path.isdir(os.path.expanduser(slashed)):
+    if os.path.isdir(_expanded(slashed)):
         return slashed
     if match := REVISED.fullmatch(model):
         raise _of_revision(match["id"], match["revision"])
@@ -133,17 +141,23 @@ def _respelled(model: str) -> str | None:
 
 
 def _hubs() -> tuple[str, ...]:
-    own = urlsplit(os.environ.get("HF_ENDPOINT", "")).hostname
+    match = URL.fullmatch(os.environ.get("HF_ENDPOINT", ""))
+    own = _host(match["rest"].partition("/")[0]) if match else None
     return (*HUBS, own) if own else HUBS
+
+
+def _host(authority: str) -> str:
+    """The host in what follows the `//` of an address: USER@HOST:PORT."""
+    return authority.rpartition("@")[2].partition(":")[0].lower()
 
 
 def _of_url(url: str, scheme: str, rest: str) -> str:
     if scheme == "hf":
         return _of_hub_page(url, rest.removeprefix("models/"))
-    if scheme == "file":
-        return unquote(urlsplit(url).path)
+    if scheme == "file" and "/" in rest:
+        return unquote(rest[rest.index("/") :])
     host, _, path = rest.partition("/")
-    host = host.rpartition("@")[2].partition(":")[0].lower()
+    host = _host(host)
     if host in _hubs():
         return _of_hub_page(url, path)
     match = re.match(rf"models/({HUB_ID.pattern})", path)
@@ -214,7 +228,7 @@ def _of_tag(model: str, name: str, tag: str) -> CheckpointError:
 def _unknown(model: str) -> CheckpointError:
     """The error for a name that nothing has."""
     if os.sep in model or "\\" in model or model.startswith((".", "~")):
-        path = Path(os.path.expanduser(model.replace("\\", "/")))
+        path = Path(_expanded(model.replace("\\", "/")))
         what = f"no directory is called {SHORT.repr(model)}"
         return CheckpointError(what, fix=nearby.find_fix(path))
     what = f"no directory, embedded or published model, or hub id is called {SHORT.repr(model)}"

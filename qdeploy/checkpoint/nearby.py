@@ -29,8 +29,10 @@ def find_fix(path: Path) -> str:
 
 def _split(path: Path) -> tuple[Path, str]:
     """The nearest folder above *path* that exists, and the name that it does not have."""
-    above = next((p for p in path.parents if os.path.isdir(p)), Path())
-    return above, "".join(path.relative_to(above).parts[:1])
+    for above in (path, *path.parents):
+        if os.path.isdir(above):
+            return above, "".join(path.relative_to(above).parts[:1])
+    return Path(), path.parts[0]
 
 
 def _folders(above: Path) -> list[str]:

@@ -6,7 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from qdeploy.checkpoint.hub_cache import HUB_ID
 from qdeploy.checkpoint.model_names import Named, locate
 from qdeploy.errors import CheckpointError
 from tests.support.checkpoints import write_checkpoint
@@ -115,3 +118,23 @@ class TestFolders:
         write_checkpoint(tmp_path / "models" / "qwen-mine")
         error = refusal(f"{tmp_path}/elsewhere/x")
         assert error.fix == f"check the path: {tmp_path} holds models"
+
+
+PARTS = st.sampled_from(
+    ["https://", "hf://", "huggingface.co", "hf.co", "/", "\\", ":", "@", "--", "models--", "refs",
+     "Qwen", "Qwen3-0.6B", "8B", "tree", "main", "..", ".", "~", "?", "#", "%2F", " ", "\n", "'",
+     "git@", "\x00", "\ud800", "模型"]
+)  # fmt: skip
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.lists(PARTS, max_size=8).map("".join) | st.text(max_size=20))
+def test_any_text_is_a_model_or_refused_with_a_fix(name: str) -> None:
+    try:
+        found = locate(name)
+    except CheckpointError as error:
+        given = error.fix
+    else:
+        given = "a model"
+        assert found.folder is not None or HUB_ID.fullmatch(found.name)
+    assert given
