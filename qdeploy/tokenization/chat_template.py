@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import TemplateSyntaxError
-
 from qdeploy.errors import CheckpointError, PromptError
 from qdeploy.storage.json_file import read_json
 from qdeploy.tokenization.template_environment import ChatRefused, environment
@@ -50,7 +48,7 @@ class ChatTemplate:
         """Why the template cannot be used at all, or None."""
         try:
             environment().from_string(self.source)
-        except (TemplateSyntaxError, SyntaxError, RecursionError) as error:
+        except Exception as error:  # of Jinja, or of the Python that it makes of a template
             return str(error)
         return None
 

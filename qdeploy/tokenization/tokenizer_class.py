@@ -47,8 +47,11 @@ CLASSES = {
     ),
 }
 OF_MODEL_TYPE = dict.fromkeys(("qwen2", "qwen2_moe", "qwen3", "qwen3_moe", "qwen3_next"), QWEN2)
-"""The class of a model, by `model_type`; transformers' table has more, of classes that all take the
-file as it is or belong to models that qdeploy does not know."""
+"""The class of a model, by `model_type`; transformers' table has more, of models that qdeploy does
+not know."""
+LLAMA_TYPE = "llama"
+"""The type that has no class of its own in transformers' table; most others have one that takes a
+file that is called a `LlamaTokenizer` as it is."""
 
 
 def tokenizer_class(files: TextFiles, settings: Mapping[str, Any]) -> TokenizerClass:
@@ -57,11 +60,14 @@ def tokenizer_class(files: TextFiles, settings: Mapping[str, Any]) -> TokenizerC
     Settings that name another class than the model's are not believed: the file is taken as it is.
     """
     config = files.json(CONFIG_FILE)
-    usual = OF_MODEL_TYPE.get(str(config.get("model_type")))
+    model_type = config.get("model_type")
+    usual = OF_MODEL_TYPE.get(str(model_type))
     named = _without_fast(settings.get("tokenizer_class"))
     if usual and named and named != usual and files.has(TOKENIZER_FILE):
         return AS_STORED
     name = named or _without_fast(config.get("tokenizer_class")) or usual
+    if name == LLAMA and model_type not in (None, LLAMA_TYPE):
+        return AS_STORED
     return CLASSES.get(name or "", AS_STORED)
 
 

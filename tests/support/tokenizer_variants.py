@@ -281,6 +281,9 @@ VARIANTS: dict[str, Change] = {
     "Llama 2, no prefix": both(sentencepiece, settings(add_prefix_space=False)),
     "Llama 2, plain class": both(sentencepiece, PLAIN_CLASS),
     "Llama 2, tokens that are not named": both(sentencepiece, settings("eos_token", "bos_token")),
+    "Llama 2 of another type": both(
+        sentencepiece, lambda folder: update(folder, CONFIG, model_type="mistral")
+    ),
     "Llama 3": llama_3,
 }  # fmt: skip
 """What people have, by name."""
