@@ -9,7 +9,7 @@ from typing import Any
 
 from qdeploy.errors import CheckpointError, PromptError
 from qdeploy.storage.json_file import read_json
-from qdeploy.tokenization.template_environment import ChatRefused, environment
+from qdeploy.tokenization.template_environment import ChatRefused, compile_template
 from qdeploy.tokenization.text_files import (
     PROCESSOR_TEMPLATE_FILE,
     TEMPLATE_FILE,
@@ -47,7 +47,7 @@ class ChatTemplate:
     def fault(self) -> str | None:
         """Why the template cannot be used at all, or None."""
         try:
-            environment().from_string(self.source)
+            compile_template(self.source)
         except Exception as error:  # of Jinja, or of the Python that it makes of a template
             return str(error)
         return None
@@ -79,7 +79,7 @@ class ChatTemplate:
         if thinking is not None:
             settings["enable_thinking"] = thinking
         try:
-            return environment().from_string(self.source).render(settings)
+            return compile_template(self.source).render(settings)
         except ChatRefused as refusal:
             reason = f"the chat template does not take this chat: {refusal}"
         except Exception as error:  # a template is code that may raise anything
