@@ -16,16 +16,19 @@ from safetensors import SafetensorError, safe_open
 from qdeploy.errors import CheckpointError
 
 FLOATS = frozenset({"F16", "BF16", "F32", "F64"})
-WRAPPERS = {
+TRAINERS = {
     "DistributedDataParallel": r"(?:^|(?<=\.))module\.",
     "torch.compile": r"_orig_mod\.",
     "FSDP": r"_fsdp_wrapped_module\.",
     "activation checkpointing": r"_checkpoint_wrapped_module\.",
+}
+"""What the wrappers of training libraries add to the names of the modules in them."""
+WRAPPERS = TRAINERS | {
     "PEFT": r"^base_model\.model\.(?=lm_head|model\.|embed_tokens|layers)",
     "PEFT's layers": r"base_layer\.",
     "TRL": r"^pretrained_model\.",
 }
-"""What each wrapper of a training library adds to the names of the modules in it."""
+"""The same for whole models, with those that save a model together with something else."""
 
 
 @dataclass(frozen=True)

@@ -14,16 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qdeploy.errors import CheckpointError, InputError
+from qdeploy.errors import CheckpointError
 from qdeploy.verification.dequantized import float_weights
 from qdeploy.verification.libraries import quiet, reason, require
+from qdeploy.verification.peft_adapter import merge
 from qdeploy.verification.stored import read_stored
 
 Floats = NDArray[np.float32]
-MISSING_IN_ADAPTER = "Found missing adapter keys"
-"""The beginning of PEFT's warning; it does not return the names."""
-EMBEDDINGS = r"(embed_tokens|lm_head)(\.modules_to_save|\.base_layer)?\.weight$"
-"""Names of whole embeddings in an adapter."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +76,7 @@ class TransformersModel:
         """
         self._torch, self._transformers = require("torch"), require("transformers")
         if adapter:
-            require("peft")
+            require("peft")  # before the model is loaded
         self._folder, self._stored = folder, read_stored(folder)
         with quiet():
             try:
@@ -91,7 +88,7 @@ class TransformersModel:
                 ) from None
         self.report = _report(info)
         if adapter:
-            self._merge(adapter)
+            self._model = merge(self._model, adapter)
         self._model.eval()
 
     @property
@@ -160,24 +157,6 @@ class TransformersModel:
             generation = self._transformers.GenerationConfig
             model.generation_config = generation.from_pretrained(folder, local_files_only=True)
         return model, info
-
-    def _merge(self, adapter: Path) -> None:
-        try:
-            with quiet() as caught:
-                self._resize(read_stored(adapter).rows(EMBEDDINGS))
-                wrapped = require("peft").PeftModel.from_pretrained(self._model, adapter)
-                self._model = wrapped.merge_and_unload(safe_merge=True)
-        except Exception as error:  # whatever a library raises
-            raise InputError(f"PEFT cannot load it ({reason(error)})", where=adapter) from None
-        said = [str(w.message) for w in caught]
-        if lost := [text for text in said if text.startswith(MISSING_IN_ADAPTER)]:
-            raise InputError(f"PEFT: {reason(Exception(lost[0]))}", where=adapter)
-
-    def _resize(self, rows: int | None) -> None:
-        """Give the vocabulary the size that the adapter stores embeddings for, as users must."""
-        own = self._model.get_input_embeddings().weight.shape[0]
-        if rows not in (None, own):
-            self._model.resize_token_embeddings(rows, mean_resizing=False)
 
 
 def _report(info: Mapping[str, Any]) -> LoadReport:

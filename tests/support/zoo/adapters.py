@@ -127,6 +127,8 @@ OTHER_TEMPLATE = (
     "<|im_start|>assistant: "
 )
 END_OF_TEXT = "<|endoftext|>"
+APART = "trained embedding and lm_head apart, which config.json ties"
+ADDED = "tokenizer differs from the model's in added tokens"
 TIED = {"tie_word_embeddings": True}
 
 CASES = (
@@ -138,10 +140,15 @@ CASES = (
     Case("ranks by pattern", _lora(rank_pattern={"q_proj": 2}, alpha_pattern={"layers.0": 3})),
     Case("tied base", _lora(model=TIED, target_modules=LINEAR)),
     Case("experts, attention", _lora(base.sparse)),
-    Case("another base", _lora(change=_configured(base_model_name_or_path="Qwen/Qwen3-8B"))),
+    Case("another base", _lora(change=_configured(base_model_name_or_path="Qwen/Qwen3-8B")),
+         warns=("trained on Qwen/Qwen3-8B",)),
     Case("no base", _lora(change=_configured(base_model_name_or_path=None))),
     Case("the base's tokenizer", _lora(change=_with_tokenizer())),
     Case("another template", _lora(change=_with_tokenizer(chat_template=OTHER_TEMPLATE)),
-         warns=("template",)),
+         warns=("the adapter's chat template differs",)),
+    Case("another template alone", _lora(change=_template_alone),
+         warns=("the adapter's chat template differs",)),
+    Case("another end of turn", _lora(change=_with_tokenizer(eos_token=END_OF_TEXT)),
+         warns=("tokenizer differs from the model's in eos_token",)),
     Case("no LoRA", _other_kind, refusal=("IA3",)),
 )  # fmt: skip

@@ -22,7 +22,7 @@ class Case:
     Attributes:
         name: what is special about it.
         make: writes it.
-        warns: words of each warning of the export, in order.
+        warns: words of each warning of the export, in order; after the fix, where there is one.
         refusal: words of the refusal, its cause and its fix; empty where it is exported.
         fix: does what the refusal advises, after which it is exported and the same. Returns the
             options of the export that the advice names.

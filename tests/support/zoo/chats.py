@@ -251,6 +251,8 @@ CASES = (
     Case("another end of text in special_tokens_map.json",
          _with_file("special_tokens_map.json", {"eos_token": "<|endoftext|>"}),
          warns=("eos_token is '<|im_end|>' in tokenizer_config.json",)),
+    Case("another id in added_tokens.json", _with_file("added_tokens.json", {"<think>": 7}),
+         warns=("added_tokens.json",)),
     Case("PreTrainedTokenizerFast", _changed(SETTINGS, tokenizer_class="PreTrainedTokenizerFast")),
     Case("Qwen2TokenizerFast", _changed(SETTINGS, tokenizer_class="Qwen2TokenizerFast")),
     Case("TokenizersBackend", _changed(SETTINGS, tokenizer_class="TokenizersBackend")),

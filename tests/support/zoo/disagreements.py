@@ -106,10 +106,17 @@ def _tied_without_saying(folder: Path) -> None:
     base.edit(folder / MODEL / "config.json", tie_word_embeddings=None)
 
 
+def _whole_vocabulary(folder: Path) -> tuple[str, ...]:
+    base.edit(folder / MODEL / "config.json", vocab_size=2048)
+    return ()
+
+
 CASES = (
+    Case("all weights beside an old index", _old_index, warns=("model.safetensors",)),
     Case("all weights beside their own shards", _same_index),
     Case("old shards beside an index", _old_shards),
     Case("a tensor in two shards", _tensor_in_two_shards, refusal=("model-00002",)),
+    Case("a tensor that the index lacks", _tensor_that_the_index_lacks),
     Case("other formats beside the weights", _other_formats_beside),
     Case("other safetensors beside the weights", _other_safetensors_beside),
     Case("tied, with a head trained apart", _tied_with_a_head(0.1), warns=("lm_head",)),
@@ -119,9 +126,9 @@ CASES = (
          refusal=("lm_head.weight",)),
     Case("no head and no word on tying", _tied_without_saying, refusal=("lm_head.weight",)),
     Case("a vocabulary smaller than the embedding", _config(base.dense, {"vocab_size": 2040}),
-         refusal=("vocab_size",)),
+         refusal=("set vocab_size to 2048",), fix=_whole_vocabulary),
     Case("a vocabulary larger than the embedding", _config(base.dense, {"vocab_size": 2056}),
-         refusal=("embed_tokens",)),
+         refusal=("set vocab_size to 2048",), fix=_whole_vocabulary),
     Case("two bases of the rotation", _config(base.dense, {
         "rope_theta": 10000.0,
         "rope_parameters": {"rope_type": "default", "rope_theta": 1000000.0}}),
