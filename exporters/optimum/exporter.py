@@ -32,6 +32,8 @@ class OptimumExporter(Exporter):
         config = plan.checkpoint.config
         if plan.format not in self.formats:
             return Refusal(f"it writes {OPENVINO.name}, not {plan.format}")
+        if not plan.task.generates:
+            return Refusal(f"the model is to {plan.task.name}, not to generate")
         if not config.name.endswith("ForCausalLM"):
             return Refusal(f"{config.name} is not a causal language model", "give it one that is")
         if config.quantization_config is not None:

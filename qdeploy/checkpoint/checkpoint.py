@@ -115,7 +115,14 @@ class Checkpoint:
     @property
     def dropped(self) -> Mapping[str, str]:
         """Why a stored tensor is not read, by its stored name, the adapter's included."""
-        return {**self.stored.dropped, **(self.adapter.dropped if self.adapter else {})}
+        head = self.stored.sources.get(self.unused_head or "")
+        is_read = self.unused_head in {base for base, _ in self._derived.values()}
+        unread = () if head is None or is_read or self.task.generates else head.tensors
+        reason = f"a model to {self.task.name} has no vocabulary head"
+        heads = dict.fromkeys((tensor.name for tensor in unread), reason)
+        return {
+            **self.stored.dropped, **heads, **(self.adapter.dropped if self.adapter else {}),
+        }  # fmt: skip
 
     @cached_property
     def warnings(self) -> tuple[str, ...]:

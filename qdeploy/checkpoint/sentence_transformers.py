@@ -2,6 +2,7 @@
 
 modules.json                          the modules that a text goes through, and their folders
 1_Pooling/config.json                 how the hidden states become one vector
+sentence_bert_config.json             what is done to texts before the transformer
 config_sentence_transformers.json     prompts, and the kind of model
 """
 
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 from qdeploy.errors import CheckpointError
 from qdeploy.storage.json_file import read_json
 
-MODULES = "modules.json"
+MODULES, TRANSFORMER_SETTINGS = "modules.json", "sentence_bert_config.json"
 SUPPORTED_MODE = "lasttoken"
 LEGACY = "pooling_mode_"
 """Begins the keys of the library before version 6, one flag for each way of pooling."""
@@ -75,6 +76,28 @@ def check_pooling(folder: Path, modules: tuple[Module, ...]) -> bool:
             fix="export a model that was trained so",
         )
     return any(module.kind == "Normalize" for module in modules)
+
+
+def transformer_warnings(folder: Path) -> tuple[str, ...]:
+    """What the library does to texts, and qdeploy does not.
+
+    Raises:
+        CheckpointError: it changes every text.
+    """
+    file = folder / TRANSFORMER_SETTINGS
+    settings = read_json(file) if file.is_file() else {}
+    if settings.get("do_lower_case"):
+        raise CheckpointError(
+            "texts are made lower case first (do_lower_case), which qdeploy does not do",
+            where=file,
+            fix="export a model that takes texts as they are",
+        )
+    longest = settings.get("max_seq_length")
+    warning = (
+        f"sentence-transformers cuts texts to {longest} tokens ({TRANSFORMER_SETTINGS}); for the "
+        f"same, --context {longest} here, and --truncate to embed"
+    )
+    return () if longest is None else (warning,)
 
 
 def _pooling_mode(content: dict[str, Any]) -> str:

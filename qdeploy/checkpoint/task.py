@@ -15,9 +15,11 @@ from typing import Any, NamedTuple
 from qdeploy.architectures.task import GENERATE, Task, TaskName
 from qdeploy.checkpoint.sentence_transformers import (
     MODULES,
+    TRANSFORMER_SETTINGS,
     Module,
     check_pooling,
     read_modules,
+    transformer_warnings,
 )
 from qdeploy.errors import CheckpointError
 from qdeploy.storage.json_file import read_json
@@ -49,7 +51,13 @@ UNSAID_PROMPT = (
     "queries and documents are prompted as in Qwen3-Reranker; no file of a sequence classifier "
     "says how it was trained"
 )
-TASK_FILES = (MODULES, "*_Pooling/config.json", "*_LogitScore/config.json", MODEL_CARD)
+TASK_FILES = (
+    MODULES,
+    TRANSFORMER_SETTINGS,
+    "*_Pooling/config.json",
+    "*_LogitScore/config.json",
+    MODEL_CARD,
+)
 """Files that say what a model is for, besides those that every bundle has; patterns of the hub."""
 CARD_BYTES = 2**20
 
@@ -166,7 +174,8 @@ def _pipeline_tag(folder: Path) -> str:
 
 def _embedding(folder: Path, name: str, modules: tuple[Module, ...]) -> FoundTask:
     if modules:
-        return FoundTask(Task(name="embed", normalize=check_pooling(folder, modules)))
+        task = Task(name="embed", normalize=check_pooling(folder, modules))
+        return FoundTask(task, transformer_warnings(folder))
     task = usual_task("embed")
     return FoundTask(task) if NAME.search(name) else FoundTask(task, (UNSAID_POOLING,))
 

@@ -66,6 +66,12 @@ def verify(
     for library in ("torch", "transformers"):
         require(library)
     judged = open_bundle(bundle, full=True)
+    if not judged.manifest.task.generates:
+        raise InputError(
+            f"chats and logits are compared, and the model is to {judged.manifest.task.name}",
+            where=judged.path,
+            fix=f"qdeploy eval {judged.path} --reference {model}",
+        )
     source = find_source(judged, model, adapter=adapter)
     _check_memory(judged, source)
 

@@ -97,6 +97,20 @@ def test_what_is_asked_for_decides(tmp_path: Path) -> None:
     assert read_checkpoint(folder, task="embed").task == EMBED
 
 
+def test_texts_that_the_library_cuts_are_a_warning(tmp_path: Path) -> None:
+    folder = write_embedding(tmp_path / "it")
+    settings = {"max_seq_length": 512, "do_lower_case": False}
+    (folder / "sentence_bert_config.json").write_text(json.dumps(settings))
+    assert any("cuts texts to 512 tokens" in w for w in read_checkpoint(folder).warnings)
+
+
+def test_a_head_that_nothing_reads_is_listed(tmp_path: Path) -> None:
+    untied = SMALL | {"tie_word_embeddings": False}
+    found = read_checkpoint(write_checkpoint(tmp_path / "it", untied), task="embed")
+    assert found.dropped == {"lm_head.weight": "a model to embed has no vocabulary head"}
+    assert not any(weight.name == "lm_head.weight" for weight in found.weights)
+
+
 class TestDisagreement:
     def test_two_sources_are_named(self, tmp_path: Path) -> None:
         folder = write_embedding(tmp_path / "Qwen3-Reranker-0.6B")
@@ -154,6 +168,11 @@ class TestRefusals:
         folder = write_embedding(tmp_path / "it")
         (folder / "modules.json").write_text(content)
         self.says(folder, text)
+
+    def test_texts_in_lower_case(self, tmp_path: Path) -> None:
+        folder = write_embedding(tmp_path / "it")
+        (folder / "sentence_bert_config.json").write_text('{"do_lower_case": true}')
+        self.says(folder, "made lower case first")
 
     def test_a_classifier_of_several_labels(self, tmp_path: Path) -> None:
         folder = write_classifier(tmp_path / "it")

@@ -92,6 +92,7 @@ def test_it_takes_architectures_that_qdeploy_does_not_know(tmp_path: Path) -> No
         ({}, {"format": "onnx"}, "openvino, not onnx"),
         ({}, {"linear": Precision(dtype="int8", group_size=128)}, "one scale a row only"),
         ({"architectures": ["Qwen3ForTokenClassification"]}, {}, "not a causal language model"),
+        ({"architectures": ["Qwen3Model"]}, {}, "the model is to embed, not to generate"),
         (FP8_CONFIG, {}, "fp8 already"),
     ],
 )
