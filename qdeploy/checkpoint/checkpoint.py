@@ -27,7 +27,13 @@ from qdeploy.checkpoint.sources.rows import Rows
 from qdeploy.checkpoint.stacks import weights_in
 from qdeploy.checkpoint.task import find_task, usual_task
 from qdeploy.checkpoint.tying import tie_warning
-from qdeploy.checkpoint.weight_files import INDEX, file_warnings, read_tensors, weight_files
+from qdeploy.checkpoint.weight_files import (
+    INDEX,
+    check_named_file,
+    file_warnings,
+    read_tensors,
+    weight_files,
+)
 from qdeploy.errors import CheckpointError
 from qdeploy.tokenization.adapter_text import adapter_text_warnings, with_adapter_text
 from qdeploy.tokenization.check import text_warnings
@@ -343,6 +349,7 @@ def read_checkpoint(
     check_tokenizer_is_there(find_text_files(folder))
     name = name or folder.resolve().name
     purpose = find_task(folder, name, file.raw, asked=task)
+    check_named_file(file.raw.get("transformers_weights"), folder)
     tensors = read_tensors(folder)
     decided = (*file.warnings, *file_warnings(folder, tensors), *purpose.warnings)
     found = Checkpoint(name, folder, file.config, tensors, decided=decided, task=purpose.task)

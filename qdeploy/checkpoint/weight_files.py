@@ -52,6 +52,23 @@ def file_warnings(folder: Path, tensors: Sequence[TensorInfo]) -> tuple[str, ...
     return (f"{kept} what is out of date",)
 
 
+def check_named_file(named: object, folder: Path) -> None:
+    """Check that the files that are read are those that config.json names, if it names any.
+
+    *named* is its `transformers_weights`, which transformers reads before the usual names.
+
+    Raises:
+        CheckpointError: it names others.
+    """
+    if named is None or named == INDEX or [named] == weight_files(folder):
+        return
+    raise CheckpointError(
+        f"config.json names the weights {named!r} (transformers_weights), not the usual files",
+        where=folder,
+        fix=f"rename the file that counts to {SINGLE}, and remove transformers_weights",
+    )
+
+
 def _numbered(folder: Path) -> list[str]:
     """The shards of a checkpoint without an index, which their numbers show to be whole.
 

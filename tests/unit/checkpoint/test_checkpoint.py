@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -209,3 +210,18 @@ def test_embedded_models_are_whole_qwen3_checkpoints(name: str) -> None:
     assert found.config.name in known_classes()
     assert found.config.is_moe == name.endswith("moe")
     assert found.nbytes <= 12_000_000
+
+
+def test_weights_that_the_config_names_are_those_that_are_read(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path, SMALL | {"transformers_weights": "model.safetensors"})
+    assert read_checkpoint(folder).tensors
+    write_checkpoint(folder, SMALL | {"transformers_weights": "other.safetensors"})
+    (folder / "model.safetensors").rename(folder / "other.safetensors")
+    write_checkpoint(tmp_path / "older")
+    shutil.copy(tmp_path / "older" / "model.safetensors", folder)
+    with pytest.raises(CheckpointError, match=r"'other\.safetensors'") as caught:
+        read_checkpoint(folder)
+    (folder / "other.safetensors").rename(folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(SMALL), encoding="utf-8")
+    assert (caught.value.fix or "").startswith("rename the file that counts to model.safetensors")
+    assert read_checkpoint(folder).tensors
