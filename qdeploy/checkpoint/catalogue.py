@@ -19,12 +19,10 @@ from qdeploy.architectures.tensors import Tensor
 from qdeploy.checkpoint.checkpoint import Checkpoint
 from qdeploy.checkpoint.headers import TensorInfo
 from qdeploy.checkpoint.published import facts, variant
-from qdeploy.checkpoint.sources.fp8 import E4M3, SCALE_SUFFIX, scale_shape
+from qdeploy.checkpoint.published_layouts import layout_of
 from qdeploy.checkpoint.weights.check import expected_tensors
 from qdeploy.errors import CheckpointError
 
-FP8_BLOCK = (128, 128)
-FP8_CONFIG = {"quant_method": "fp8", "weight_block_size": [*FP8_BLOCK]}
 NOWHERE = Path(os.devnull) / "published"
 """A path that cannot exist, so that reading from it by mistake fails."""
 
@@ -61,13 +59,13 @@ def find_published(name: str) -> Published | None:
     found = variant(name)
     if found is None:
         return None
-    config = parse_config(_config(found.numbers, fp8=found.fp8))
+    config = parse_config(_config(found.numbers, found.settings))
     sizes = facts()["sidecars"]
     described = Published(found.hub_id, NOWHERE, config, (), task=found.task, sidecar_bytes=sizes)
     tensors = tuple(
         stored
         for tensor, t in _held(described).items()
-        for stored in _stored(tensor, t, fp8=found.fp8)
+        for stored in _stored(tensor, t, found.settings)
     )
     return replace(described, tensors=tensors)
 
@@ -81,17 +79,13 @@ def _held(described: Published) -> dict[str, Tensor]:
     return held
 
 
-def _stored(name: str, tensor: Tensor, *, fp8: bool) -> Iterator[TensorInfo]:
+def _stored(name: str, tensor: Tensor, settings: Mapping[str, Any] | None) -> Iterator[TensorInfo]:
     """The tensors that a weight is stored in."""
-    if not (fp8 and tensor.role == "linear"):
-        yield TensorInfo(name, tensor.shape, "BF16", "")
-        return
-    yield TensorInfo(name, tensor.shape, E4M3, "")
-    scales = scale_shape(tensor.shape, FP8_BLOCK)
-    yield TensorInfo(name + SCALE_SUFFIX, scales, "BF16", "")
+    layout = layout_of(settings if tensor.role == "linear" else None)
+    return layout(name, tensor.shape, settings or {})
 
 
-def _config(numbers: Mapping[str, Any], *, fp8: bool) -> dict[str, Any]:
+def _config(numbers: Mapping[str, Any], settings: Mapping[str, Any] | None) -> dict[str, Any]:
     moe = "moe_intermediate_size" in numbers
     family = Qwen3Moe if moe else Qwen3
     raw = {
@@ -101,4 +95,4 @@ def _config(numbers: Mapping[str, Any], *, fp8: bool) -> dict[str, Any]:
         **(facts()["moe"] if moe else {}),
         **numbers,
     }
-    return raw | ({"quantization_config": FP8_CONFIG} if fp8 else {})
+    return raw | ({"quantization_config": settings} if settings else {})

@@ -181,3 +181,28 @@ class TestResolve:
         with pytest.raises(HubError, match="could not be reached") as caught:
             describe("someone/Qwen3-9B")
         assert all(f"Qwen/Qwen3-{size}" in str(caught.value.fix) for size in CARDS)
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("8B-AWQ", "int4 asym g128 (as stored, awq)"),
+        ("Qwen/Qwen3-32B-AWQ", "int4 asym g128 (as stored, awq)"),
+        ("0.6B-GPTQ-Int8", "int8 sym g128 (as stored, gptq)"),
+        ("Qwen3-1.7b-gptq-int8", "int8 sym g128 (as stored, gptq)"),
+        ("30B-A3B-GPTQ-Int4", "int4 sym g128 (as stored, gptq)"),
+    ],
+)
+def test_quantized_checkpoints_are_planned_as_they_are_stored(name: str, label: str) -> None:
+    described = found(name)
+    made = make_plan(described, load_profile("intel-cpu-int4"), INTEL_CPU)
+    assert made.summary()["linear"] == label
+    size = next(s for s in reversed(CARDS) if s in described.name)
+    assert described.parameters == CARDS[size].exact
+
+
+@pytest.mark.parametrize(
+    "name", ["0.6B-AWQ", "8B-GPTQ-Int4", "4B-Base-AWQ", "4B-Instruct-2507-AWQ", "Embedding-8B-AWQ"]
+)
+def test_quantized_checkpoints_that_there_are_not(name: str) -> None:
+    assert find_published(name) is None
