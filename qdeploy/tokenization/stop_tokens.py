@@ -9,7 +9,7 @@ where there is no such file. Where these name none, the tokenizer's `eos_token` 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,34 +101,41 @@ def stop_warnings(
         names: id of every added token by its text.
         template: the model's chat template, or None.
     """
-    texts = {number: text for text, number in names.items()}
-
-    def show(number: int) -> str:
-        return f"{texts[number]} ({number})" if number in texts else str(number)
-
-    if not stops.ids:
+    texts = {number: f"{text} ({number})" for text, number in names.items()}
+    if stops.ids:
+        yield from _disagreements(files, stops, eos_id, texts)
+    else:
         yield (
             "no file names a stop token, so an answer ends only at the limit of tokens; set "
             f'"{KEY}" in {GENERATION_CONFIG_FILE}'
         )
+    if template and (end := end_of_turn(template, names)):
+        yield from _end_warnings(end, names.get(end), stops)
+
+
+def _disagreements(
+    files: TextFiles, stops: StopTokens, eos_id: int | None, texts: Mapping[int, str]
+) -> Iterator[str]:
+    """What the files say that do not decide. *texts* are the added tokens by id, for messages."""
+
+    def show(ids: Iterable[int]) -> str:
+        return ", ".join(texts.get(i, str(i)) for i in ids)
+
     others = {
         source: [i for i in ids if i not in stops.ids]
         for source, ids in _sources(files, eos_id).items()
     }
-    if named := "; ".join(f"{s} {', '.join(map(show, i))}" for s, i in others.items() if i):
+    if named := "; ".join(f"{source} {show(ids)}" for source, ids in others.items() if ids):
         yield (
-            f"answers end at {', '.join(map(show, stops.ids))}, as {stops.source} says, but not at "
-            f"the end tokens of {named}; {KEY} in {GENERATION_CONFIG_FILE} decides"
+            f"answers end at {show(stops.ids)}, as {stops.source} says, but not at the end tokens "
+            f"of {named}; {KEY} in {GENERATION_CONFIG_FILE} decides"
         )
-    if stops.source == TOKENIZER_CONFIG_FILE or (
-        stops.source == CONFIG_FILE and files.has(GENERATION_CONFIG_FILE)
-    ):
+    unset = stops.source == CONFIG_FILE and files.has(GENERATION_CONFIG_FILE)
+    if unset or stops.source == TOKENIZER_CONFIG_FILE:
         yield (
-            f"{GENERATION_CONFIG_FILE} names no stop token; {show(stops.ids[0])} of {stops.source} "
+            f"{GENERATION_CONFIG_FILE} names no stop token; {show(stops.ids)} of {stops.source} "
             "is used, which transformers' generate would not stop at"
         )
-    if template and (end := end_of_turn(template, names)):
-        yield from _end_warnings(end, names.get(end), stops)
 
 
 def _end_warnings(end: str, number: int | None, stops: StopTokens) -> Iterator[str]:

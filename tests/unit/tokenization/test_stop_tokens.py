@@ -99,6 +99,12 @@ def test_what_the_files_disagree_about_is_said(
         assert [w for w in said if text in w], said
 
 
+def test_the_fix_of_a_template_that_ends_otherwise_works(tmp_path: Path) -> None:
+    (end,) = [w for w in warnings(write(tmp_path, generation=TEXT)) if "ends a turn" in w]
+    assert end.endswith(f'add {END} to "eos_token_id" in generation_config.json')
+    assert warnings(write(tmp_path, generation=[TEXT, END])) == ()
+
+
 @pytest.mark.parametrize(
     "template",
     [
