@@ -191,7 +191,7 @@ def test_another_architecture_may_have_any_tensors_and_token_ids(
          ["rows of 50, which no block divides", 'set weights.embedding = { dtype = "fp16" } in'],
          "weights.embedding", 'dtype = "fp16"'),
         (SPARSE,
-         ["blocks of several sizes, and QMoE takes one", 'set graph.experts = "unrolled" in'],
+         ["several sizes or forms, and QMoE takes one", 'set graph.experts = "unrolled" in'],
          "graph", 'experts = "unrolled"'),
     ],
     ids=["odd", "experts"],

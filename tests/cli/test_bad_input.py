@@ -42,6 +42,7 @@ def lying_header(folder: Path) -> None:
 
 def missing_shard(folder: Path) -> None:
     write_shards(folder)
+    (folder / "model.safetensors").unlink()
     (folder / "model-00002-of-00002.safetensors").unlink()
 
 
