@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from qdeploy.architectures.config import DecoderConfig
 from qdeploy.architectures.tensors import Tensor
 from qdeploy.checkpoint.checkpoint import Checkpoint
 from qdeploy.checkpoint.schemes.settings import original
@@ -30,7 +29,7 @@ def check_weights(checkpoint: Checkpoint) -> None:
             weights by name, and how many there are.
     """
     held = {weight.name: weight.source for weight in checkpoint.weights}
-    _check_counts(checkpoint.decoder, len(held), checkpoint.folder / "config.json")
+    _check_counts(checkpoint, len(held))
     wanted = {name: tensor.shape for name, tensor in expected_tensors(checkpoint).items()}
     unreadable = _listed("unreadable", _unreadable(wanted, held))
     missing = [name for name in wanted if name not in held]
@@ -58,18 +57,16 @@ def check_weights(checkpoint: Checkpoint) -> None:
         )
 
 
-def _check_counts(config: DecoderConfig, held: int, where: object) -> None:
+def _check_counts(checkpoint: Checkpoint, held: int) -> None:
     """Refuse a config of more layers or experts than tensors, before listing all their names.
 
     Raises:
         CheckpointError: so many, or the width of a layer is left out.
     """
+    config, where = checkpoint.decoder, checkpoint.folder / "config.json"
     if (modules := config.modules(held)) > held:
-        raise CheckpointError(
-            f"it asks for {modules} layers and experts; there are {held} tensors",
-            where=where,
-            fix=SAME,
-        )
+        what = f"it asks for {modules} layers and experts; there are {held} tensors"
+        raise CheckpointError("\n  ".join((what, *checkpoint.decided)), where=where, fix=SAME)
     layers = config.num_hidden_layers
     sparse = sum(map(config.is_sparse, range(layers)))
     if sparse and not config.moe_intermediate_size:
