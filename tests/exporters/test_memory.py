@@ -18,6 +18,7 @@ from qdeploy.planning.profile import load_profile
 from tests.support.checkpoints import MOE, shape_of_0_6b, write_checkpoint
 from tests.support.exporting import PROFILES, Work
 from tests.support.native import resolve
+from tests.support.quantized import write_random_awq
 from tests.support.tiny import DENSE
 
 WIDE = DENSE | {"hidden_size": 1024, "intermediate_size": 2560, "num_hidden_layers": 2}
@@ -53,6 +54,23 @@ def test_eight_layers_take_no_more_than_two_nor_than_predicted(
     predicted = NativeExporter().peak_memory_bytes(planned)
     assert many < few + SLACK
     assert many < predicted
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells anonymous memory apart")
+@pytest.mark.parametrize("name", ["intel-cpu-int4", "cpu-int4"])
+def test_codes_that_are_kept_take_no_more(name: str, tmp_path: Path) -> None:
+    shapes = {"two": WIDE, "eight": WIDE | {"num_hidden_layers": 8}}
+    two, eight = (write_random_awq(tmp_path / n, shape) for n, shape in shapes.items())
+    few, many = (
+        Work(name, source).whole(source.parent / f"{source.name} out")["peak"]
+        for source in (two, eight)
+    )
+    chosen = load_profile(name)
+    planned = make_plan(read_checkpoint(eight), chosen, registry.target(chosen.target))
+    assert "as stored" in planned.linear_label
+    assert many < few + SLACK
+    assert many < NativeExporter().peak_memory_bytes(planned)
 
 
 @pytest.mark.parametrize("config", SHAPES.values(), ids=SHAPES.keys())

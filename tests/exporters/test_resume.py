@@ -12,6 +12,7 @@ import pytest
 
 from qdeploy.bundle import open_bundle
 from tests.support.exporting import PROFILES, Work
+from tests.support.quantized import write_random_awq
 from tests.support.tiny import SPARSE
 
 LARGE = SPARSE | {
@@ -20,8 +21,14 @@ LARGE = SPARSE | {
 """Enough blocks that a kill finds some written and some not."""
 
 
-@pytest.fixture(scope="module", params=PROFILES)
-def work(request: pytest.FixtureRequest, made: Callable[..., Path]) -> Work:
+@pytest.fixture(scope="module", params=[*PROFILES, "kept codes"])
+def work(
+    request: pytest.FixtureRequest,
+    made: Callable[..., Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Work:
+    if request.param == "kept codes":
+        return Work(PROFILES[1], write_random_awq(tmp_path_factory.mktemp("awq") / "awq", LARGE))
     return Work(request.param, made(LARGE))
 
 
