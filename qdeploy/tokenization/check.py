@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
+from qdeploy.tokenization.added_tokens import some
 from qdeploy.tokenization.chat_template import ChatTemplate, find_chat_template, template_warnings
 from qdeploy.tokenization.generation_warnings import generation_warnings
 from qdeploy.tokenization.stop_tokens import check_stop_tokens, stop_tokens, stop_warnings
 from qdeploy.tokenization.text_files import TOKENIZER_CONFIG_FILE, TOKENIZER_FILE, TextFiles
 from qdeploy.tokenization.tokenizer_file import TokenizerDescription, read_tokenizer
 from qdeploy.tokenization.unread_files import unread_file_warnings
-from qdeploy.tokenization.vocabulary import check_vocabulary
+from qdeploy.tokenization.vocabulary import beyond, check_vocabulary
 
 
 def text_warnings(files: TextFiles, size: int | None, *, generates: bool = True) -> tuple[str, ...]:
@@ -26,23 +28,51 @@ def text_warnings(files: TextFiles, size: int | None, *, generates: bool = True)
     """
     described = read_tokenizer(files)
     check_vocabulary(described.content, files.where(TOKENIZER_FILE), size=size)
+    template = _template(files, described) if generates else None
     return (
         *described.warnings,
         *unread_file_warnings(files, described),
+        *(_beyond(files, described, size, template) if size is not None else ()),
         *_setting_warnings(described),
-        *(_answer_warnings(files, described, size) if generates else ()),
+        *(_answer_warnings(files, described, size, template) if generates else ()),
     )
+
+
+def _template(files: TextFiles, described: TokenizerDescription) -> ChatTemplate | None:
+    source = find_chat_template(files)
+    named = described.settings.special.named
+    return ChatTemplate(source, named, files.folder) if source else None
+
+
+def _beyond(
+    files: TextFiles, described: TokenizerDescription, size: int, template: ChatTemplate | None
+) -> Iterator[str]:
+    """Added tokens that the model has no row for: a mistake only where a prompt needs one.
+
+    Raises:
+        CheckpointError: the chat template or the post-processor writes one.
+    """
+    unknown = {text: number for text, number in described.added_ids.items() if number >= size}
+    around = json.dumps(described.content.get("post_processor"), ensure_ascii=False)
+    written = f"{template.source if template else ''}{around}"
+    for text, number in unknown.items():
+        if text in written:
+            raise beyond(text, number, size, files.where(TOKENIZER_FILE))
+    if unknown:
+        yield (
+            f"the tokenizer knows {some(unknown)}, with ids from {min(unknown.values())}; the "
+            f"model knows {size} tokens, and a prompt with one of these is refused"
+        )
 
 
 def _answer_warnings(
-    files: TextFiles, described: TokenizerDescription, size: int | None
+    files: TextFiles,
+    described: TokenizerDescription,
+    size: int | None,
+    template: ChatTemplate | None,
 ) -> Iterator[str]:
     """What concerns chats and answers."""
     yield from template_warnings(files)
-    source = find_chat_template(files)
-    template = (
-        ChatTemplate(source, described.settings.special.named, files.folder) if source else None
-    )
     yield from _chat_warnings(template)
     stops = stop_tokens(files, described.eos_id)
     check_stop_tokens(stops, files, size)

@@ -18,7 +18,9 @@ from qdeploy.tokenization.tokenizer_file import FIX
 
 
 def check_vocabulary(content: dict[str, Any], where: Path, *, size: int | None) -> None:
-    """Check that the *content* of a `tokenizer.json` is a tokenizer, with ids below *size*.
+    """Check that the *content* of a `tokenizer.json` is a tokenizer, its own ids below *size*.
+
+    Ids of added tokens may be larger: see `check.text_warnings`.
 
     Args:
         content: as `read_tokenizer` gives it.
@@ -34,11 +36,14 @@ def check_vocabulary(content: dict[str, Any], where: Path, *, size: int | None) 
         raise CheckpointError(f"not a tokenizer ({error})", where=where, fix=FIX) from None
     token = max(ids, key=ids.__getitem__, default=None)
     if token is not None and size is not None and ids[token] >= size:
-        raise CheckpointError(
-            f"token {token!r} has the id {ids[token]}; the model knows {size} tokens",
-            where=where,
-            fix=FIX,
-        )
+        raise beyond(token, ids[token], size, where)
+
+
+def beyond(token: str, number: int, size: int, where: Path) -> CheckpointError:
+    """The error for a token that the model has no row of its embedding for."""
+    return CheckpointError(
+        f"token {token!r} has the id {number}; the model knows {size} tokens", where=where, fix=FIX
+    )
 
 
 def _is_bpe(content: Mapping[str, Any]) -> bool:
@@ -47,13 +52,14 @@ def _is_bpe(content: Mapping[str, Any]) -> bool:
 
 
 def _any(content: Mapping[str, Any]) -> dict[str, int]:
-    """Check a tokenizer of any kind; the ids of its tokens."""
-    ids: dict[str, int] = Tokenizer.from_str(json.dumps(content)).get_vocab()
+    """Check a tokenizer of any kind; the ids of its own tokens."""
+    whole = Tokenizer.from_str(json.dumps(content))
+    ids: dict[str, int] = whole.get_vocab(with_added_tokens=False)
     return ids
 
 
 def _bpe(content: dict[str, Any]) -> dict[str, int]:
-    """Check a byte-pair encoding; the ids of its tokens."""
+    """Check a byte-pair encoding; the ids of its own tokens."""
     model = content["model"]
     vocab, merges = model.get("vocab"), model.get("merges")
     if not isinstance(vocab, dict) or not isinstance(merges, list):
@@ -61,11 +67,10 @@ def _bpe(content: dict[str, Any]) -> dict[str, int]:
     rest = content | {"model": model | {"vocab": {}, "merges": []}}
     Tokenizer.from_str(json.dumps(rest))
     _check_merges(merges, vocab, model.get("continuing_subword_prefix") or "")
-    ids = vocab | {token["content"]: token["id"] for token in content["added_tokens"]}
-    for token, number in ids.items():
+    for token, number in vocab.items():
         if type(number) is not int or not 0 <= number < 2**31:
             raise ValueError(f"token {token!r} has the id {number!r}")
-    return ids
+    return vocab
 
 
 def _check_merges(merges: list[Any], vocab: Mapping[str, int], prefix: str) -> None:

@@ -115,7 +115,8 @@ def test_added_tokens_are_used_and_said(tmp_path: Path) -> None:
 
 
 def test_a_token_that_the_model_has_no_row_for_is_refused(tmp_path: Path) -> None:
-    files = adapted(tmp_path, add_to_settings)
+    template = settings(chat_template="{{ messages[0].content }}<new>")
+    files = adapted(tmp_path, both(add_to_settings, template))
     with pytest.raises(CheckpointError, match="'<new>' has the id 2048") as caught:
         text_warnings(files, 2048)
     assert str(tmp_path / "adapter") in str(caught.value.where)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from qdeploy.errors import CheckpointError
 from qdeploy.tokenization.check import text_warnings
 from qdeploy.tokenization.text_files import find_text_files
 from qdeploy.tokenization.tokenizer import Tokenizer
@@ -16,7 +17,9 @@ from tests.support.tokenizer_variants import (
     Change,
     both,
     copy_text,
+    processors,
     settings,
+    template,
 )
 
 
@@ -71,9 +74,9 @@ TEMPLATES: dict[str, tuple[Change, str]] = {
 }  # fmt: skip
 
 
-def warnings(folder: Path, change: Change) -> tuple[str, ...]:
+def warnings(folder: Path, change: Change, size: int = 2100) -> tuple[str, ...]:
     change(copy_text(folder))
-    return text_warnings(find_text_files(folder), 2100)
+    return text_warnings(find_text_files(folder), size)
 
 
 @pytest.mark.parametrize("name", SILENT)
@@ -91,6 +94,17 @@ def test_files_that_disagree(name: str, says: str, tmp_path: Path) -> None:
 def test_templates_that_disagree(change: Change, says: str, tmp_path: Path) -> None:
     said = warnings(tmp_path, change)
     assert len([text for text in said if says in text]) == 1, said
+
+
+def test_a_token_without_a_row_matters_only_where_a_prompt_needs_it(tmp_path: Path) -> None:
+    change = settings(extra_special_tokens=["<new>", "<x>"])
+    said = warnings(tmp_path, change, size=2048)
+    assert [text for text in said if "knows '<new>', '<x>', with ids from 2048" in text]
+    with pytest.raises(CheckpointError, match="'<x>' has the id 2049"):
+        warnings(tmp_path, both(change, settings(chat_template="<x>")), size=2048)
+    around = both(change, processors(template("<new>", 2048)))
+    with pytest.raises(CheckpointError, match="'<new>' has the id 2048"):
+        warnings(tmp_path, around, size=2048)
 
 
 def test_the_same_template_twice_is_not_warned_about(tmp_path: Path) -> None:
