@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from qdeploy.checkpoint.sources.base import Files, Floats, ReadRows
 
 ONE_RUN = "take adapter_config.json and adapter_model.safetensors from the same training run"
-LINEAR = ("linear", "router", "lm_head")
+LINEAR = ("linear", "router", "lm_head", "score")
 """Roles of the weights that are linear layers for PEFT."""
 
 
@@ -42,6 +42,8 @@ class Changed(Source):
 
     def forget(self, files: Files, start: int, stop: int) -> None:
         self.base.forget(files, start, stop)
+        for tensor in {*self.tensors} - {*self.base.tensors}:
+            files[tensor.file].forget(tensor.name)
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ NO_MERGE = {
 
 SETTINGS = {
     "lora_bias": Unsupported("it adds biases to layers (lora_bias)", False),
-    "layer_replication": Unsupported("it repeats layers (layer_replication)", True),
+    "layer_replication": Unsupported("it repeats layers (layer_replication)", False),
     "alora_invocation_tokens": Unsupported("it is active for a part of a text (aLoRA)", False),
     "use_qalora": Unsupported("it was trained on pooled inputs (QA-LoRA)", False),
     "use_bdlora": Unsupported("its matrices are block-diagonal (BD-LoRA)", True),

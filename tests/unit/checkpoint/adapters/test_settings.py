@@ -32,7 +32,7 @@ def read(folder: Path, **settings: Any) -> tuple[AdapterConfig, list[str]]:
         ({"peft_type": None}, "no 'peft_type'", False),
         ({"peft_type": ["LORA"]}, "no 'peft_type'", False),
         ({"lora_bias": True}, "it adds biases", False),
-        ({"layer_replication": [[0, 2]]}, "it repeats layers", True),
+        ({"layer_replication": [[0, 2]]}, "it repeats layers", False),
         ({"alora_invocation_tokens": [1, 2]}, "aLoRA", False),
         ({"use_qalora": True}, "QA-LoRA", False),
         ({"use_bdlora": {"nblocks": 2}}, "BD-LoRA", True),
