@@ -73,7 +73,7 @@ def check_folder(folder: Path) -> None:
         CheckpointError: it has not; the error says what it is.
     """
     if not folder.exists():
-        raise CheckpointError("no such directory", where=folder, fix="give an adapter's folder")
+        raise CheckpointError("no such directory", where=folder, fix=_download(folder))
     if not folder.is_dir():
         above = folder.parent
         if folder.name in (CONFIG, WEIGHTS):
@@ -93,6 +93,14 @@ def check_folder(folder: Path) -> None:
         where=folder,
         fix=f"give a folder that PEFT's save_pretrained wrote, with {CONFIG} and {WEIGHTS}",
     )
+
+
+def _download(folder: Path) -> str:
+    """The fix for a folder that is not there, which may be an id of the hub."""
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", folder.as_posix()):
+        there = f"hf download {folder.as_posix()} --local-dir {shell(folder.name)}"
+        return f"to take it from the hub: {there}; then give --adapter {shell(folder.name)}"
+    return "give the folder that PEFT's save_pretrained wrote"
 
 
 def _names(folder: Path) -> list[str]:

@@ -72,3 +72,9 @@ def test_another_file(tmp_path: Path) -> None:
 
 def test_nothing(tmp_path: Path) -> None:
     assert refusal(tmp_path / "nowhere").what == "no such directory"
+
+
+def test_an_id_of_the_hub_is_downloaded_first() -> None:
+    found = refusal(Path("someone/an-adapter"))
+    fix = "hf download someone/an-adapter --local-dir an-adapter; then give --adapter an-adapter"
+    assert fix in (found.fix or "")
