@@ -12,7 +12,7 @@ from qdeploy.architectures.base import Architecture
 from qdeploy.architectures.graph import GraphConfig
 from qdeploy.checkpoint.weights import WeightReader
 from qdeploy.evaluate.divergence import Tally
-from qdeploy.evaluate.forward import NumpyBuilder, Value, multiply
+from qdeploy.evaluate.forward import Forward, NumpyBuilder, Value
 from qdeploy.verification.outcome import Check, Distance
 from qdeploy.verification.transformers_model import LoadReport, Reading
 
@@ -55,10 +55,16 @@ def read_own(
     """What qdeploy's float reference computes for each passage."""
     build = Recorder(source, config, passages, lambda done, total: None)
     last = build.value(architecture.hidden(build, config))
-    logits = multiply(source, last, architecture.head(config))
     cuts = np.cumsum([len(ids) for ids in passages])[:-1]
-    parts = [np.split(stage, cuts) for stage in (*build.entering, last, logits)]
-    return [Reading(tuple(own[:-1]), own[-1]) for own in zip(*parts, strict=True)]
+    stages = [np.split(stage, cuts) for stage in (*build.entering, last)]
+    forward = Forward(source, architecture, config)
+    outputs: Sequence[Floats] = (
+        [forward.logits(hidden) for hidden in stages[-1]]
+        if config.task.generates
+        else list(forward.pooled([hidden[-1] for hidden in stages[-1]]))
+    )
+    hidden = zip(*stages, strict=True)
+    return [Reading(tuple(h), output) for h, output in zip(hidden, outputs, strict=True)]
 
 
 def compare_layers(theirs: Sequence[Reading], ours: Sequence[Reading]) -> list[Distance]:
@@ -91,14 +97,23 @@ def check_logits(
     """The check of the logits: KL divergence of ours from theirs."""
     tally = Tally()
     for a, b, ids in zip(theirs, ours, passages, strict=True):
-        tally.add(a.logits, b.logits, np.roll(np.array(ids), -1))
+        tally.add(a.output, b.output, np.roll(np.array(ids), -1))
     kl = tally.figures().kl_mean
-    most = max(float(np.abs(a.logits - b.logits).max()) for a, b in zip(theirs, ours, strict=True))
+    most = max(float(np.abs(a.output - b.output).max()) for a, b in zip(theirs, ours, strict=True))
     failure = None
     if not kl <= MOST_KL:
         failure = f"KL divergence {kl:.2g} nats per token; rounding causes less than {MOST_KL:g}"
     found = f"KL {kl:.2g} nats per token, largest difference {most:.2g}"
     return Check(PART, "logits", found, failure)
+
+
+def check_encodings(theirs: Sequence[Reading], ours: Sequence[Reading]) -> Check:
+    """The check of embeddings or scores: the largest difference of one, by its norm."""
+    most = max(_distance(a.output, b.output) for a, b in zip(theirs, ours, strict=True))
+    failure = None
+    if not most <= MOST_DIFFERENCE:
+        failure = f"they differ by {most:.2g} of their size"
+    return Check(PART, "encodings", f"{len(theirs)} texts, difference at most {most:.2g}", failure)
 
 
 def check_loading(report: LoadReport, dropped: Mapping[str, str]) -> Check:

@@ -9,11 +9,12 @@ import gc
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qdeploy.architectures.task import Task
 from qdeploy.errors import CheckpointError
 from qdeploy.verification.dequantized import float_weights
 from qdeploy.verification.libraries import quiet, reason, require
@@ -30,11 +31,30 @@ class Reading:
     Attributes:
         hidden: states [T, H] after the embedding and after each layer; the last norm is applied to
             those of the last layer.
-        logits: [T, V].
+        output: by the model's task: logits [T, V], an embedding [H], or scores [1 or 2].
     """
 
     hidden: tuple[Floats, ...]
-    logits: Floats
+    output: Floats
+
+
+class Kind(NamedTuple):
+    """Names in transformers: the class that loads a model, and the table of classes behind it."""
+
+    auto: str
+    table: str
+
+
+CAUSAL = Kind("AutoModelForCausalLM", "MODEL_FOR_CAUSAL_LM_MAPPING")
+ENCODER = Kind("AutoModel", "MODEL_MAPPING")
+CLASSIFIER = Kind("AutoModelForSequenceClassification", "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING")
+
+
+def kind_for(task: Task) -> Kind:
+    """What loads a model for *task*; a reranker without labels has a score weight of its own."""
+    if task.name == "rerank":
+        return CAUSAL if task.labels else CLASSIFIER
+    return CAUSAL if task.generates else ENCODER
 
 
 @dataclass(frozen=True)
@@ -53,11 +73,12 @@ class LoadReport:
 
 
 class TransformersModel:
-    """A causal language model in float32. It takes four bytes a parameter."""
+    """A model in float32. It takes four bytes a parameter."""
 
     def __init__(
         self,
         folder: Path,
+        task: Task,
         *,
         adapter: Path | None = None,
         rope_scaling: Mapping[str, Any] | None = None,
@@ -66,6 +87,7 @@ class TransformersModel:
 
         Args:
             folder: the checkpoint's directory.
+            task: what it is for.
             adapter: directory of an adapter that PEFT merges.
             rope_scaling: how positions are scaled where the checkpoint's config does not say it.
 
@@ -77,7 +99,7 @@ class TransformersModel:
         self._torch, self._transformers = require("torch"), require("transformers")
         if adapter:
             require("peft")  # before the model is loaded
-        self._folder, self._stored = folder, read_stored(folder)
+        self._folder, self._task, self._stored = folder, task, read_stored(folder)
         with quiet():
             try:
                 config = self._config(folder, rope_scaling)
@@ -98,7 +120,7 @@ class TransformersModel:
         return frozenset([found] if isinstance(found, int) else found or ())
 
     def read(self, ids: Sequence[int]) -> Reading:
-        """Compute hidden states and logits of one passage.
+        """Compute hidden states and output of one passage.
 
         Raises:
             CheckpointError: transformers cannot, as where its embedding lacks a token.
@@ -113,13 +135,23 @@ class TransformersModel:
                     f"transformers loads it, but cannot compute it ({reason(error)})",
                     where=self._folder,
                 ) from None
-        hidden = tuple(state[0].float().numpy() for state in made.hidden_states)
-        return Reading(hidden, made.logits[0].float().numpy())
+            hidden = tuple(state[0].float().numpy() for state in made.hidden_states)
+            return Reading(hidden, self._output(made).float().numpy())
 
     def close(self) -> None:
         """Free the weights."""
         del self._model
         gc.collect()
+
+    def _output(self, made: Any) -> Any:
+        """What the task takes from transformers' output of one passage."""
+        task = self._task
+        if task.generates:
+            return made.logits[0]
+        if task.name == "rerank":
+            return made.logits[0, -1, list(task.labels)] if task.labels else made.logits[0]
+        vector = made.last_hidden_state[0, -1]
+        return self._torch.nn.functional.normalize(vector, dim=-1) if task.normalize else vector
 
     def _config(self, folder: Path, rope_scaling: Mapping[str, Any] | None) -> Any:
         config = self._transformers.AutoConfig.from_pretrained(
@@ -131,16 +163,17 @@ class TransformersModel:
         return config
 
     def _load(self, folder: Path, config: Any) -> tuple[Any, Mapping[str, Any]]:
-        kind = self._transformers.AutoModelForCausalLM
+        kind = kind_for(self._task)
+        loader = getattr(self._transformers, kind.auto)
         source: Path | None = folder
         settings = getattr(config, "quantization_config", None)
         weights: dict[str, Any] | None = None
         if not self._stored.is_float:
             weights = float_weights(folder, settings or {})
-            kind, source = self._transformers.MODEL_FOR_CAUSAL_LM_MAPPING[type(config)], None
+            loader, source = getattr(self._transformers, kind.table)[type(config)], None
         if settings is not None:  # the weights are float now, or the settings are left over
             del config.quantization_config
-        model, info = kind.from_pretrained(
+        model, info = loader.from_pretrained(
             source,
             state_dict=weights,
             config=config,

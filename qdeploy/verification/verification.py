@@ -66,12 +66,6 @@ def verify(
     for library in ("torch", "transformers"):
         require(library)
     judged = open_bundle(bundle, full=True)
-    if not judged.manifest.task.generates:
-        raise InputError(
-            f"chats and logits are compared, and the model is to {judged.manifest.task.name}",
-            where=judged.path,
-            fix=f"qdeploy eval {judged.path} --reference {model}",
-        )
     source = find_source(judged, model, adapter=adapter)
     _check_memory(judged, source)
 
@@ -82,7 +76,9 @@ def verify(
     stage("transformers' float model")
     passages = _passages(texts, min(WINDOW, judged.manifest.model.context_length))
     theirs, report, stops = _read(source, adapter, passages)
-    checks.append(compare_stops(judged.path, stops, peer))
+    generates = source.checkpoint.task.generates
+    if generates:
+        checks.append(compare_stops(judged.path, stops, peer))
 
     stage("qdeploy's float model")
     ours = _read_own(source, passages)
@@ -90,7 +86,9 @@ def verify(
     checks += [
         float_model.check_loading(report, source.checkpoint.dropped),
         float_model.check_layers(layers),
-        float_model.check_logits(theirs, ours, passages),
+        float_model.check_logits(theirs, ours, passages)
+        if generates
+        else float_model.check_encodings(theirs, ours),
     ]
 
     stage("bundle")
@@ -99,10 +97,11 @@ def verify(
         choice = run.choose(
             judged, target=target, backend=backend, device=device, simulate=simulate
         )
-        checks.append(bundles.compare_bundle(judged, choice, passages, theirs, threads=threads))
+        compare = bundles.compare_bundle if generates else bundles.compare_encoder
+        checks.append(compare(judged, choice, passages, theirs, threads=threads))
     except TargetUnavailable as error:
         absent = error
-        checks.append(Check(bundles.PART, "logits", "", skipped=error.reason))
+        checks.append(Check(bundles.PART, "output", "", skipped=error.reason))
     return Outcome(
         judged.path, source.checkpoint.name, tools(), tuple(checks), tuple(layers), absent
     )
@@ -116,11 +115,13 @@ def _read(
     Returns:
         What it computes for each passage, what it reports of loading, and its stop tokens.
     """
+    task = source.checkpoint.task
     model = TransformersModel(
-        source.checkpoint.folder, adapter=adapter, rope_scaling=source.rope_scaling
+        source.checkpoint.folder, task, adapter=adapter, rope_scaling=source.rope_scaling
     )
     try:
-        return [model.read(ids) for ids in passages], model.report, model.stop_ids
+        stops = model.stop_ids if task.generates else frozenset()
+        return [model.read(ids) for ids in passages], model.report, stops
     finally:
         model.close()
 

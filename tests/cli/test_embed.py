@@ -96,14 +96,6 @@ class TestEmbed:
         assert done.code == 2
         assert "fix: qdeploy embed" in done.stderr
 
-    def test_a_comparison_with_transformers_is_for_other_models(
-        self, quick: QuickCommand, embedding: str
-    ) -> None:
-        pytest.importorskip("transformers")
-        done = quick("verify", embedding, "--against", "model")
-        done.fails(2, "the model is to embed", "fix: qdeploy eval")
-        assert quick("eval", embedding, "--reference", "model", "--json").code == 0
-
 
 class TestRerank:
     def test_a_line_a_document(self, quick: QuickCommand, reranker: str) -> None:

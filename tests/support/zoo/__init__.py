@@ -10,9 +10,10 @@ disagreements  a fact that stands in two places which disagree
 chats          tokenizers, chat templates and stop tokens
 adapters       adapters as PEFT and trainers save them
 quantized      checkpoints that are quantized already
+encoders       models that embed or rerank
 """
 
-from tests.support.zoo import adapters, chats, disagreements, names, quantized
+from tests.support.zoo import adapters, chats, disagreements, encoders, names, quantized
 
 CASES = {
     "names": names.CASES,
@@ -20,4 +21,5 @@ CASES = {
     "chats": chats.CASES,
     "adapters": adapters.CASES,
     "quantized": quantized.CASES,
+    "encoders": encoders.CASES,
 }
