@@ -46,7 +46,7 @@ def test_known_families_are_taken(raw: dict[str, Any], name: str, tmp_path: Path
     [
         ({"architectures": ["GemmaForCausalLM"]}, "GemmaForCausalLM"),
         ({"attention_bias": True}, "attention_bias"),
-        ({"use_sliding_window": True}, "use_sliding_window"),
+        ({"use_sliding_window": True, "max_window_layers": 1}, "use_sliding_window"),
         ({"hidden_act": "gelu"}, "hidden_act"),
         ({"rope_scaling": {"rope_type": "llama3", "factor": 8.0}}, "llama3"),
     ],
@@ -60,7 +60,7 @@ def test_other_models_are_refused(change: dict[str, Any], named: str, tmp_path: 
 @pytest.mark.parametrize(
     ("config", "named"),
     [
-        (QWEN2 | {"use_sliding_window": True}, "use_sliding_window"),
+        (QWEN2 | {"use_sliding_window": True, "max_window_layers": 1}, "use_sliding_window"),
         (QWEN2 | {"rope_scaling": LLAMA3}, "'llama3'; supported: 'default', 'yarn'"),
         (LLAMA | {"attention_bias": True}, "attention_bias"),
         (LLAMA | {"mlp_bias": True}, "mlp_bias"),
