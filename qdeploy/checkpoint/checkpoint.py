@@ -348,7 +348,7 @@ def read_checkpoint(
     file = read_config(folder / "config.json")
     check_tokenizer_is_there(find_text_files(folder))
     name = name or folder.resolve().name
-    purpose = find_task(folder, name, file.raw, asked=task)
+    purpose = find_task(folder, name, file.raw, asked=task, adapter=adapter)
     check_named_file(file.raw.get("transformers_weights"), folder)
     tensors = read_tensors(folder)
     decided = (*file.warnings, *file_warnings(folder, tensors), *purpose.warnings)

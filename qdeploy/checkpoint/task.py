@@ -39,6 +39,9 @@ PIPELINES: Mapping[str, TaskName] = {
 """Tasks of a model card's `pipeline_tag`, by the hub's names."""
 LIBRARY: Mapping[str, TaskName] = {"SentenceTransformer": "embed", "CrossEncoder": "rerank"}
 """Tasks of `model_type` in the library's settings."""
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTERS: Mapping[str, TaskName] = {"FEATURE_EXTRACTION": "embed", "SEQ_CLS": "rerank"}
+"""Tasks of an adapter's `task_type`; that of a model that generates says nothing here, either."""
 ANSWERS = ("no", "yes")
 """The tokens whose logits Qwen3-Reranker's score compares (its model card, "Usage")."""
 QWEN3_ANSWERS = (2152, 9693)
@@ -78,7 +81,12 @@ class FoundTask:
 
 
 def find_task(
-    folder: Path, name: str, config: Mapping[str, Any], *, asked: TaskName | None = None
+    folder: Path,
+    name: str,
+    config: Mapping[str, Any],
+    *,
+    asked: TaskName | None = None,
+    adapter: Path | None = None,
 ) -> FoundTask:
     """Find what the checkpoint in *folder* is for.
 
@@ -87,6 +95,7 @@ def find_task(
         name: its hub id or the name of its directory.
         config: its `config.json`.
         asked: the user's choice, which decides where the files do not.
+        adapter: folder of the adapter that is merged into its weights, which has a task, too.
 
     Raises:
         CheckpointError: two sources disagree and *asked* does not decide; or the model pools,
@@ -94,6 +103,8 @@ def find_task(
     """
     modules = read_modules(folder)
     signs = list(_signs(folder, name, config, modules))
+    if adapter:
+        signs += _adapter_signs(adapter, config)
     chosen = asked or _agreed(signs, folder)
     if chosen == "embed":
         return _embedding(folder, name, modules)
@@ -145,6 +156,31 @@ def _signs(
         yield Sign(f"{MODEL_CARD} (pipeline_tag {tag})", PIPELINES[tag])
 
 
+def _adapter_signs(adapter: Path, config: Mapping[str, Any]) -> list[Sign]:
+    """What an adapter was trained for, by PEFT's `task_type`.
+
+    Raises:
+        CheckpointError: a classifier, of a model that is none: only the adapter holds its score.
+    """
+    file = adapter / ADAPTER_CONFIG
+    kind = str(read_json(file).get("task_type")) if file.is_file() else ""
+    if kind == "SEQ_CLS" and not _is_classifier(config):
+        raise CheckpointError(
+            "the adapter makes a sequence classifier of a model that generates, whose score the "
+            "checkpoint does not have",
+            where=file,
+            fix="merge it with PEFT (merge_and_unload), and export what that saves",
+        )
+    return (
+        [Sign(f"{ADAPTER_CONFIG} (task_type {kind})", ADAPTERS[kind])] if kind in ADAPTERS else []
+    )
+
+
+def _is_classifier(config: Mapping[str, Any]) -> bool:
+    names = config.get("architectures")
+    return isinstance(names, list) and bool(names) and str(names[0]).endswith(CLASSIFIER)
+
+
 def _agreed(signs: list[Sign], folder: Path) -> TaskName:
     first: dict[TaskName, Sign] = {}
     for sign in signs:
@@ -183,8 +219,7 @@ def _embedding(folder: Path, name: str, modules: tuple[Module, ...]) -> FoundTas
 def _reranker(
     folder: Path, name: str, config: Mapping[str, Any], modules: tuple[Module, ...]
 ) -> FoundTask:
-    names = config.get("architectures")
-    if isinstance(names, list) and names and str(names[0]).endswith(CLASSIFIER):
+    if _is_classifier(config):
         _check_one_label(config, folder)
         task = Task(name="rerank")
         return FoundTask(task) if NAME.search(name) else FoundTask(task, (UNSAID_PROMPT,))

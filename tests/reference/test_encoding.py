@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ import pytest
 from numpy.typing import NDArray
 
 import qdeploy
+from qdeploy.checkpoint.checkpoint import read_checkpoint
+from qdeploy.checkpoint.weights import open_weights
+from qdeploy.evaluate.forward import Forward
 from tests.support.encoding import (
     LABELS,
     QUERY,
@@ -119,3 +123,59 @@ def test_the_score_of_a_classifier(bundle_format: str, tmp_path: Path) -> None:
     assert [r.score for r in ranked] == sorted((r.score for r in ranked), reverse=True)
     for r in ranked:
         assert abs(r.score - wanted[r.index]) < SCORE
+
+
+SEQUENCES = ([5, 6, 7, 8, 9], [100, 200, 300])
+ADAPTED = ["q_proj", "down_proj"]
+
+
+def adapted(model: Any, place: Path, targets: list[str], task_type: str) -> Any:
+    """Add a random LoRA adapter to *model*, and save it to *place*."""
+    peft = pytest.importorskip("peft", reason="needs qdeploy[parity]")
+    torch.manual_seed(0)
+    config = peft.LoraConfig(r=4, lora_alpha=8, target_modules=targets, task_type=task_type)
+    found = peft.get_peft_model(model, config)
+    for name, values in found.named_parameters():
+        if "lora_B" in name or "score" in name:
+            torch.nn.init.normal_(values, std=0.05)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that a head among the targets is saved, too
+        found.save_pretrained(place)
+    return found.eval()
+
+
+def own(folder: Path, adapter: Path) -> NDArray[np.float32]:
+    found = read_checkpoint(folder, adapter=adapter)
+    with open_weights(found) as weights:
+        forward = Forward(weights, found.architecture, found.graph(None))
+        return forward.encode(SEQUENCES, lambda done, total: None)
+
+
+def test_an_adapter_of_an_embedding_model(tmp_path: Path) -> None:
+    folder = write_embedding(tmp_path / "it")
+    base = transformers.AutoModel.from_pretrained(folder, dtype=torch.float32)
+    model = adapted(base, tmp_path / "adapter", ADAPTED, "FEATURE_EXTRACTION")
+    with torch.inference_mode():
+        states = [model(torch.tensor([ids])).last_hidden_state[0, -1] for ids in SEQUENCES]
+        wanted = torch.nn.functional.normalize(torch.stack(states), dim=1).numpy()
+    assert np.abs(own(folder, tmp_path / "adapter") - wanted).max() < SCORE
+
+
+def test_an_adapter_of_the_head_changes_the_answers(tmp_path: Path) -> None:
+    folder = write_reranker(tmp_path / "it", DENSE | {"tie_word_embeddings": False})
+    base = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    model = adapted(base, tmp_path / "adapter", [*ADAPTED, "lm_head"], "CAUSAL_LM")
+    with torch.inference_mode():
+        logits = [model(torch.tensor([ids])).logits[0, -1] for ids in SEQUENCES]
+    wanted = torch.stack(logits)[:, list(LABELS)].numpy()
+    assert np.abs(own(folder, tmp_path / "adapter") - wanted).max() < SCORE
+
+
+def test_an_adapter_of_a_classifier(tmp_path: Path) -> None:
+    folder = write_classifier(tmp_path / "it")
+    auto = transformers.AutoModelForSequenceClassification
+    base = auto.from_pretrained(folder, dtype=torch.float32)
+    model = adapted(base, tmp_path / "adapter", ADAPTED, "SEQ_CLS")
+    with torch.inference_mode():
+        wanted = torch.stack([model(torch.tensor([ids])).logits[0] for ids in SEQUENCES]).numpy()
+    assert np.abs(own(folder, tmp_path / "adapter") - wanted).max() < SCORE

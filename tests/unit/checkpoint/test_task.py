@@ -111,6 +111,35 @@ def test_a_head_that_nothing_reads_is_listed(tmp_path: Path) -> None:
     assert not any(weight.name == "lm_head.weight" for weight in found.weights)
 
 
+class TestAdapter:
+    @pytest.fixture
+    def base(self, tmp_path: Path) -> Path:
+        return write_checkpoint(tmp_path / "base")
+
+    def adapter(self, place: Path, task_type: str | None) -> Path:
+        place.mkdir()
+        (place / "adapter_config.json").write_text(json.dumps({"task_type": task_type}))
+        return place
+
+    @pytest.mark.parametrize(
+        ("task_type", "name"),
+        [("FEATURE_EXTRACTION", "embed"), ("CAUSAL_LM", "generate"), (None, "generate")],
+    )
+    def test_it_says_what_it_was_trained_for(
+        self, task_type: str | None, name: str, base: Path, tmp_path: Path
+    ) -> None:
+        adapter = self.adapter(tmp_path / "adapter", task_type)
+        assert find_task(base, "base", SMALL, adapter=adapter).task.name == name
+
+    def test_a_classifier_of_a_model_that_generates_is_refused(
+        self, base: Path, tmp_path: Path
+    ) -> None:
+        adapter = self.adapter(tmp_path / "adapter", "SEQ_CLS")
+        with pytest.raises(CheckpointError, match="whose score the checkpoint does not have") as e:
+            find_task(base, "base", SMALL, adapter=adapter)
+        assert "merge_and_unload" in str(e.value.fix)
+
+
 class TestDisagreement:
     def test_two_sources_are_named(self, tmp_path: Path) -> None:
         folder = write_embedding(tmp_path / "Qwen3-Reranker-0.6B")
