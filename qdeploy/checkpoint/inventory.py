@@ -11,7 +11,6 @@ from typing import Any
 from qdeploy.architectures.base import Architecture
 from qdeploy.architectures.graph import GraphConfig
 from qdeploy.architectures.task import GENERATE
-from qdeploy.architectures.tensors import Tensor
 from qdeploy.checkpoint.headers import TensorInfo
 from qdeploy.checkpoint.module_names import TRANSFORMERS_STACKS, ModuleNames
 from qdeploy.checkpoint.naming import Found, Named, find_weights, is_float, left_over, name_tensors
@@ -35,13 +34,14 @@ class Inventory:
     architecture: tuple[Architecture, GraphConfig] | None
 
     @cached_property
-    def table(self) -> Mapping[str, Tensor] | None:
-        """The architecture's weights by name, a head of its own included; None without a graph."""
+    def names(self) -> ModuleNames | None:
+        """Those of the architecture, a head of its own included; None without a graph."""
         if self.architecture is None:
             return None
         family, graph = self.architecture
         untied = replace(graph, tied=False, task=GENERATE)
-        return family.tensors(untied) | family.tensors(graph)
+        own = {} if untied == graph else family.tensors(graph)
+        return ModuleNames(family.tensors(untied) | own)
 
     @cached_property
     def tie(self) -> Tie | None:
@@ -59,7 +59,7 @@ class Inventory:
         Raises:
             CheckpointError: two are one weight, but have different values.
         """
-        return name_tensors(self.tensors, self.table, self._same)
+        return name_tensors(self.tensors, self.names, self._same)
 
     @cached_property
     def wrapped(self) -> str | None:
@@ -67,10 +67,10 @@ class Inventory:
 
         It knows the names of the table, with and without `model.`, and its own stacks of experts.
         """
-        if self.table is None:
+        if self.names is None:
             return None
-        stacks = {f"{e}.{s}" for e in ModuleNames(self.table).experts for s in TRANSFORMERS_STACKS}
-        known = self.table.keys() | stacks
+        stacks = {f"{e}.{s}" for e in self.names.experts for s in TRANSFORMERS_STACKS}
+        known = self.names.table.keys() | stacks
         for module, parts in self.named.modules.items():
             for part, tensor in parts.items():
                 name = f"{module}.{part}"
@@ -93,10 +93,10 @@ class Inventory:
             CheckpointError: they are quantized in a way that cannot be read.
         """
         named = tied(self.tie, self.named) if self.tie else self.named
-        if settings and self.table and is_float(named):
-            return find_weights(left_over(named, settings), None, self.table)
+        if settings and self.names and is_float(named):
+            return find_weights(left_over(named, settings), None, self.names)
         scheme = find_scheme(settings, self.folder)
-        return find_weights(named, scheme, self.table)
+        return find_weights(named, scheme, self.names)
 
     def _same(self, one: TensorInfo, other: TensorInfo) -> bool:
         return same_values(self.folder, ((one, other),))

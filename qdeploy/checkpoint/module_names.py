@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
+
+from qdeploy.architectures.tensors import Tensor
 
 WRAPPERS = re.compile(
     r"(?:^|(?<=\.))(?:"
@@ -49,12 +51,13 @@ class ModuleNames:
     """The modules of one architecture.
 
     Attributes:
+        table: the architecture's weights by name.
         experts: the modules that hold the experts of a layer, with how many.
     """
 
-    def __init__(self, weights: Iterable[str]) -> None:
-        """*weights*: names of all weights in the architecture's table."""
-        self._modules = {name.rpartition(".")[0] for name in weights}
+    def __init__(self, table: Mapping[str, Tensor]) -> None:
+        self.table = table
+        self._modules = {name.rpartition(".")[0] for name in table}
         self._layers = {m[1] for m in map(LAYER.match, self._modules) if m}
         numbered = (m for m in map(EXPERT.match, self._modules) if m)
         self.experts = Counter(place for place, _ in {(m[1], m[2]) for m in numbered})
@@ -63,6 +66,8 @@ class ModuleNames:
 
     def find(self, stored: str) -> str | None:
         """The module that is stored under a name, or None for a part of another model."""
+        if stored in self._modules:
+            return stored
         return next((name for name in _readings(stored) if name in self._modules), None)
 
     def is_in_a_layer(self, stored: str) -> bool:

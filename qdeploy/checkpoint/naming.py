@@ -8,11 +8,10 @@ reason (`leftovers`).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from qdeploy.architectures.tensors import Tensor
 from qdeploy.checkpoint.headers import TensorInfo
 from qdeploy.checkpoint.leftovers import NO_SUCH_PART, Leftover, find_leftover
 from qdeploy.checkpoint.module_names import STACKS, ModuleNames
@@ -60,10 +59,10 @@ class Found:
     warnings: tuple[str, ...] = ()
 
 
-def name_tensors(tensors: Sequence[TensorInfo], table: Iterable[str] | None, same: Same) -> Named:
-    """Give stored tensors the names of the *table*; None for an architecture without one.
+def name_tensors(tensors: Sequence[TensorInfo], names: ModuleNames | None, same: Same) -> Named:
+    """Give stored tensors the *names* of the architecture; None where it is not known.
 
-    Parts of a layer that the table does not have keep their names: the graph cannot compute them.
+    Parts of a layer that it does not have keep their names: the graph cannot compute them.
 
     Raises:
         CheckpointError: an adapter is not merged, or two tensors of other values are one weight.
@@ -71,7 +70,6 @@ def name_tensors(tensors: Sequence[TensorInfo], table: Iterable[str] | None, sam
     modules: dict[str, dict[str, TensorInfo]] = {}
     dropped: dict[str, str] = {}
     skipped: list[str] = []
-    names = None if table is None else ModuleNames(table)
     if names and not any(names.find(_split(t.name)[0]) for t in tensors):
         names = None  # another architecture, whose names say more than that all are left out
     for tensor in tensors:
@@ -119,21 +117,19 @@ def left_over(named: Named, settings: Mapping[str, Any]) -> Named:
     return replace(named, warnings=(*named.warnings, warning))
 
 
-def find_weights(
-    named: Named, scheme: Scheme | None, table: Mapping[str, Tensor] | None = None
-) -> Found:
+def find_weights(named: Named, scheme: Scheme | None, names: ModuleNames | None = None) -> Found:
     """Find the weights in stored tensors.
 
     Args:
         named: the tensors, by module.
         scheme: how they are quantized.
-        table: the weights of the architecture, where it is known.
+        names: those of the architecture, where it is known.
 
     Raises:
         CheckpointError: the experts of a layer are in a tensor of another shape.
     """
     modules = {module: dict(parts) for module, parts in named.modules.items()}
-    sources = dict(_stacked(modules, table)) if table else {}
+    sources = dict(_stacked(modules, names)) if names else {}
     dropped = dict(named.dropped)
     for module, parts in modules.items():
         quantized = scheme.source(module, parts) if scheme else None
@@ -146,7 +142,7 @@ def find_weights(
             name = _join(module, part)
             if scheme and part in scheme.unread:
                 dropped[tensor.name] = scheme.unread[part]
-            elif table and name not in table and (row := find_leftover(name)):
+            elif names and name not in names.table and (row := find_leftover(name)):
                 dropped[tensor.name] = row.reason
             else:
                 sources[name] = Plain(tensor)
@@ -155,14 +151,14 @@ def find_weights(
 
 
 def _stacked(
-    modules: dict[str, dict[str, TensorInfo]], table: Mapping[str, Tensor]
+    modules: dict[str, dict[str, TensorInfo]], names: ModuleNames
 ) -> Iterator[tuple[str, Source]]:
     """The weights in stacks of experts, whose tensors are taken out of *modules*."""
-    for experts, count in ModuleNames(table).experts.items():
+    for experts, count in names.experts.items():
         for stack in STACKS:
             for module, part in ((experts, stack), (f"{experts}.{stack}", "weight")):
                 if tensor := modules.get(module, {}).pop(part, None):
-                    yield from split(experts, count, stack, tensor, table)
+                    yield from split(experts, count, stack, tensor, names.table)
 
 
 def _split(name: str) -> tuple[str, str]:

@@ -5,11 +5,16 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qdeploy.architectures.tensors import Tensor
 from qdeploy.checkpoint.module_names import ModuleNames
 from tests.support.checkpoints import MOE, SMALL, shapes
 
 UNTIED = {"tie_word_embeddings": False}
-TABLE = {name: None for config in (SMALL, SMALL | MOE) for name in shapes(config | UNTIED)}
+TABLE = {
+    name: Tensor(shape, "linear")
+    for config in (SMALL, SMALL | MOE)
+    for name, shape in shapes(config | UNTIED).items()
+}
 NAMES = ModuleNames(TABLE)
 MODULES = sorted({name.rpartition(".")[0] for name in TABLE})
 WRAPPERS = ["module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module",
