@@ -277,7 +277,8 @@ CASES = (
     Case("FP8 in blocks", _quantized(_fp8_blocks, FP8)),
     Case("FP8 in blocks, experts", _quantized(_fp8_blocks, FP8, base.sparse)),
     Case("ModelOpt's FP8", _quantized(partial(_fp8_scale, rows=False), MODELOPT)),
-    Case("bitsandbytes", _quantized(_bitsandbytes, BNB)),
+    Case("bitsandbytes", _quantized(_bitsandbytes, BNB), warns=("rounded again",)),
     Case("bitsandbytes, nested", _quantized(
-        partial(_bitsandbytes, nested=True), BNB | {"bnb_4bit_use_double_quant": True})),
+        partial(_bitsandbytes, nested=True), BNB | {"bnb_4bit_use_double_quant": True}),
+        warns=("rounded again",)),
 )  # fmt: skip
