@@ -88,7 +88,9 @@ def plan_tensor(
         PlanError: the group does not divide its rows, and the profile allows no fallback.
     """
     shape, role, expert = tensor
-    precision = _fit(precisions(profile, linear)[role], name, shape, profile)
+    wanted = precisions(profile, linear)[role]
+    # no layer has a scalar: it is refused with all other wrong shapes, when weights are checked
+    precision = _fit(wanted, name, shape, profile) if shape else FLOAT
     size = stored_bytes(shape, precision, format.storage(profile.graph))
     return TensorPlan(name, shape, role, precision, size, expert)
 

@@ -18,6 +18,8 @@ PLACES = (0, 4, 1, 5, 2, 6, 3, 7)
 """The place in a word of each of its codes: the inverse of 0, 2, 4, 6, 1, 3, 5, 7."""
 LAYOUTS = ("gemm", "exllama", "ipex")
 """`version` in the config. The last two are kernels that take GEMM's layout."""
+LLM_AWQ = "llm-awq"
+"""A `backend` with a layout of its own."""
 WORD = "I32"
 
 
@@ -33,6 +35,7 @@ class AWQ(Scheme):
             CheckpointError: a layout or a number of bits that cannot be read.
         """
         layout = settings.text("version") or settings.text("format") or LAYOUTS[0]
+        layout = LLM_AWQ if settings.text("backend") == LLM_AWQ else layout
         if layout not in LAYOUTS:
             raise settings.error(f"AWQ weights in the layout {layout!r}; 'gemm' can be read")
         settings.bits((BITS,))
@@ -44,7 +47,7 @@ class AWQ(Scheme):
         if codes is None or scales is None or codes.dtype != WORD or len(codes.shape) != 2:
             return None
         columns, rows = codes.shape[0], codes.shape[1] * PER_WORD
-        size = columns if self._size == -1 else self._size
+        size = max(columns, 1) if self._size == -1 else self._size
         groups = -(-columns // size)
         problem = None
         if points is None and not self._symmetric:

@@ -127,7 +127,7 @@ class CompressedTensors(Scheme):
         size = weights.integer("group_size", -1) if grouped else -1
         if packed:
             columns = _columns(codes, scales, bits, size)
-        size = columns if size <= 0 else size
+        size = max(columns, 1) if size <= 0 else size
         groups = -(-columns // size)
         symmetric = weights.flag("symmetric", True)
         points, order = parts.get("weight_zero_point"), parts.get("weight_g_idx")

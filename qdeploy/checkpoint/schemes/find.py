@@ -38,7 +38,7 @@ METHODS: dict[str, Make] = {
     "bitsandbytes": lambda settings, folder: BitsAndBytes(settings, Peek(folder)),
     "fp8": lambda settings, _: floats.FP8(settings),
     "fbgemm_fp8": lambda settings, _: floats.FbgemmFP8(settings),
-    "modelopt": lambda settings, _: floats.ModelOpt(settings),
+    **dict.fromkeys(("modelopt", "modelopt_fp4"), lambda settings, _: floats.ModelOpt(settings)),
     "quark": lambda settings, _: floats.Quark(settings),
 }
 """By `quant_method`."""

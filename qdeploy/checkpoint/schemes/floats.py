@@ -106,7 +106,8 @@ def fp8(weight: TensorInfo, scales: TensorInfo, block: tuple[int, int] | None) -
         return None
     if block is None:
         rows, columns = weight.shape
-        block = (rows, columns) if scales.numel == 1 else (1, columns)
+        whole = (max(rows, 1), max(columns, 1))
+        block = whole if scales.numel == 1 else (1, whole[1])
     return ScaledFP8(weight, scales, block)
 
 

@@ -58,7 +58,7 @@ class GPTQ(Scheme):
         rows, columns = codes.shape[1], codes.shape[0] * per_word
         if order and order.shape:
             columns = order.shape[0]
-        size = columns if size == -1 else size
+        size = max(columns, 1) if size == -1 else size
         groups = -(-columns // size)
         symmetric = settings.flag("sym", True)
         problem = None

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 SMALLEST_GROUP = 16
 """Runtimes' operators take groups of powers of two from here up."""
+UNSET = -1
+"""In compressed-tensors: the group of a column, where columns are in order."""
 REQUANTIZE = "--requantize, which rounds the weights again with the profile's precision"
 
 
@@ -240,6 +242,8 @@ class Codes(Source):
         if not self.order:
             return None
         found = files[self.order.file].stored(self.order.name, np.dtype("<i4")).copy()
+        if (found == UNSET).all():
+            return None
         usual = np.arange(self.shape[1], dtype=np.int32) // self.group
         if np.array_equal(found, usual):
             return None
