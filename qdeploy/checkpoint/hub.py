@@ -9,8 +9,8 @@ from pathlib import Path
 from qdeploy.architectures.task import TaskName
 from qdeploy.checkpoint.catalogue import Published, find_published
 from qdeploy.checkpoint.checkpoint import Checkpoint, read_checkpoint, with_task
+from qdeploy.checkpoint.front_matter import CARD
 from qdeploy.checkpoint.hub_errors import explain
-from qdeploy.checkpoint.license import CARD
 from qdeploy.checkpoint.model_names import locate
 from qdeploy.checkpoint.published import published_ids
 from qdeploy.checkpoint.recognize import why_not_a_folder
@@ -21,7 +21,7 @@ from qdeploy.tokenization.text_files import TEXT_FILES, TOKENIZER_FILE
 
 FILES = [*TEXT_FILES, "*.safetensors", INDEX, "adapter_config.json", *TASK_FILES, CARD]
 """Files to download; never pickles or code. An adapter's config says which model it is for, and the
-card which license the model has."""
+card which license and which task the model has."""
 
 
 def resolve(model: str, *, adapter: Path | None = None, task: TaskName | None = None) -> Checkpoint:

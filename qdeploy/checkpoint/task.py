@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from qdeploy.architectures.task import GENERATE, Task, TaskName
+from qdeploy.checkpoint.front_matter import CARD, read_front_matter
 from qdeploy.checkpoint.sentence_transformers import (
     MODULES,
     TRANSFORMER_SETTINGS,
@@ -31,8 +32,6 @@ PUBLISHED: Mapping[str, TaskName] = {"Embedding": "embed", "Reranker": "rerank"}
 NAME = re.compile(r"(?:^|/)Qwen3-(Embedding|Reranker)-[\d.]+B(?:-seq-cls)?$", re.IGNORECASE)
 """Names of the published models, and of their conversions to sequence classifiers."""
 HINT = re.compile(r"embedding|reranker", re.IGNORECASE)
-MODEL_CARD = "README.md"
-PIPELINE_TAG = re.compile(r"^pipeline_tag:\s*['\"]?([\w-]+)", re.MULTILINE)
 PIPELINES: Mapping[str, TaskName] = {
     "feature-extraction": "embed", "sentence-similarity": "embed", "text-ranking": "rerank",
 }  # fmt: skip
@@ -55,14 +54,9 @@ UNSAID_PROMPT = (
     "says how it was trained"
 )
 TASK_FILES = (
-    MODULES,
-    TRANSFORMER_SETTINGS,
-    "*_Pooling/config.json",
-    "*_LogitScore/config.json",
-    MODEL_CARD,
-)
-"""Files that say what a model is for, besides those that every bundle has; patterns of the hub."""
-CARD_BYTES = 2**20
+    MODULES, TRANSFORMER_SETTINGS, "*_Pooling/config.json", "*_LogitScore/config.json",
+)  # fmt: skip
+"""Files that say what a model is for, besides its card and what bundles have; patterns."""
 
 
 class Sign(NamedTuple):
@@ -152,8 +146,8 @@ def _signs(
             yield Sign(f"config.json ({architecture})", "embed")
     if match := NAME.search(name):
         yield Sign(f"its name ({name})", PUBLISHED[match[1].title()])
-    if (tag := _pipeline_tag(folder)) in PIPELINES:
-        yield Sign(f"{MODEL_CARD} (pipeline_tag {tag})", PIPELINES[tag])
+    if (tag := read_front_matter(folder).get("pipeline_tag", "")) in PIPELINES:
+        yield Sign(f"{CARD} (pipeline_tag {tag})", PIPELINES[tag])
 
 
 def _adapter_signs(adapter: Path, config: Mapping[str, Any]) -> list[Sign]:
@@ -194,18 +188,6 @@ def _agreed(signs: list[Sign], folder: Path) -> TaskName:
             fix=f"--task {one.task}, or --task {other.task}",
         )
     return next(iter(first), "generate")
-
-
-def _pipeline_tag(folder: Path) -> str:
-    """The hub's task in the front matter of the model card; empty where there is none."""
-    try:
-        with (folder / MODEL_CARD).open(encoding="utf-8", errors="replace") as file:
-            text = file.read(CARD_BYTES)
-    except OSError:
-        return ""
-    matter = text.split("\n---", 1)[0] if text.startswith("---") else ""
-    found = PIPELINE_TAG.search(matter)
-    return found[1] if found else ""
 
 
 def _embedding(folder: Path, name: str, modules: tuple[Module, ...]) -> FoundTask:

@@ -6,8 +6,8 @@ import glob
 from pathlib import Path
 
 from qdeploy.bundle import MANIFEST, read_manifest
+from qdeploy.checkpoint.front_matter import CARD
 from qdeploy.checkpoint.hub_errors import explain
-from qdeploy.checkpoint.license import CARD
 
 
 def download(hub_id: str, *, must_know: bool) -> Path | None:
