@@ -10,8 +10,13 @@ from typing import Any, NamedTuple
 
 ALIASES = {"num_local_experts": "num_experts"}
 """Names that transformers 5 writes, and those of transformers 4 and of the hub."""
+ACTIVATIONS = {"swish": "silu"}
+"""Two names of one activation in transformers, and the one of the hub."""
 PLAIN = (None, "default")
 """Types of rotary positions that are not scaled."""
+TRAINED = "original_max_position_embeddings"
+OF_TRAINED = ("llama3", "yarn")
+"""Types of scaling for which transformers puts a `TRAINED` beside them before their own."""
 
 
 class Spelled(NamedTuple):
@@ -29,6 +34,8 @@ def spell(raw: Mapping[str, Any]) -> Spelled:
             if content.get(old) not in (None, content[new]):
                 warnings.append(_decided(new, content[new], old, content[old]))
             content[old] = content.pop(new)
+    if (activation := content.get("hidden_act")) in (*ACTIVATIONS,):
+        content["hidden_act"] = ACTIVATIONS[activation]
     warnings += _spell_rope(content)
     if content.get("rope_theta") is None:
         content.pop("rope_theta", None)
@@ -59,10 +66,22 @@ def _spell_rope(content: dict[str, Any]) -> list[str]:
     kinds = rope.get("rope_type"), rope.get("type")
     if None not in kinds and kinds[0] != kinds[1]:
         warnings.append(_decided("rope_type", kinds[0], "type", kinds[1]))
+    rope, decided = _with_trained(rope, content.get(TRAINED))
+    warnings += decided
     content["rope_scaling"] = rope if _scaling(rope) else None
     if inner is not None:
         content["rope_theta"] = inner
     return warnings
+
+
+def _with_trained(rope: dict[str, Any], beside: object) -> tuple[dict[str, Any], list[str]]:
+    """*rope* with the number of positions before scaling that stands *beside* it, if one does."""
+    if beside is None or _scaling(rope).get("rope_type") not in OF_TRAINED:
+        return rope, []
+    own = rope.get(TRAINED)
+    place = f"{TRAINED} in rope_scaling"
+    warnings = [] if own in (None, beside) else [_decided(TRAINED, beside, place, own)]
+    return {**rope, TRAINED: beside}, warnings
 
 
 def _scaling(rope: Mapping[str, Any]) -> dict[str, Any]:

@@ -94,15 +94,15 @@ class _Family(NamedTuple):
 def _family(raw: Mapping[str, Any]) -> _Family:
     """As transformers does, `model_type` decides where it and `architectures` disagree.
 
-    A class that is not known decides by itself, since it may compute anything. A file without
-    classes, or without a type, is named by the other.
+    A class that is not known decides by itself where its code comes with the checkpoint, since it
+    may compute anything. A file without classes, or without a type, is named by the other.
     """
     names = raw.get("architectures") or []
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         return _Family(None, [])
     by_class = next(filter(None, map(find_architecture, names)), None)
     by_type = architectures().get(str(raw.get("model_type")))
-    if names and by_class is None:
+    if names and by_class is None and raw.get("auto_map"):
         return _Family(None, names)
     family = by_type or by_class
     if family is None:

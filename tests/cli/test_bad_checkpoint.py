@@ -177,7 +177,8 @@ def test_an_adapter_that_does_not_fit(
 def test_another_architecture_may_have_any_tensors_and_token_ids(
     here: Path, quick: QuickCommand
 ) -> None:
-    folder = write_checkpoint(here / "gemma", SMALL | {"architectures": ["GemmaForCausalLM"]})
+    other = {"architectures": ["GemmaForCausalLM"], "model_type": "gemma"}
+    folder = write_checkpoint(here / "gemma", SMALL | other)
     write_weights(folder / "model.safetensors", {"something.else": (4, 4)})
     vocab(foo=2048)(folder)
     command = ["export", "gemma", "--target", "intel-cpu", "--dry-run"]

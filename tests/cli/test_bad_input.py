@@ -26,7 +26,7 @@ def not_a_config(folder: Path) -> None:
 
 
 def another_architecture(folder: Path) -> None:
-    _config(folder, architectures=["GemmaForCausalLM"])
+    _config(folder, architectures=["GemmaForCausalLM"], model_type="gemma")
 
 
 def truncated(folder: Path) -> None:

@@ -33,12 +33,15 @@ def test_experts_are_counted_under_the_new_name() -> None:
         ({"rope_scaling": YARN, "rope_parameters": PLAIN}, "rope_scaling", YARN),
         ({"rope_scaling": YARN, "rope_parameters": YARN | {"factor": 2.0}}, "rope_scaling", YARN),
         ({"rope_scaling": YARN, "rope_parameters": YARN | {"rope_theta": 3e4}}, "rope_theta", 1e6),
+        ({"rope_scaling": YARN, "original_max_position_embeddings": 64}, "rope_scaling",
+         YARN | {"original_max_position_embeddings": 64}),
+        ({"architectures": ["FSDPQwen3MoeForCausalLM"]}, "name", "Qwen3MoeForCausalLM"),
         ({"rope_scaling": YARN | {"type": "linear"}}, "rope_scaling", YARN | {"type": "linear"}),
         ({"model_type": "qwen3"}, "name", "Qwen3ForCausalLM"),
         ({"architectures": ["LlamaForCausalLM"]}, "name", "Qwen3MoeForCausalLM"),
     ],
     ids=str,
-)
+)  # fmt: skip
 def test_of_two_that_disagree_the_one_of_transformers_counts(
     changes: dict[str, Any], key: str, value: object
 ) -> None:
@@ -83,8 +86,20 @@ def test_the_family_is_found_by_class_or_type(
     assert config_warnings(raw) == ()
 
 
-def test_a_class_that_is_not_known_may_compute_anything() -> None:
-    config = parse_config(SMALL | {"architectures": ["Qwen3WithMore"]})
+def test_a_scaling_may_have_its_first_positions_beside_it() -> None:
+    raw = SMALL | {"rope_scaling": without(YARN, "original_max_position_embeddings")}
+    beside = raw | {"original_max_position_embeddings": 512}
+    assert parse_config(beside) == parse_config(SMALL | {"rope_scaling": YARN})
+    assert config_warnings(beside) == ()
+
+
+def test_an_activation_has_two_names() -> None:
+    assert parse_config(SMALL | {"hidden_act": "swish"}) == parse_config(SMALL)
+
+
+def test_a_class_of_its_own_code_may_compute_anything() -> None:
+    code = {"auto_map": {"AutoModelForCausalLM": "modeling.Qwen3WithMore"}}
+    config = parse_config(SMALL | code | {"architectures": ["Qwen3WithMore"]})
     assert (config.name, isinstance(config, DecoderConfig)) == ("Qwen3WithMore", False)
 
 

@@ -44,7 +44,7 @@ def test_known_families_are_taken(raw: dict[str, Any], name: str, tmp_path: Path
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"architectures": ["GemmaForCausalLM"]}, "GemmaForCausalLM"),
+        ({"architectures": ["GemmaForCausalLM"], "model_type": "gemma"}, "GemmaForCausalLM"),
         ({"attention_bias": True}, "attention_bias"),
         ({"use_sliding_window": True, "max_window_layers": 1}, "use_sliding_window"),
         ({"hidden_act": "gelu"}, "hidden_act"),
