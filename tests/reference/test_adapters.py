@@ -79,6 +79,7 @@ def check(checkpoint: Checkpoint, wanted: Any) -> None:
         pytest.param(
             "untied", {"modules_to_save": ["norm", "input_layernorm"]}, id="norms whole"
         ),
+        pytest.param("untied", {"modules_to_save": ["norm"]}, id="all whose names end so"),
         pytest.param("untied", {"trainable_token_indices": [7, 3, 2047]}, id="rows"),
         pytest.param("tied", {"trainable_token_indices": [7, 3, 2047]}, id="rows, tied"),
         pytest.param(

@@ -27,8 +27,16 @@ def _has_parameter(config: AdapterConfig, name: str) -> bool:
     return any(_listed(targets, f"{name}.{parameter}") for parameter in PARAMETERS)
 
 
-def is_within(name: str, entry: str) -> bool:
-    """Whether the module *name* is what an *entry* of `modules_to_save` names, or part of that."""
+def is_saved(entry: str, name: str) -> bool:
+    """Whether an *entry* of `modules_to_save` is the end of *name*, or of what that is a part of.
+
+    PEFT saves what ends in an entry: `norm` is `q_norm`, too.
+    """
+    return re.search(rf"{re.escape(entry)}($|\.)", name) is not None
+
+
+def _is_spared(entry: str, name: str) -> bool:
+    """Whether an *entry* of `modules_to_save` spares the module *name* from being adapted."""
     return re.match(rf"(^|.*\.){entry}($|\..*)", name) is not None
 
 
@@ -36,7 +44,7 @@ def _is_target(config: AdapterConfig, name: str) -> bool:
     targets = config.target_modules
     if config.exclude_modules and _listed(config.exclude_modules, name):
         return False
-    if any(is_within(name, saved) for saved in config.modules_to_save or ()):
+    if any(_is_spared(saved, name) for saved in config.modules_to_save or ()):
         return False
     if targets is None:
         return not config.target_parameters

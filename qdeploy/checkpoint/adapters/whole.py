@@ -17,7 +17,7 @@ from qdeploy.checkpoint.adapters.config import AdapterConfig
 from qdeploy.checkpoint.adapters.names import Part
 from qdeploy.checkpoint.adapters.parts import AGAIN, Misfit, Model, Parts
 from qdeploy.checkpoint.adapters.rows import RowsReplaced
-from qdeploy.checkpoint.adapters.targets import is_within
+from qdeploy.checkpoint.adapters.targets import is_saved
 from qdeploy.checkpoint.headers import TensorInfo
 from qdeploy.checkpoint.sources.base import Source
 from qdeploy.checkpoint.sources.plain import Plain
@@ -169,7 +169,7 @@ class Replacement:
     def _is_saved(self, name: str) -> bool:
         """Whether the weight *name* is of a module that the config lists."""
         module = name.rpartition(".")[0]
-        return any(is_within(module, entry) for entry in self._config.modules_to_save or ())
+        return any(is_saved(entry, module) for entry in self._config.modules_to_save or ())
 
     def _check_complete(self, parts: Iterable[Parts]) -> None:
         """Check that all is there that the config says is saved, as PEFT does on loading."""
@@ -179,7 +179,7 @@ class Replacement:
         whole = {p.module for p in parts if {*KINDS, "bias"} & p.tensors.keys()}
         rows = {p.module for p in parts if "trainable_tokens_delta" in p.tensors}
         for entry in self._config.modules_to_save or ():
-            listed = {module for module in modules if is_within(module, entry)}
+            listed = {module for module in modules if is_saved(entry, module)}
             if listed and not listed & whole:
                 raise Misfit(f"modules_to_save has {entry!r}, and no tensor is of it", AGAIN)
         for entry in self._config.trainable_token_indices or ():
