@@ -126,15 +126,18 @@ def find_weights(named: Named, scheme: Scheme | None, names: ModuleNames | None 
         names: those of the architecture, where it is known.
 
     Raises:
-        CheckpointError: the experts of a layer are in a tensor of another shape.
+        CheckpointError: the experts of a layer are in a tensor of another shape, or stored twice.
     """
     modules = {module: dict(parts) for module, parts in named.modules.items()}
-    sources = dict(_stacked(modules, names)) if names else {}
+    sources: dict[str, Source] = dict(_stacked(modules, names)) if names else {}
     dropped = dict(named.dropped)
     for module, parts in modules.items():
+        weight = _join(module, "weight")
+        if parts and (stack := sources.get(weight)):
+            raise _stored_twice(weight, *stack.tensors, next(iter(parts.values())))
         quantized = scheme.source(module, parts) if scheme else None
         if quantized:
-            sources[_join(module, "weight")] = quantized
+            sources[weight] = quantized
         read = quantized.tensors if quantized else ()
         for part, tensor in parts.items():
             if tensor in read:
@@ -155,10 +158,16 @@ def _stacked(
 ) -> Iterator[tuple[str, Source]]:
     """The weights in stacks of experts, whose tensors are taken out of *modules*."""
     for experts, count in names.experts.items():
+        found: dict[str, TensorInfo] = {}
         for stack in STACKS:
             for module, part in ((experts, stack), (f"{experts}.{stack}", "weight")):
-                if tensor := modules.get(module, {}).pop(part, None):
-                    yield from split(experts, count, stack, tensor, names.table)
+                tensor = modules.get(module, {}).pop(part, None)
+                if tensor is None:
+                    continue
+                for name, source in split(experts, count, stack, tensor, names.table):
+                    if (other := found.setdefault(name, tensor)) is not tensor:
+                        raise _stored_twice(name, other, tensor)
+                    yield name, source
 
 
 def _split(name: str) -> tuple[str, str]:
@@ -185,6 +194,14 @@ def _unmerged(tensor: TensorInfo) -> CheckpointError:
         f"{tensor.name} is a part of an adapter that is not merged into the weights",
         where=tensor.file,
         fix="merge it with PEFT (merge_and_unload), and save the result",
+    )
+
+
+def _stored_twice(weight: str, one: TensorInfo, other: TensorInfo) -> CheckpointError:
+    return CheckpointError(
+        f"{weight} is in {one.name} and in {other.name}",
+        where=other.file,
+        fix="save the weights without the one that does not count",
     )
 
 

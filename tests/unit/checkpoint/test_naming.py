@@ -123,6 +123,29 @@ class TestStacks:
         with pytest.raises(CheckpointError, match="experts are transposed"):
             write(tmp_path, SPARSE, transpose)
 
+    @pytest.mark.parametrize("whole", [True, False])
+    def test_beside_the_same_expert_by_itself_are_refused(
+        self, whole: bool, tmp_path: Path
+    ) -> None:
+        name = "model.layers.0.mlp.experts.1.up_proj.weight"
+
+        def change(made: dict[str, Any]) -> dict[str, Any]:
+            return fuse(made, whole=whole) | {name: made[name]}
+
+        with pytest.raises(
+            CheckpointError, match=rf"{name} is in .*gate_up_proj|up_proj.* and in {name}"
+        ):
+            write(tmp_path, SPARSE, change)
+
+    def test_of_two_kinds_are_refused(self, tmp_path: Path) -> None:
+        def change(made: dict[str, Any]) -> dict[str, Any]:
+            return fuse(made, whole=False) | fuse(made)
+
+        with pytest.raises(
+            CheckpointError, match=r"is in .*experts.gate_up_proj and in .*experts.gate_proj"
+        ):
+            write(tmp_path, SPARSE, change)
+
     def test_of_another_number_of_experts_are_refused(self, tmp_path: Path) -> None:
         with pytest.raises(CheckpointError, match=r"is \[4, .*describes \[5, "):
             write(tmp_path, SPARSE | {"num_experts": 5}, lambda _: fuse(tiny.draw(SPARSE)))
