@@ -42,8 +42,19 @@ METHODS: dict[str, Make] = {
     "quark": lambda settings, _: floats.Quark(settings),
 }
 """By `quant_method`."""
-PACKING = {"gptq": "gptq", "awq": "awq"}
-"""How AutoRound packs: a word in its `packing_format`, and the method of that layout."""
+V1, V2 = {"checkpoint_format": "gptq"}, {"checkpoint_format": "gptq_v2"}
+PACKING: dict[str, tuple[str, Mapping[str, Any]]] = {
+    "auto_round": ("gptq", V2),
+    "auto_round:gptqmodel": ("gptq", V2),
+    "auto_round:auto_gptq": ("gptq", V1),
+    "auto_round:gptq": ("gptq", V1),
+    "auto_round:auto_awq": ("awq", {"version": "gemm"}),
+    "auto_round:awq": ("awq", {"version": "gemm"}),
+}
+"""AutoRound's `packing_format`, and the method whose layout it is with that method's settings.
+As in `inference/backend.py` of auto-round: all but `auto_gptq` store zero points as they are."""
+VENDOR = "intel/"
+"""Stands before AutoRound's name in its older checkpoints."""
 
 
 def find_scheme(settings: Mapping[str, Any] | None, folder: Path) -> Scheme | None:
@@ -71,12 +82,10 @@ def find_scheme(settings: Mapping[str, Any] | None, folder: Path) -> Scheme | No
 
 
 def _make(settings: Settings, folder: Path) -> Scheme:
-    method = settings.text("quant_method") or _unnamed(settings)
-    if method == "auto-round":
-        packing = settings.text("packing_format", "auto_round:auto_gptq")
-        method = next((m for word, m in PACKING.items() if word in packing), method)
-        settings = _of_auto_round(settings)
+    method = settings.text("quant_method").removeprefix(VENDOR) or _unnamed(settings)
     try:
+        if method == "auto-round":
+            method, settings = _of_auto_round(settings)
         return METHODS[method](settings, folder)
     except KeyError:
         reason = REASONS.get(method, UNKNOWN)
@@ -93,19 +102,25 @@ def _unnamed(settings: Settings) -> str:
     return "unnamed"
 
 
-def _of_auto_round(settings: Settings) -> Settings:
-    """AutoRound's settings in the words of GPTQ and AWQ.
+def _of_auto_round(settings: Settings) -> tuple[str, Settings]:
+    """The method that AutoRound packed for, and its settings in the words of that method.
 
     Its `extra_config` has settings by the name of a module; 16 bits are floats.
+
+    Raises:
+        CheckpointError: it is packed in another way.
     """
-    symmetric = settings.flag("sym", True)
+    packing = settings.text("packing_format", "auto_round:gptq")
+    if packing not in PACKING:
+        raise settings.error(f"AutoRound's weights packed as {packing!r}")
+    method, layout = PACKING[packing]
     dynamic: dict[str, Any] = {}
     for name, values in settings.table("extra_config").items():
         if isinstance(values, dict) and values.get("bits") != 16:
             dynamic[name.replace(".", r"\.") + "$"] = values
-    return settings.within(
-        {"zero_point": not symmetric, "dynamic": dynamic, "version": None, "format": None}
-    )
+    own = {key: settings.values[key] for key in layout if key in settings}
+    usual = {"zero_point": not settings.flag("sym", True), "dynamic": dynamic, "format": None}
+    return method, settings.within({**usual, "version": None, **layout, **own})
 
 
 def _beside(folder: Path) -> tuple[Path, Mapping[str, Any]] | None:

@@ -74,7 +74,8 @@ class GPTQ(Scheme):
             symmetric=symmetric,
             zero_points=self._zero_points(points, bits, rows, groups),
             order=order,
-            ordered=settings.flag("desc_act", False),
+            # with groups that were set before ordering, each column is in the usual one
+            ordered=settings.flag("desc_act", False) and not settings.flag("static_groups", False),
             problem=problem,
         )
 

@@ -30,6 +30,17 @@ SMALLEST_GROUP = 16
 """Runtimes' operators take groups of powers of two from here up."""
 UNSET = -1
 """In compressed-tensors: the group of a column, where columns are in order."""
+ASYMMETRIC = (
+    "set in quantization_config of config.json what is there of 'sym' and 'symmetric' to false, "
+    "and of 'zero_point' to true, to take the zero points as they are stored"
+)
+OTHER_FORMAT = "set 'checkpoint_format' of quantization_config in config.json to {!r}"
+SHIFTED = {
+    ("gptq", 1): OTHER_FORMAT.format("gptq_v2"),
+    ("gptq", -1): OTHER_FORMAT.format("gptq"),
+}
+"""What helps where all zero points are that far from the middle, by the method: its two formats
+differ in that."""
 REQUANTIZE = "--requantize, which rounds the weights again with the profile's precision"
 
 
@@ -222,12 +233,12 @@ class Codes(Source):
         middle = 1 << (self.integers.bits - 1)
         if self.symmetric and (found != middle).any():
             wrong = int(found[found != middle][0])
+            shifted = SHIFTED.get((self.method, wrong - middle)) if (found == wrong).all() else None
             raise CheckpointError(
                 f"{stored.tensor.name} holds the zero point {wrong}, and the "
                 f"config's settings say symmetric, which is {middle} throughout",
                 where=self._place(files),
-                fix="set 'sym' of quantization_config in config.json to false (AWQ: 'zero_point' "
-                "to true) to take the zero points as they are stored",
+                fix=shifted or ASYMMETRIC,
             )
         return np.ascontiguousarray(found)
 

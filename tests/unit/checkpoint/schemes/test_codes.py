@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qdeploy.checkpoint.checkpoint import read_checkpoint
+from qdeploy.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from qdeploy.checkpoint.weights import check_weights, open_weights
 from qdeploy.errors import CheckpointError
 from tests.support import quantized as q
@@ -212,6 +212,37 @@ def test_zero_points_that_the_settings_deny(
         source.rows(next(iter(layers)))
 
 
+def one(folder: Path, parts: q.Parts, settings: dict[str, Any]) -> Checkpoint:
+    """A checkpoint of the one weight `W`."""
+    stored = {f"x.{part}": tensor for part, tensor in parts.items()}
+    return save_checkpoint(folder, stored, TINY | {"quantization_config": settings})
+
+
+@pytest.mark.parametrize(("encode", "layout"), [(q.gptq_v2, "gptq"), (q.gptq, "gptq_v2")])
+def test_zero_points_of_the_other_format(tmp_path: Path, encode: q.Encode, layout: str) -> None:
+    """The advice is followed, and then the values are right."""
+    made = q.random_layer(16, 64, symmetric=True)
+    settings = q.gptq_settings(sym=True, checkpoint_format=layout)
+    with (
+        open_weights(one(tmp_path, encode(made), settings)) as source,
+        pytest.raises(CheckpointError) as caught,
+    ):
+        source.rows(W)
+    other = {"gptq": "gptq_v2", "gptq_v2": "gptq"}[layout]
+    assert f"'checkpoint_format' of quantization_config in config.json to {other!r}" in str(
+        caught.value.fix
+    )
+    q.set_settings(tmp_path, checkpoint_format=other)
+    with open_weights(read_checkpoint(tmp_path)) as source:
+        np.testing.assert_array_equal(source.rows(W), made.values)
+
+
+def test_groups_that_were_set_before_ordering_are_side_by_side(tmp_path: Path) -> None:
+    settings = q.gptq_settings(desc_act=True, static_groups=True)
+    found = one(tmp_path, q.gptq(q.random_layer(16, 64)), settings)
+    assert found.stored.sources[W].why_not_codes() is None
+
+
 def test_a_zero_point_of_0_in_the_format_that_stores_one_less(tmp_path: Path) -> None:
     """As GPTQModel stores it: the whole word is less one of each, with borrows."""
     made = q.random_layer(8, 32)
@@ -221,9 +252,7 @@ def test_a_zero_point_of_0_in_the_format_that_stores_one_less(tmp_path: Path) ->
     parts = q.gptq_v2(made)
     stored = parts["qzeros"].data - np.uint32(0x11111111)
     parts["qzeros"] = RawTensor("I32", stored)
-    tensors = {f"x.{part}": tensor for part, tensor in parts.items()}
-    config = TINY | {"quantization_config": q.gptq_settings()}
-    with open_weights(save_checkpoint(tmp_path, tensors, config)) as source:
+    with open_weights(one(tmp_path, parts, q.gptq_settings())) as source:
         np.testing.assert_array_equal(source.rows(W), made.values)
 
 

@@ -66,7 +66,13 @@ def test_two_that_agree(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("packing", "encode"), [("auto_round:auto_gptq", q.gptq), ("auto_round:auto_awq", q.awq)]
+    ("packing", "encode"),
+    [
+        ("auto_round:auto_gptq", q.gptq),
+        ("auto_round:gptqmodel", q.gptq_v2),
+        ("auto_round", q.gptq_v2),
+        ("auto_round:auto_awq", q.awq),
+    ],
 )
 def test_autoround_packs_like_the_others(tmp_path: Path, packing: str, encode: q.Encode) -> None:
     settings = {
@@ -74,6 +80,12 @@ def test_autoround_packs_like_the_others(tmp_path: Path, packing: str, encode: q
         "packing_format": packing, "extra_config": {"lm_head": {"bits": 16}},
     }  # fmt: skip
     with open_weights(write(tmp_path, encode(LAYER), settings)) as source:
+        np.testing.assert_array_equal(source.rows("x.weight"), LAYER.values)
+
+
+def test_autorounds_older_name(tmp_path: Path) -> None:
+    settings = q.gptq_settings() | {"quant_method": "intel/auto-round"}
+    with open_weights(write(tmp_path, q.gptq(LAYER), settings)) as source:
         np.testing.assert_array_equal(source.rows("x.weight"), LAYER.values)
 
 
@@ -95,6 +107,7 @@ OTHER = {"weight_qdata": RawTensor("U8", np.zeros((4, 4), np.uint8))}
         ({"quant_method": "gptq", "group_size": 0}, "'group_size' is 0"),
         ({"quant_method": "gptq", "dynamic": {"+:(": {}}}, "is no pattern"),
         ({"quant_method": "gptq", "dynamic": {"+:x": {"bits": 2}}}, "codes of 2 bits"),
+        ({"quant_method": "auto-round", "packing_format": "auto_round:mx"}, "'auto_round:mx'"),
         ({"quant_method": "awq", "version": "gemv"}, "layout 'gemv'"),
         ({"quant_method": "awq", "zero_point": "yes"}, "'zero_point' is 'yes'"),
         ({"quant_method": "fp8", "weight_block_size": [128]}, r"'weight_block_size' is \[128\]"),
