@@ -134,7 +134,7 @@ def find_weights(named: Named, scheme: Scheme | None, names: ModuleNames | None 
     for module, parts in modules.items():
         weight = _join(module, "weight")
         if parts and (stack := sources.get(weight)):
-            raise _stored_twice(weight, *stack.tensors, next(iter(parts.values())))
+            raise _stored_twice(weight, stack.tensors[0], next(iter(parts.values())))
         quantized = scheme.source(module, parts) if scheme else None
         if quantized:
             sources[weight] = quantized
