@@ -20,7 +20,7 @@ from pydantic import Field
 from qdeploy.architectures.task import GENERATE, Task
 from qdeploy.checkpoint.front_matter import CARD
 from qdeploy.checkpoint.hub_cache import blobs_of
-from qdeploy.checkpoint.not_a_bundle import why_not_a_bundle
+from qdeploy.checkpoint.recognition.not_a_bundle import why_not_a_bundle
 from qdeploy.errors import BundleError, CheckFailed, OutputError
 from qdeploy.planning.profile import Profile
 from qdeploy.storage.hashing import file_sha256

@@ -17,16 +17,16 @@ from qdeploy.architectures.task import GENERATE, Task, TaskName
 from qdeploy.architectures.tensors import Tensor, guess_tensor
 from qdeploy.checkpoint.adapters import Adapter, Model, merge_adapter
 from qdeploy.checkpoint.config_file import read_config
-from qdeploy.checkpoint.damage import check_fetched, check_links
 from qdeploy.checkpoint.headers import TensorInfo
-from qdeploy.checkpoint.inventory import Inventory
-from qdeploy.checkpoint.naming import Found
-from qdeploy.checkpoint.recognize import why_not_a_folder
+from qdeploy.checkpoint.naming.find import Found
+from qdeploy.checkpoint.naming.inventory import Inventory
+from qdeploy.checkpoint.naming.stacks import weights_in
+from qdeploy.checkpoint.naming.tying import tie_warning
+from qdeploy.checkpoint.recognition.damage import check_fetched, check_links
+from qdeploy.checkpoint.recognition.recognize import why_not_a_folder
 from qdeploy.checkpoint.sources.base import Source, Weight
 from qdeploy.checkpoint.sources.rows import Rows
-from qdeploy.checkpoint.stacks import weights_in
 from qdeploy.checkpoint.task import find_task, usual_task
-from qdeploy.checkpoint.tying import tie_warning
 from qdeploy.checkpoint.weight_files import (
     INDEX,
     check_named_file,

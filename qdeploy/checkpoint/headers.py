@@ -13,7 +13,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from qdeploy.checkpoint.damage import why_missing, why_unreadable
+from qdeploy.checkpoint.recognition.damage import why_missing, why_unreadable
 from qdeploy.errors import CheckpointError
 
 DTYPE_BITS = {

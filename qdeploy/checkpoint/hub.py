@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from qdeploy.architectures.task import TaskName
-from qdeploy.checkpoint.catalogue import Published, find_published
 from qdeploy.checkpoint.checkpoint import Checkpoint, read_checkpoint, with_task
 from qdeploy.checkpoint.front_matter import CARD
 from qdeploy.checkpoint.hub_errors import explain
-from qdeploy.checkpoint.model_names import locate
-from qdeploy.checkpoint.published import published_ids
-from qdeploy.checkpoint.recognize import why_not_a_folder
+from qdeploy.checkpoint.published.catalogue import Published, find_published
+from qdeploy.checkpoint.published.names import published_ids
+from qdeploy.checkpoint.recognition.model_names import locate
+from qdeploy.checkpoint.recognition.recognize import why_not_a_folder
 from qdeploy.checkpoint.task import TASK_FILES
 from qdeploy.checkpoint.weight_files import INDEX, weight_files
 from qdeploy.errors import HubError, QdeployError

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from qdeploy.checkpoint.nearby import near_folder
+from qdeploy.checkpoint.recognition.nearby import near_folder
 from qdeploy.errors import CheckpointError, HubError, QdeployError
 
 OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from qdeploy.checkpoint.adapters import CONFIG, WEIGHTS
 from qdeploy.checkpoint.checkpoint import Checkpoint
-from qdeploy.checkpoint.recognize import shell
+from qdeploy.checkpoint.recognition.recognize import shell
 from qdeploy.checkpoint.weights import check_weights, open_weights
 from qdeploy.errors import CheckpointError
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from qdeploy.checkpoint.headers import TensorInfo, read_header
-from qdeploy.checkpoint.recognize import why_not_a_folder
+from qdeploy.checkpoint.recognition.recognize import why_not_a_folder
 from qdeploy.checkpoint.sources.same import same_values
 from qdeploy.errors import CheckpointError
 from qdeploy.storage.json_file import read_json

@@ -22,7 +22,7 @@ from qdeploy.bundle import (
 from qdeploy.checkpoint import hub, preflight
 from qdeploy.checkpoint.checkpoint import Checkpoint, with_adapter, with_task
 from qdeploy.checkpoint.front_matter import CARD
-from qdeploy.checkpoint.model_names import locate
+from qdeploy.checkpoint.recognition.model_names import locate
 from qdeploy.deploy.alternative import find_alternative
 from qdeploy.deploy.card import model_card
 from qdeploy.errors import CheckpointError, ExportFailed, OutputError, PlanError

@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 
 from qdeploy.bundle import Bundle, is_bundle, open_bundle
-from qdeploy.checkpoint.catalogue import find_published
 from qdeploy.checkpoint.hub_cache import hub_id_of, main_snapshot
-from qdeploy.checkpoint.model_names import locate
-from qdeploy.checkpoint.not_a_bundle import why_not_a_bundle
+from qdeploy.checkpoint.published.catalogue import find_published
+from qdeploy.checkpoint.recognition.model_names import locate
+from qdeploy.checkpoint.recognition.not_a_bundle import why_not_a_bundle
 from qdeploy.deploy import cache, hub_bundle, run
 from qdeploy.deploy.export import export, prepare
 from qdeploy.errors import BundleError, CheckFailed, ExportFailed, InputError, OutputError

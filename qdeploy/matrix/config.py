@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from qdeploy import registry
-from qdeploy.checkpoint.model_names import locate
+from qdeploy.checkpoint.recognition.model_names import locate
 from qdeploy.errors import CheckpointError, InputError, ProfileError, did_you_mean
 from qdeploy.planning.profile import Profile, load_profile, profile_names
 from qdeploy.storage.toml_file import Strict, build_strict, parse_toml, read_shipped_toml

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from qdeploy.checkpoint.published import published_sizes
+from qdeploy.checkpoint.published.names import published_sizes
 from qdeploy.targets import BUILT_IN
 from tests.support.checkpoints import shape_of_0_6b, write_checkpoint
 from tests.support.command import Command, QuickCommand

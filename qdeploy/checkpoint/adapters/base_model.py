@@ -10,7 +10,7 @@ import re
 
 from qdeploy.architectures.config import ModelConfig
 from qdeploy.checkpoint.hub_cache import hub_id_of
-from qdeploy.checkpoint.published import Variant, variant
+from qdeploy.checkpoint.published.names import Variant, variant
 
 STORED = re.compile(
     r"[-_](?:unsloth|bnb|[48]-?bit|nf4|awq|gptq(?:-int[48])?|int[48]|fp8|bf16|fp?16|hf|"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from qdeploy.checkpoint.recognize import shell
+from qdeploy.checkpoint.recognition.recognize import shell
 
 MERGE = (
     'python -c "import sys, peft, transformers as t; m, a, o = sys.argv[1:]; '

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from qdeploy.checkpoint.adapters import recipes
 from qdeploy.checkpoint.adapters.config import CONFIG
-from qdeploy.checkpoint.recognize import shell
+from qdeploy.checkpoint.recognition.recognize import shell
 from qdeploy.errors import CheckpointError
 
 WEIGHTS, PICKLED = "adapter_model.safetensors", "adapter_model.bin"

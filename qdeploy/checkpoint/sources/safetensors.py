@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qdeploy.checkpoint.damage import why_unreadable
 from qdeploy.checkpoint.headers import DTYPE_BITS
+from qdeploy.checkpoint.recognition.damage import why_unreadable
 from qdeploy.checkpoint.sources.dtypes import NUMPY_DTYPES, widen
 from qdeploy.errors import CheckpointError
 from qdeploy.storage.json_file import MAX_JSON_BYTES

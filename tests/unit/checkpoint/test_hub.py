@@ -22,7 +22,7 @@ from huggingface_hub.errors import (
 from qdeploy import models
 from qdeploy.checkpoint import hub
 from qdeploy.checkpoint.hub_errors import explain
-from qdeploy.checkpoint.model_names import locate
+from qdeploy.checkpoint.recognition.model_names import locate
 from qdeploy.errors import CheckpointError, HubError
 from tests.support.checkpoints import write_checkpoint
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qdeploy import registry
-from qdeploy.checkpoint.catalogue import find_published
 from qdeploy.checkpoint.checkpoint import Checkpoint
+from qdeploy.checkpoint.published.catalogue import find_published
 from qdeploy.errors import PlanError
 from qdeploy.forecast import forecast, hardware, roofline
 from qdeploy.forecast.forecast import Forecast, of_plan

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qdeploy.checkpoint.catalogue import find_published
+from qdeploy.checkpoint.published.catalogue import find_published
 from qdeploy.forecast import roofline
 from qdeploy.forecast.roofline import Roof, Work
 from qdeploy.planning.plan import Plan, make_plan

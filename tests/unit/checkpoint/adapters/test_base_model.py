@@ -9,7 +9,7 @@ import pytest
 from qdeploy.architectures.config import ModelConfig
 from qdeploy.architectures.table import parse_config
 from qdeploy.checkpoint.adapters.base_model import disagreement, published
-from qdeploy.checkpoint.published import variant
+from qdeploy.checkpoint.published.names import variant
 from tests.support.checkpoints import SMALL
 
 

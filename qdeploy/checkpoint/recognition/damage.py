@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from qdeploy.checkpoint.hub_cache import snapshot_id
-from qdeploy.checkpoint.recognize import shell
+from qdeploy.checkpoint.recognition.recognize import shell
 from qdeploy.errors import CheckpointError
 
 HEAD_BYTES = 512

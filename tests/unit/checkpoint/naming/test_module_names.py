@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qdeploy.architectures.tensors import Tensor
-from qdeploy.checkpoint.module_names import ModuleNames
+from qdeploy.checkpoint.naming.module_names import ModuleNames
 from tests.support.checkpoints import MOE, SMALL, shapes
 
 UNTIED = {"tie_word_embeddings": False}

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from qdeploy.checkpoint.headers import TensorInfo
-from qdeploy.checkpoint.naming import Named, Same
+from qdeploy.checkpoint.naming.find import Named, Same
 
 
 class Tie(NamedTuple):

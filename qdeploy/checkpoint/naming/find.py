@@ -13,12 +13,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from qdeploy.checkpoint.headers import TensorInfo
-from qdeploy.checkpoint.leftovers import NO_SUCH_PART, Leftover, find_leftover
-from qdeploy.checkpoint.module_names import STACKS, ModuleNames
+from qdeploy.checkpoint.naming.leftovers import NO_SUCH_PART, Leftover, find_leftover
+from qdeploy.checkpoint.naming.module_names import STACKS, ModuleNames
+from qdeploy.checkpoint.naming.stacks import split
 from qdeploy.checkpoint.schemes import Scheme
 from qdeploy.checkpoint.sources.base import Source
 from qdeploy.checkpoint.sources.plain import FLOATS, Plain
-from qdeploy.checkpoint.stacks import split
 from qdeploy.errors import CheckpointError
 
 Same = Callable[[TensorInfo, TensorInfo], bool]

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from qdeploy.checkpoint.hub_cache import HUB_ID
-from qdeploy.checkpoint.model_names import Named, locate
+from qdeploy.checkpoint.recognition.model_names import Named, locate
 from qdeploy.errors import CheckpointError
 from tests.support.checkpoints import write_checkpoint
 

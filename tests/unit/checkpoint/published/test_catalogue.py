@@ -10,9 +10,9 @@ import pytest
 
 from qdeploy import registry
 from qdeploy.checkpoint import hub
-from qdeploy.checkpoint.catalogue import Published, find_published
 from qdeploy.checkpoint.hub import describe
-from qdeploy.checkpoint.published import published_sizes
+from qdeploy.checkpoint.published.catalogue import Published, find_published
+from qdeploy.checkpoint.published.names import published_sizes
 from qdeploy.checkpoint.sources.fp8 import E4M3
 from qdeploy.errors import CheckpointError, HubError
 from qdeploy.planning.plan import make_plan

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from qdeploy import models
 from qdeploy.checkpoint.hub_cache import hub_id_of, main_snapshot
-from qdeploy.checkpoint.published import published_id
-from qdeploy.checkpoint.recognize import BUNDLE, shell
+from qdeploy.checkpoint.published.names import published_id
+from qdeploy.checkpoint.recognition.recognize import BUNDLE, shell
 from qdeploy.errors import BundleError
 
 EXPORTED = ("openvino_model.xml", "model.onnx", "genai_config.json")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from qdeploy.checkpoint.hub_cache import HUB_ID, hub_id_of, main_snapshot, snapshot_id
-from qdeploy.checkpoint.published import published_id
+from qdeploy.checkpoint.published.names import published_id
 from qdeploy.errors import CheckpointError
 
 BUNDLE = "qdeploy.json"

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from qdeploy.architectures.tensors import Tensor
 from qdeploy.checkpoint.headers import TensorInfo
-from qdeploy.checkpoint.module_names import STACKS
+from qdeploy.checkpoint.naming.module_names import STACKS
 from qdeploy.checkpoint.sources.base import Source
 from qdeploy.checkpoint.sources.plain import Slice
 from qdeploy.errors import CheckpointError

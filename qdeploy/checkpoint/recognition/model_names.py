@@ -14,10 +14,10 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from qdeploy import models
-from qdeploy.checkpoint import nearby
 from qdeploy.checkpoint.hub_cache import HUB_ID, hub_id_of, snapshot_id
-from qdeploy.checkpoint.published import published_id, published_ids
-from qdeploy.checkpoint.recognize import why_not_a_file
+from qdeploy.checkpoint.published.names import published_id, published_ids
+from qdeploy.checkpoint.recognition import nearby
+from qdeploy.checkpoint.recognition.recognize import why_not_a_file
 from qdeploy.errors import CheckpointError, did_you_mean
 
 HUBS = ("huggingface.co", "www.huggingface.co", "hf.co", "hf-mirror.com")

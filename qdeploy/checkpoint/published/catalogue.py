@@ -18,8 +18,8 @@ from qdeploy.architectures.table import parse_config
 from qdeploy.architectures.tensors import Tensor
 from qdeploy.checkpoint.checkpoint import Checkpoint
 from qdeploy.checkpoint.headers import TensorInfo
-from qdeploy.checkpoint.published import facts, variant
-from qdeploy.checkpoint.published_layouts import layout_of
+from qdeploy.checkpoint.published.layouts import layout_of
+from qdeploy.checkpoint.published.names import facts, variant
 from qdeploy.checkpoint.weights.check import expected_tensors
 from qdeploy.errors import CheckpointError
 

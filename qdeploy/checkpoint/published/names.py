@@ -39,7 +39,7 @@ class Variant(NamedTuple):
 @cache
 def facts() -> dict[str, Any]:
     """What the package knows of them, by the tables of `catalogue.toml`."""
-    return read_shipped_toml("checkpoint/catalogue.toml")
+    return read_shipped_toml("checkpoint/published/catalogue.toml")
 
 
 def published_sizes() -> list[str]:

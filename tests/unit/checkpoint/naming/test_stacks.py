@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from qdeploy.architectures.tensors import Tensor
 from qdeploy.checkpoint.headers import TensorInfo
+from qdeploy.checkpoint.naming.stacks import MOST, split, weights_in
 from qdeploy.checkpoint.sources.plain import Slice
-from qdeploy.checkpoint.stacks import MOST, split, weights_in
 from qdeploy.errors import CheckpointError
 
 PLACE = "model.layers.0.mlp.experts"

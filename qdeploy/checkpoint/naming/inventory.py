@@ -12,11 +12,18 @@ from qdeploy.architectures.base import Architecture
 from qdeploy.architectures.graph import GraphConfig
 from qdeploy.architectures.task import GENERATE
 from qdeploy.checkpoint.headers import TensorInfo
-from qdeploy.checkpoint.module_names import TRANSFORMERS_STACKS, ModuleNames
-from qdeploy.checkpoint.naming import Found, Named, find_weights, is_float, left_over, name_tensors
+from qdeploy.checkpoint.naming.find import (
+    Found,
+    Named,
+    find_weights,
+    is_float,
+    left_over,
+    name_tensors,
+)
+from qdeploy.checkpoint.naming.module_names import TRANSFORMERS_STACKS, ModuleNames
+from qdeploy.checkpoint.naming.tying import Tie, is_apart, tied
 from qdeploy.checkpoint.schemes import find_scheme
 from qdeploy.checkpoint.sources.same import same_values
-from qdeploy.checkpoint.tying import Tie, is_apart, tied
 
 
 @dataclass(frozen=True)
