@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from qdeploy.architectures.task import TaskName
-from qdeploy.checkpoint.checkpoint import Checkpoint, read_checkpoint, with_task
+from qdeploy.checkpoint.checkpoint import Checkpoint
 from qdeploy.checkpoint.front_matter import CARD
 from qdeploy.checkpoint.hub_errors import explain
 from qdeploy.checkpoint.published.catalogue import Published, find_published
 from qdeploy.checkpoint.published.names import published_ids
+from qdeploy.checkpoint.read import read_checkpoint, with_task
 from qdeploy.checkpoint.recognition.model_names import locate
 from qdeploy.checkpoint.recognition.recognize import why_not_a_folder
 from qdeploy.checkpoint.task import TASK_FILES

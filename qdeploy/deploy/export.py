@@ -20,8 +20,9 @@ from qdeploy.bundle import (
     describe_files,
 )
 from qdeploy.checkpoint import hub, preflight
-from qdeploy.checkpoint.checkpoint import Checkpoint, with_adapter, with_task
+from qdeploy.checkpoint.checkpoint import Checkpoint
 from qdeploy.checkpoint.front_matter import CARD
+from qdeploy.checkpoint.read import with_adapter, with_task
 from qdeploy.checkpoint.recognition.model_names import locate
 from qdeploy.deploy.alternative import find_alternative
 from qdeploy.deploy.card import model_card

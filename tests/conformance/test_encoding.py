@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from qdeploy import registry
 from qdeploy.bundle import Bundle
-from qdeploy.checkpoint.checkpoint import Checkpoint, read_checkpoint
+from qdeploy.checkpoint.checkpoint import Checkpoint
+from qdeploy.checkpoint.read import read_checkpoint
 from qdeploy.checkpoint.weights import open_weights
 from qdeploy.deploy import run
 from qdeploy.deploy.export import export

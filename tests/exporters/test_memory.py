@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from qdeploy import registry
-from qdeploy.checkpoint.checkpoint import read_checkpoint
+from qdeploy.checkpoint.read import read_checkpoint
 from qdeploy.exporters.native import NativeExporter
 from qdeploy.exporters.native.weights_file import writer
 from qdeploy.planning.plan import make_plan

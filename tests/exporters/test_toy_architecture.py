@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from qdeploy import registry
 from qdeploy.architectures.table import ARCHITECTURES, architectures
-from qdeploy.checkpoint.checkpoint import read_checkpoint, with_adapter
+from qdeploy.checkpoint.read import read_checkpoint, with_adapter
 from qdeploy.checkpoint.weights import check_weights, open_weights
 from qdeploy.deploy import run
 from qdeploy.deploy.export import export, prepare

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qdeploy.checkpoint.checkpoint import read_checkpoint
+from qdeploy.checkpoint.read import read_checkpoint
 from qdeploy.errors import InputError
 from tests.support import peft_adapters as reference
 from tests.support import tiny

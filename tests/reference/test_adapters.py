@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qdeploy.checkpoint.checkpoint import Checkpoint, read_checkpoint
+from qdeploy.checkpoint.checkpoint import Checkpoint
+from qdeploy.checkpoint.read import read_checkpoint
 from qdeploy.checkpoint.weights import check_weights, open_weights
 from qdeploy.evaluate.forward import Forward
 from tests.support import peft_adapters as reference

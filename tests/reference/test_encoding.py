@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 import qdeploy
-from qdeploy.checkpoint.checkpoint import read_checkpoint
+from qdeploy.checkpoint.read import read_checkpoint
 from qdeploy.checkpoint.weights import open_weights
 from qdeploy.evaluate.forward import Forward
 from tests.support.encoding import (

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from qdeploy import models
-from qdeploy.checkpoint.checkpoint import read_checkpoint
+from qdeploy.checkpoint.read import read_checkpoint
 from qdeploy.checkpoint.weights import check_weights
 from tests.support.evaluating import logits_of
 from tests.support.tiny import DENSE, SPARSE

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from qdeploy.bundle import MANIFEST, Bundle
-from qdeploy.checkpoint.checkpoint import read_checkpoint
+from qdeploy.checkpoint.read import read_checkpoint
 from qdeploy.deploy.export import export
 from qdeploy.interface import Progress
 from qdeploy.planning.plan import Plan, make_plan

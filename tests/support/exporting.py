@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from qdeploy import registry
-from qdeploy.checkpoint.checkpoint import read_checkpoint
+from qdeploy.checkpoint.read import read_checkpoint
 from qdeploy.deploy.export import export
 from qdeploy.exporters.native import NativeExporter
 from qdeploy.exporters.native.weights_file import writer

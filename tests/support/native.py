@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qdeploy.checkpoint.checkpoint import read_checkpoint
+from qdeploy.checkpoint.read import read_checkpoint
 from qdeploy.exporters.native import NativeExporter
 from qdeploy.interface import Progress
 from qdeploy.planning.plan import Plan, make_plan

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qdeploy.checkpoint.checkpoint import Checkpoint, read_checkpoint
+from qdeploy.checkpoint.checkpoint import Checkpoint
+from qdeploy.checkpoint.read import read_checkpoint
 from tests.support.checkpoints import SMALL, write_header, write_index, write_sidecars
 
 BLOCK = 128

@@ -9,7 +9,7 @@ import pytest
 from safetensors import safe_open
 
 from qdeploy import models
-from qdeploy.checkpoint.checkpoint import read_checkpoint
+from qdeploy.checkpoint.read import read_checkpoint
 from qdeploy.storage.hashing import file_sha256
 from qdeploy.tokenization.tokenizer import Tokenizer
 from tools.nano import heldout

@@ -11,7 +11,7 @@ import pytest
 from qdeploy.architectures.decoder import EMBEDDING
 from qdeploy.architectures.graph import Builder, Expert, GraphConfig, Linear, V
 from qdeploy.architectures.qwen3_moe import Qwen3Moe, Qwen3MoeConfig
-from qdeploy.checkpoint.checkpoint import read_checkpoint
+from qdeploy.checkpoint.read import read_checkpoint
 from tests.support.checkpoints import write_sidecars, write_weights
 from tests.support.tiny import DENSE, LLAMA, QWEN2, SPARSE, all_shapes
 

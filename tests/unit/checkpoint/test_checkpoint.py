@@ -12,7 +12,8 @@ import pytest
 
 from qdeploy import models
 from qdeploy.architectures.table import known_classes
-from qdeploy.checkpoint.checkpoint import Checkpoint, read_checkpoint
+from qdeploy.checkpoint.checkpoint import Checkpoint
+from qdeploy.checkpoint.read import read_checkpoint
 from qdeploy.errors import CheckpointError
 from qdeploy.storage.hashing import Identity
 from tests.support.checkpoints import MOE, SMALL, shape_of_0_6b, write_checkpoint, write_shards

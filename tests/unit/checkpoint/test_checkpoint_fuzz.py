@@ -17,7 +17,8 @@ from qdeploy.architectures.config import RopeScaling
 from qdeploy.architectures.llama import LlamaConfig
 from qdeploy.architectures.qwen3_moe import Qwen3MoeConfig
 from qdeploy.architectures.table import parse_config
-from qdeploy.checkpoint.checkpoint import Checkpoint, read_checkpoint
+from qdeploy.checkpoint.checkpoint import Checkpoint
+from qdeploy.checkpoint.read import read_checkpoint
 from qdeploy.checkpoint.weight_files import read_tensors
 from qdeploy.errors import CheckpointError, PlanError
 from qdeploy.planning.plan import make_plan

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from qdeploy.checkpoint import preflight
-from qdeploy.checkpoint.checkpoint import read_checkpoint
+from qdeploy.checkpoint.read import read_checkpoint
 from qdeploy.errors import CheckpointError
 from tests.support.checkpoints import write_checkpoint
 

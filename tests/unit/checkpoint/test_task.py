@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from qdeploy.architectures.task import GENERATE, Task
-from qdeploy.checkpoint.checkpoint import read_checkpoint
+from qdeploy.checkpoint.read import read_checkpoint
 from qdeploy.checkpoint.task import PUBLISHED, FoundTask, find_task, published_task
 from qdeploy.errors import CheckpointError
 from tests.support.checkpoints import SMALL, write_checkpoint

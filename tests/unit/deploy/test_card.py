@@ -10,7 +10,8 @@ import pytest
 from huggingface_hub import ModelCard
 
 from qdeploy.bundle import MANIFEST, Bundle, open_bundle
-from qdeploy.checkpoint.checkpoint import Checkpoint, read_checkpoint, with_task
+from qdeploy.checkpoint.checkpoint import Checkpoint
+from qdeploy.checkpoint.read import read_checkpoint, with_task
 from qdeploy.deploy.card import model_card
 from qdeploy.deploy.export import export
 from qdeploy.errors import CheckFailed

@@ -16,7 +16,8 @@ import pytest
 
 from qdeploy import models, registry
 from qdeploy.bundle import MANIFEST, open_bundle
-from qdeploy.checkpoint.checkpoint import Checkpoint, read_checkpoint
+from qdeploy.checkpoint.checkpoint import Checkpoint
+from qdeploy.checkpoint.read import read_checkpoint
 from qdeploy.deploy.export import export, prepare
 from qdeploy.errors import (
     CheckpointError,

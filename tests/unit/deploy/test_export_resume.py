@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from qdeploy.bundle import Bundle, open_bundle
-from qdeploy.checkpoint.checkpoint import read_checkpoint
+from qdeploy.checkpoint.read import read_checkpoint
 from qdeploy.deploy.export import export, work_key
 from qdeploy.interface import SCRATCH, Exporter, Progress
 from qdeploy.planning.formats import Format

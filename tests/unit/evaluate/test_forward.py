@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from qdeploy import models
-from qdeploy.checkpoint.checkpoint import read_checkpoint
+from qdeploy.checkpoint.read import read_checkpoint
 from qdeploy.checkpoint.weights import WeightReader, open_weights
 from qdeploy.evaluate.forward import Forward
 from tests.support import forward, tiny

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qdeploy import models
-from qdeploy.checkpoint.checkpoint import read_checkpoint
+from qdeploy.checkpoint.read import read_checkpoint
 from qdeploy.deploy import cache
 from qdeploy.errors import GenerationFailed, InputError
 from qdeploy.evaluate.greedy import TIE, common_tokens

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qdeploy.checkpoint.checkpoint import read_checkpoint
+from qdeploy.checkpoint.read import read_checkpoint
 from qdeploy.deploy import cache
 from qdeploy.errors import CheckpointError
 from qdeploy.evaluate.forward import Forward

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from qdeploy.checkpoint.checkpoint import Checkpoint, read_checkpoint
+from qdeploy.checkpoint.checkpoint import Checkpoint
+from qdeploy.checkpoint.read import read_checkpoint
 from qdeploy.errors import PlanError, QdeployError
 from qdeploy.planning import constraints
 from qdeploy.planning.plan import make_plan

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qdeploy.architectures.table import parse_config
-from qdeploy.checkpoint.checkpoint import Checkpoint, read_checkpoint
+from qdeploy.checkpoint.checkpoint import Checkpoint
 from qdeploy.checkpoint.headers import TensorInfo
+from qdeploy.checkpoint.read import read_checkpoint
 from qdeploy.errors import PlanError
 from qdeploy.exporters.native import NativeExporter
 from qdeploy.planning.formats import stored_bytes

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qdeploy.checkpoint.checkpoint import Checkpoint, read_checkpoint, with_adapter
+from qdeploy.checkpoint.checkpoint import Checkpoint
+from qdeploy.checkpoint.read import read_checkpoint, with_adapter
 from qdeploy.errors import PlanError
 from qdeploy.exporters.native import NativeExporter
 from qdeploy.planning.plan import Plan, make_plan

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qdeploy.checkpoint.checkpoint import Checkpoint, read_checkpoint, with_adapter
+from qdeploy.checkpoint.checkpoint import Checkpoint
+from qdeploy.checkpoint.read import read_checkpoint, with_adapter
 from qdeploy.checkpoint.weights import open_weights
 from qdeploy.errors import InputError
 from tests.support import quantized, tiny

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from qdeploy.checkpoint.checkpoint import Checkpoint, with_adapter
+from qdeploy.checkpoint.checkpoint import Checkpoint
+from qdeploy.checkpoint.read import with_adapter
 from qdeploy.checkpoint.weights import WeightReader, open_weights
 from qdeploy.errors import CheckpointError, InputError
 from tests.support.checkpoints import SMALL

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qdeploy.checkpoint.checkpoint import Checkpoint, read_checkpoint
+from qdeploy.checkpoint.checkpoint import Checkpoint
+from qdeploy.checkpoint.read import read_checkpoint
 from qdeploy.checkpoint.weights import open_weights
 from qdeploy.errors import CheckpointError
 from tests.support import quantized as q

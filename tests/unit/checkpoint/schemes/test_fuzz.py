@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qdeploy.checkpoint.checkpoint import Checkpoint, read_checkpoint
+from qdeploy.checkpoint.checkpoint import Checkpoint
 from qdeploy.checkpoint.headers import DTYPE_BITS
+from qdeploy.checkpoint.read import read_checkpoint
 from qdeploy.checkpoint.weights import open_weights
 from qdeploy.errors import QdeployError
 from qdeploy.planning.plan import make_plan

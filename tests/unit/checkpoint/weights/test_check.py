@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from qdeploy import models
-from qdeploy.checkpoint.checkpoint import Checkpoint, read_checkpoint
+from qdeploy.checkpoint.checkpoint import Checkpoint
+from qdeploy.checkpoint.read import read_checkpoint
 from qdeploy.checkpoint.weights import check_weights, expected_tensors
 from qdeploy.errors import CheckpointError
 from tests.support import tiny

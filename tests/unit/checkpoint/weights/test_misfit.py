@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from qdeploy.checkpoint.checkpoint import read_checkpoint
+from qdeploy.checkpoint.read import read_checkpoint
 from qdeploy.checkpoint.weights import check_weights
 from qdeploy.checkpoint.weights.misfit import SAME
 from qdeploy.errors import CheckpointError

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from qdeploy.architectures.graph import GraphConfig
-from qdeploy.checkpoint.checkpoint import read_checkpoint
+from qdeploy.checkpoint.read import read_checkpoint
 from qdeploy.errors import ExportFailed, QdeployError
 from qdeploy.exporters.native import NativeExporter, exporter
 from qdeploy.exporters.native.format import ExportLayout

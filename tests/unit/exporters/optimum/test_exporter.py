@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import pytest
 
-from qdeploy.checkpoint.checkpoint import read_checkpoint
+from qdeploy.checkpoint.read import read_checkpoint
 from qdeploy.errors import ExportFailed, TargetUnavailable
 from qdeploy.exporters.optimum import OptimumExporter, exporter, steps
 from qdeploy.exporters.optimum.job import STEPS, Job, jobs

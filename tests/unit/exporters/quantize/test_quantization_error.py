@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from qdeploy import models
-from qdeploy.checkpoint.checkpoint import read_checkpoint
+from qdeploy.checkpoint.read import read_checkpoint
 from qdeploy.checkpoint.weights import WeightReader, open_weights
 from qdeploy.evaluate import forward
 from qdeploy.evaluate.forward import Forward

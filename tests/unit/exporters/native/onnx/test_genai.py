@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from qdeploy import models
-from qdeploy.checkpoint.checkpoint import read_checkpoint
+from qdeploy.checkpoint.read import read_checkpoint
 from qdeploy.exporters.native.onnx.genai import genai_config
 from qdeploy.exporters.native.tokenizer.runtime_tokens import RuntimeTokens
 from qdeploy.tokenization.generation_config import GenerationConfig
