@@ -20,6 +20,7 @@ Parts = Mapping[str, Tensor]
 """Tensors of one linear layer, by what follows its name."""
 Settings = Mapping[str, Any]
 
+SETTINGS_FILE = "quantize_config.json"
 AWQ_ORDER = [0, 2, 4, 6, 1, 3, 5, 7]
 """Columns of the eight codes of a word, https://github.com/casper-hansen/AutoAWQ."""
 FP4 = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
@@ -31,11 +32,14 @@ def float_weights(folder: Path, settings: Settings) -> dict[str, Tensor]:
 
     Args:
         folder: the checkpoint's directory.
-        settings: its `quantization_config`.
+        settings: its `quantization_config`; where that is empty, AutoGPTQ's file counts.
 
     Raises:
         CheckpointError: a layer is stored in a way that is not known here.
     """
+    own = folder / SETTINGS_FILE
+    if not settings and own.is_file():
+        settings = json.loads(own.read_text(encoding="utf-8"))
     modules: dict[str, dict[str, Tensor]] = {}
     stored = _stored(folder)
     heads = {_module(name) for name in stored if _part(name) in MARKS}
@@ -138,9 +142,17 @@ def _spread(scale: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 def _nvfp4(module: str, parts: Parts, settings: Settings) -> Tensor:
-    """ModelOpt's NVFP4: E2M1, a scale in E4M3 for 16 columns, and one for all."""
-    values = _halves(parts["weight"])
-    scales = parts["weight_scale"].float() * parts["weight_scale_2"].float()
+    """NVFP4: E2M1, a scale in E4M3 for 16 columns, and one for all.
+
+    The last multiplies in ModelOpt's tensors, and divides in those of compressed-tensors, whose
+    library would round the weights to bfloat16.
+    """
+    if "weight_global_scale" in parts:
+        codes, whole = parts["weight_packed"], 1 / parts["weight_global_scale"].float()
+    else:
+        codes, whole = parts["weight"], parts["weight_scale_2"].float()
+    values = _halves(codes)
+    scales = parts["weight_scale"].float() * whole
     return values * scales.repeat_interleave(values.shape[1] // scales.shape[1], 1)
 
 
@@ -175,7 +187,8 @@ def _compressed(module: str, parts: Parts, settings: Settings) -> Tensor:
     stored = scheme.format or settings["format"]
     name = str(getattr(stored, "value", stored))
     decompress = library.compressors.BaseCompressor.get_value_from_registry(name).decompress
-    wide = {key: t.float() if key == "weight_scale" else t for key, t in parts.items()}
+    floats = (require("torch").float16, require("torch").bfloat16)
+    wide = {key: t.float() if t.dtype in floats else t for key, t in parts.items()}
     return decompress(wide, scheme)["weight"]
 
 
@@ -197,10 +210,17 @@ def _scaled(module: str, parts: Parts, settings: Settings) -> Tensor:
     return _fp8(module, parts, settings)
 
 
+def _int8(module: str, parts: Parts, settings: Settings) -> Tensor:
+    """Bitsandbytes' 8 bits: 127 stands for the largest value of a row."""
+    return parts["weight"].float() * parts["SCB"].float()[:, None] / 127
+
+
 METHODS: Mapping[str, Callable[[str, Parts, Settings], Tensor]] = {
     "qweight": _int_words,
+    "weight_global_scale": _nvfp4,
     "weight_packed": _compressed,
     "weight.absmax": _bitsandbytes,
+    "SCB": _int8,
     "weight_scale_inv": _fp8,
     "weight_scale_2": _nvfp4,
     "weight_scale": _scaled,

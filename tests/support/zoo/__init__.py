@@ -10,10 +10,19 @@ disagreements  a fact that stands in two places which disagree
 chats          tokenizers, chat templates and stop tokens
 adapters       adapters as PEFT and trainers save them
 quantized      checkpoints that are quantized already
+small_floats   quantized to floats of four bits, and settings in other files
 encoders       models that embed or rerank
 """
 
-from tests.support.zoo import adapters, chats, disagreements, encoders, names, quantized
+from tests.support.zoo import (
+    adapters,
+    chats,
+    disagreements,
+    encoders,
+    names,
+    quantized,
+    small_floats,
+)
 
 CASES = {
     "names": names.CASES,
@@ -21,5 +30,6 @@ CASES = {
     "chats": chats.CASES,
     "adapters": adapters.CASES,
     "quantized": quantized.CASES,
+    "small floats": small_floats.CASES,
     "encoders": encoders.CASES,
 }

@@ -38,7 +38,7 @@ FP8 = {
 }  # fmt: skip
 
 
-def _quantized(
+def quantized(
     encode: Encode, settings: Mapping[str, Any], write: Callable[..., Path] = base.dense,
     **config: Any,
 ) -> Make:  # fmt: skip
@@ -99,7 +99,7 @@ def _awq(weight: torch.Tensor, *, group: int = GROUP, zero_point: bool = True) -
     }
 
 
-def _gptq(
+def gptq(
     weight: torch.Tensor, *, bits: int = 4, group: int = GROUP, symmetric: bool = True,
     ordered: bool = False, version: int = 1, g_idx: bool = True,
 ) -> Tensors:  # fmt: skip
@@ -133,7 +133,7 @@ def _fp8_blocks(weight: torch.Tensor, *, block: int = 64) -> Tensors:
     return {"weight": codes.to(torch.float8_e4m3fn), "weight_scale_inv": scales}
 
 
-def _fp8_scale(weight: torch.Tensor, *, rows: bool, name: str = "weight_scale") -> Tensors:
+def fp8_scale(weight: torch.Tensor, *, rows: bool, name: str = "weight_scale") -> Tensors:
     import torch
 
     scales = (weight.abs().amax(1, keepdim=True) if rows else weight.abs().amax()) / 448
@@ -152,7 +152,7 @@ def _compressed(
     scheme = QuantizationScheme(targets=["Linear"], weights=quantization, format=stored)
     group = {"group": args.get("group_size"), "channel": weight.shape[1]}.get(args["strategy"])
     if args.get("type") == "float":
-        scales = _fp8_scale(weight, rows=args["strategy"] == "channel")["weight_scale"]
+        scales = fp8_scale(weight, rows=args["strategy"] == "channel")["weight_scale"]
         scales = scales.reshape(-1, 1) if scales.dim() == 2 else scales.reshape(1)
         zeros = torch.zeros_like(scales)
     elif group is None:
@@ -168,7 +168,7 @@ def _compressed(
     return {k: torch.as_tensor(v) for k, v in made.items()}
 
 
-def _ct(stored: str, *, ignore: tuple[str, ...] = ("lm_head",), **args: Any) -> Mapping[str, Any]:
+def ct(stored: str, *, ignore: tuple[str, ...] = ("lm_head",), **args: Any) -> Mapping[str, Any]:
     """The config of compressed-tensors with one group."""
     weights = {"num_bits": 4, "type": "int", "symmetric": True, "strategy": "group"} | args
     return {
@@ -184,11 +184,9 @@ def _compressed_case(
     name: str, stored: str, write: Callable[..., Path] = base.dense, **args: Any
 ) -> Case:
     ignore = ("lm_head",) if write is base.dense else ("lm_head", r"re:.*mlp\.gate$")
-    settings = _ct(stored, ignore=ignore, **args)
+    settings = ct(stored, ignore=ignore, **args)
     weights = settings["config_groups"]["group_0"]["weights"]
-    return Case(
-        name, _quantized(partial(_compressed, args=weights, stored=stored), settings, write)
-    )
+    return Case(name, quantized(partial(_compressed, args=weights, stored=stored), settings, write))
 
 
 def _bitsandbytes(weight: torch.Tensor, *, nested: bool = False) -> Tensors:
@@ -243,23 +241,23 @@ MODELOPT = {
 }  # fmt: skip
 
 CASES = (
-    Case("AWQ", _quantized(_awq, AWQ)),
-    Case("AWQ, a group a row", _quantized(partial(_awq, group=128), AWQ | {"group_size": 128})),
-    Case("AWQ without zero points", _quantized(
+    Case("AWQ", quantized(_awq, AWQ)),
+    Case("AWQ, a group a row", quantized(partial(_awq, group=128), AWQ | {"group_size": 128})),
+    Case("AWQ without zero points", quantized(
         partial(_awq, zero_point=False), AWQ | {"zero_point": False})),
-    Case("AWQ, experts", _quantized(_awq, AWQ | {"modules_to_not_convert": ["gate"]}, base.sparse)),
-    Case("AWQ, tied", _quantized(_awq, AWQ, tie_word_embeddings=True)),
-    Case("GPTQ", _quantized(_gptq, GPTQ)),
-    Case("GPTQ without g_idx", _quantized(partial(_gptq, g_idx=False), GPTQ)),
-    Case("GPTQ, asymmetric", _quantized(partial(_gptq, symmetric=False), GPTQ | {"sym": False})),
-    Case("GPTQ, second version", _quantized(
-        partial(_gptq, version=2, symmetric=False),
+    Case("AWQ, experts", quantized(_awq, AWQ | {"modules_to_not_convert": ["gate"]}, base.sparse)),
+    Case("AWQ, tied", quantized(_awq, AWQ, tie_word_embeddings=True)),
+    Case("GPTQ", quantized(gptq, GPTQ)),
+    Case("GPTQ without g_idx", quantized(partial(gptq, g_idx=False), GPTQ)),
+    Case("GPTQ, asymmetric", quantized(partial(gptq, symmetric=False), GPTQ | {"sym": False})),
+    Case("GPTQ, second version", quantized(
+        partial(gptq, version=2, symmetric=False),
         GPTQ | {"sym": False, "checkpoint_format": "gptq_v2"})),
-    Case("GPTQ, 8 bits", _quantized(partial(_gptq, bits=8), GPTQ | {"bits": 8})),
-    Case("GPTQ, a group a row", _quantized(partial(_gptq, group=-1), GPTQ | {"group_size": -1})),
-    Case("GPTQ, experts", _quantized(_gptq, GPTQ, base.sparse)),
+    Case("GPTQ, 8 bits", quantized(partial(gptq, bits=8), GPTQ | {"bits": 8})),
+    Case("GPTQ, a group a row", quantized(partial(gptq, group=-1), GPTQ | {"group_size": -1})),
+    Case("GPTQ, experts", quantized(gptq, GPTQ, base.sparse)),
     Case("GPTQ, columns in another order",
-         _quantized(partial(_gptq, ordered=True), GPTQ | {"desc_act": True}),
+         quantized(partial(gptq, ordered=True), GPTQ | {"desc_act": True}),
          refusal=("desc_act", "--requantize"), fix=lambda folder: ["--requantize"],
          warns=("rounded again",)),
     _compressed_case("packed", "pack-quantized", group_size=GROUP),
@@ -274,11 +272,11 @@ CASES = (
                      num_bits=8, type="float", strategy="channel"),
     _compressed_case("float8, a scale a tensor", "float-quantized",
                      num_bits=8, type="float", strategy="tensor"),
-    Case("FP8 in blocks", _quantized(_fp8_blocks, FP8)),
-    Case("FP8 in blocks, experts", _quantized(_fp8_blocks, FP8, base.sparse)),
-    Case("ModelOpt's FP8", _quantized(partial(_fp8_scale, rows=False), MODELOPT)),
-    Case("bitsandbytes", _quantized(_bitsandbytes, BNB), warns=("rounded again",)),
-    Case("bitsandbytes, nested", _quantized(
+    Case("FP8 in blocks", quantized(_fp8_blocks, FP8)),
+    Case("FP8 in blocks, experts", quantized(_fp8_blocks, FP8, base.sparse)),
+    Case("ModelOpt's FP8", quantized(partial(fp8_scale, rows=False), MODELOPT)),
+    Case("bitsandbytes", quantized(_bitsandbytes, BNB), warns=("rounded again",)),
+    Case("bitsandbytes, nested", quantized(
         partial(_bitsandbytes, nested=True), BNB | {"bnb_4bit_use_double_quant": True}),
-        warns=("rounded again",)),
+         warns=("rounded again",)),
 )  # fmt: skip
