@@ -10,13 +10,14 @@ import pytest
 
 from qdeploy.verification.dequantized import float_weights
 from qdeploy.verification.libraries import quiet
-from tests.support.zoo import base, quantized
+from tests.support.zoo import base, quantized, small_floats
 from tests.support.zoo.case import MODEL, Case
 
 torch = pytest.importorskip("torch", reason="needs qdeploy[verify]")
 transformers = pytest.importorskip("transformers", reason="needs qdeploy[verify]")
-pytest.importorskip("compressed_tensors", reason="needs qdeploy[parity]")
+pytest.importorskip("compressed_tensors", reason="needs qdeploy[verify]")
 
+EVERY = (*quantized.CASES, *small_floats.CASES)
 LOADED = [
     case for case in quantized.CASES
     if case.name.startswith(("packed", "int8", "naive", "float8")) and "experts" not in case.name
@@ -28,10 +29,10 @@ def read(case: Case, folder: Path) -> dict[str, Any]:
     case.make(folder)
     config = json.loads((folder / MODEL / "config.json").read_text(encoding="utf-8"))
     with quiet():
-        return float_weights(folder / MODEL, config["quantization_config"])
+        return float_weights(folder / MODEL, config.get("quantization_config", {}))
 
 
-@pytest.mark.parametrize("case", quantized.CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", EVERY, ids=lambda case: case.name)
 def test_every_layer_is_what_was_encoded_but_for_rounding(case: Case, tmp_path: Path) -> None:
     found = read(case, tmp_path)
     config = json.loads((tmp_path / MODEL / "config.json").read_text(encoding="utf-8"))

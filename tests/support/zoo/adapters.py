@@ -143,6 +143,7 @@ CASES = (
     Case("experts, router", _lora(base.sparse, target_modules=[*ATTENTION, "mlp.gate"])),
     Case("fused experts", _lora(base.sparse, target_parameters=FUSED)),
     Case("fused experts, down alone", _lora(base.sparse, target_parameters=FUSED[1:])),
+    Case("experts by names of version 4", _lora(base.sparse, target_modules=LINEAR)),
     Case("untied head", _lora(target_modules=[*ATTENTION, "lm_head"])),
     Case("untied embedding", _lora(target_modules=[*ATTENTION, "embed_tokens"])),
     Case("embedding and head", _lora(target_modules=[*ATTENTION, "embed_tokens", "lm_head"])),
@@ -180,5 +181,9 @@ CASES = (
          warns=("the adapter's chat template differs",)),
     Case("another end of turn", _lora(change=_with_tokenizer(eos_token=END_OF_TEXT)),
          warns=("tokenizer differs from the model's in eos_token",)),
+    Case("more tensors than targets", _lora(change=_configured(target_modules=ATTENTION[:2])),
+         warns=("does not adapt",)),
+    Case("another rank", _lora(change=_configured(r=8)),
+         refusal=("has rank 4, and adapter_config.json says r 8", "same training run")),
     Case("no LoRA", _other_kind, refusal=("IA3",)),
 )  # fmt: skip
