@@ -9,6 +9,7 @@ config_sentence_transformers.json     prompts, and the kind of model
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -22,11 +23,20 @@ LEGACY = "pooling_mode_"
 SUPPORTED = ("Transformer", "Pooling", "Normalize", "LogitScore")
 
 
+OWN = "sentence_transformers."
+"""Begins the names of the library's classes; those of other packages are code of the model's."""
+
+
 class Module(NamedTuple):
     """A step of the library's pipeline: the class, and its folder in the checkpoint."""
 
-    kind: str
+    type: str
     path: str
+
+    @property
+    def kind(self) -> str:
+        """Name of the class, without its package."""
+        return self.type.rpartition(".")[2]
 
 
 def read_modules(folder: Path) -> tuple[Module, ...]:
@@ -38,11 +48,7 @@ def read_modules(folder: Path) -> tuple[Module, ...]:
     file = folder / MODULES
     if not file.is_file():
         return ()
-    try:
-        entries = json.loads(file.read_text(encoding="utf-8"))
-        found = tuple(Module(str(e["type"]).rpartition(".")[2], str(e["path"])) for e in entries)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise CheckpointError(f"not a list of modules ({error})", where=file) from None
+    found = _listed(file)
     for module in found:
         if module.kind not in SUPPORTED:
             raise CheckpointError(
@@ -51,10 +57,48 @@ def read_modules(folder: Path) -> tuple[Module, ...]:
                 where=file,
                 fix="export a model that has none",
             )
+        if not module.type.startswith(OWN):
+            raise CheckpointError(
+                f"the module {module.type} is code of the model's own, which is not run",
+                where=file,
+                fix="export a model of sentence-transformers' own modules",
+            )
         path = PurePosixPath(module.path)
         if path.is_absolute() or ".." in path.parts:
             raise CheckpointError(f"the path {module.path!r} leaves the checkpoint", where=file)
     return found
+
+
+def _listed(file: Path) -> tuple[Module, ...]:
+    """The entries of a `modules.json`, unchecked."""
+    try:
+        entries = json.loads(file.read_text(encoding="utf-8"))
+        return tuple(Module(str(entry["type"]), str(entry["path"])) for entry in entries)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"not a list of modules ({error})", where=file) from None
+
+
+def check_is_whole(folder: Path) -> None:
+    """Check that *folder* is not the part of a model whose `modules.json` lies above it.
+
+    Raises:
+        CheckpointError: it is, so what is done to the states of its transformer is not in it.
+    """
+    file = folder.resolve().parent / MODULES
+    if not file.is_file() or (folder / MODULES).is_file():
+        return
+    if any(module.path == folder.resolve().name for module in _listed(file)):
+        raise CheckpointError(
+            f"a part of the model of sentence-transformers in {file.parent}",
+            where=folder,
+            fix=moved_up(folder.resolve()),
+        )
+
+
+def moved_up(part: Path) -> str:
+    """The fix for a transformer in the folder *part* of a model."""
+    whole = shlex.quote(str(part.parent))
+    return f"move its files up, mv {shlex.quote(str(part))}/* {whole}, and give {whole}"
 
 
 def check_pooling(folder: Path, modules: tuple[Module, ...]) -> bool:
@@ -78,8 +122,10 @@ def check_pooling(folder: Path, modules: tuple[Module, ...]) -> bool:
     return any(module.kind == "Normalize" for module in modules)
 
 
-def transformer_warnings(folder: Path) -> tuple[str, ...]:
+def transformer_warnings(folder: Path, positions: object) -> tuple[str, ...]:
     """What the library does to texts, and qdeploy does not.
+
+    *positions* is the model's `max_position_embeddings`, beyond which no text may be anyway.
 
     Raises:
         CheckpointError: it changes every text.
@@ -97,7 +143,8 @@ def transformer_warnings(folder: Path) -> tuple[str, ...]:
         f"sentence-transformers cuts texts to {longest} tokens ({TRANSFORMER_SETTINGS}); for the "
         f"same, --context {longest} here, and --truncate to embed"
     )
-    return () if longest is None else (warning,)
+    is_limit = isinstance(longest, int) and isinstance(positions, int) and longest < positions
+    return (warning,) if is_limit else ()
 
 
 def _pooling_mode(content: dict[str, Any]) -> str:

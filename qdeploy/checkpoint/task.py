@@ -18,12 +18,14 @@ from qdeploy.checkpoint.sentence_transformers import (
     MODULES,
     TRANSFORMER_SETTINGS,
     Module,
+    check_is_whole,
     check_pooling,
     read_modules,
     transformer_warnings,
 )
 from qdeploy.errors import CheckpointError
 from qdeploy.storage.json_file import read_json
+from qdeploy.tokenization.prompts import read_prompts
 from qdeploy.tokenization.text_files import PROMPTS_FILE, find_text_files
 from qdeploy.tokenization.tokenizer_file import read_tokenizer
 
@@ -45,6 +47,10 @@ ANSWERS = ("no", "yes")
 """The tokens whose logits Qwen3-Reranker's score compares (its model card, "Usage")."""
 QWEN3_ANSWERS = (2152, 9693)
 """Ids of `ANSWERS` in Qwen3's vocabulary."""
+SUGGESTED = (
+    "{source} suggests another task than to generate, and no file names one; add --task {task} if "
+    "that is what it is for"
+)
 UNSAID_POOLING = (
     f"no {MODULES} says how embeddings are made; they are those of the last token, normalized, as "
     "in Qwen3-Embedding"
@@ -95,23 +101,18 @@ def find_task(
         CheckpointError: two sources disagree and *asked* does not decide; or the model pools,
             scores or classifies in a way that is not supported.
     """
+    if asked is None:
+        check_is_whole(folder)
     modules = read_modules(folder)
     signs = list(_signs(folder, name, config, modules))
     if adapter:
         signs += _adapter_signs(adapter, config)
     chosen = asked or _agreed(signs, folder)
     if chosen == "embed":
-        return _embedding(folder, name, modules)
+        return _embedding(folder, name, config, modules)
     if chosen == "rerank":
         return _reranker(folder, name, config, modules)
-    warnings = []
-    if asked is None and (hint := HINT.search(name)):
-        task = PUBLISHED[hint[0].title()]
-        warnings.append(
-            f"the name {name!r} suggests another task than to generate, and no file names one; "
-            f"add --task {task} if that is what it is for"
-        )
-    return FoundTask(warnings=tuple(warnings))
+    return FoundTask(warnings=() if asked else tuple(_hints(folder, name)))
 
 
 def published_task(name: str) -> Task:
@@ -148,6 +149,14 @@ def _signs(
         yield Sign(f"its name ({name})", PUBLISHED[match[1].title()])
     if (tag := read_front_matter(folder).get("pipeline_tag", "")) in PIPELINES:
         yield Sign(f"{CARD} (pipeline_tag {tag})", PIPELINES[tag])
+
+
+def _hints(folder: Path, name: str) -> Iterator[str]:
+    """Warnings about what suggests another task than to generate, but does not say it."""
+    if hint := HINT.search(name):
+        yield SUGGESTED.format(source=f"the name {name!r}", task=PUBLISHED[hint[0].title()])
+    elif (folder / PROMPTS_FILE).is_file():
+        yield SUGGESTED.format(source=f"a {PROMPTS_FILE}", task="embed")
 
 
 def _adapter_signs(adapter: Path, config: Mapping[str, Any]) -> list[Sign]:
@@ -190,10 +199,13 @@ def _agreed(signs: list[Sign], folder: Path) -> TaskName:
     return next(iter(first), "generate")
 
 
-def _embedding(folder: Path, name: str, modules: tuple[Module, ...]) -> FoundTask:
+def _embedding(
+    folder: Path, name: str, config: Mapping[str, Any], modules: tuple[Module, ...]
+) -> FoundTask:
+    read_prompts(folder)  # so that a malformed file is refused before a bundle has it
     if modules:
         task = Task(name="embed", normalize=check_pooling(folder, modules))
-        return FoundTask(task, transformer_warnings(folder))
+        return FoundTask(task, transformer_warnings(folder, config.get("max_position_embeddings")))
     task = usual_task("embed")
     return FoundTask(task) if NAME.search(name) else FoundTask(task, (UNSAID_POOLING,))
 

@@ -29,5 +29,16 @@ def read_prompts(folder: Path) -> Prompts:
     prompts, default = content.get("prompts") or {}, content.get("default_prompt_name")
     named = isinstance(prompts, dict) and all(isinstance(text, str) for text in prompts.values())
     if not named or not isinstance(default, str | None):
-        raise CheckpointError("'prompts' or 'default_prompt_name' is no text", where=file)
+        raise CheckpointError(
+            "'prompts' or 'default_prompt_name' is no text",
+            where=file,
+            fix="correct it, or remove the file if the texts need no prompts",
+        )
+    if default is not None and default not in prompts:
+        raise CheckpointError(
+            f"default_prompt_name is {default!r}, and the prompts are "
+            f"{', '.join(map(repr, prompts)) or 'none'}",
+            where=file,
+            fix="name one of them, or null for none",
+        )
     return Prompts(prompts, default)

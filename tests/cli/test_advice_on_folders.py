@@ -16,6 +16,7 @@ import pytest
 from tests.support import tiny
 from tests.support.checkpoints import write_checkpoint, write_shards, write_sidecars
 from tests.support.command import QuickCommand
+from tests.support.encoding import write_embedding
 from tests.support.tiny import DENSE
 
 TARGET = ("--target", "intel-cpu")
@@ -59,12 +60,28 @@ def given(fix: str) -> str:
     return match[1]
 
 
+def test_a_model_of_sentence_transformers_in_parts(here: Path, quick: QuickCommand) -> None:
+    folder = write_embedding(here / "it")
+    part = folder / "0_Transformer"
+    part.mkdir()
+    for file in ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"):
+        (folder / file).rename(part / file)
+    modules = json.loads((folder / "modules.json").read_text())
+    modules[0]["path"] = part.name
+    (folder / "modules.json").write_text(json.dumps(modules))
+    for model in ("it", "it/0_Transformer"):
+        refused = quick("plan", model, *TARGET)
+        refused.fails(2, "of sentence-transformers")
+    move = refused.stderr.partition("move its files up, ")[2].partition(", and")[0]
+    subprocess.run(["bash", "-c", move], check=True)
+    assert json.loads(quick("plan", "it", *TARGET, "--json").stdout)["task"] == "embed"
+
+
 @pytest.mark.parametrize(
     ("name", "lay", "says"),
     [
         ("run", moved_below("checkpoint-500", "checkpoint-1000", last="checkpoint-1000"),
          "a training run"),
-        ("sentence", moved_below("0_Transformer"), "in a folder below"),
         ("nested", moved_below("hf/model"), "in a folder below"),
         ("several", moved_below("a", "b"), "in a folder below"),
         ("models--Qwen--Qwen3-0.6B", hub_cache, "a model's folder in the hub's cache"),

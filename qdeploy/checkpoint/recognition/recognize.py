@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from qdeploy.checkpoint.hub_cache import HUB_ID, hub_id_of, main_snapshot, snapshot_id
 from qdeploy.checkpoint.published.names import published_id
+from qdeploy.checkpoint.sentence_transformers import moved_up
 from qdeploy.errors import CheckpointError
 
 BUNDLE = "qdeploy.json"
@@ -130,6 +131,10 @@ def _folder_below(found: Found) -> str:
     return found.fix(("give " if len(folders) == 1 else "give one of them: ") + _some(folders))
 
 
+def _transformer_moved_up(found: Found) -> str:
+    return found.fix(moved_up(found.on_disk / found.below()[0]))
+
+
 def _original_of_gguf(found: Found) -> str:
     for place in (*found.names, found.place, os.path.abspath(found.folder)):
         name = re.split(r"[/\\]", place)[-1]
@@ -193,8 +198,11 @@ KINDS = (
     Kind(r"checkpoint-\d+/(config|adapter_config)\.json", "the folder of a training run",
          _latest_step),
     Kind(r"model_index\.json", "a pipeline of diffusers, not a language model", _the_original),
-    Kind(r"([^/]+/){1,2}(config|adapter_config)\.json", "the model is in a folder below",
-         _folder_below),
+    Kind(r"\d+_Transformer/config\.json",
+         "a model of sentence-transformers whose transformer is in a folder below",
+         _transformer_moved_up),
+    Kind(r"(?!\d+_[A-Z])([^/]+/){1,2}(config|adapter_config)\.json",
+         "the model is in a folder below", _folder_below),
     Kind(r"\.cache/huggingface/download/.*\.incomplete", "a download that is not finished",
          _again),
     Kind(r".*\.gguf", "GGUF files, which hold rounded weights for llama.cpp", _original_of_gguf),

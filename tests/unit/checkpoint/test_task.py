@@ -104,6 +104,22 @@ def test_texts_that_the_library_cuts_are_a_warning(tmp_path: Path) -> None:
     assert any("cuts texts to 512 tokens" in w for w in read_checkpoint(folder).warnings)
 
 
+@pytest.mark.parametrize("longest", [SMALL["max_position_embeddings"], None])
+def test_a_limit_that_the_model_has_anyway_is_none(longest: int | None, tmp_path: Path) -> None:
+    folder = write_embedding(tmp_path / "it")
+    (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": longest}))
+    assert not read_checkpoint(folder).warnings
+
+
+def test_prompts_of_a_model_without_modules_are_a_warning(tmp_path: Path) -> None:
+    folder = write_embedding(tmp_path / "it")
+    (folder / "modules.json").unlink()
+    found = read_checkpoint(folder)
+    assert found.task == GENERATE
+    assert any("add --task embed" in warning for warning in found.warnings)
+    assert not read_checkpoint(folder, task="generate").warnings
+
+
 def test_a_head_that_nothing_reads_is_listed(tmp_path: Path) -> None:
     untied = SMALL | {"tie_word_embeddings": False}
     found = read_checkpoint(write_checkpoint(tmp_path / "it", untied), task="embed")
@@ -188,15 +204,33 @@ class TestRefusals:
         [
             ("{", "not a list of modules"),
             ("[1]", "not a list of modules"),
-            ('[{"type": "x.Dense", "path": "2_Dense"}]', "a module Dense"),
-            ('[{"type": "x.Pooling", "path": "../up"}]', "leaves the checkpoint"),
-            ('[{"type": "x.Pooling", "path": "/up"}]', "leaves the checkpoint"),
+            ('[{"type": "sentence_transformers.models.Dense", "path": "2_Dense"}]',
+             "a module Dense"),
+            ('[{"type": "custom_st.Transformer", "path": ""}]', "code of the model's own"),
+            ('[{"type": "sentence_transformers.x.Pooling", "path": "../up"}]',
+             "leaves the checkpoint"),
+            ('[{"type": "sentence_transformers.x.Pooling", "path": "/up"}]',
+             "leaves the checkpoint"),
         ],
-    )
+    )  # fmt: skip
     def test_other_modules(self, content: str, text: str, tmp_path: Path) -> None:
         folder = write_embedding(tmp_path / "it")
         (folder / "modules.json").write_text(content)
         self.says(folder, text)
+
+    @pytest.mark.parametrize(
+        "content", [{"default_prompt_name": "qery"}, {"prompts": {"document": None}}]
+    )
+    def test_prompts_that_are_none(self, content: dict[str, Any], tmp_path: Path) -> None:
+        folder = write_embedding(tmp_path / "it")
+        edit(folder / "config_sentence_transformers.json", **content)
+        self.says(folder, "default_prompt_name")
+
+    def test_a_transformer_apart_from_its_modules(self, tmp_path: Path) -> None:
+        whole = write_embedding(tmp_path / "it")
+        modules = json.loads((whole / "modules.json").read_text())
+        (whole / "modules.json").write_text(json.dumps([modules[0] | {"path": "0_Transformer"}]))
+        self.says(write_checkpoint(whole / "0_Transformer"), "a part of the model")
 
     def test_texts_in_lower_case(self, tmp_path: Path) -> None:
         folder = write_embedding(tmp_path / "it")
