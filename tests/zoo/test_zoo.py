@@ -18,6 +18,8 @@ from tests.support.zoo.case import ADAPTER, MODEL, Case
 
 pytest.importorskip("torch", reason="needs qdeploy[verify]")
 pytest.importorskip("transformers", reason="needs qdeploy[verify]")
+pytest.importorskip("peft", reason="needs qdeploy[verify]")
+pytest.importorskip("compressed_tensors", reason="needs qdeploy[verify]")
 pytest.importorskip("onnxruntime", reason="needs qdeploy[onnx]")
 
 PROFILE = (
