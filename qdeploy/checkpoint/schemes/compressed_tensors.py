@@ -68,6 +68,11 @@ class CompressedTensors(Scheme):
         self._settings = settings
         if settings.table("sparsity_config").get("format", DENSE) != DENSE:
             raise settings.error("the weights are sparse and compressed ('sparsity_config')")
+        if settings.table("transform_config").get("config_groups"):
+            raise settings.error(
+                "the weights go with rotations that are computed as the model runs "
+                "('transform_config')"
+            )
         groups = [
             settings.within(_table(g, settings)) for g in settings.table("config_groups").values()
         ]
@@ -192,7 +197,11 @@ def _zero_points(tensor: TensorInfo, bits: int, rows: int, groups: int) -> Integ
 
 
 def _block(weights: Settings) -> tuple[int, int] | None:
-    return floats.block_of(weights.values.get("block_structure"))
+    """The block of the settings: two numbers, or both in a word, as in "128x128"."""
+    given = weights.values.get("block_structure")
+    if isinstance(given, str) and re.fullmatch(r"\d+x\d+", given):
+        given = [int(side) for side in given.split("x")]
+    return floats.block_of(given)
 
 
 def _table(value: Any, settings: Settings) -> Mapping[str, Any]:

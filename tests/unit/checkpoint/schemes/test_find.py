@@ -121,6 +121,10 @@ OTHER = {"weight_qdata": RawTensor("U8", np.zeros((4, 4), np.uint8))}
             "sparse and compressed",
         ),
         (
+            q.compressed_settings() | {"transform_config": {"config_groups": {"R1": {}}}},
+            "rotations that are computed as the model runs",
+        ),
+        (
             q.compressed_settings("mxfp6-pack-quantized"),
             "the format 'mxfp6-pack-quantized' of compressed-tensors",
         ),
