@@ -8,7 +8,7 @@ loads them as it loads any others. compressed-tensors is read by its own library
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,9 +83,9 @@ def _part(name: str) -> str:
 
 
 def _int_words(module: str, parts: Parts, settings: Settings) -> Tensor:
-    """`qweight`, which AWQ and GPTQ share a name for, but not a layout."""
-    method = settings.get("quant_method")
-    return _awq(parts) if method == "awq" else _gptq(parts, settings)
+    """`qweight`, which AWQ and GPTQ share a name for: in AWQ alone, words are along the outputs."""
+    along = parts["qweight"].shape[1] < parts["scales"].shape[1]
+    return _awq(parts) if along else _gptq(parts, settings)
 
 
 def _awq(parts: Parts) -> Tensor:
@@ -101,18 +101,28 @@ def _awq(parts: Parts) -> Tensor:
 
 
 def _gptq(parts: Parts, settings: Settings) -> Tensor:
-    """[N, K] of codes [K / n, N]; the first version stores zero points less one."""
+    """[N, K] of codes [K / n, N]; the first version stores zero points less one.
+
+    Layers may have other numbers of bits than the settings say, which their shapes show.
+    """
     torch = require("torch")
-    bits = settings["bits"]
-    scales = parts["scales"].float()  # [G, N]
+    scales, words = parts["scales"].float(), parts["qzeros"]  # [G, N], [G, N / n]
+    bits = 32 * words.shape[1] // scales.shape[1]
     codes = _unpack(parts["qweight"].T, bits).flatten(1).T  # [K, N]
-    zeros = _unpack(parts["qzeros"], bits).flatten(1)  # [G, N]
-    if settings.get("checkpoint_format", "gptq") != "gptq_v2":
-        zeros = zeros + 1
+    if _stores_less_one(settings):
+        words = words.long() + sum(1 << place for place in range(0, 32, bits))
+    zeros = _unpack(words, bits).flatten(1)  # [G, N]
     size = -(-codes.shape[0] // scales.shape[0])
     group = parts.get("g_idx")
     group = torch.arange(codes.shape[0]) // size if group is None else group.long()
     return (scales[group] * (codes - zeros[group])).T
+
+
+def _stores_less_one(settings: Settings) -> bool:
+    """Whether zero points are stored less one, in GPTQ's words and in those of AutoRound."""
+    as_they_are = ("auto_round", "auto_round:gptqmodel")
+    usual = "gptq_v2" if settings.get("packing_format") in as_they_are else "gptq"
+    return settings.get("checkpoint_format", usual) != "gptq_v2"
 
 
 def _unpack(words: Tensor, bits: int) -> Tensor:
@@ -124,19 +134,18 @@ def _unpack(words: Tensor, bits: int) -> Tensor:
 def _fp8(module: str, parts: Parts, settings: Settings) -> Tensor:
     """E4M3 with one scale, or one for each row or block. `scale_inv` is a scale all the same."""
     scale = parts["weight_scale_inv"] if "weight_scale_inv" in parts else parts["weight_scale"]
-    return parts["weight"].float() * _spread(scale.float(), parts["weight"].shape)
+    block = settings.get("weight_block_size")
+    return parts["weight"].float() * _spread(scale.float(), parts["weight"].shape, block)
 
 
-def _spread(scale: Tensor, shape: tuple[int, ...]) -> Tensor:
+def _spread(scale: Tensor, shape: tuple[int, ...], block: Sequence[int] | None) -> Tensor:
     """Repeat scales over their blocks; the last block of a side may be cut short."""
     if scale.numel() == 1:
         return scale.reshape(1, 1)
     if scale.dim() == 1:
         return scale[:, None]
     for axis in (0, 1):
-        size = -(-shape[axis] // scale.shape[axis])
-        whole = [s for s in (16, 32, 64, 128, 256) if -(-shape[axis] // s) == scale.shape[axis]]
-        size = size if shape[axis] % scale.shape[axis] == 0 or not whole else whole[0]
+        size = block[axis] if block else -(-shape[axis] // scale.shape[axis])
         scale = scale.repeat_interleave(size, axis).narrow(axis, 0, shape[axis])
     return scale
 

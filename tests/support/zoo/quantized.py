@@ -124,12 +124,14 @@ def gptq(
 
 
 def _fp8_blocks(weight: torch.Tensor, *, block: int = 64) -> Tensors:
+    """The blocks at the edges may be cut short."""
     import torch
 
     rows, columns = weight.shape
-    blocks = weight.unflatten(1, (-1, block)).unflatten(0, (-1, block))
+    padded = torch.nn.functional.pad(weight, (0, -columns % block, 0, -rows % block))
+    blocks = padded.unflatten(1, (-1, block)).unflatten(0, (-1, block))
     scales = blocks.abs().amax((1, 3)) / 448
-    codes = (blocks / scales[:, None, :, None]).reshape(rows, columns)
+    codes = (blocks / scales[:, None, :, None]).reshape(padded.shape)[:rows, :columns]
     return {"weight": codes.to(torch.float8_e4m3fn), "weight_scale_inv": scales}
 
 
@@ -235,6 +237,11 @@ BNB = {
     "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": False,
     "bnb_4bit_compute_dtype": "bfloat16", "bnb_4bit_quant_storage": "uint8",
 }  # fmt: skip
+AUTO_ROUND = {
+    "quant_method": "auto-round", "bits": 4, "group_size": GROUP, "sym": False,
+    "data_type": "int", "iters": 200, "autoround_version": "0.5.1",
+}  # fmt: skip
+"""Of which `packing_format` says how zero points are stored."""
 MODELOPT = {
     "quant_method": "modelopt", "quant_algo": "FP8", "ignore": ["lm_head"],
     "kv_cache_quant_algo": None, "producer": {"name": "modelopt", "version": "0.33.0"},
@@ -253,6 +260,16 @@ CASES = (
     Case("GPTQ, second version", quantized(
         partial(gptq, version=2, symmetric=False),
         GPTQ | {"sym": False, "checkpoint_format": "gptq_v2"})),
+    Case("AutoRound, packed like GPTQ", quantized(
+        partial(gptq, symmetric=False),
+        AUTO_ROUND | {"packing_format": "auto_round:auto_gptq"})),
+    Case("AutoRound, packed like GPTQ's second version", quantized(
+        partial(gptq, version=2, symmetric=False),
+        AUTO_ROUND | {"packing_format": "auto_round:gptqmodel"})),
+    Case("AutoRound, packed like AWQ", quantized(
+        _awq, AUTO_ROUND | {"packing_format": "auto_round:auto_awq"})),
+    Case("GPTQ, static groups", quantized(
+        gptq, GPTQ | {"desc_act": True, "static_groups": True})),
     Case("GPTQ, 8 bits", quantized(partial(gptq, bits=8), GPTQ | {"bits": 8})),
     Case("GPTQ, a group a row", quantized(partial(gptq, group=-1), GPTQ | {"group_size": -1})),
     Case("GPTQ, experts", quantized(gptq, GPTQ, base.sparse)),
@@ -273,6 +290,8 @@ CASES = (
     _compressed_case("float8, a scale a tensor", "float-quantized",
                      num_bits=8, type="float", strategy="tensor"),
     Case("FP8 in blocks", quantized(_fp8_blocks, FP8)),
+    Case("FP8 in blocks that are cut short", quantized(
+        partial(_fp8_blocks, block=96), FP8 | {"weight_block_size": [96, 96]})),
     Case("FP8 in blocks, experts", quantized(_fp8_blocks, FP8, base.sparse)),
     Case("ModelOpt's FP8", quantized(partial(fp8_scale, rows=False), MODELOPT)),
     Case("bitsandbytes", quantized(_bitsandbytes, BNB), warns=("rounded again",)),
