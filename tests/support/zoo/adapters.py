@@ -156,6 +156,7 @@ CASES = (
     Case("whole embedding of a tied model", _lora(model=TIED, modules_to_save=["embed_tokens"]),
          warns=(APART,)),
     Case("whole norms", _lora(modules_to_save=["input_layernorm", "q_norm"])),
+    Case("all norms by one name", _lora(modules_to_save=["norm"])),
     Case("a larger vocabulary", _lora(rows=2050, modules_to_save=["embed_tokens", "lm_head"],
                                       change=_with_one_more_token),
          warns=(ADDED,)),

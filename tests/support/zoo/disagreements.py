@@ -86,6 +86,14 @@ def _other_safetensors_beside(folder: Path) -> None:
     shutil.copy(folder / "old" / WEIGHTS, folder / MODEL / "model.fp16.safetensors")
 
 
+def _expert_twice(folder: Path) -> None:
+    """Fused experts, and one of them under its older name with other values."""
+    model = base.make_model("Qwen3Moe", base.SPARSE)
+    base.save(model, folder / MODEL, save_original_format=False)
+    stack = base.read(folder / MODEL)["model.layers.0.mlp.experts.down_proj"]
+    base.add(folder / MODEL, {"model.layers.0.mlp.experts.1.down_proj.weight": stack[1] * 2})
+
+
 def _tied_with_a_head(change: float) -> Make:
     """A tied model whose head was trained apart, by so much."""
 
@@ -139,6 +147,14 @@ CASES = (
         "rope_parameters": {"rope_type": "yarn", "factor": 4.0, "rope_theta": 10000.0,
                             "original_max_position_embeddings": 64}}),
          warns=('rope_scaling counts',)),
+    Case("positions before scaling beside it", _config(base.dense, {
+        "rope_scaling": {"rope_type": "yarn", "factor": 2.0},
+        "original_max_position_embeddings": 64})),
+    Case("two counts of positions before scaling", _config(base.dense, {
+        "rope_scaling": {"rope_type": "yarn", "factor": 2.0,
+                         "original_max_position_embeddings": 512},
+        "original_max_position_embeddings": 64}),
+         warns=('original_max_position_embeddings counts',)),
     Case("scaling in one of two places", _config(base.dense, {
         "rope_scaling": {"rope_type": "yarn", "factor": 4.0,
                          "original_max_position_embeddings": 64},
@@ -148,12 +164,16 @@ CASES = (
         "rope_scaling": {"type": "linear", "rope_type": "yarn", "factor": 4.0,
                          "original_max_position_embeddings": 64}}),
          warns=('rope_type counts',)),
+    Case("an expert by itself and in a stack", _expert_twice,
+         refusal=("experts.down_proj and in", "save the weights")),
     Case("two counts of experts",
          _config(base.sparse, {"num_experts": 4, "num_local_experts": 8}),
          refusal=("experts.4",)),
     Case("class of another family", _config(base.dense, {"architectures": ["LlamaForCausalLM"]}),
          warns=('model_type counts',)),
     Case("class of another size", _config(base.dense, {"architectures": ["Qwen3MoeForCausalLM"]}),
+         warns=('model_type counts',)),
+    Case("class of a trainer", _config(base.dense, {"architectures": ["FSDPQwen3ForCausalLM"]}),
          warns=('model_type counts',)),
     Case("type of another family", _config(base.dense, {"model_type": "qwen2"}),
          refusal=("q_proj.bias", "take config.json and the weights from the same model")),
@@ -170,6 +190,7 @@ CASES = (
     Case("part of a head is rotated, by rope_parameters", _config(base.dense, {
         "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0,
                             "partial_rotary_factor": 0.5}})),
+    Case("the activation's other name", _config(base.dense, {"hidden_act": "swish"})),
     Case("another activation", _config(base.dense, {"hidden_act": "gelu"}),
          refusal=("hidden_act",)),
     Case("experts that are not renormalized", _config(base.sparse, {"norm_topk_prob": False})),
