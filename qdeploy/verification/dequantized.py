@@ -122,7 +122,7 @@ def _stores_less_one(settings: Settings) -> bool:
     """Whether zero points are stored less one, in GPTQ's words and in those of AutoRound."""
     as_they_are = ("auto_round", "auto_round:gptqmodel")
     usual = "gptq_v2" if settings.get("packing_format") in as_they_are else "gptq"
-    return settings.get("checkpoint_format", usual) != "gptq_v2"
+    return str(settings.get("checkpoint_format", usual)) != "gptq_v2"
 
 
 def _unpack(words: Tensor, bits: int) -> Tensor:
