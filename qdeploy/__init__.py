@@ -9,8 +9,8 @@ The same steps as on the command line, from Python:
         print(model.chat("What is 12 + 30?", thinking=True).text)
 
 `export`, `open`, `load` and `plan` are documented in `qdeploy.deploy.api`, what `load` returns in
-`qdeploy.deploy.loaded`. Every error is a `QdeployError`; `qdeploy.errors` lists its subclasses.
-The contracts of backends and exporters are in `qdeploy.interface`.
+`qdeploy.deploy.loaded_models`. Every error is a `QdeployError`; `qdeploy.errors` lists its
+subclasses. The contracts of backends and exporters are in `qdeploy.interface`.
 
 Importing this package imports nothing else. A name is imported when it is first used.
 """
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from qdeploy.deploy.api import load as load
     from qdeploy.deploy.api import open as open  # noqa: A004
     from qdeploy.deploy.api import plan as plan
-    from qdeploy.deploy.loaded import Model as Model
-    from qdeploy.deploy.model import Answer as Answer
-    from qdeploy.deploy.reranking import Ranked as Ranked
+    from qdeploy.deploy.loaded_models.answers import Answer as Answer
+    from qdeploy.deploy.loaded_models.answers import Ranked as Ranked
+    from qdeploy.deploy.loaded_models.model import Model as Model
     from qdeploy.errors import QdeployError as QdeployError
     from qdeploy.generation.generate import Piece as Piece
     from qdeploy.interface import Placement as Placement
@@ -38,14 +38,14 @@ _HOMES = {
     "load": "qdeploy.deploy.api",
     "open": "qdeploy.deploy.api",
     "plan": "qdeploy.deploy.api",
-    "Answer": "qdeploy.deploy.model",
+    "Answer": "qdeploy.deploy.loaded_models.answers",
     "Bundle": "qdeploy.bundle",
-    "Model": "qdeploy.deploy.loaded",
+    "Model": "qdeploy.deploy.loaded_models.model",
     "Piece": "qdeploy.generation.generate",
     "Placement": "qdeploy.interface",
     "Plan": "qdeploy.planning.plan",
     "QdeployError": "qdeploy.errors",
-    "Ranked": "qdeploy.deploy.reranking",
+    "Ranked": "qdeploy.deploy.loaded_models.answers",
 }
 """The module that defines each public name."""
 

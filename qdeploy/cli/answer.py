@@ -6,7 +6,7 @@ from contextlib import closing
 
 import click
 
-from qdeploy.deploy.loaded import Model
+from qdeploy.deploy.loaded_models.model import Model
 from qdeploy.deploy.run import describe
 from qdeploy.generation.generate import Generation
 from qdeploy.generation.reasoning import penalty_against_repetition

@@ -8,8 +8,8 @@ import re
 import click
 
 from qdeploy.cli.answer import show, show_statistics
-from qdeploy.deploy.loaded import Model
-from qdeploy.deploy.model import AnswerOptions
+from qdeploy.deploy.loaded_models.answers import AnswerOptions
+from qdeploy.deploy.loaded_models.model import Model
 from qdeploy.deploy.run import describe
 from qdeploy.errors import PromptError
 

@@ -41,7 +41,7 @@ def command(
         raise click.UsageError("--query, --prompt-name and --prompt exclude each other")
     name = QUERY if query else prompt_name
     with encoding.load(model, "embed", where) as loaded:
-        from qdeploy.deploy.embedding import Embedder
+        from qdeploy.deploy.loaded_models.embedding import Embedder
 
         assert isinstance(loaded, Embedder)  # noqa: S101  # what the task promises
         loaded.check_dimensions(dimensions)

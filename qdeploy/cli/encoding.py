@@ -14,7 +14,7 @@ from qdeploy.cli import options, output
 
 if TYPE_CHECKING:
     from qdeploy.architectures.task import TaskName
-    from qdeploy.deploy.loaded import Model
+    from qdeploy.deploy.loaded_models.model import Model
 
 F = TypeVar("F", bound=Callable[..., Any])
 DIGITS = 9

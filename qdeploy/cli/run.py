@@ -14,7 +14,7 @@ from qdeploy.generation.seed import SEEDS
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from qdeploy.deploy.model import AnswerOptions
+    from qdeploy.deploy.loaded_models.answers import AnswerOptions
 
 
 @click.command("run", cls=TextCommand)

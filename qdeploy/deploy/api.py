@@ -14,13 +14,13 @@ from qdeploy.architectures.task import TaskName
 from qdeploy.bundle import Bundle, open_bundle
 from qdeploy.checkpoint.hub import find_published_here, naming_published
 from qdeploy.deploy import run
-from qdeploy.deploy.embedding import Embedder
 from qdeploy.deploy.export import default_output, prepare
 from qdeploy.deploy.export import export as export_plan
-from qdeploy.deploy.loaded import Model
-from qdeploy.deploy.model import ChatModel
+from qdeploy.deploy.loaded_models.chat import ChatModel
+from qdeploy.deploy.loaded_models.embedding import Embedder
+from qdeploy.deploy.loaded_models.model import Model
+from qdeploy.deploy.loaded_models.reranking import Reranker
 from qdeploy.deploy.obtain import find_bundle
-from qdeploy.deploy.reranking import Reranker
 from qdeploy.interface import Progress, Property
 from qdeploy.planning.plan import Plan
 

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from qdeploy.bundle import Bundle
 from qdeploy.deploy import run
-from qdeploy.deploy.embedding import Embedder
-from qdeploy.deploy.encoder_model import EncoderModel
-from qdeploy.deploy.reranking import Reranker, probabilities
+from qdeploy.deploy.loaded_models.embedding import Embedder
+from qdeploy.deploy.loaded_models.encoder import EncoderModel
+from qdeploy.deploy.loaded_models.reranking import Reranker, probabilities
 from qdeploy.deploy.run import Choice
 from qdeploy.evaluate.gate import encoding_failures, override_limits
 from qdeploy.evaluate.match import check_pair, open_reference

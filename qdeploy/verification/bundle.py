@@ -8,7 +8,7 @@ import numpy as np
 
 from qdeploy.bundle import Bundle
 from qdeploy.deploy import run
-from qdeploy.deploy.reranking import probabilities
+from qdeploy.deploy.loaded_models.reranking import probabilities
 from qdeploy.errors import GenerationFailed
 from qdeploy.evaluate.divergence import Tally
 from qdeploy.evaluate.gate import encoding_failures, gate_failures

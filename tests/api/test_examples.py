@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 import qdeploy
-from qdeploy.deploy import api, cache, loaded, model
+from qdeploy.deploy import api, cache
+from qdeploy.deploy.loaded_models import chat, model
 
 pytestmark = pytest.mark.skipif(not find_spec("onnxruntime"), reason="needs qdeploy[onnx]")
 README = Path(__file__).parents[2] / "README.md"
@@ -19,7 +20,7 @@ README = Path(__file__).parents[2] / "README.md"
 
 def examples() -> Iterator[doctest.DocTest]:
     finder = doctest.DocTestFinder(exclude_empty=True)
-    for module in (api, loaded, model):
+    for module in (api, model, chat):
         yield from (found for found in finder.find(module) if found.examples)
 
 

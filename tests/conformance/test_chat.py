@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from qdeploy import models
-from qdeploy.deploy.model import ChatModel
+from qdeploy.deploy.loaded_models.chat import ChatModel
 from qdeploy.deploy.run import Choice
 from qdeploy.generation.generate import Generation, Settings
 from qdeploy.generation.reasoning import early_stop

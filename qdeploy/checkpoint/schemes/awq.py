@@ -10,8 +10,9 @@ from qdeploy.checkpoint.headers import TensorInfo
 from qdeploy.checkpoint.schemes.base import Parts, Scheme
 from qdeploy.checkpoint.schemes.settings import Settings
 from qdeploy.checkpoint.sources.base import Source
-from qdeploy.checkpoint.sources.codes import Codes, Scales
+from qdeploy.checkpoint.sources.codes import Codes
 from qdeploy.checkpoint.sources.integers import Integers
+from qdeploy.checkpoint.sources.scales import Scales
 
 BITS, PER_WORD = 4, 8
 PLACES = (0, 4, 1, 5, 2, 6, 3, 7)

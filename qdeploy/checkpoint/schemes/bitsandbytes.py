@@ -17,8 +17,9 @@ from qdeploy.checkpoint.schemes.peek import Peek
 from qdeploy.checkpoint.schemes.settings import Settings
 from qdeploy.checkpoint.sources.base import Source
 from qdeploy.checkpoint.sources.bitsandbytes import BlockTable, Nested
-from qdeploy.checkpoint.sources.codes import Codes, Scales
+from qdeploy.checkpoint.sources.codes import Codes
 from qdeploy.checkpoint.sources.integers import Integers
+from qdeploy.checkpoint.sources.scales import Scales
 
 STATE = "weight.quant_state.bitsandbytes__"
 HIGHEST = 127

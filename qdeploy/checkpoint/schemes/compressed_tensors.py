@@ -28,9 +28,10 @@ from qdeploy.checkpoint.schemes.base import (
 )
 from qdeploy.checkpoint.schemes.settings import Settings
 from qdeploy.checkpoint.sources.base import Source
-from qdeploy.checkpoint.sources.codes import Codes, Scales
+from qdeploy.checkpoint.sources.codes import Codes
 from qdeploy.checkpoint.sources.fp8 import E4M3
 from qdeploy.checkpoint.sources.integers import WORDS, Integers
+from qdeploy.checkpoint.sources.scales import Scales
 
 BITS = (4, 8)
 """Other widths are packed differently by different versions of the library."""

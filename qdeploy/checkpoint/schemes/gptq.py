@@ -15,8 +15,9 @@ from qdeploy.checkpoint.headers import DTYPE_BITS, TensorInfo
 from qdeploy.checkpoint.schemes.base import Parts, Scheme
 from qdeploy.checkpoint.schemes.settings import Settings
 from qdeploy.checkpoint.sources.base import Source
-from qdeploy.checkpoint.sources.codes import Codes, Scales
+from qdeploy.checkpoint.sources.codes import Codes
 from qdeploy.checkpoint.sources.integers import WORDS, Integers
+from qdeploy.checkpoint.sources.scales import Scales
 
 READABLE_BITS = (4, 8)
 FORMATS = ("gptq", "gptq_v2")

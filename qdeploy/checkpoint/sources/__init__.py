@@ -6,6 +6,7 @@ rows         some rows of another weight
 fp8, fp4     8-bit and 4-bit floats with scales
 integers     small integers in bytes or in words
 codes        integer codes with scales and zero points
+scales       their scales
 bitsandbytes four-bit codes of a table of values
 unreadable   what contradicts its settings
 safetensors  one safetensors file, mapped into memory

@@ -17,7 +17,8 @@ import qdeploy
 from qdeploy import registry
 from qdeploy.cli import export, plan, run
 from qdeploy.deploy import cache
-from qdeploy.deploy.model import AnswerOptions, ChatModel
+from qdeploy.deploy.loaded_models.answers import AnswerOptions
+from qdeploy.deploy.loaded_models.chat import ChatModel
 from qdeploy.errors import InputError, PromptError
 from qdeploy.interface import Sampling
 from qdeploy.targets import Evidence

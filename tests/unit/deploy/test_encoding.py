@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import qdeploy
-from qdeploy.deploy.embedding import Embedder
-from qdeploy.deploy.encoder_model import EncoderModel
-from qdeploy.deploy.model import ChatModel
-from qdeploy.deploy.reranking import Reranker, probabilities
+from qdeploy.deploy.loaded_models.chat import ChatModel
+from qdeploy.deploy.loaded_models.embedding import Embedder
+from qdeploy.deploy.loaded_models.encoder import EncoderModel
+from qdeploy.deploy.loaded_models.reranking import Reranker, probabilities
 from qdeploy.deploy.run import Choice, check_task
 from qdeploy.errors import InputError, PromptError
 from qdeploy.interface import Device

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
 from qdeploy.bundle import Bundle
-from qdeploy.deploy.loaded import Model
+from qdeploy.deploy.loaded_models.answers import Answer, AnswerOptions
+from qdeploy.deploy.loaded_models.model import Model
 from qdeploy.deploy.run import Choice
-from qdeploy.generation.generate import FinishReason, Generation, Settings
+from qdeploy.generation.generate import Generation, Settings
 from qdeploy.generation.reasoning import sampling_for
 from qdeploy.generation.seed import SEEDS
 from qdeploy.generation.system import with_system
-from qdeploy.interface import Placement, Session
+from qdeploy.interface import Session
 from qdeploy.tokenization.tokenizer import Message
 
 if TYPE_CHECKING:
@@ -26,86 +26,10 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
-class AnswerOptions(TypedDict, total=False):
-    """What `chat` and `stream` take besides the messages.
-
-    Attributes:
-        system: the system prompt, which comes before all turns.
-        thinking: think before answering, or do not. None is the model's default.
-        thinking_budget: most tokens of thinking, after which the model is made to answer.
-        max_new_tokens: most tokens to generate, thinking included. None is what the model's
-            generation_config.json says, or else all that the context leaves.
-        seed: the same seed gives the same answer on the same machine. None draws one.
-        temperature: 0 is greedy. None, here and below, is the value that the model's
-            generation_config.json or its makers recommend, or else transformers' default.
-        top_p: keep the most probable tokens that together have this probability.
-        top_k: keep this many of the most probable tokens; 0 keeps all.
-        min_p: keep the tokens at least this many times as probable as the most probable one.
-        repetition_penalty: over 1 makes the tokens of prompt and answer less probable.
-        presence_penalty: over 0 makes the tokens of the answer less probable. They count from the
-            end of the thinking where a thinking budget ended it.
-    """
-
-    system: str | None
-    thinking: bool | None
-    thinking_budget: int | None
-    max_new_tokens: int | None
-    seed: int | None
-    temperature: float | None
-    top_p: float | None
-    top_k: int | None
-    min_p: float | None
-    repetition_penalty: float | None
-    presence_penalty: float | None
-
-
 SAMPLED = (
     "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "presence_penalty",
 )  # fmt: skip
 """Options that replace a field of the model's default sampling."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """One answer and its figures.
-
-    Attributes:
-        text: the answer without its thinking.
-        thinking: the thinking before it; None where there was none.
-        finish_reason: `stop` at a stop token; `length` at the limit of tokens or of the context;
-            `cancelled` where the caller stopped reading.
-        prompt_tokens: tokens of the prompt, chat template included.
-        new_tokens: tokens generated, thinking included.
-        ttft_ms: time to the first token, milliseconds; None without a token.
-        tpot_ms: mean time per output token after the first, milliseconds; None for less than two.
-        decode_tokens_per_s: 1000 / tpot_ms.
-        target, backend, device: where it ran, by name.
-        placement: where it ran, in the runtime's own words.
-    """
-
-    text: str
-    thinking: str | None
-    finish_reason: FinishReason
-    prompt_tokens: int
-    new_tokens: int
-    ttft_ms: float | None
-    tpot_ms: float | None
-    decode_tokens_per_s: float | None
-    target: str
-    backend: str
-    device: str
-    placement: Placement
-
-    def as_dict(self) -> dict[str, Any]:
-        """As plain data: the object that `qdeploy run --json` prints."""
-        names = (
-            "text", "thinking", "finish_reason", "prompt_tokens", "new_tokens", "ttft_ms",
-            "tpot_ms", "decode_tokens_per_s", "target", "backend", "device",
-        )  # fmt: skip
-        return {name: getattr(self, name) for name in names} | {
-            "evidence": str(self.placement.evidence),
-            "placement": self.placement.as_dict(),
-        }
 
 
 class ChatModel(Model):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from qdeploy.bundle import Bundle
-from qdeploy.deploy.loaded import Model
+from qdeploy.deploy.loaded_models.model import Model
 from qdeploy.deploy.run import Choice
 from qdeploy.errors import InputError, PromptError
 from qdeploy.interface import Encoder

@@ -7,6 +7,13 @@ from typing import TYPE_CHECKING
 
 from qdeploy.architectures.task import TaskName
 from qdeploy.bundle import Bundle
+from qdeploy.deploy.loaded_models.answers import (
+    Answer,
+    AnswerOptions,
+    EmbedOptions,
+    Ranked,
+    RerankOptions,
+)
 from qdeploy.deploy.run import Choice
 from qdeploy.errors import InputError
 from qdeploy.interface import Device, Placement
@@ -19,9 +26,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Self, Unpack
 
-    from qdeploy.deploy.embedding import EmbedOptions
-    from qdeploy.deploy.model import Answer, AnswerOptions
-    from qdeploy.deploy.reranking import Ranked, RerankOptions
     from qdeploy.generation.generate import Generation
 
 METHODS = {"generate": "chat", "embed": "embed", "rerank": "rerank"}
@@ -85,33 +89,33 @@ class Model:
         return tuple(map(str, exported))
 
     def chat(self, messages: str | Sequence[Message], **options: Unpack[AnswerOptions]) -> Answer:
-        """Answer a prompt: see `qdeploy.deploy.model.ChatModel`."""
+        """Answer a prompt: see `chat.ChatModel`."""
         raise self._refusal("chat")
 
     def stream(
         self, messages: str | Sequence[Message], **options: Unpack[AnswerOptions]
     ) -> Generation:
-        """Answer piece by piece: see `qdeploy.deploy.model.ChatModel`."""
+        """Answer piece by piece: see `chat.ChatModel`."""
         raise self._refusal("chat")
 
     def answer(self, stream: Generation) -> Answer:
-        """Return what *stream* has generated so far: see `qdeploy.deploy.model.ChatModel`."""
+        """Return what *stream* has generated so far: see `chat.ChatModel`."""
         raise self._refusal("chat")
 
     def score(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
-        """Return teacher-forced logits: see `qdeploy.deploy.model.ChatModel`."""
+        """Return teacher-forced logits: see `chat.ChatModel`."""
         raise self._refusal("score texts")
 
     def embed(
         self, texts: str | Sequence[str], **options: Unpack[EmbedOptions]
     ) -> NDArray[np.float32]:
-        """Make a vector of each text: see `qdeploy.deploy.embedding.Embedder`."""
+        """Make a vector of each text: see `embedding.Embedder`."""
         raise self._refusal("embed")
 
     def rerank(
         self, query: str, documents: Sequence[str], **options: Unpack[RerankOptions]
     ) -> list[Ranked]:
-        """Score documents against a query: see `qdeploy.deploy.reranking.Reranker`."""
+        """Score documents against a query: see `reranking.Reranker`."""
         raise self._refusal("rerank")
 
     def _refusal(self, asked: str) -> InputError:

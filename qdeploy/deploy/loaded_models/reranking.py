@@ -3,51 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING
 
-from qdeploy.deploy.encoder_model import BATCH, EncoderModel, check_options
+from qdeploy.deploy.loaded_models.answers import Ranked, RerankOptions
+from qdeploy.deploy.loaded_models.encoder import BATCH, EncoderModel, check_options
 from qdeploy.errors import InputError
 from qdeploy.tokenization.pair_prompt import pair_ids
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from qdeploy.deploy.encoder_model import Vectors
-
-
-class RerankOptions(TypedDict, total=False):
-    """What `rerank` takes besides query and documents.
-
-    Attributes:
-        instruction: what makes a document relevant; None is Qwen3-Reranker's default.
-        top_n: return so many of the best documents, best first; None returns all in their order.
-        batch_size: documents of a pass.
-        truncate: cut documents that do not fit, instead of refusing them.
-    """
-
-    instruction: str | None
-    top_n: int | None
-    batch_size: int
-    truncate: bool
-
-
-@dataclass(frozen=True)
-class Ranked:
-    """A document and its score.
-
-    Attributes:
-        index: its place among the documents.
-        score: how likely it answers the query, from 0 to 1.
-        tokens: tokens of query and document together, prompt included.
-    """
-
-    index: int
-    score: float
-    tokens: int
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+    from qdeploy.deploy.loaded_models.encoder import Vectors
 
 
 class Reranker(EncoderModel):

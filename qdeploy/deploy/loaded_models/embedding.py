@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING
 
 from qdeploy.architectures.graph import SHORTEST
-from qdeploy.deploy.encoder_model import BATCH, EncoderModel, check_options
+from qdeploy.deploy.loaded_models.answers import EmbedOptions
+from qdeploy.deploy.loaded_models.encoder import BATCH, EncoderModel, check_options
 from qdeploy.errors import InputError, did_you_mean
 from qdeploy.tokenization.prompts import Prompts, read_prompts
 from qdeploy.tokenization.text_files import PROMPTS_FILE
@@ -15,26 +16,7 @@ from qdeploy.tokenization.text_files import PROMPTS_FILE
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from qdeploy.deploy.encoder_model import Vectors
-
-
-class EmbedOptions(TypedDict, total=False):
-    """What `embed` takes besides the texts.
-
-    Attributes:
-        prompt_name: one of the model's own prompts, e.g. `query`; None is its default.
-        prompt: a prompt of your own in place of that. It is put before every text.
-        dimensions: keep so many elements of a vector, as models trained for that allow
-            (Matryoshka); None keeps all.
-        batch_size: texts of a pass.
-        truncate: cut texts that do not fit, instead of refusing them.
-    """
-
-    prompt_name: str | None
-    prompt: str | None
-    dimensions: int | None
-    batch_size: int
-    truncate: bool
+    from qdeploy.deploy.loaded_models.encoder import Vectors
 
 
 class Embedder(EncoderModel):
