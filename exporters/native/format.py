@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import ClassVar
 
 from qdeploy.architectures.graph import GraphConfig
+from qdeploy.checkpoint.sources.codes import REQUANTIZE
 from qdeploy.errors import Refusal
 from qdeploy.exporters.native.weights_file.layout import WeightsLayout
 from qdeploy.exporters.native.weights_file.packing import Encoding
 from qdeploy.planning.formats import Format
 from qdeploy.planning.plan import Plan
-from qdeploy.planning.tensor_spec import REQUANTIZE, TensorPlan
+from qdeploy.planning.tensor_spec import TensorPlan
 
 NUMBER = re.compile(r"\.experts\.\d+\.")
 

@@ -13,11 +13,12 @@ from qdeploy.architectures.task import TaskName
 from qdeploy.architectures.tensors import Tensor
 from qdeploy.checkpoint.checkpoint import Checkpoint
 from qdeploy.checkpoint.sources.base import Source, Weight
+from qdeploy.checkpoint.sources.codes import REQUANTIZE
 from qdeploy.errors import PlanError
 from qdeploy.planning import constraints
 from qdeploy.planning.formats import Format, stored_bytes
 from qdeploy.planning.profile import Profile
-from qdeploy.planning.tensor_spec import REQUANTIZE, TensorPlan
+from qdeploy.planning.tensor_spec import TensorPlan
 from qdeploy.targets import Target
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from qdeploy.architectures.tensors import Role, Tensor
+from qdeploy.checkpoint.sources.codes import REQUANTIZE
 from qdeploy.errors import PlanError
 from qdeploy.planning.formats import Format, stored_bytes
 from qdeploy.planning.profile import Profile
@@ -13,10 +14,6 @@ from qdeploy.quantization.precision import PER_CHANNEL, Precision, ScaleType
 
 SMALLEST_GROUP = 32
 """A smaller fallback group would cost more bytes of scales than int8 per channel."""
-REQUANTIZE = (
-    "--requantize, which rounds the weights again with the profile's precision; qdeploy eval "
-    "measures the loss"
-)
 FLOAT = Precision(dtype="fp16")
 
 

@@ -12,6 +12,7 @@ from qdeploy.planning.profile import profile_source
 from tests.support import quantized as q
 from tests.support.command import Command, QuickCommand
 from tests.support.real import NEEDS_RUNTIME
+from tests.support.rounded import quantize_model
 
 QUICK = ("--windows", "2", "--heldout", "0", "--text", "prose")
 LOOSE = ("--max-kl", "9", "--min-top1", "0.1")
@@ -27,7 +28,7 @@ DYNAMIC_QUANTIZATION_GROUP_SIZE = 0
 def awq_nano(folder: Path) -> Path:
     """qwen3-nano in AWQ's layout."""
     made = folder / "nano-awq"
-    q.quantize_model(models.path("qwen3-nano"), made, q.awq, q.awq_settings())
+    quantize_model(models.path("qwen3-nano"), made, q.awq, q.awq_settings())
     return made
 
 

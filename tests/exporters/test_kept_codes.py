@@ -158,3 +158,25 @@ def test_experts_in_several_forms(tmp_path: Path) -> None:
     ids = tokens(8)
     got = DynamicShapeModel(folder).feed(ids)
     assert np.abs(got - logits_of(SPARSE, layers, ids)).max() < CLOSE
+
+
+@pytest.mark.parametrize("format", ["openvino", "onnx"])
+@pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
+def test_a_table_and_a_head_in_codes(tied: bool, format: str, tmp_path: Path) -> None:
+    config = DENSE | {"tie_word_embeddings": tied}
+    settings = q.compressed_settings(num_bits=8)
+    settings["config_groups"]["group_0"]["targets"] = ["Linear", "Embedding"]
+    settings["ignore"] = []
+    names = ("model.embed_tokens.weight",) + (() if tied else ("lm_head.weight",))
+    layers = q.write_quantized(
+        tmp_path / "model", q.packed, settings, config, also=names, bits=8, exact=bf16
+    )
+    assert set(names) <= set(layers)
+    plan = resolve(tmp_path / "model", linear=FLOAT, embedding=FLOAT, format=format)
+    kept = {t.name for t in plan.tensors if t.scheme}
+    assert kept == set(layers)
+    folder = export(plan, tmp_path / "bundle")
+    ids = tokens(12)
+    got = OPEN[format](folder).feed(ids)
+    difference = np.abs(got - logits_of(config, layers, ids)).max()
+    assert difference < (OPENVINO_CLOSE if format == "openvino" else 0.01)

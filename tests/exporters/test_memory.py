@@ -18,7 +18,7 @@ from qdeploy.planning.profile import load_profile
 from tests.support.checkpoints import MOE, shape_of_0_6b, write_checkpoint
 from tests.support.exporting import PROFILES, Work
 from tests.support.native import resolve
-from tests.support.quantized import write_random_awq
+from tests.support.random_codes import write_random_awq
 from tests.support.tiny import DENSE
 
 WIDE = DENSE | {"hidden_size": 1024, "intermediate_size": 2560, "num_hidden_layers": 2}

@@ -12,7 +12,7 @@ import pytest
 
 from qdeploy.bundle import open_bundle
 from tests.support.exporting import PROFILES, Work
-from tests.support.quantized import write_random_awq
+from tests.support.random_codes import write_random_awq
 from tests.support.tiny import SPARSE
 
 LARGE = SPARSE | {

@@ -6,7 +6,6 @@ The packing here goes integer by integer, unlike the package's, so that one chec
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qdeploy.checkpoint.read import read_checkpoint
-from qdeploy.checkpoint.weights import open_weights
-from qdeploy.exporters.quantize import quantize
-from qdeploy.quantization.precision import Precision
 from tests.support.checkpoints import SMALL, write_sidecars
-from tests.support.tiny import all_shapes, draw
+from tests.support.tiny import draw
 from tests.support.weights import RawTensor, bf16, f16, f32, save
 
 Parts = dict[str, RawTensor]
@@ -124,36 +119,6 @@ def awq(layer: Layer) -> Parts:
     }
 
 
-def random_awq(rows: int, columns: int, *, group: int = 32, seed: int = 0) -> Parts:
-    """Parts of any codes, without the values that they stand for: quick for large matrices."""
-    generator = np.random.default_rng(seed)
-
-    def integers(*shape: int) -> RawTensor:
-        return RawTensor("I32", generator.integers(0, 2**32, shape, np.uint32))
-
-    groups = columns // group
-    return {
-        "qweight": integers(columns, rows // 8),
-        "qzeros": integers(groups, rows // 8),
-        "scales": f16(generator.uniform(0.001, 0.01, (groups, rows))),
-    }
-
-
-def write_random_awq(folder: Path, config: Mapping[str, Any]) -> Path:
-    """Write a checkpoint whose projections are random in AWQ's layout, and return its folder."""
-    write_sidecars(folder, {**config, "quantization_config": awq_settings()})
-    tensors: dict[str, RawTensor] = {}
-    for number, (name, shape) in enumerate(all_shapes(config).items()):
-        module = name.removesuffix(".weight")
-        if module.endswith("_proj"):
-            made = random_awq(*shape, seed=number)
-            tensors |= {f"{module}.{key}": tensor for key, tensor in made.items()}
-        else:
-            tensors[name] = bf16(np.random.default_rng(number).normal(0, 0.02, shape))
-    save(folder / "model.safetensors", tensors)
-    return folder
-
-
 def gptq(layer: Layer, *, less: int = 1, g_idx: bool = True) -> Parts:
     """*less*: what zero points are stored less: 1 in the format `gptq`, 0 in `gptq_v2`."""
     parts = {
@@ -221,19 +186,21 @@ def write_quantized(
     *,
     by_name: Callable[[str], Mapping[str, Any]] = lambda _: {},
     floats: Sequence[str] = (),
+    also: Sequence[str] = (),
     **layer: Any,
 ) -> dict[str, Layer]:
     """Write a checkpoint whose projections are random layers; returns those by weight.
 
     *layer*: arguments of `random_layer`, with others *by_name*. Everything else is drawn by
     `tiny.draw`, in bfloat16; so are projections whose names have one of *floats*.
+    Weights named in *also* are quantized, too.
     """
     write_sidecars(folder, {**config, "quantization_config": dict(settings)})
     layers: dict[str, Layer] = {}
     tensors: dict[str, RawTensor] = {}
     for number, (name, values) in enumerate(draw(config).items()):
         module, _, part = name.rpartition(".")
-        codes = module.endswith("_proj") and part == "weight"
+        codes = name in also or (module.endswith("_proj") and part == "weight")
         if codes and not any(word in name for word in floats):
             chosen = {**layer, **by_name(name)}
             made = layers[name] = random_layer(*values.shape, seed=number, **chosen)
@@ -242,53 +209,6 @@ def write_quantized(
             tensors[name] = bf16(values)
     save(folder / "model.safetensors", tensors)
     return layers
-
-
-def quantize_model(
-    source: Path,
-    folder: Path,
-    encode: Encode,
-    settings: Mapping[str, Any],
-    *,
-    bits: int = 4,
-    group: int = 32,
-    symmetric: bool = False,
-) -> dict[str, Layer]:
-    """Write the model in *source* with its projections rounded to the nearest codes."""
-    shutil.copytree(source, folder)
-    config = json.loads((source / "config.json").read_text(encoding="utf-8"))
-    config["quantization_config"] = dict(settings)
-    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    precision = Precision(
-        dtype="int4" if bits == 4 else "int8", symmetric=symmetric, group_size=group
-    )
-    layers: dict[str, Layer] = {}
-    tensors: dict[str, RawTensor] = {}
-    with open_weights(read_checkpoint(source)) as weights:
-        for name in weights.names:
-            module = name.removesuffix(".weight")
-            if not module.endswith("_proj"):
-                tensors[name] = bf16(weights.rows(name))
-                continue
-            made = layers[name] = _rounded(weights.rows(name), precision)
-            tensors |= {f"{module}.{key}": tensor for key, tensor in encode(made).items()}
-    save(folder / "model.safetensors", tensors)
-    return layers
-
-
-def _rounded(weight: NDArray[np.float32], precision: Precision) -> Layer:
-    found = quantize(weight, precision)
-    middle = 1 << (precision.bits - 1)
-    points, codes = found.zero_points, found.codes.astype(np.int64)
-    columns, size = weight.shape[1], precision.group_size
-    return Layer(
-        precision.bits,
-        columns if size == -1 else size,
-        codes if points is not None else codes + middle,
-        found.scales.astype(np.float32),
-        np.full(found.scales.shape, middle) if points is None else points.astype(np.int64),
-        np.arange(columns) // (columns if size == -1 else size),
-    )
 
 
 def set_settings(folder: Path, **changes: Any) -> None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from qdeploy.checkpoint.sources.codes import REQUANTIZE
 from qdeploy.errors import CheckpointError, Refusal
-from qdeploy.planning.tensor_spec import REQUANTIZE, TensorPlan
+from qdeploy.planning.tensor_spec import TensorPlan
 from qdeploy.quantization.precision import Precision, ScaleType
 
 if TYPE_CHECKING:

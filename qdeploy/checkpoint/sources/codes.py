@@ -41,7 +41,10 @@ SHIFTED = {
 }
 """What helps where all zero points are that far from the middle, by the method: its two formats
 differ in that."""
-REQUANTIZE = "--requantize, which rounds the weights again with the profile's precision"
+REQUANTIZE = (
+    "qdeploy export --requantize rounds the weights again with the profile's precision; "
+    "qdeploy eval measures the loss"
+)
 
 
 @dataclass(frozen=True)
@@ -151,8 +154,8 @@ class Codes(Source):
         self._check_shape(files)
         if self.order and self._groups(files) is not None and self.scales.groups > 1:
             raise CheckpointError(
-                f"{self.order.name} groups columns in another order than the config's "
-                "'desc_act' says",
+                f"{self.order.name} groups columns in another order than the config's settings "
+                "say ('desc_act', 'static_groups')",
                 where=self._place(files),
                 fix=REQUANTIZE,
             )

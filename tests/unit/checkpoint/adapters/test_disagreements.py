@@ -12,7 +12,8 @@ from qdeploy.checkpoint.checkpoint import Checkpoint
 from qdeploy.checkpoint.read import read_checkpoint, with_adapter
 from qdeploy.checkpoint.weights import open_weights
 from qdeploy.errors import InputError
-from tests.support import quantized, tiny
+from tests.support import tiny
+from tests.support.random_codes import write_random_awq
 from tests.support.tiny import DENSE
 from tests.support.weights import RawTensor, bf16, f32
 from tests.unit.checkpoint.adapters.test_lora import adapter, draw, half
@@ -106,7 +107,7 @@ def test_what_the_config_says_is_saved_is_there(
 
 
 def test_codes_are_kept_except_where_the_adapter_changes_them(tmp_path: Path) -> None:
-    base = read_checkpoint(quantized.write_random_awq(tmp_path / "model", DENSE))
+    base = read_checkpoint(write_random_awq(tmp_path / "model", DENSE))
     found = with_adapter(base, adapter(tmp_path, queries(), target_modules=[Q]))
     sources = {weight.name: weight.source for weight in found.weights}
     assert sources[f"{K}.weight"] is base.stored.sources[f"{K}.weight"]

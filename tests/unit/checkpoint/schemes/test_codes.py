@@ -148,12 +148,22 @@ def test_one_group_a_row_has_no_order(tmp_path: Path) -> None:
     assert read_checkpoint(tmp_path).stored.sources[next(iter(layers))].why_not_codes() is None
 
 
+def test_static_groups_are_side_by_side_in_activation_order(tmp_path: Path) -> None:
+    described = q.gptq_settings(desc_act=True, static_groups=True)
+    layers = q.write_quantized(tmp_path, q.gptq, described, TINY)
+    name, made = next(iter(layers.items()))
+    checkpoint = read_checkpoint(tmp_path)
+    assert checkpoint.stored.sources[name].why_not_codes() is None
+    with open_weights(checkpoint) as source:
+        np.testing.assert_array_equal(source.codes(name, 0, 8).codes, made.codes[:8])
+
+
 def test_an_order_that_the_settings_deny(tmp_path: Path) -> None:
     layers = q.write_quantized(tmp_path, q.gptq, q.gptq_settings(), TINY, ordered=True)
     name, made = next(iter(layers.items()))
     with open_weights(read_checkpoint(tmp_path)) as source:
         np.testing.assert_array_equal(source.rows(name), made.values)  # as transformers reads it
-        with pytest.raises(CheckpointError, match="'desc_act' says"):
+        with pytest.raises(CheckpointError, match="say \\('desc_act', 'static_groups'\\)"):
             source.codes(name, 0, 8)
 
 
