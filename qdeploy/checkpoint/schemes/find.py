@@ -53,6 +53,8 @@ PACKING: dict[str, tuple[str, Mapping[str, Any]]] = {
 }
 """AutoRound's `packing_format`, and the method whose layout it is with that method's settings.
 As in `inference/backend.py` of auto-round: all but `auto_gptq` store zero points as they are."""
+MLX_HAS, MLX_MAY_HAVE = {"bits", "group_size"}, {"mode"}
+"""Keys of MLX's settings, which name no method."""
 VENDOR = "intel/"
 """Stands before AutoRound's name in its older checkpoints."""
 
@@ -95,11 +97,11 @@ def _make(settings: Settings, folder: Path) -> Scheme:
 
 
 def _unnamed(settings: Settings) -> str:
-    """The method of settings that do not name it, as transformers decides."""
+    """The method of settings that do not name it: as transformers decides, or MLX."""
     flags = ("load_in_4bit", "load_in_8bit")
     if any(settings.values.get(flag) is True for flag in flags):
         return "bitsandbytes"
-    return "unnamed"
+    return "mlx" if settings.values.keys() - MLX_MAY_HAVE == MLX_HAS else "unnamed"
 
 
 def _of_auto_round(settings: Settings) -> tuple[str, Settings]:

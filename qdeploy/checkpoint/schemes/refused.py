@@ -14,6 +14,7 @@ REASONS = {
     "higgs": "its weights are rotated, and codes of points in several dimensions",
     "spqr": "its weights have sparse outliers of their own",
     "quip": CODEBOOKS,
+    "mlx": "its weights are in the layout of MLX",
     "hqq": "it stores Python objects beside the weights",
     "torchao": "it stores tensor classes of PyTorch",
     "quanto": "it stores tensor classes of PyTorch",

@@ -48,12 +48,17 @@ SIGNS = (
         "give a model of text alone: these are parts for images or sound",
     ),
     Sign(
-        re.compile(r".*\.(scales|biases)"),
-        "give the checkpoint that this one was made from: MLX has quantized it",
+        re.compile(r".*\.experts\.\w+_(scale|scale_inv|scales|blocks)"),
+        "give the float checkpoint that this one was made from, or one in which each expert is "
+        "stored by itself: these are quantized in stacks",
     ),
     Sign(
         re.compile(r".*\.(qweight|qzeros|g_idx|weight_packed|weight_scale\w*|absmax|SCB)"),
         "give these weights the config.json that belongs to them, with its quantization_config",
+    ),
+    Sign(
+        re.compile(r".*\.(scales|biases)"),
+        "give the checkpoint that this one was made from: MLX has quantized it",
     ),
     Sign(
         re.compile(r".*\.(qkv_proj|query_key_value|linear_qkv|linear_fc1|gate_up_proj)\..*"),

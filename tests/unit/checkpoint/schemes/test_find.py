@@ -100,6 +100,7 @@ OTHER = {"weight_qdata": RawTensor("U8", np.zeros((4, 4), np.uint8))}
         ({"quant_method": "hqq"}, "by 'hqq': it stores Python objects"),
         ({"quant_method": "torchao"}, "by 'torchao': it stores tensor classes"),
         ({"quant_method": "made-up"}, "by 'made-up': the method is not known"),
+        ({"bits": 4, "group_size": 64, "mode": "affine"}, "by 'mlx': its weights are in"),
         ({"bits": 4}, "by 'unnamed': the method is not known"),
         ({"quant_method": "gptq", "bits": 3}, "codes of 3 bits; 4 and 8 can be read"),
         ({"quant_method": "gptq", "checkpoint_format": "marlin"}, "kernels of 'marlin'"),

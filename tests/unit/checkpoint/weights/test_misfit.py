@@ -53,6 +53,7 @@ def test_a_config_of_another_model_is_exchanged(wrong: dict[str, Any], tmp_path:
         ("visual.blocks.0.attn.qkv.weight", "a model of text alone"),
         ("model.layers.0.self_attn.q_proj.scales", "MLX has quantized it"),
         ("model.layers.0.self_attn.q_proj.qweight", "with its quantization_config"),
+        ("model.layers.0.mlp.experts.down_proj_scale_inv", "each expert is stored by itself"),
         ("v_head.summary.weight", "without the head that its training added"),
         ("model.layers.0.self_attn.qkv_proj.weight", "laid out for another library"),
         ("something.else", SAME),
@@ -61,6 +62,12 @@ def test_a_config_of_another_model_is_exchanged(wrong: dict[str, Any], tmp_path:
 def test_tensors_that_show_what_the_file_is(name: str, fix: str, tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path, extra={name: (4, 4), "model.norm.weight": (7,)})
     assert fix in fix_of(folder)
+
+
+def test_scales_of_awq_are_not_of_mlx(tmp_path: Path) -> None:
+    place = "model.layers.0.self_attn.q_proj."
+    stored = {place + part: (4, 4) for part in ("qweight", "qzeros", "scales")}
+    assert "with its quantization_config" in fix_of(write_checkpoint(tmp_path, extra=stored))
 
 
 def test_what_stands_before_all_names_is_named(tmp_path: Path) -> None:
