@@ -5,14 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
+from qdeploy.errors import PromptError
 from qdeploy.tokenization.added_tokens import some
 from qdeploy.tokenization.chat_template import ChatTemplate, find_chat_template, template_warnings
 from qdeploy.tokenization.generation_warnings import generation_warnings
 from qdeploy.tokenization.stop_tokens import check_stop_tokens, stop_tokens, stop_warnings
-from qdeploy.tokenization.text_files import TOKENIZER_CONFIG_FILE, TOKENIZER_FILE, TextFiles
+from qdeploy.tokenization.text_files import (
+    TEMPLATE_FILE,
+    TOKENIZER_CONFIG_FILE,
+    TOKENIZER_FILE,
+    TextFiles,
+)
 from qdeploy.tokenization.tokenizer_file import TokenizerDescription, read_tokenizer
 from qdeploy.tokenization.unread_files import unread_file_warnings
 from qdeploy.tokenization.vocabulary import beyond, check_vocabulary
+
+QUESTION = "x7question7x"
+"""What a user says that no template changes, but for the case of its letters."""
 
 
 def text_warnings(files: TextFiles, size: int | None, *, generates: bool = True) -> tuple[str, ...]:
@@ -89,5 +98,18 @@ def _setting_warnings(described: TokenizerDescription) -> Iterator[str]:
 
 
 def _chat_warnings(template: ChatTemplate | None) -> Iterator[str]:
-    if template and (fault := template.fault):
+    if template is None:
+        return
+    if fault := template.fault:
         yield f"the chat template cannot be read ({fault}), so qdeploy run will refuse prompts"
+        return
+    try:
+        rendered = template.render([{"role": "user", "content": QUESTION}])
+    except PromptError as error:
+        yield f"{error.what}, if it is one question; qdeploy run will refuse such prompts"
+    else:
+        if QUESTION not in rendered.casefold():
+            yield (
+                "the chat template leaves out what a user says, so answers are about nothing; as "
+                f"{TEMPLATE_FILE}, save one that takes texts as they are, not lists of parts"
+            )

@@ -33,6 +33,13 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
+def _known(ids: Any) -> Any:
+    """Without negative ids, which some files have for none: no token has one."""
+    if isinstance(ids, list):
+        return [i for i in ids if type(i) is not int or i >= 0]
+    return None if type(ids) is int and ids < 0 else ids
+
+
 Id = Annotated[int, Field(ge=0)]
 Number = Annotated[float, Field(allow_inf_nan=False)] | None
 Whole = Annotated[int | None, BeforeValidator(_whole)]
@@ -51,7 +58,7 @@ class GenerationConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
-    eos_token_id: Id | list[Id] | None = None
+    eos_token_id: Annotated[Id | list[Id] | None, BeforeValidator(_known)] = None
     do_sample: bool | None = None
     temperature: Annotated[Number, _within(0)] = None
     top_p: Annotated[Number, _within(0), AfterValidator(_top_p)] = None
@@ -82,8 +89,9 @@ def read_generation_config(folder: Path) -> GenerationConfig:
         return GenerationConfig.model_validate(settings)
     except ValidationError as error:
         key, complaint = fault(error)
+        key = key.partition(".")[0]  # pydantic adds its own names of the types
         raise CheckpointError(
             f"{key}: {complaint}",
             where=folder / source,
-            fix=f"correct {key.split('.')[0]} in the file, or remove it there",
+            fix=f"correct {key} in the file, or remove it there",
         ) from None

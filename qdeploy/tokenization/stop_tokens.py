@@ -15,7 +15,7 @@ from typing import Any
 
 from qdeploy.errors import CheckpointError, PromptError
 from qdeploy.tokenization.chat_template import ChatTemplate
-from qdeploy.tokenization.generation_config import GenerationConfig, read_generation_config
+from qdeploy.tokenization.generation_config import read_generation_config
 from qdeploy.tokenization.text_files import (
     CONFIG_FILE,
     GENERATION_CONFIG_FILE,
@@ -179,5 +179,7 @@ def end_of_turn(template: ChatTemplate, names: Mapping[str, int]) -> str | None:
 
 def with_stop_tokens(generation: Mapping[str, Any], stops: StopTokens) -> dict[str, Any]:
     """The content of a `generation_config.json` that names the stop tokens, whatever file did."""
-    named = GenerationConfig.model_validate(generation).stop_ids
-    return dict(generation) if named or not stops.ids else {**generation, KEY: list(stops.ids)}
+    found = generation.get(KEY)
+    named = tuple(found) if isinstance(found, list) else (found,)
+    agrees = named == stops.ids or not stops.ids
+    return dict(generation) if agrees else {**generation, KEY: list(stops.ids)}

@@ -60,6 +60,8 @@ def warnings(folder: Path) -> Sequence[str]:
         ({"generation": "absent", "config": [THINK, TEXT]}, {THINK, TEXT}),
         ({"generation": None, "config": END, "tokenizer": "<think>"}, {END}),
         ({"generation": None, "config": None, "tokenizer": "<think>"}, {THINK}),
+        ({"generation": -1, "config": END}, {END}),
+        ({"generation": [-1, THINK]}, {THINK}),
         ({"generation": [], "config": None, "tokenizer": {"content": "<think>"}}, {THINK}),
         ({"generation": None, "config": None, "tokenizer": None}, {TEXT}),
     ],
@@ -109,7 +111,7 @@ def test_the_fix_of_a_template_that_ends_otherwise_works(tmp_path: Path) -> None
     "template",
     [
         "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}",
-        "{{ raise_exception('one turn only') }}",
+        "{% if messages[1:] %}{{ raise_exception('one') }}{% endif %}{{ messages[0].content }}",
         "{{ messages[-1].content }}",
     ],
 )

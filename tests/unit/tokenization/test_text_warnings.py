@@ -69,6 +69,15 @@ TEMPLATES: dict[str, tuple[Change, str]] = {
     "a processor's": (
         file("chat_template.json", '{"chat_template": "x"}'), "chat_template.json is not used",
     ),
+    "a refusal of any chat": (
+        settings(chat_template="{{ raise_exception('no chats') }}"),
+        "does not take this chat: no chats, if it is one question",
+    ),
+    "parts alone": (
+        settings(chat_template="{% for m in messages %}{% for part in m.content %}{{ part.text }}"
+                               "{% endfor %}<|im_end|>{% endfor %}"),
+        "leaves out what a user says",
+    ),
     "a fault": (settings(chat_template="{% for %}"), "the chat template cannot be read (Expected"),
     "a break": (settings(chat_template="{% break %}"), "the chat template cannot be read ('break'"),
 }  # fmt: skip
