@@ -131,12 +131,23 @@ class Refusal(NamedTuple):
     fix: str | None = None
 
 
+SHORTEST_PART = 3
+"""Letters of a name that is looked for within others."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return a fix line for an unknown *name*: the nearest of *known*, else the whole list."""
+    """Return a fix line for an unknown *name*, in any case of letters.
+
+    It names the one of *known* that is equal, else those that hold it, else the nearest, else all.
+    """
     names = sorted(known)
     if not names:
         return "there is none"
+    folded = {known.casefold(): known for known in reversed(names)}
+    word = name.casefold()
+    holding = [n for n in names if len(word) >= SHORTEST_PART and word in n.casefold()]
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    if near:
-        return f"did you mean {near[0]!r}?"
-    return "choose one of: " + ", ".join(names)
+    meant = [folded[word]] if word in folded else holding or near
+    if len(meant) == 1:
+        return f"did you mean {meant[0]!r}?"
+    return "choose one of: " + ", ".join(meant or names)

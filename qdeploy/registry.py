@@ -79,8 +79,17 @@ def format_of(profile: Profile) -> Format:
 
 def target(name: str) -> Target:
     if name not in targets():
-        raise InputError(f"unknown target {name!r}", fix=did_you_mean(name, targets()))
+        raise InputError(f"unknown target {name!r}", fix=_meant_target(name))
     return targets()[name]
+
+
+def _meant_target(name: str) -> str:
+    """The fix for an unknown target: hardware in a person's words, e.g. `nvidia` or `gpu`."""
+    word, rows = name.casefold(), targets().values()
+    described = [t.name for t in rows if word == t.kind or word in t.title.casefold().split()]
+    if not described or word in targets():
+        return did_you_mean(name, targets())
+    return f"choose one of: {', '.join(sorted(described))}"
 
 
 def backend(name: str) -> Backend:

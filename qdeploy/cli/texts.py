@@ -28,6 +28,14 @@ class TextCommand(click.Command):
                 f"{error.option_name}",
                 ctx,
             ) from None
+        except click.UsageError as error:
+            if "unexpected extra argument" not in error.message:
+                raise
+            raise click.UsageError(
+                f"{error.format_message()}.\nA text of several words goes in quotes, and options "
+                f'go before or after it: {ctx.command_path} MODEL "TEXT"',
+                ctx,
+            ) from None
         ctx.params = {name: _bare(value) for name, value in ctx.params.items()}
         return rest
 

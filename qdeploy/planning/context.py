@@ -27,7 +27,7 @@ def check_context(
     """
     if context is None or 0 < context <= longest:
         return
-    less = f"--context {longest} or less"
+    less = f"--context {longest}" + (" or less" if context > 0 else ", or leave it out")
     raise PlanError(
         f"a context of {context} tokens; {taker} takes 1 to {longest}",
         where=where,

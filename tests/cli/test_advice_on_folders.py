@@ -174,6 +174,15 @@ def test_a_bundle_is_run_and_not_exported(bundle: Path, quick: QuickCommand) -> 
         assert quick(*shlex.split(command[1]), "hi").code == 0
 
 
+@pytest.mark.parametrize("task", ["embed", "rerank"])
+def test_a_bundle_is_run_by_the_command_of_its_task(
+    task: str, bundle: Path, quick: QuickCommand
+) -> None:
+    manifest = json.loads((bundle / "qdeploy.json").read_text())
+    (bundle / "qdeploy.json").write_text(json.dumps(manifest | {"task": {"name": task}}))
+    quick("export", "bundle", *TARGET).fails(2, f"fix: qdeploy {task} bundle;")
+
+
 def test_weights_under_another_name_are_renamed(model: Path, quick: QuickCommand) -> None:
     (model / "model.safetensors").rename(model / "my tuned.safetensors")
     refused = quick("plan", "model", *TARGET)

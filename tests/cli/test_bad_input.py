@@ -92,6 +92,7 @@ def test_a_checkpoint_that_does_not_hold(
         ),
         (["run", "bundle", "hi", "--context", "0"], ["takes 1 to 2048"]),
         (["run", "bundle", "hi", "--top-p", "nan"], ["not a finite number"]),
+        (["run", "bundle", "Why", "not?"], ["in quotes", 'qdeploy run MODEL "TEXT"']),
         (["run", "bundle", "  "], ["the prompt is empty"]),
         (["run", "bundle"], ["the prompt is empty"]),
         (["verify", "nowhere"], ["no such bundle directory"]),

@@ -79,10 +79,14 @@ def test_an_absent_target_always_brings_its_reason_and_fix() -> None:
     ("name", "known", "expected"),
     [
         ("intel-cup", ["intel-cpu", "cuda"], "did you mean 'intel-cpu'?"),
+        ("Intel-CPU", ["intel-cpu", "cuda"], "did you mean 'intel-cpu'?"),
+        ("int4", ["cpu-int4", "cpu-int4-openvino", "cpu-int8"],
+         "choose one of: cpu-int4, cpu-int4-openvino"),
+        ("int8", ["cpu-int4", "cpu-int8"], "did you mean 'cpu-int8'?"),
         ("zzz", ["b", "a"], "choose one of: a, b"),
         ("zzz", [], "there is none"),
     ],
-)
+)  # fmt: skip
 def test_an_unknown_name_is_answered_with_the_nearest_or_all(
     name: str, known: list[str], expected: str
 ) -> None:

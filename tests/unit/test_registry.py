@@ -90,6 +90,21 @@ def test_an_unknown_name_gets_the_nearest_known_name(tmp_path: Path) -> None:
             assert caught.value.fix == "did you mean 'scripted'?"
 
 
+@pytest.mark.parametrize(
+    ("word", "fix"),
+    [
+        ("CPU", "did you mean 'cpu'?"),
+        ("nvidia", "choose one of: cuda"),
+        ("gpu", "choose one of: cuda, dcu, intel-gpu, rocm, webgpu"),
+        ("NPU", "choose one of: ascend, intel-npu"),
+    ],
+)
+def test_hardware_in_a_persons_words_is_answered_with_its_targets(word: str, fix: str) -> None:
+    with pytest.raises(InputError) as caught:
+        registry.target(word)
+    assert caught.value.fix == fix
+
+
 def test_the_nine_built_in_targets_need_no_plugin(tmp_path: Path) -> None:
     names = "cpu intel-cpu intel-gpu intel-npu cuda rocm dcu ascend webgpu"
     with only(tmp_path):

@@ -12,7 +12,7 @@ import re
 import shlex
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from qdeploy.checkpoint.hub_cache import HUB_ID, hub_id_of, main_snapshot, snapshot_id
 from qdeploy.checkpoint.published.names import published_id
@@ -92,16 +92,24 @@ def shell(path: os.PathLike[str] | str) -> str:
     return shlex.quote(os.fspath(path)) if os.name == "posix" else f'"{path}"'
 
 
+def _read(file: Path, key: str) -> Any:
+    """A value of a JSON file; None where there is none, or no such file."""
+    try:
+        return json.loads(file.read_bytes())[key]
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None
+
+
 def _run_it(found: Found) -> str:
-    run = found.fix(f"qdeploy run {shell(found.on_disk)}")
+    task = _read(found.folder / found.names[0], "task")
+    command = task.get("name") if isinstance(task, dict) else None
+    command = command if command in ("embed", "rerank") else "run"
+    run = found.fix(f"qdeploy {command} {shell(found.on_disk)}")
     return f"{run}; to export again, give the checkpoint that it was made from"
 
 
 def _with_its_base(found: Found) -> str:
-    try:
-        base = json.loads((found.folder / found.names[0]).read_bytes())["base_model_name_or_path"]
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
-        base = None
+    base = _read(found.folder / found.names[0], "base_model_name_or_path")
     model = "the model that it was trained on"
     if isinstance(base, str) and base and base.isprintable():
         at_hand = os.path.isdir(base) or HUB_ID.fullmatch(base)
