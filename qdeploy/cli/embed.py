@@ -30,6 +30,7 @@ def command(
     dimensions: int | None,
     batch_size: int,
     truncate: bool,
+    json_lines: bool,
     **where: Any,
 ) -> None:
     """Make a vector of each TEXT with MODEL, a bundle's folder or a model that is exported first.
@@ -46,7 +47,7 @@ def command(
         assert isinstance(loaded, Embedder)  # noqa: S101  # what the task promises
         loaded.check_dimensions(dimensions)
         index = 0
-        for batch in encoding.texts_from(texts, batch_size):
+        for batch in encoding.texts_from(texts, batch_size, json_lines=json_lines):
             ids = loaded.token_ids(batch, prompt_name=name, prompt=prompt, truncate=truncate)
             vectors = loaded.shorten(loaded.encode(ids, batch_size), dimensions)
             for tokens, vector in zip(ids, vectors, strict=True):

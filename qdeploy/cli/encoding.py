@@ -35,6 +35,8 @@ def common_options(command: F) -> F:
                      show_default=True, help="Texts of a pass."),
         click.option("--truncate", is_flag=True,
                      help="Cut texts that do not fit, instead of refusing them."),
+        click.option("--json-lines", is_flag=True,
+                     help="A line of stdin is JSON: a text, or an object with a key 'text'."),
     )  # fmt: skip
     for option in reversed(every):
         command = option(command)
@@ -70,15 +72,21 @@ def load(model: str, task: TaskName, where: Mapping[str, Any]) -> Model:
     return loaded
 
 
-def texts_from(arguments: Sequence[str], batch: int) -> Iterator[list[str]]:
+def texts_from(
+    arguments: Sequence[str], batch: int, *, json_lines: bool = False
+) -> Iterator[list[str]]:
     """Yield the texts in batches: the arguments, or the lines of stdin as they arrive.
 
+    With *json_lines*, a line is JSON, so that a text may have several lines.
+
     Raises:
-        UsageError: there are none, or stdin is not UTF-8.
+        UsageError: there are none, or stdin is not UTF-8, or a line is not JSON with a text.
     """
+    if arguments and json_lines:
+        raise click.UsageError("--json-lines is about stdin; leave it out, or the texts")
     if not arguments and (sys.stdin is None or sys.stdin.isatty()):
         raise click.UsageError("give texts as arguments, or a text a line on stdin")
-    lines = iter(arguments) if arguments else (line.rstrip("\r\n") for line in sys.stdin)
+    lines = iter(arguments) if arguments else _lines(json_lines)
     found = False
     try:
         while texts := list(islice(lines, batch)):
@@ -90,6 +98,26 @@ def texts_from(arguments: Sequence[str], batch: int) -> Iterator[list[str]]:
         raise click.UsageError("the texts are not UTF-8") from None
     if not found:
         raise click.UsageError("stdin has no text")
+
+
+def _lines(json_lines: bool) -> Iterator[str]:
+    """The texts on stdin."""
+    for number, line in enumerate(sys.stdin, 1):
+        yield _text(line, number) if json_lines else line.rstrip("\r\n")
+
+
+def _text(line: str, number: int) -> str:
+    """The text in a line of JSON."""
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise click.UsageError(f"line {number} of stdin is not JSON ({error})") from None
+    text = value.get("text") if isinstance(value, dict) else value
+    if not isinstance(text, str):
+        raise click.UsageError(
+            f"line {number} of stdin is neither a text in JSON nor an object with a text as 'text'"
+        )
+    return text
 
 
 def write_line(value: Mapping[str, Any]) -> None:

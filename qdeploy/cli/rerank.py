@@ -27,6 +27,7 @@ def command(
     top_n: int | None,
     batch_size: int,
     truncate: bool,
+    json_lines: bool,
     **where: Any,
 ) -> None:
     """Score how well each DOCUMENT answers QUERY, with MODEL, a bundle or a model exported first.
@@ -36,7 +37,7 @@ def command(
     """
     with encoding.load(model, "rerank", where) as loaded:
         found: list[dict[str, Any]] = []
-        for batch in encoding.texts_from(documents, batch_size):
+        for batch in encoding.texts_from(documents, batch_size, json_lines=json_lines):
             ranked = loaded.rerank(
                 query, batch, instruction=instruction, batch_size=batch_size, truncate=truncate
             )

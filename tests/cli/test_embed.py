@@ -55,6 +55,25 @@ class TestEmbed:
         for one, other in zip(given, read, strict=True):
             assert np.dot(one["embedding"], other["embedding"]) > 0.9999
 
+    def test_json_lines(self, quick: QuickCommand, embedding: str) -> None:
+        given = lines(quick("embed", embedding, "two\nlines", "one"))
+        written = json.dumps("two\nlines") + '\n{"id": 7, "text": "one"}\n'
+        assert lines(quick("embed", embedding, "--json-lines", stdin=written)) == given
+
+    @pytest.mark.parametrize(
+        ("arguments", "stdin", "says"),
+        [
+            ([], '"a"\nb\n', "line 2 of stdin is not JSON"),
+            ([], '{"txt": "a"}\n', "an object with a text as 'text'"),
+            ([], "[1]\n", "neither a text in JSON"),
+            (["a"], "", "--json-lines is about stdin"),
+        ],
+    )
+    def test_lines_without_a_text(
+        self, arguments: list[str], stdin: str, says: str, quick: QuickCommand, embedding: str
+    ) -> None:
+        quick("embed", embedding, *arguments, "--json-lines", stdin=stdin).fails(2, says)
+
     def test_queries_and_dimensions(self, quick: QuickCommand, embedding: str) -> None:
         [plain] = lines(quick("embed", embedding, "Hello", "--dimensions", "8"))
         [query] = lines(quick("embed", embedding, "Hello", "--query", "--dimensions", "8"))
@@ -104,6 +123,8 @@ class TestRerank:
         assert [line["index"] for line in found] == [0, 1, 2]
         assert all(0 <= line["score"] <= 1 for line in found)
         read = lines(quick("rerank", reranker, query, stdin="\n".join(documents)))
+        as_json = "\n".join(map(json.dumps, documents))
+        assert lines(quick("rerank", reranker, query, "--json-lines", stdin=as_json)) == read
         assert [line["tokens"] for line in read] == [line["tokens"] for line in found]
 
     def test_the_best_first(self, quick: QuickCommand, reranker: str) -> None:

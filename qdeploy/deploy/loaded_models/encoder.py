@@ -62,7 +62,8 @@ class EncoderModel(Model):
         raise PromptError(
             f"a text has {tokens + taken} tokens, {taken} of them around it; the model takes "
             f"{self.context}",
-            fix="shorten it, allow truncation (--truncate), or export with a longer --context",
+            fix="shorten it, allow truncation (--truncate), or give a longer --context, here or to "
+            "export",
         )
 
 
