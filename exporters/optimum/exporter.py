@@ -6,6 +6,7 @@ import shutil
 from importlib import metadata
 from pathlib import Path
 
+from qdeploy.architectures.config import rope_type
 from qdeploy.errors import Refusal, TargetUnavailable
 from qdeploy.exporters.optimum import memory, passes
 from qdeploy.exporters.optimum.job import SCRATCH, jobs
@@ -17,6 +18,10 @@ from qdeploy.planning.plan import Plan
 LIBRARIES = (
     "optimum-intel", "nncf", "openvino", "openvino-tokenizers", "torch", "transformers",
 )  # fmt: skip
+ROPE_TYPES = (
+    None, "default", "linear", "dynamic", "yarn", "longrope", "llama3", "proportional",
+)  # fmt: skip
+"""Keys of `ROPE_INIT_FUNCTIONS` in transformers' modeling_rope_utils.py, and no scaling."""
 
 
 class OptimumExporter(Exporter):
@@ -39,6 +44,8 @@ class OptimumExporter(Exporter):
         if config.quantization_config is not None:
             method = config.quantization_config.get("quant_method", "quantized")
             return Refusal(f"the checkpoint's weights are {method} already")
+        if (kind := rope_type(config.rope_scaling)) not in ROPE_TYPES:
+            return Refusal(f"transformers scales no positions as {kind!r} (rope_scaling)")
         if name := plan.checkpoint.wrapped:
             return Refusal(f"transformers knows no weight by the name {name}")
         if plan.checkpoint.adapter is not None:

@@ -22,6 +22,8 @@ ARCHITECTURES = "qdeploy.architectures"
 
 SIBLINGS = re.compile(r"(?:ForSequenceClassification|Model)$")
 """Ends of the names of transformers' other classes of a family."""
+GENERATES = "ForCausalLM"
+"""In the names of classes that generate, those of trainers included."""
 
 BUILT_IN: tuple[Architecture, ...] = (Qwen3(), Qwen3Moe(), Qwen2(), Llama())
 
@@ -95,14 +97,16 @@ def _family(raw: Mapping[str, Any]) -> _Family:
     """As transformers does, `model_type` decides where it and `architectures` disagree.
 
     A class that is not known decides by itself where its code comes with the checkpoint, since it
-    may compute anything. A file without classes, or without a type, is named by the other.
+    may compute anything, and where it does not generate. A file without classes, or without a
+    type, is named by the other.
     """
     names = raw.get("architectures") or []
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         return _Family(None, [])
     by_class = next(filter(None, map(find_architecture, names)), None)
     by_type = architectures().get(str(raw.get("model_type")))
-    if names and by_class is None and raw.get("auto_map"):
+    apart = raw.get("auto_map") or not any(GENERATES in name for name in names)
+    if names and by_class is None and apart:
         return _Family(None, names)
     family = by_type or by_class
     if family is None:

@@ -77,6 +77,12 @@ def _numbered(folder: Path) -> list[str]:
     """
     loose = sorted(p.name for p in folder.glob("model-*-of-*.safetensors"))
     match = SHARD.fullmatch(loose[-1]) if loose else None
+    if loose and not match:
+        raise CheckpointError(
+            f"no {INDEX}, and {loose[-1]} is not named as shards are",
+            where=folder,
+            fix=f"add the index; or, if it holds all weights, rename it to {SINGLE}",
+        )
     count = int(match[1]) if match else 0
     every = [f"model-{number:05}-of-{count:05}.safetensors" for number in range(1, count + 1)]
     if odd := sorted(set(every) ^ set(loose)):

@@ -13,7 +13,7 @@ import pytest
 from tests.support.checkpoints import SMALL, write_checkpoint, write_weights
 from tests.support.command import QuickCommand, Result
 
-GEMMA = {"architectures": ["GemmaForCausalLM"]}
+GEMMA = {"architectures": ["GemmaForCausalLM"], "model_type": "gemma"}
 PROPERTY = re.compile(r"fix: ((?:--\w+ \S+ ?)+)can$|fix: (leave out --exporter)$")
 
 
@@ -90,9 +90,9 @@ def test_a_tokenizer_of_another_kind(model: Path, quick: QuickCommand) -> None:
 
 
 def test_a_model_that_no_exporter_takes(model: Path, quick: QuickCommand) -> None:
-    spoil(model, architectures=["BertModel"])
+    spoil(model, architectures=["BertForMaskedLM"])
     quick("export", "model", "--target", "cpu").fails(2, "no installed exporter takes this model")
-    spoil(model, architectures=["BertModel"], hidden_act="gelu")
+    spoil(model, architectures=["BertForMaskedLM"], hidden_act="gelu")
     quick("export", "model", "--target", "intel-cpu", "--exporter", "optimum").fails(
-        2, "BertModel is not a causal language model"
+        2, "BertForMaskedLM is not a causal language model"
     )

@@ -97,10 +97,18 @@ def test_an_activation_has_two_names() -> None:
     assert parse_config(SMALL | {"hidden_act": "swish"}) == parse_config(SMALL)
 
 
-def test_a_class_of_its_own_code_may_compute_anything() -> None:
-    code = {"auto_map": {"AutoModelForCausalLM": "modeling.Qwen3WithMore"}}
-    config = parse_config(SMALL | code | {"architectures": ["Qwen3WithMore"]})
-    assert (config.name, isinstance(config, DecoderConfig)) == ("Qwen3WithMore", False)
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        ("Qwen3WithMore", {"auto_map": {"AutoModelForCausalLM": "modeling.Qwen3WithMore"}}),
+        ("Qwen3ForTokenClassification", {}),
+    ],
+)
+def test_a_class_of_its_own_code_or_for_another_task_is_not_of_the_family(
+    name: str, more: dict[str, Any]
+) -> None:
+    config = parse_config(SMALL | more | {"architectures": [name]})
+    assert (config.name, isinstance(config, DecoderConfig)) == (name, False)
 
 
 def why_not(raw: dict[str, Any], **changes: Any) -> str | None:

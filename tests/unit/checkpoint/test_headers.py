@@ -161,6 +161,15 @@ class TestShardsWithoutAnIndex:
         second.write_bytes(content)
         assert read_tensors(tmp_path)
 
+    def test_of_other_names_are_not_advised_to_be_removed(self, tmp_path: Path) -> None:
+        write_shards(tmp_path, 1)
+        (tmp_path / INDEX).unlink()
+        odd = tmp_path / "model-1-of-1.safetensors"
+        (tmp_path / "model-00001-of-00001.safetensors").rename(odd)
+        assert refusal(tmp_path).fix.endswith("rename it to model.safetensors")
+        odd.rename(tmp_path / "model.safetensors")
+        assert read_tensors(tmp_path)
+
     def test_are_refused_with_the_one_of_another_save(self, tmp_path: Path) -> None:
         write_shards(tmp_path, 3)
         write_shards(tmp_path, 2)

@@ -95,6 +95,7 @@ def test_it_takes_architectures_that_qdeploy_does_not_know(tmp_path: Path) -> No
         (BERT, {}, "not a causal language model"),
         ({"architectures": ["Qwen3Model"]}, {}, "the model is to embed, not to generate"),
         (FP8_CONFIG, {}, "fp8 already"),
+        ({"rope_scaling": {"type": "mrope", "factor": 2.0}}, {}, "no positions as 'mrope'"),
     ],
 )
 def test_it_says_why_not(
