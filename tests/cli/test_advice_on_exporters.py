@@ -79,16 +79,6 @@ def test_an_exporter_that_was_named(
     assert done.code == 0, done.stderr
 
 
-def test_a_tokenizer_of_another_kind(model: Path, quick: QuickCommand) -> None:
-    content = json.loads((model / "tokenizer.json").read_bytes())
-    content["normalizer"] = {"type": "Lowercase"}
-    (model / "tokenizer.json").write_text(json.dumps(content))
-    arguments = ["export", "model", "--target", "intel-cpu", "--dry-run"]
-    refused = quick(*arguments)
-    refused.fails(2, "the tokenizer has the normalizer 'Lowercase'")
-    assert followed(refused, arguments, quick).code == 0
-
-
 def test_a_model_that_no_exporter_takes(model: Path, quick: QuickCommand) -> None:
     spoil(model, architectures=["BertForMaskedLM"])
     quick("export", "model", "--target", "cpu").fails(2, "no installed exporter takes this model")

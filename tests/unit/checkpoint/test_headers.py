@@ -166,7 +166,7 @@ class TestShardsWithoutAnIndex:
         (tmp_path / INDEX).unlink()
         odd = tmp_path / "model-1-of-1.safetensors"
         (tmp_path / "model-00001-of-00001.safetensors").rename(odd)
-        assert refusal(tmp_path).fix.endswith("rename it to model.safetensors")
+        assert str(refusal(tmp_path).fix).endswith("rename it to model.safetensors")
         odd.rename(tmp_path / "model.safetensors")
         assert read_tensors(tmp_path)
 
