@@ -124,7 +124,6 @@ SPOILT: list[tuple[Spoil, list[str]]] = [
     (written("tokenizer_config.json", "["), ["tokenizer_config.json: not valid JSON"]),
     (written("generation_config.json", "{"), ["generation_config.json: not valid JSON"]),
     (stopping_at("2024"), ["generation_config.json: eos_token_id"]),
-    (stopping_at(-1), ["generation_config.json: eos_token_id"]),
     (stopping_at([5, 999_999_999]), ["eos_token_id: 999999999; the vocabulary has 2048"]),
     (generation(temperature="hot"), ["generation_config.json: temperature", "fix: correct temp"]),
     (settings(chat_template=[{"name": "rag"}]),
