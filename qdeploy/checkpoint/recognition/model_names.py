@@ -17,7 +17,7 @@ from qdeploy import models
 from qdeploy.checkpoint.hub_cache import HUB_ID, hub_id_of, snapshot_id
 from qdeploy.checkpoint.published.names import published_id, published_ids
 from qdeploy.checkpoint.recognition import nearby
-from qdeploy.checkpoint.recognition.recognize import why_not_a_file
+from qdeploy.checkpoint.recognition.recognize import unquantized, why_not_a_file
 from qdeploy.errors import CheckpointError, did_you_mean
 
 HUBS = ("huggingface.co", "www.huggingface.co", "hf.co", "hf-mirror.com")
@@ -214,9 +214,10 @@ def _of_revision(hub_id: str, revision: str) -> CheckpointError:
 def _of_tag(model: str, name: str, tag: str) -> CheckpointError:
     """The error for a name with a tag, as Ollama and container registries use them."""
     parts = name.split("/")
-    meant = "/".join(parts[-2:]) if len(parts) > 1 else None
-    sizes = [tag, re.sub(r"-(q\d\w*|fp16|bf16)$", "", tag, flags=re.IGNORECASE)]
-    published = next((i for i in map(published_id, sizes) if i), None) if name == "qwen3" else None
+    original, size = unquantized(parts[-1]), unquantized(tag)
+    candidates = [size] if original == "qwen3" else [original]
+    published = next((i for i in map(published_id, candidates) if i), None)
+    meant = "/".join([parts[-2], original]) if parts[-2:-1] not in ([], ["library"]) else None
     example = published or meant or "Qwen/Qwen3-0.6B"
     return CheckpointError(
         "a name with a tag, as Ollama has them; the files behind it are not a checkpoint",

@@ -143,13 +143,18 @@ def _transformer_moved_up(found: Found) -> str:
     return found.fix(moved_up(found.on_disk / found.below()[0]))
 
 
+def unquantized(name: str) -> str:
+    """A name of a GGUF file or repository without what it says about rounding."""
+    while (shorter := QUANTIZED_NAME.sub("", name)) != name:
+        name = shorter
+    return name
+
+
 def _original_of_gguf(found: Found) -> str:
     for place in (*found.names, found.place, os.path.abspath(found.folder)):
         name = re.split(r"[/\\]", place)[-1]
         name = re.sub(r"(-\d{5}-of-\d{5})?\.gguf$", "", name, flags=re.IGNORECASE)
-        while (shorter := QUANTIZED_NAME.sub("", name)) != name:
-            name = shorter
-        if hub_id := published_id(name):
+        if hub_id := published_id(unquantized(name)):
             return f"give the checkpoint that they were made from: {hub_id}"
     return "give the checkpoint that they were made from, with its *.safetensors files"
 
