@@ -72,12 +72,14 @@ class Inventory:
     def wrapped(self) -> str | None:
         """The first stored name that transformers does not know the weight by, or None.
 
-        It knows the names of the table, with and without `model.`, and its own stacks of experts.
+        It knows the names of the table, with and without `model.`, their biases, and its own stacks
+        of experts.
         """
         if self.names is None:
             return None
         stacks = {f"{e}.{s}" for e in self.names.experts for s in TRANSFORMERS_STACKS}
-        known = self.names.table.keys() | stacks
+        biases = {f"{name.removesuffix('.weight')}.bias" for name in self.names.table}
+        known = self.names.table.keys() | stacks | biases
         for module, parts in self.named.modules.items():
             for part, tensor in parts.items():
                 name = f"{module}.{part}"

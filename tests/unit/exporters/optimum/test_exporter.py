@@ -117,6 +117,15 @@ def test_names_that_only_qdeploy_knows_are_not_left_to_transformers(tmp_path: Pa
     assert "by the name module.model." in said.reason
 
 
+def test_biases_are_left_to_it(tmp_path: Path) -> None:
+    """The native exporter does not compute them."""
+    config = SMALL | {"attention_bias": True}
+    bias = {"model.layers.0.self_attn.q_proj.bias": (512,)}
+    read = read_checkpoint(write_checkpoint(tmp_path, config, extra=bias))
+    made = make_plan(read, load_profile("intel-cpu-int8"), INTEL_CPU)
+    assert OptimumExporter().why_not(made) is None
+
+
 def test_a_job_survives_its_journey(tmp_path: Path) -> None:
     made = jobs(plan_of(tmp_path, SMALL | MOE), tmp_path / "out", memory_bytes=7)
     assert [job.step for job in made] == list(STEPS)
