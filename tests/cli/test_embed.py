@@ -16,22 +16,24 @@ from tests.support.encoding import TEXTS, write_embedding, write_reranker
 pytestmark = pytest.mark.skipif(not find_spec("onnxruntime"), reason="needs qdeploy[onnx]")
 
 
+def exported(quick: QuickCommand, command: str) -> str:
+    """The bundle of the folder `model`, for which *command* is named as the next one."""
+    done = quick("export", "model", "--target", "cpu", "--profile", "cpu-int8", "-o", "bundle")
+    assert done.code == 0, done.stderr
+    assert f"next: qdeploy {command} bundle" in done.stderr
+    return "bundle"
+
+
 @pytest.fixture
 def embedding(quick: QuickCommand, here: Path) -> str:
     write_embedding(here / "model")
-    done = quick("export", "model", "--target", "cpu", "--profile", "cpu-int8", "-o", "bundle")
-    assert done.code == 0, done.stderr
-    assert "next: qdeploy embed bundle" in done.stderr
-    return "bundle"
+    return exported(quick, "embed")
 
 
 @pytest.fixture
 def reranker(quick: QuickCommand, here: Path) -> str:
     write_reranker(here / "model")
-    done = quick("export", "model", "--target", "cpu", "--profile", "cpu-int8", "-o", "bundle")
-    assert done.code == 0, done.stderr
-    assert "next: qdeploy rerank bundle" in done.stderr
-    return "bundle"
+    return exported(quick, "rerank")
 
 
 def lines(done: Result) -> list[dict[str, Any]]:

@@ -25,11 +25,11 @@ STEP = 1024
 
 
 @dataclass(frozen=True)
-class RowsScaled(Changed):
-    """The sum of a linear layer [N, K] with its rows scaled.
+class _Scaled(Changed):
+    """The sum of a weight and its change, scaled to trained lengths.
 
     Attributes:
-        magnitude: the lengths, [N].
+        magnitude: the lengths, one a row or one a column.
     """
 
     base: Merged
@@ -38,6 +38,10 @@ class RowsScaled(Changed):
     @property
     def tensors(self) -> tuple[TensorInfo, ...]:
         return (*self.base.tensors, self.magnitude)
+
+
+class RowsScaled(_Scaled):
+    """The sum of a linear layer [N, K] with its rows scaled to lengths [N]."""
 
     def reader(self, files: Files) -> ReadRows:
         import numpy as np
@@ -52,20 +56,8 @@ class RowsScaled(Changed):
         return read
 
 
-@dataclass(frozen=True)
-class ColumnsScaled(Changed):
-    """The sum of an embedding [V, H] with its columns scaled.
-
-    Attributes:
-        magnitude: the lengths, [H].
-    """
-
-    base: Merged
-    magnitude: TensorInfo
-
-    @property
-    def tensors(self) -> tuple[TensorInfo, ...]:
-        return (*self.base.tensors, self.magnitude)
+class ColumnsScaled(_Scaled):
+    """The sum of an embedding [V, H] with its columns scaled to lengths [H]."""
 
     def reader(self, files: Files) -> ReadRows:
         read_base, factors = self.base.reader(files), _factors(self, files)
