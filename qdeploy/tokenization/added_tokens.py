@@ -63,7 +63,6 @@ class AddedTokens:
         self._vocab = vocab
         self._ids: dict[str, int] = {}
         self._tokens: dict[int, AddedToken] = {}
-        self._special: set[str] = set()
 
     def add(self, tokens: Iterable[AddedToken]) -> None:
         """Add tokens in order; one that is there takes the new flags."""

@@ -37,7 +37,7 @@ class BitsAndBytes(Scheme):
 
     def __init__(self, settings: Settings, peek: Peek) -> None:
         """*peek* reads the shapes, which are stored as data."""
-        self._where, self._peek = settings.where, peek
+        self._peek = peek
 
     def source(self, module: str, parts: Parts) -> Source | None:
         weight, magnitudes = parts.get("weight"), parts.get("SCB")

@@ -113,11 +113,10 @@ class CompressedTensors(Scheme):
             return floats.fp8(codes, scales, _block(weights))
         if found in FP4:
             return floats.fp4(codes, scales, parts.get("weight_global_scale"), divides=True)
-        return self._integers(module, parts, codes, scales, weights, packed=found == PACKED)
+        return self._integers(parts, codes, scales, weights, packed=found == PACKED)
 
     def _integers(
         self,
-        module: str,
         parts: Parts,
         codes: TensorInfo,
         scales: TensorInfo,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,6 @@ from tests.support.tiny import DENSE, SPARSE
 from tests.support.weights import RawTensor, f32, save, save_shards
 
 UNTIED = DENSE | {"tie_word_embeddings": False}
-Arrays = Mapping[str, NDArray[np.float32]]
 
 
 def write(
