@@ -47,7 +47,11 @@ def targets() -> dict[str, Target]:
 
 @cache
 def formats() -> dict[str, Format]:
-    """Every bundle format by name: the built-in rows, then those of installed plugins."""
+    """Every bundle format by name: the built-in rows, then those of installed plugins.
+
+    Raises:
+        QdeployError: a plugin takes the name of a built-in format.
+    """
     own = {row.name: row for row in built_in.BUILT_IN}
     brought = load_plugins(FORMATS, Format)
     if taken := own.keys() & brought.keys():
@@ -78,6 +82,11 @@ def format_of(profile: Profile) -> Format:
 
 
 def target(name: str) -> Target:
+    """The target of this name.
+
+    Raises:
+        InputError: there is none.
+    """
     if name not in targets():
         raise InputError(f"unknown target {name!r}", fix=_meant_target(name))
     return targets()[name]
@@ -93,12 +102,22 @@ def _meant_target(name: str) -> str:
 
 
 def backend(name: str) -> Backend:
+    """The backend of this name.
+
+    Raises:
+        InputError: none is installed.
+    """
     if name not in backends():
         raise InputError(f"unknown backend {name!r}", fix=did_you_mean(name, backends()))
     return backends()[name]
 
 
 def exporter(name: str) -> Exporter:
+    """The exporter of this name.
+
+    Raises:
+        InputError: none is installed.
+    """
     if name not in exporters():
         raise InputError(f"unknown exporter {name!r}", fix=did_you_mean(name, exporters()))
     return exporters()[name]

@@ -47,7 +47,11 @@ def why_not_kept(
 
 
 def plan_kept(weight: Weight, tensor: Tensor, profile: Profile, format: Format) -> TensorPlan:
-    """The plan of a weight whose codes are kept."""
+    """The plan of a weight whose codes are kept.
+
+    Raises:
+        ValueError: the weight has none.
+    """
     source = weight.source
     precision = source.precision
     if precision is None:

@@ -19,6 +19,7 @@ def layout_of(settings: Mapping[str, Any] | None) -> Layout:
 
 
 def floats(name: str, shape: tuple[int, ...], _: Mapping[str, Any] | None = None) -> Parts:
+    """A weight that is not quantized: one tensor."""
     yield TensorInfo(name, shape, "BF16", "")
 
 

@@ -18,6 +18,8 @@ BASE = re.compile(r"^base_model:\s*(?:\n\s*-\s*)?[\"']?([\w.-]+/[\w.-]+)", re.MU
 class Settings:
     """The settings of one method, of a whole checkpoint or of some of its modules.
 
+    The methods that read an entry raise CheckpointError where it is of another kind.
+
     Attributes:
         where: the file that they are from, for errors.
         fix: what to use where they cannot be read, for errors.
@@ -38,6 +40,7 @@ class Settings:
         return found
 
     def flag(self, key: str, default: bool) -> bool:
+        """True or false; *default* where the key is missing or null."""
         found = self.values.get(key)
         found = default if found is None else found
         if not isinstance(found, bool):
@@ -53,6 +56,7 @@ class Settings:
         return found.lower()
 
     def names(self, key: str) -> tuple[str, ...]:
+        """A list of names; empty where the key is missing or null."""
         found = self.values.get(key)
         found = [] if found is None else found
         if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
@@ -60,6 +64,7 @@ class Settings:
         return tuple(found)
 
     def table(self, key: str) -> Mapping[str, Any]:
+        """An object; empty where the key is missing or null."""
         found = self.values.get(key)
         found = {} if found is None else found
         if not isinstance(found, dict):
@@ -78,6 +83,7 @@ class Settings:
         return size
 
     def bits(self, readable: tuple[int, ...]) -> int:
+        """Bits of a code, which must be one of *readable*."""
         bits = self.integer("bits", 4)
         if bits not in readable:
             known = " and ".join(map(str, readable))
@@ -85,6 +91,7 @@ class Settings:
         return bits
 
     def error(self, what: str) -> CheckpointError:
+        """An error of the file that the settings are from."""
         return CheckpointError(what, where=self.where, fix=self.fix)
 
 

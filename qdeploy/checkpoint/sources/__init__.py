@@ -8,6 +8,7 @@ integers     small integers in bytes or in words
 codes        integer codes with scales and zero points
 scales       their scales
 bitsandbytes four-bit codes of a table of values
+same         whether two tensors hold the same values
 unreadable   what contradicts its settings
 safetensors  one safetensors file, mapped into memory
 dtypes       the stored data types and their conversion to float32

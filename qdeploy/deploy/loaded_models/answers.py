@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, TypedDict
 
 from qdeploy.generation.generate import FinishReason
 from qdeploy.interface import Placement
+
+
+def check_options(options: Mapping[str, Any], known: type) -> None:
+    """Check that the TypedDict *known* has all options: what `Unpack` says to type checkers alone.
+
+    Raises:
+        TypeError: it has not.
+    """
+    if unknown := options.keys() - known.__annotations__.keys():
+        raise TypeError(f"unexpected options: {', '.join(sorted(unknown))}")
 
 
 class AnswerOptions(TypedDict, total=False):

@@ -1,4 +1,4 @@
-"""A loaded model that generates: chat, stream, score. The base class is in `loaded`.
+"""A loaded model that generates: chat, stream, score. The base class is in `model`.
 
 The examples below are run by the tests, with `model` being qwen3-nano loaded on the CPU.
 """
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from qdeploy.bundle import Bundle
-from qdeploy.deploy.loaded_models.answers import Answer, AnswerOptions
+from qdeploy.deploy.loaded_models.answers import Answer, AnswerOptions, check_options
 from qdeploy.deploy.loaded_models.model import Model
 from qdeploy.deploy.run import Choice
 from qdeploy.generation.generate import Generation, Settings
@@ -90,8 +90,7 @@ class ChatModel(Model):
             >>> model.answer(stream).finish_reason
             'stop'
         """
-        if unknown := options.keys() - AnswerOptions.__annotations__.keys():
-            raise TypeError(f"unexpected options: {', '.join(sorted(unknown))}")
+        check_options(options, AnswerOptions)
         if isinstance(messages, str):
             messages = [{"role": "user", "content": messages}]
         if (system := options.get("system")) is not None:

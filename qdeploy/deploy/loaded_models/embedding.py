@@ -7,8 +7,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from qdeploy.architectures.graph import SHORTEST
-from qdeploy.deploy.loaded_models.answers import EmbedOptions
-from qdeploy.deploy.loaded_models.encoder import BATCH, EncoderModel, check_options
+from qdeploy.deploy.loaded_models.answers import EmbedOptions, check_options
+from qdeploy.deploy.loaded_models.encoder import BATCH, EncoderModel
 from qdeploy.errors import InputError, did_you_mean
 from qdeploy.tokenization.prompts import Prompts, read_prompts
 from qdeploy.tokenization.text_files import PROMPTS_FILE

@@ -6,7 +6,7 @@ The batches of a call hold texts of similar lengths, longest first, so that litt
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qdeploy.bundle import Bundle
 from qdeploy.deploy.loaded_models.model import Model
@@ -65,9 +65,3 @@ class EncoderModel(Model):
             fix="shorten it, allow truncation (--truncate), or give a longer --context, here or to "
             "export",
         )
-
-
-def check_options(options: Any, known: type) -> None:
-    """Raise TypeError for an option that the TypedDict *known* does not have."""
-    if unknown := options.keys() - known.__annotations__.keys():
-        raise TypeError(f"unexpected options: {', '.join(sorted(unknown))}")

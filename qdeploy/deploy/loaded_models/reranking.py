@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from qdeploy.deploy.loaded_models.answers import Ranked, RerankOptions
-from qdeploy.deploy.loaded_models.encoder import BATCH, EncoderModel, check_options
+from qdeploy.deploy.loaded_models.answers import Ranked, RerankOptions, check_options
+from qdeploy.deploy.loaded_models.encoder import BATCH, EncoderModel
 from qdeploy.errors import InputError
 from qdeploy.tokenization.pair_prompt import pair_ids
 
