@@ -15,12 +15,12 @@ template_environment what templates find: filters, functions, a sandbox
 prompts              what an embedding model puts before a text
 pair_prompt          how a reranker is asked
 stop_tokens          the tokens that end an answer
-generation_settings  which settings of sampling a model has, and in which file
+generation_settings  which settings of `generate` a model has, and in which file
 generation_config    their values
 generation_warnings  what they ask for and do not get
 adapter_text         the tokenizer and the template that an adapter brings
 bundle_text          the textual files of a bundle
 check                checks all of this before an export
-vocabulary           checks the tokenizer, in a worker
+vocabulary           the check of a tokenizer, in little memory
 unread_files         files beside newer ones, compared with those
 """
