@@ -8,6 +8,7 @@ base           small models that the cases are variants of
 names          the same model under other names, and tensors that no model reads
 disagreements  a fact that stands in two places which disagree
 chats          tokenizers, chat templates and stop tokens
+templates      chat templates of those
 adapters       adapters as PEFT and trainers save them
 quantized      checkpoints that are quantized already
 small_floats   quantized to floats of four bits, and settings in other files

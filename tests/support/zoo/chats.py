@@ -8,8 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.support.zoo import base
+from tests.support.zoo import base, templates
 from tests.support.zoo.case import MODEL, Case, Make
+from tests.support.zoo.templates import CHATML, LOUD
 
 SETTINGS, TOKENIZER = "tokenizer_config.json", "tokenizer.json"
 GENERATION, CONFIG, TEMPLATE = "generation_config.json", "config.json", "chat_template.jinja"
@@ -66,7 +67,7 @@ def _saved_by_transformers(folder: Path) -> None:
     transformers.AutoTokenizer.from_pretrained(model).save_pretrained(model)
 
 
-def _slow(folder: Path, *, settings: bool = True) -> None:
+def _slow(folder: Path) -> None:
     """`vocab.json` and `merges.txt` in place of `tokenizer.json`."""
     model = base.dense(folder / MODEL)
     bpe = json.loads((model / TOKENIZER).read_text(encoding="utf-8"))["model"]
@@ -160,70 +161,14 @@ def _unlist(content: Content) -> None:
 
 
 TEXT_ENDS = "<|endoftext|>"
-CHATML = (
-    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
-LOUD = CHATML.replace("m.content", "m.content | upper")
-SPECIALS = "{{ bos_token }}{{ eos_token }}[{{ pad_token }}][{{ unk_token }}]" + CHATML
-TOJSON = (
-    "{{ messages | tojson }}{{ messages | tojson(indent=2) }}"
-    "{{ {'b': 1, 'a': '汉'} | tojson(ensure_ascii=True, sort_keys=True, separators=(',', ':')) }}"
-    "{{ {'b': 1, 'a': '<&>'} | tojson(ensure_ascii=False) }}" + CHATML
-)
-GENERATION_BLOCKS = (
-    "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' %}"
-    "{% generation %}{{ m.content }}<|im_end|>{% endgeneration %}"
-    "{% else %}{{ m.content }}<|im_end|>{% endif %}\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
-REFUSES_SYSTEM = (
-    "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
-    + CHATML
-)
-LOOPS = (
-    "{% for m in messages %}{% if m.role == 'system' %}{% continue %}{% endif %}"
-    "<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n"
-    "{% if loop.index > 2 %}{% break %}{% endif %}{% endfor %}<|im_start|>assistant\n"
-)
-MACROS = (
-    "{% macro turn(role, text) -%}<|im_start|>{{ role }}\n{{ text }}<|im_end|>\n{%- endmacro %}"
-    "{% set ns = namespace(n=0) %}{% for m in messages %}{% set ns.n = ns.n + 1 %}"
-    "{{ turn(m['role'], m.get('content', '') | trim) }}\n{% endfor %}{{ ns.n }}"
-    "<|im_start|>assistant\n"
-)
-WHITE_SPACE = """
-{% for m in messages %}
-    {% if m.role == 'user' %}
-<|im_start|>user
-{{ m.content }}<|im_end|>
-    {% else %}
-  <|im_start|>{{ m.role }}
-{{ m.content }}<|im_end|>
-    {% endif %}
-{% endfor %}
-    <|im_start|>assistant
-"""
-DEFINED = (
-    "{% if tools is not none and tools %}tools{% endif %}{% if documents %}documents{% endif %}"
-    "{% if bos_token is defined and bos_token %}bos{% endif %}"
-    "{% if enable_thinking is defined %}{{ enable_thinking }}{% else %}unset{% endif %}" + CHATML
-)
-SLICES = (
-    "{% set rest = messages[1:] %}{% if messages[0].role != 'system' %}{% set rest = messages %}"
-    "{% endif %}{% for m in rest %}{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}"
-    "{{ raise_exception('roles must alternate') }}{% endif %}"
-    "<|im_start|>{{ m['role'] }}\n{{ m['content'].strip() }}<|im_end|>\n{% endfor %}"
-    "<|im_start|>assistant\n"
-)
-DATE = "{{ strftime_now('%Y') }}" + CHATML
-OTHER_END = CHATML.replace("<|im_end|>", "<|box_end|>")
-TEXT_END = CHATML.replace("<|im_end|>", "###")
 NAMED = [
     {"name": "tool_use", "template": LOUD},
     {"name": "default", "template": CHATML},
 ]
-ROLE_BY_ROLE = [{"name": "rag", "template": LOUD}, {"name": "tool_use", "template": CHATML}]
+ROLE_BY_ROLE = [
+    {"name": "rag", "template": LOUD},
+    {"name": "tool_use", "template": CHATML},
+]
 UNSTOPPED = ("answers end at <|endoftext|> (2022)", "ends a turn with <|im_end|>, which is no stop")
 
 CASES = (
@@ -261,19 +206,19 @@ CASES = (
     Case("tokenizer saved by transformers 5", _saved_by_transformers),
     Case("vocab.json and merges.txt", _slow),
     Case("vocab.json and merges.txt beside tokenizer.json", _slow_beside_fast),
-    Case("template with special tokens", _template(SPECIALS)),
-    Case("template with special tokens as objects", _template(SPECIALS, bos_token={
+    Case("template with special tokens", _template(templates.SPECIALS)),
+    Case("template with special tokens as objects", _template(templates.SPECIALS, bos_token={
         "__type": "AddedToken", "content": "<|endoftext|>", "lstrip": False, "normalized": False,
         "rstrip": False, "single_word": False})),
-    Case("template with all arguments of tojson", _template(TOJSON)),
-    Case("template with generation blocks", _template(GENERATION_BLOCKS)),
-    Case("template that refuses a system role", _template(REFUSES_SYSTEM)),
-    Case("template with loop controls", _template(LOOPS)),
-    Case("template with macros", _template(MACROS)),
-    Case("template with white space", _template(WHITE_SPACE)),
-    Case("template with optional variables", _template(DEFINED)),
-    Case("template with slices", _template(SLICES)),
-    Case("template with the date", _template(DATE)),
+    Case("template with all arguments of tojson", _template(templates.TOJSON)),
+    Case("template with generation blocks", _template(templates.GENERATION_BLOCKS)),
+    Case("template that refuses a system role", _template(templates.REFUSES_SYSTEM)),
+    Case("template with loop controls", _template(templates.LOOPS)),
+    Case("template with macros", _template(templates.MACROS)),
+    Case("template with white space", _template(templates.WHITE_SPACE)),
+    Case("template with optional variables", _template(templates.DEFINED)),
+    Case("template with slices", _template(templates.SLICES)),
+    Case("template with the date", _template(templates.DATE)),
     Case("named templates", _changed(SETTINGS, chat_template=NAMED)),
     Case("named templates, none the default", _changed(SETTINGS, chat_template=ROLE_BY_ROLE),
          warns=("none is called 'default'",)),
@@ -296,9 +241,9 @@ CASES = (
     Case("no end of turn anywhere", _stops(False, None, eos_token=None),
          warns=("<|endoftext|> (2022) of tokenizer_config.json is used", UNSTOPPED[1])),
     Case("tokenizer with another end", _stops([2024, 2022], 2024, eos_token=TEXT_ENDS)),
-    Case("template that ends turns with another token", _template(OTHER_END),
+    Case("template that ends turns with another token", _template(templates.OTHER_END),
          warns=("<|box_end|>",)),
-    Case("template that ends turns with text", _template(TEXT_END)),
+    Case("template that ends turns with text", _template(templates.TEXT_END)),
     Case("odd settings of sampling", _changed(
         GENERATION, do_sample=True, temperature=0.0, top_k=-1, top_p=1.5, typical_p=None)),
 )  # fmt: skip

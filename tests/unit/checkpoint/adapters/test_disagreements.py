@@ -13,10 +13,10 @@ from qdeploy.checkpoint.read import read_checkpoint, with_adapter
 from qdeploy.checkpoint.weights import open_weights
 from qdeploy.errors import InputError
 from tests.support import tiny
+from tests.support.lora import adapter, draw, half
 from tests.support.random_codes import write_random_awq
 from tests.support.tiny import DENSE
 from tests.support.weights import RawTensor, bf16, f32
-from tests.unit.checkpoint.adapters.test_lora import adapter, draw, half
 
 Q, K = "model.layers.0.self_attn.q_proj", "model.layers.0.self_attn.k_proj"
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"

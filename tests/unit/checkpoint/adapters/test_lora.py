@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -18,26 +17,11 @@ from qdeploy.checkpoint.read import with_adapter
 from qdeploy.checkpoint.weights import WeightReader, open_weights
 from qdeploy.errors import CheckpointError, InputError
 from tests.support.checkpoints import SMALL
-from tests.support.weights import FP8_CONFIG, RawTensor, bf16, f16, f32, fp8, save, save_checkpoint
-
-Floats = NDArray[np.float32]
+from tests.support.lora import Floats, adapter, draw, half
+from tests.support.weights import FP8_CONFIG, RawTensor, bf16, f16, f32, fp8, save_checkpoint
 
 Q, V = "model.layers.0.self_attn.q_proj", "model.layers.1.self_attn.v_proj"
 SHAPES = {Q: (40, 24), V: (16, 24)}
-CONFIG: dict[str, Any] = {
-    "peft_type": "LORA", "r": 4, "lora_alpha": 6, "bias": "none", "use_rslora": False,
-    "use_dora": False, "modules_to_save": None, "fan_in_fan_out": False, "rank_pattern": {},
-    "alpha_pattern": {}, "target_modules": ["q_proj", "v_proj"], "init_lora_weights": True,
-    "megatron_core": "megatron.core", "loftq_config": {}, "lora_dropout": 0.05,
-}  # fmt: skip
-
-
-def draw(*shape: int, seed: int = 0) -> Floats:
-    return np.random.default_rng(seed).standard_normal(shape, np.float32)
-
-
-def half(module: str, which: str) -> str:
-    return f"base_model.model.{module}.lora_{which}.weight"
 
 
 def factors(ranks: dict[str, int]) -> dict[str, RawTensor]:
@@ -55,14 +39,6 @@ def base(folder: Path) -> Checkpoint:
     tensors = {f"{module}.weight": f32(draw(*shape)) for module, shape in SHAPES.items()}
     tensors["model.embed_tokens.weight"] = tensors["lm_head.weight"] = f32(draw(30, 24))
     return save_checkpoint(folder / "base", tensors)
-
-
-def adapter(folder: Path, tensors: dict[str, RawTensor], **changes: Any) -> Path:
-    place = folder / "adapter"
-    place.mkdir(exist_ok=True)
-    (place / "adapter_config.json").write_text(json.dumps(CONFIG | changes), encoding="utf-8")
-    save(place / "adapter_model.safetensors", tensors)
-    return place
 
 
 def opened(folder: Path, tensors: dict[str, RawTensor], **changes: Any) -> WeightReader:
