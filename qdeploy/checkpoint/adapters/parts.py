@@ -121,9 +121,11 @@ class Parts:
 
 
 class Grouped(NamedTuple):
-    """Attributes:
-    parts: by module, and how deep in wrappers of it; by name.
-    dropped: why a tensor is not read, by its name.
+    """The tensors of an adapter.
+
+    Attributes:
+        parts: by module, and how deep in wrappers of it; by name.
+        dropped: why a tensor is not read, by its name.
     """
 
     parts: list[Parts]

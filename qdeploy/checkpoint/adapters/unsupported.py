@@ -10,9 +10,11 @@ from typing import Any, NamedTuple
 
 
 class Unsupported(NamedTuple):
-    """Attributes:
-    reason: why, as the end of a sentence about the adapter.
-    merges: whether PEFT's `merge_and_unload` makes a plain model of it.
+    """A row of the tables: what is not merged here.
+
+    Attributes:
+        reason: why, as the end of a sentence about the adapter.
+        merges: whether PEFT's `merge_and_unload` makes a plain model of it.
     """
 
     reason: str

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from qdeploy.checkpoint.front_matter import read_base_model
 from qdeploy.errors import CheckpointError
-
-README = "README.md"
-MOST_BYTES = 2**16
-BASE = re.compile(r"^base_model:\s*(?:\n\s*-\s*)?[\"']?([\w.-]+/[\w.-]+)", re.MULTILINE)
-"""The base model's hub id in the metadata at the top of a model card."""
 
 
 class Settings:
@@ -98,10 +93,5 @@ class Settings:
 def original(folder: Path) -> str:
     """What to use instead of a quantized checkpoint: its original, by name if its card says it."""
     otherwise = "give the float checkpoint that this one was made from"
-    try:
-        with (folder / README).open(encoding="utf-8", errors="replace") as file:
-            head, _, rest = file.read(MOST_BYTES).partition("---")[2].partition("\n---")
-    except OSError:
-        return otherwise
-    found = BASE.search(head) if rest else None
-    return f"{otherwise}, {found[1]}" if found else otherwise
+    base = read_base_model(folder)
+    return f"{otherwise}, {base}" if base else otherwise
