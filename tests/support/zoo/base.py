@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qdeploy import models
+from tests.support.zoo.case import MODEL, Make
 
 if TYPE_CHECKING:
     import torch
@@ -134,3 +135,13 @@ def _write(folder: Path, family: str, config: Mapping[str, Any], seed: int) -> P
     content.pop("layer_types", None)
     write_json(file, {PUBLISHED_NAMES.get(key, key): value for key, value in content.items()})
     return folder
+
+
+def configured(write: Callable[..., Path], changes: dict[str, Any], **config: Any) -> Make:
+    """The weights of one config, with another in `config.json`."""
+
+    def make(folder: Path) -> None:
+        write(folder / MODEL, **config)
+        edit(folder / MODEL / "config.json", **changes)
+
+    return make

@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from tests.support.zoo import base
-from tests.support.zoo.base import WEIGHTS
+from tests.support.zoo.base import WEIGHTS, configured
 from tests.support.zoo.case import MODEL, Case, Make
 
 INDEX = "model.safetensors.index.json"
-
-
-def _config(write: Callable[..., Path], changes: dict[str, Any], **config: Any) -> Make:
-    """The weights of one config, with another in `config.json`."""
-
-    def make(folder: Path) -> None:
-        write(folder / MODEL, **config)
-        base.edit(folder / MODEL / "config.json", **changes)
-
-    return make
 
 
 def _old_index(folder: Path) -> None:
@@ -130,71 +118,72 @@ CASES = (
     Case("tied, with a head trained apart", _tied_with_a_head(0.1), warns=("lm_head",)),
     Case("tied, with a head trained apart a little", _tied_with_a_head(1e-3), warns=("lm_head",)),
     Case("untied by the config, and no head",
-         _config(base.dense, {"tie_word_embeddings": False}, tie_word_embeddings=True),
+         configured(base.dense, {"tie_word_embeddings": False}, tie_word_embeddings=True),
          refusal=("lm_head.weight",)),
     Case("no head and no word on tying", _tied_without_saying, refusal=("lm_head.weight",)),
-    Case("a vocabulary smaller than the embedding", _config(base.dense, {"vocab_size": 2040}),
+    Case("a vocabulary smaller than the embedding", configured(base.dense, {"vocab_size": 2040}),
          refusal=("set vocab_size to 2048",), fix=_whole_vocabulary),
-    Case("a vocabulary larger than the embedding", _config(base.dense, {"vocab_size": 2056}),
+    Case("a vocabulary larger than the embedding", configured(base.dense, {"vocab_size": 2056}),
          refusal=("set vocab_size to 2048",), fix=_whole_vocabulary),
-    Case("two bases of the rotation", _config(base.dense, {
+    Case("two bases of the rotation", configured(base.dense, {
         "rope_theta": 10000.0,
         "rope_parameters": {"rope_type": "default", "rope_theta": 1000000.0}}),
          warns=('rope_parameters.rope_theta counts',)),
-    Case("two scalings of the rotation", _config(base.dense, {
+    Case("two scalings of the rotation", configured(base.dense, {
         "rope_scaling": {"rope_type": "yarn", "factor": 2.0,
                          "original_max_position_embeddings": 64},
         "rope_parameters": {"rope_type": "yarn", "factor": 4.0, "rope_theta": 10000.0,
                             "original_max_position_embeddings": 64}}),
          warns=('rope_scaling counts',)),
-    Case("positions before scaling beside it", _config(base.dense, {
+    Case("positions before scaling beside it", configured(base.dense, {
         "rope_scaling": {"rope_type": "yarn", "factor": 2.0},
         "original_max_position_embeddings": 64})),
-    Case("two counts of positions before scaling", _config(base.dense, {
+    Case("two counts of positions before scaling", configured(base.dense, {
         "rope_scaling": {"rope_type": "yarn", "factor": 2.0,
                          "original_max_position_embeddings": 512},
         "original_max_position_embeddings": 64}),
          warns=('original_max_position_embeddings counts',)),
-    Case("scaling in one of two places", _config(base.dense, {
+    Case("scaling in one of two places", configured(base.dense, {
         "rope_scaling": {"rope_type": "yarn", "factor": 4.0,
                          "original_max_position_embeddings": 64},
         "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}}),
          warns=('rope_scaling counts',)),
-    Case("two types of scaling", _config(base.dense, {
+    Case("two types of scaling", configured(base.dense, {
         "rope_scaling": {"type": "linear", "rope_type": "yarn", "factor": 4.0,
                          "original_max_position_embeddings": 64}}),
          warns=('rope_type counts',)),
     Case("an expert by itself and in a stack", _expert_twice,
          refusal=("experts.down_proj and in", "save the weights")),
     Case("two counts of experts",
-         _config(base.sparse, {"num_experts": 4, "num_local_experts": 8}),
+         configured(base.sparse, {"num_experts": 4, "num_local_experts": 8}),
          refusal=("experts.4",)),
-    Case("class of another family", _config(base.dense, {"architectures": ["LlamaForCausalLM"]}),
+    Case("class of another family", configured(base.dense, {"architectures": ["LlamaForCausalLM"]}),
          warns=('model_type counts',)),
-    Case("class of another size", _config(base.dense, {"architectures": ["Qwen3MoeForCausalLM"]}),
+    Case("class of another size",
+         configured(base.dense, {"architectures": ["Qwen3MoeForCausalLM"]}),
          warns=('model_type counts',)),
-    Case("class of a trainer", _config(base.dense, {"architectures": ["FSDPQwen3ForCausalLM"]}),
+    Case("class of a trainer", configured(base.dense, {"architectures": ["FSDPQwen3ForCausalLM"]}),
          warns=('model_type counts',)),
-    Case("type of another family", _config(base.dense, {"model_type": "qwen2"}),
+    Case("type of another family", configured(base.dense, {"model_type": "qwen2"}),
          refusal=("q_proj.bias", "take config.json and the weights from the same model")),
-    Case("layers with a window", _config(base.dense, {
+    Case("layers with a window", configured(base.dense, {
         "use_sliding_window": True, "sliding_window": 8, "max_window_layers": 0}),
         refusal=("sliding",)),
-    Case("window by layer types alone", _config(base.dense, {
+    Case("window by layer types alone", configured(base.dense, {
         "layer_types": ["sliding_attention", "full_attention"], "sliding_window": 8}),
         refusal=("layer_types",)),
-    Case("window by layer types", _config(base.dense, {
+    Case("window by layer types", configured(base.dense, {
         "use_sliding_window": True, "sliding_window": 8,
         "layer_types": ["sliding_attention", "full_attention"]}), refusal=("sliding",)),
-    Case("part of a head is rotated", _config(base.dense, {"partial_rotary_factor": 0.5})),
-    Case("part of a head is rotated, by rope_parameters", _config(base.dense, {
+    Case("part of a head is rotated", configured(base.dense, {"partial_rotary_factor": 0.5})),
+    Case("part of a head is rotated, by rope_parameters", configured(base.dense, {
         "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0,
                             "partial_rotary_factor": 0.5}})),
-    Case("the activation's other name", _config(base.dense, {"hidden_act": "swish"})),
-    Case("another activation", _config(base.dense, {"hidden_act": "gelu"}),
+    Case("the activation's other name", configured(base.dense, {"hidden_act": "swish"})),
+    Case("another activation", configured(base.dense, {"hidden_act": "gelu"}),
          refusal=("hidden_act",)),
-    Case("experts that are not renormalized", _config(base.sparse, {"norm_topk_prob": False})),
-    Case("no word on renormalizing experts", _config(base.sparse, {"norm_topk_prob": None})),
-    Case("a layer without experts", _config(base.sparse, {}, mlp_only_layers=[0])),
-    Case("experts in every second layer", _config(base.sparse, {}, decoder_sparse_step=2)),
+    Case("experts that are not renormalized", configured(base.sparse, {"norm_topk_prob": False})),
+    Case("no word on renormalizing experts", configured(base.sparse, {"norm_topk_prob": None})),
+    Case("a layer without experts", configured(base.sparse, {}, mlp_only_layers=[0])),
+    Case("experts in every second layer", configured(base.sparse, {}, decoder_sparse_step=2)),
 )  # fmt: skip

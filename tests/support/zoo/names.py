@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.zoo import base
+from tests.support.zoo.base import configured
 from tests.support.zoo.case import MODEL, Case, Make
 
 
@@ -26,14 +27,6 @@ def _renamed(
     def make(folder: Path) -> None:
         write(folder / MODEL, **config)
         base.rename(folder / MODEL, lambda name: re.sub(pattern, replacement, name))
-
-    return make
-
-
-def _with_config(write: Callable[..., Path], changes: dict[str, Any], **config: Any) -> Make:
-    def make(folder: Path) -> None:
-        write(folder / MODEL, **config)
-        base.edit(folder / MODEL / "config.json", **changes)
 
     return make
 
@@ -118,9 +111,9 @@ FP8 = {
 }  # fmt: skip
 
 CASES = (
-    Case("dense, as published", _with_config(base.dense, {})),
-    Case("dense and tied", _with_config(base.dense, {}, tie_word_embeddings=True)),
-    Case("experts, as published", _with_config(base.sparse, {})),
+    Case("dense, as published", configured(base.dense, {})),
+    Case("dense and tied", configured(base.dense, {}, tie_word_embeddings=True)),
+    Case("experts, as published", configured(base.sparse, {})),
     Case("dense, saved by transformers 5", _saved("Qwen3", base.DENSE)),
     Case(
         "dense and tied, saved by transformers 5",
@@ -173,41 +166,41 @@ CASES = (
     Case("tied, stored as the head", _tied_by_the_head),
     Case("tied, stored twice", _tied_and_stored_twice),
     Case("untied, without its head", _without_a_head, refusal=("lm_head.weight",)),
-    Case("one layer more than the config", _with_config(
+    Case("one layer more than the config", configured(
         base.dense, {"num_hidden_layers": 2}, num_hidden_layers=3),
          warns=('model.layers.2.',)),
-    Case("one layer fewer than the config", _with_config(base.dense, {"num_hidden_layers": 3}),
+    Case("one layer fewer than the config", configured(base.dense, {"num_hidden_layers": 3}),
          refusal=("model.layers.2",)),
-    Case("no architectures", _with_config(base.dense, {"architectures": None})),
-    Case("no architectures, experts", _with_config(base.sparse, {"architectures": None})),
+    Case("no architectures", configured(base.dense, {"architectures": None})),
+    Case("no architectures, experts", configured(base.sparse, {"architectures": None})),
     Case("weights in float16", _in_dtype("float16")),
     Case("weights in float32", _in_dtype("float32")),
     Case("norms in float32", _in_dtype("float32", "norm")),
     Case("weights in float64", _in_dtype("float64", "q_proj")),
     Case("left-over settings of bitsandbytes",
-         _with_config(base.dense, {"quantization_config": LEFT_OVER}),
+         configured(base.dense, {"quantization_config": LEFT_OVER}),
          warns=('all are floats',)),
-    Case("left-over settings of GPTQ", _with_config(base.dense, {"quantization_config": GPTQ}),
+    Case("left-over settings of GPTQ", configured(base.dense, {"quantization_config": GPTQ}),
          warns=('all are floats',)),
-    Case("left-over settings of FP8", _with_config(base.dense, {"quantization_config": FP8}),
+    Case("left-over settings of FP8", configured(base.dense, {"quantization_config": FP8}),
          warns=('all are floats',)),
-    Case("experts of both names", _with_config(base.sparse, {"num_local_experts": 4})),
-    Case("dtype under both names", _with_config(base.dense, {"dtype": "float16"})),
-    Case("rotation under both names", _with_config(
+    Case("experts of both names", configured(base.sparse, {"num_local_experts": 4})),
+    Case("dtype under both names", configured(base.dense, {"dtype": "float16"})),
+    Case("rotation under both names", configured(
         base.dense, {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}})),
-    Case("base of the rotation is an integer", _with_config(base.dense, {"rope_theta": 10000})),
-    Case("no base of the rotation", _with_config(base.dense, {"rope_theta": None})),
-    Case("no head_dim", _with_config(base.dense, {"head_dim": None}, head_dim=128,
+    Case("base of the rotation is an integer", configured(base.dense, {"rope_theta": 10000})),
+    Case("no base of the rotation", configured(base.dense, {"rope_theta": None})),
+    Case("no head_dim", configured(base.dense, {"head_dim": None}, head_dim=128,
                                      num_attention_heads=1, num_key_value_heads=1)),
-    Case("yarn", _with_config(base.dense, {"rope_scaling": {
+    Case("yarn", configured(base.dense, {"rope_scaling": {
         "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}})),
-    Case("yarn by its old name", _with_config(base.dense, {"rope_scaling": {
+    Case("yarn by its old name", configured(base.dense, {"rope_scaling": {
         "type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}})),
     Case("yarn, saved by transformers 5", _saved("Qwen3", base.DENSE | {"rope_parameters": {
         "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64,
         "rope_theta": 10000.0}})),
-    Case("a window that no layer uses", _with_config(
+    Case("a window that no layer uses", configured(
         base.dense, {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 2})),
-    Case("a window that is switched off", _with_config(
+    Case("a window that is switched off", configured(
         base.dense, {"use_sliding_window": False, "sliding_window": 8, "max_window_layers": 0})),
 )  # fmt: skip

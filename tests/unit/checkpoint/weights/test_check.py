@@ -45,15 +45,12 @@ def test_the_embedded_models_fit(name: str) -> None:
     assert expected_shapes(made) == {t.name: t.shape for t in made.tensors}
 
 
-@pytest.mark.parametrize("config", [SMALL, UNTIED, SPARSE], ids=["tied", "untied", "experts"])
+@pytest.mark.parametrize(
+    "config",
+    [SMALL, UNTIED, SPARSE, tiny.QWEN2, tiny.LLAMA],
+    ids=["tied", "untied", "experts", "qwen2", "llama"],
+)
 def test_the_shapes_are_those_of_the_tests_own_list(tmp_path: Path, config: dict[str, Any]) -> None:
-    made = read_checkpoint(write_checkpoint(tmp_path, config))
-    check_weights(made)
-    assert expected_shapes(made) == shapes(config)
-
-
-@pytest.mark.parametrize("config", [tiny.QWEN2, tiny.LLAMA], ids=["qwen2", "llama"])
-def test_other_families_have_shapes_of_their_own(tmp_path: Path, config: dict[str, Any]) -> None:
     made = read_checkpoint(write_checkpoint(tmp_path, config))
     check_weights(made)
     assert expected_shapes(made) == shapes(config)
