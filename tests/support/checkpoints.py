@@ -10,7 +10,11 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from qdeploy import models
+from qdeploy.checkpoint.weight_files import read_tensors
+from qdeploy.errors import CheckpointError
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -146,3 +150,10 @@ def write_shards(folder: Path, count: int = 2, config: Mapping[str, Any] = SMALL
 def write_index(folder: Path, weight_map: object) -> None:
     text = json.dumps({"metadata": {}, "weight_map": weight_map})
     (folder / "model.safetensors.index.json").write_text(text, encoding="utf-8")
+
+
+def weights_refusal(folder: Path) -> CheckpointError:
+    """The error of reading the headers of the weight files in *folder*."""
+    with pytest.raises(CheckpointError) as caught:
+        read_tensors(folder)
+    return caught.value
