@@ -21,6 +21,7 @@ from qdeploy.exporters.native.weights_file.journal import Journal
 from qdeploy.interface import SCRATCH, Exporter, Progress
 from qdeploy.planning.plan import Plan
 from qdeploy.storage.atomic import ELSEWHERE
+from qdeploy.storage.sizes import size
 
 if TYPE_CHECKING:
     from qdeploy.checkpoint.weights import WeightReader
@@ -131,7 +132,7 @@ def _check_disk(plan: Plan, folder: Path) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise ExportFailed(
-            f"the export needs {needed / 1e9:.1f} GB of disk, and {free / 1e9:.1f} GB are free",
+            f"the export needs {size(needed)} of disk, and {size(free)} are free",
             where=folder.parent,
             fix=f"free space, or {ELSEWHERE}",
         )

@@ -8,6 +8,7 @@ import shutil
 from qdeploy.errors import ExportFailed
 from qdeploy.exporters.optimum.job import Job
 from qdeploy.storage.atomic import ELSEWHERE
+from qdeploy.storage.sizes import size
 from qdeploy.system.memory import is_out_of_memory
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -44,7 +45,7 @@ def explain(error: Exception, job: Job) -> ExportFailed:
 def out_of_memory(how: str, memory_bytes: int) -> ExportFailed:
     """Return the error for too little memory; *memory_bytes* is the predicted peak."""
     return ExportFailed(
-        f"out of memory ({how}); this export takes about {memory_bytes / 1e9:.1f} GB",
+        f"out of memory ({how}); this export takes about {size(memory_bytes)}",
         fix="close other programs, or export on a machine with more memory",
     )
 

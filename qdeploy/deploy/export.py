@@ -34,6 +34,7 @@ from qdeploy.storage.atomic import ELSEWHERE, OutputKind, atomic_directory
 from qdeploy.storage.hashing import data_sha256
 from qdeploy.storage.json_file import read_json
 from qdeploy.storage.listing import visible
+from qdeploy.storage.sizes import size
 from qdeploy.system import info
 from qdeploy.system.memory import available_bytes
 from qdeploy.tokenization.bundle_text import write_text_files
@@ -164,10 +165,9 @@ def export(
 
 def _out_of_memory(plan: Plan, exporter: Exporter, error: MemoryError) -> ExportFailed:
     needed, free = exporter.peak_memory_bytes(plan), available_bytes()
-    there = f", and {free / 1e9:.1f} GB are free" if free is not None else ""
+    there = f", and {size(free)} are free" if free is not None else ""
     return ExportFailed(
-        f"out of memory ({error or 'MemoryError'}); this export takes about {needed / 1e9:.1f} GB"
-        f"{there}",
+        f"out of memory ({error or 'MemoryError'}); this export takes about {size(needed)}{there}",
         where=plan.checkpoint.name,
         fix="close other programs, or export on a machine with more memory",
     )

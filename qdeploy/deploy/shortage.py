@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from qdeploy.bundle import Bundle
 from qdeploy.errors import OutOfMemory
 from qdeploy.interface import Device
+from qdeploy.storage.sizes import size
 from qdeploy.system import info
 from qdeploy.system.memory import LESS, available_bytes
 
@@ -36,8 +37,8 @@ def _compare(bundle: Bundle, device: Device, context: int) -> tuple[str, str]:
     if not (isinstance(weights, int) and isinstance(token, int) and token > 0 and free):
         return "", LESS
     needs = (
-        f"; it needs {_size(weights)} for weights and {_size(token * context)} for a cache of "
-        f"{context} tokens, and {_size(free)} are free"
+        f"; it needs {size(weights)} for weights and {size(token * context)} for a cache of "
+        f"{context} tokens, and {size(free)} are free"
     )
     if weights + token * context < free * LITTLE:
         return needs, "raise the limit that this process has (ulimit -v), or close other programs"
@@ -47,10 +48,6 @@ def _compare(bundle: Bundle, device: Device, context: int) -> tuple[str, str]:
     if fits >= SHORTEST:
         return needs, f"--context {2 ** (fits.bit_length() - 1)}"
     return needs, "close other programs, or export a profile of fewer bits or a smaller model"
-
-
-def _size(nbytes: float) -> str:
-    return f"{nbytes / 1e9:.1f} GB" if nbytes >= 1e8 else f"{nbytes / 1e6:.1f} MB"
 
 
 def _free(device: Device) -> int | None:

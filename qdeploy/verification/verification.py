@@ -12,6 +12,7 @@ from qdeploy.deploy import run
 from qdeploy.errors import InputError, TargetUnavailable
 from qdeploy.evaluate.match import find_source
 from qdeploy.planning.plan import Plan
+from qdeploy.storage.sizes import size
 from qdeploy.system.info import usable_memory_bytes
 from qdeploy.verification import bundle as bundles
 from qdeploy.verification import float_model
@@ -165,8 +166,8 @@ def _check_memory(judged: Bundle, source: Plan) -> None:
     memory = usable_memory_bytes()
     if memory and needed > ROOM * memory:
         raise InputError(
-            f"transformers takes {needed / 1e9:.1f} GB of memory for it in float32; this machine "
-            f"has {memory / 1e9:.1f} GB",
+            f"transformers takes {size(needed)} of memory for it in float32; this machine "
+            f"has {size(memory)}",
             where=source.checkpoint.name,
             fix=f"verify it on a larger machine; here, qdeploy eval {judged.path} --reference "
             f"{source.checkpoint.name} compares it with the float model that qdeploy streams",

@@ -62,7 +62,7 @@ def test_weights_that_do_not_fit_need_more_than_a_shorter_context(
 def test_much_free_memory_means_a_limit(here: Path, free: Free, quick: QuickCommand) -> None:
     bundle_with(here, lambda planned: planned["weight_bytes"] / 2)
     free(1e12)
-    quick("run", "tight", "hi").fails(1, "1000.0 GB are free", "fix: raise the limit")
+    quick("run", "tight", "hi").fails(1, "1.00 TB are free", "fix: raise the limit")
 
 
 def test_a_manifest_that_does_not_say_is_not_believed(here: Path, free: Free) -> None:
@@ -88,7 +88,7 @@ def test_an_export_that_runs_out(quick: QuickCommand, monkeypatch: pytest.Monkey
     with monkeypatch.context() as patch:
         patch.setattr(ScriptedExporter, "export", hungry)
         quick(*command).fails(
-            1, "model: out of memory (Unable to allocate 9.31 GiB", "this export takes about 0.0 GB"
+            1, "model: out of memory (Unable to allocate 9.31 GiB", "this export takes about 1.0 MB"
         )
         assert os.listdir() != []
     assert quick(*command).code == 0  # once there is more memory

@@ -100,7 +100,7 @@ def test_one_that_does_not_fit_into_memory_is_refused_with_another_way(
     quick: QuickCommand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(verification, "usable_memory_bytes", lambda: 1000)
-    quick(*VERIFY).fails(2, "this machine has 0.0 GB", "qdeploy eval")
+    quick(*VERIFY).fails(2, "this machine has 1.0 kB", "qdeploy eval")
 
 
 @pytest.mark.parametrize("library", ["torch", "transformers"])
