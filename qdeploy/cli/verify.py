@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from qdeploy.cli import options, output
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from qdeploy.verification.outcome import Outcome
 
 FOLDER = click.Path(path_type=Path)
+ONLY_AGAINST = ("adapter", "target", "device", "backend", "simulate", "threads")
+"""Options of the comparison with transformers."""
 
 
 @click.command("verify")
@@ -45,10 +48,10 @@ def command(
     import qdeploy
 
     if against is None:
-        given = {"--adapter": adapter, "--target": target, "--backend": backend,
-                 "--threads": threads, "--simulate": simulate or None}  # fmt: skip
-        if lost := next((name for name, value in given.items() if value is not None), None):
-            raise click.UsageError(f"{lost} goes with --against")
+        context = click.get_current_context()
+        for name in ONLY_AGAINST:
+            if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+                raise click.UsageError(f"--{name} goes with --against")
         opened = qdeploy.open(bundle, full=True)
         files = len(opened.manifest.files)
         if as_json:

@@ -114,3 +114,4 @@ def test_without_the_libraries_it_says_what_to_install(
 
 def test_options_of_the_comparison_need_it(quick: QuickCommand) -> None:
     quick("verify", "bundle", "--threads", "1").fails(2, "--threads goes with --against")
+    quick("verify", "bundle", "--device", "0").fails(2, "--device goes with --against")
