@@ -24,7 +24,9 @@ class OnnxRuntimeEncoder(Encoder):
 
     def __init__(self, session: Any, settings: Settings, placement: Placement) -> None:
         width = session.get_outputs()[0].shape[1]
-        super().__init__(settings.context, settings.vocabulary, width, device=settings.device.name)
+        longest = settings.provider.longest_text or settings.context
+        context = min(settings.context, longest)
+        super().__init__(context, settings.vocabulary, width, device=settings.device.name)
         self._session, self._placement = session, placement
 
     def placement(self) -> Placement:

@@ -97,6 +97,8 @@ class Provider:
         profile: the shipped profile for it, if the target's default does not fit.
         memory: the memory for the key-value cache of qdeploy's loop.
         longest_pass: most tokens of one pass through a graph of the format `onnx`.
+        longest_text: most tokens of a text that embedding and reranking models read, which is one
+            pass; None is the context.
         library: stem of the provider's library, if it is part of ONNX Runtime.
         options: names and types of its options.
         source: the documentation of the options.
@@ -118,6 +120,7 @@ class Provider:
     genai: str | None = None
     memory: Memory = Memory()
     longest_pass: int = LONGEST_PASS
+    longest_text: int | None = None
     library: str | None = None
     plugin: Plugin | None = None
     driver: Driver | None = None

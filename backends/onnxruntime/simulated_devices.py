@@ -84,4 +84,4 @@ def provider(target: Target) -> Provider:
             real, name=cpu.name, package=cpu.package, driver=None, memory=cpu.memory, library=None
         )
     os.environ.update(SOFTWARE_ADAPTER)
-    return replace(real, longest_pass=EXACT_PASS)
+    return replace(real, longest_pass=EXACT_PASS, longest_text=EXACT_PASS)

@@ -107,6 +107,13 @@ def sequences() -> list[list[int]]:
     return [random.integers(0, 2000, length).tolist() for length in (9, 1, 33, 64)]
 
 
+def fitting(encoder: Encoder) -> list[list[int]]:
+    """Those that the session holds: on a simulated device, shorter ones."""
+    found = [ids for ids in sequences() if len(ids) <= encoder.context]
+    assert len(found) > 1
+    return found
+
+
 @cache
 def reference(folder: Path) -> NDArray[np.float32]:
     found = read_checkpoint(folder)
@@ -119,17 +126,20 @@ def reference(folder: Path) -> NDArray[np.float32]:
 def test_vectors_are_close_to_the_float_model(
     plan: Plan, encoder: Encoder, checkpoint: Checkpoint
 ) -> None:
-    got = encoder.encode(sequences())
+    texts = fitting(encoder)
+    got = encoder.encode(texts)
     assert got.dtype == np.float32
     assert np.allclose(np.linalg.norm(got, axis=1), 1, atol=1e-3)
-    cosines = (got * reference(checkpoint.folder)).sum(axis=1)
+    exact = reference(checkpoint.folder)[[sequences().index(ids) for ids in texts]]
+    cosines = (got * exact).sum(axis=1)
     assert cosines.min() > COSINE[plan.linear.dtype]
 
 
 @pytest.mark.essential
 def test_a_vector_does_not_depend_on_its_batch(encoder: Encoder) -> None:
-    together = encoder.encode(sequences())
-    alone = np.concatenate([encoder.encode([ids]) for ids in sequences()])
+    texts = fitting(encoder)
+    together = encoder.encode(texts)
+    alone = np.concatenate([encoder.encode([ids]) for ids in texts])
     assert (together * alone).sum(axis=1).min() > SAME
 
 
