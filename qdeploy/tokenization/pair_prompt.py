@@ -26,4 +26,4 @@ def pair_ids(
     """
     instruction = INSTRUCTION if instruction is None else instruction
     pair = f"<Instruct>: {instruction}\n<Query>: {query}\n<Document>: {document}"
-    return tokenizer.encode(PREFIX), tokenizer.encode_whole(pair), tokenizer.encode(SUFFIX)
+    return tokenizer.encode(PREFIX), tokenizer.encode(pair, special=True), tokenizer.encode(SUFFIX)

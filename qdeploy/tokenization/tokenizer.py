@@ -101,8 +101,9 @@ class Tokenizer:
     def encode(self, text: str, *, special: bool = False) -> list[int]:
         """Token ids of *text*; special tokens written in it are recognized.
 
-        *special* adds those that the tokenizer puts around a plain text. A rendered chat needs
-        none: its template writes them.
+        *special* adds those that the tokenizer puts around a plain text: Qwen3-Embedding's ends one
+        with `<|endoftext|>`, whose state is the embedding. A rendered chat needs none: its template
+        writes them.
         """
         ids: list[int] = self._inner.encode(text, add_special_tokens=special).ids
         return ids
@@ -112,14 +113,6 @@ class Tokenizer:
         """Ids that the tokenizer puts before a plain text, as Llama 3's `<|begin_of_text|>`."""
         plain, whole = self.encode("a"), self.encode("a", special=True)
         return tuple(whole[: whole.index(plain[0])]) if plain else ()
-
-    def encode_whole(self, text: str) -> list[int]:
-        """Token ids of *text* with those that the tokenizer puts around a plain text.
-
-        Qwen3-Embedding's ends a text with `<|endoftext|>`, whose state is the embedding.
-        """
-        ids: list[int] = self._inner.encode(text, add_special_tokens=True).ids
-        return ids
 
     @property
     def cleans_spaces(self) -> bool:

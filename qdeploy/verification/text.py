@@ -150,7 +150,7 @@ def compare_text(bundle: Path, peer: Peer) -> tuple[list[Check], list[tuple[int,
     for chat in CHATS:
         text = chat.messages[-1]["content"]
         ids = peer.plain_ids(text)
-        plain.add(chat.name, differing_ids(ids, own.encode_whole(text), peer.tokenizer))
+        plain.add(chat.name, differing_ids(ids, own.encode(text, special=True), peer.tokenizer))
         decoded.add(chat.name, _differing_text(peer.decode(ids), own.decode(ids)))
         passages.append(tuple(ids))
     made = [c.check() for c in (rendered, chats, plain, decoded) if c.cases]

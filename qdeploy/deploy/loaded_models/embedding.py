@@ -117,8 +117,8 @@ class Embedder(EncoderModel):
 
     def _ids(self, text: str, *, truncate: bool) -> list[int]:
         """Ids of a text. Where it is cut, what the tokenizer adds around it stays."""
-        whole = self.tokenizer.encode_whole(text)
-        around = self.tokenizer.encode_whole("")
+        whole = self.tokenizer.encode(text, special=True)
+        around = self.tokenizer.encode("", special=True)
         prefix = len(self.tokenizer.prefix)
         kept = self._room(len(whole) - len(around), len(around), truncate=truncate)
         tail = len(around) - prefix
