@@ -8,10 +8,11 @@ from functools import partial
 
 import numpy as np
 
-from qdeploy.errors import GenerationFailed, InputError
+from qdeploy.errors import InputError
 from qdeploy.evaluate.divergence import Figures, Tally
 from qdeploy.evaluate.greedy import generate_continuations, median_common_tokens
 from qdeploy.evaluate.heldout import exact_match
+from qdeploy.evaluate.logits import check_logits
 from qdeploy.evaluate.reference import Reference
 from qdeploy.evaluate.text import Text
 from qdeploy.interface import Session
@@ -70,12 +71,7 @@ def measure(
         start = passage.first - 1
         logits = session.score(passage.ids)[start:-1]
         expected = reference.logits(passage.ids, start)[:-1]
-        if logits.shape != expected.shape or not np.isfinite(logits).all():
-            raise GenerationFailed(
-                f"the runtime's logits have the shape {logits.shape} or are not all finite; "
-                f"expected are finite ones of {expected.shape}",
-                where=text.name,
-            )
+        check_logits(logits, expected, where=text.name)
         tally.add(expected, logits, np.array(passage.ids[passage.first :]))
     progress("scoring passages", len(text.passages), len(text.passages))
     common = median_common_tokens(reference, continuations)

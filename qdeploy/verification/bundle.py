@@ -9,9 +9,9 @@ import numpy as np
 from qdeploy.bundle import Bundle
 from qdeploy.deploy import run
 from qdeploy.deploy.loaded_models.reranking import probabilities
-from qdeploy.errors import GenerationFailed
 from qdeploy.evaluate.divergence import Tally
 from qdeploy.evaluate.gate import encoding_failures, gate_failures
+from qdeploy.evaluate.logits import check_logits
 from qdeploy.evaluate.ranking import cosines
 from qdeploy.results import Cosine, ScoreDifference
 from qdeploy.verification.outcome import Check
@@ -37,12 +37,7 @@ def compare_bundle(
     with run.load(bundle, choice, threads=threads) as session:
         for ids, expected in zip(passages, theirs, strict=True):
             logits = session.score(ids)
-            if logits.shape != expected.output.shape or not np.isfinite(logits).all():
-                raise GenerationFailed(
-                    f"the runtime's logits have the shape {logits.shape} or are not all finite; "
-                    f"expected are finite ones of {expected.output.shape}",
-                    where=bundle.path,
-                )
+            check_logits(logits, expected.output, where=bundle.path)
             tally.add(expected.output, logits, np.roll(np.array(ids), -1))
     figures = tally.figures()
     # the texts are chats, whose own likelihood says nothing of quality
