@@ -102,7 +102,8 @@ class Plain(Attention):
         keys = graph.add("Range", [graph.i64(0), total, one], name="places")
         column = graph.add("Unsqueeze", [queries, graph.i64([1])])
         later = graph.add("Greater", [keys, column], name="later")
-        bias = graph.add("Where", [later, self._number(ONNX_MASKED), self._number(0.0)])
+        masked, seen = (graph.number(x, self._floats) for x in (ONNX_MASKED, 0.0))
+        bias = graph.add("Where", [later, masked, seen])
         return PlainAttention(
             graph, self._config, self._floats,
             rotary=rotary_tables(
@@ -124,11 +125,6 @@ class Plain(Attention):
         graph = self._graph
         shape = graph.add("Shape", [x], name=f"{name}/shape")
         return graph.add("Gather", [shape, graph.i64(1)], name=name, axis=0)
-
-    def _number(self, value: float) -> str:
-        import numpy as np
-
-        return self._graph.constant(np.asarray(value, self._floats))
 
 
 FORMS: dict[str, type[Attention]] = {"gqa": GroupQuery, "plain": Plain}

@@ -112,10 +112,13 @@ class Graph:
 
         return self.constant(np.asarray(numbers, np.int64))
 
-    def f32(self, number: float) -> str:
+    def number(self, value: float, dtype: str) -> str:
         import numpy as np
 
-        return self.constant(np.asarray(number, np.float32))
+        return self.constant(np.asarray(value, dtype))
+
+    def f32(self, number: float) -> str:
+        return self.number(number, "float32")
 
     def stored(self, name: str, dtype: str, shape: Sequence[int], span: Span) -> str:
         """Add a constant stored at *span* of the file, or return the one of this name."""

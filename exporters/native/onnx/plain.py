@@ -54,7 +54,7 @@ class PlainAttention:
         query = self._rotate(
             self._heads_first(query, config.heads, f"{name}.query"), f"{name}.query"
         )
-        query = graph.add("Mul", [query, self._number(config.head_dim**-0.5)])
+        query = graph.add("Mul", [query, graph.number(config.head_dim**-0.5, self._floats)])
         query = self._reshape(query, [self._lead[0], config.kv_heads, -1, config.head_dim])
         turned = graph.add("Transpose", [keys], perm=[0, 1, 3, 2])
         scores = graph.add("MatMul", [query, turned], name=f"{name}/scores")
@@ -86,11 +86,6 @@ class PlainAttention:
 
     def _reshape(self, x: str, shape: Sequence[int], name: str = "") -> str:
         return self._graph.add("Reshape", [x, self._graph.i64(list(shape))], name=name)
-
-    def _number(self, value: float) -> str:
-        import numpy as np
-
-        return self._graph.constant(np.asarray(value, self._floats))
 
 
 def rotary_tables(
