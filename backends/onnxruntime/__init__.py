@@ -2,7 +2,6 @@
 
 providers      which providers serve which target, and the options of each: a table
 devices        whether a target's device is present, and why not
-drivers        what the vendors' tools list
 nvml           the energy of NVIDIA's GPUs
 peer           onnxruntime-genai by itself, for `qdeploy bench --peer`
 simulated_devices

@@ -8,12 +8,12 @@ from glob import glob
 from typing import Any
 
 from qdeploy.backends.onnxruntime import runtime
-from qdeploy.backends.onnxruntime.drivers import Hardware
 from qdeploy.backends.onnxruntime.probe import describe, probe
 from qdeploy.backends.onnxruntime.providers import FOR_TARGET, Driver, Provider
 from qdeploy.errors import InputError, TargetUnavailable
 from qdeploy.interface import Device
 from qdeploy.system import info, masks
+from qdeploy.system.drivers import Hardware
 from qdeploy.targets import CPU, Target
 
 SYSTEM = sys.platform

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
-from qdeploy.backends.onnxruntime import drivers
-from qdeploy.backends.onnxruntime.drivers import Hardware
 from qdeploy.planning.formats import ONNX, ONNX_STATIC
+from qdeploy.system import drivers
+from qdeploy.system.drivers import Hardware
 from qdeploy.targets import (  # fmt: skip
     ASCEND,
     CPU,
@@ -199,7 +200,7 @@ PROVIDERS: tuple[Provider, ...] = (
         formats=(ONNX.name,), attention="gqa", genai="cuda", memory=Memory("cuda"),
         library="onnxruntime_providers_cuda", options=CUDA_OPTIONS, systems=PC,
         driver=Driver("install CUDA 13 and cuDNN 9: pip install 'onnxruntime-gpu[cuda,cudnn]'",
-                      drivers.nvidia),
+                      partial(drivers.nvidia, CUDA.masks)),
         source="https://onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html",
     ),
     Provider(
@@ -209,7 +210,7 @@ PROVIDERS: tuple[Provider, ...] = (
         weights=("int4", "fp16"), profile="cuda-int4-rtx", options=RTX_OPTIONS, systems=PC,
         plugin=Plugin("onnxruntime_ep_nv_tensorrt_rtx", opens="libtensorrt_rtx.so"),
         driver=Driver("a GPU of compute capability 8.6, 8.9, or 12.0 and up, and a driver for "
-                      "CUDA 13", drivers.nvidia),
+                      "CUDA 13", partial(drivers.nvidia, CUDA.masks)),
         source="https://nvidia.github.io/TensorRT-RTX-EP-ABI/_generated/provider-options.html",
     ),
     Provider(
@@ -224,14 +225,16 @@ PROVIDERS: tuple[Provider, ...] = (
         target=ROCM, name="MIGraphXExecutionProvider", package="onnxruntime-migraphx",
         formats=(ONNX_STATIC.name,), memory=Memory("gpu", vendor=0x1002),
         library="onnxruntime_providers_migraphx", options=MIGRAPHX_OPTIONS, systems=LINUX,
-        driver=Driver("install ROCm with MIGraphX (apt install migraphx)", drivers.amd),
+        driver=Driver("install ROCm with MIGraphX (apt install migraphx)",
+                      partial(drivers.amd, ROCM.masks)),
         source="https://onnxruntime.ai/docs/execution-providers/MIGraphX-ExecutionProvider.html",
     ),
     Provider(
         target=ASCEND, name="CANNExecutionProvider", package="onnxruntime-cann",
         formats=(ONNX_STATIC.name,), memory=Memory("cann"),
         library="onnxruntime_providers_cann", options=CANN_OPTIONS, systems=LINUX,
-        driver=Driver("install the CANN toolkit, and source its set_env.sh", drivers.ascend),
+        driver=Driver("install the CANN toolkit, and source its set_env.sh",
+                      partial(drivers.ascend, ASCEND.masks)),
         source="https://onnxruntime.ai/docs/execution-providers/community-maintained/"
                "CANN-ExecutionProvider.html",
     ),

@@ -18,11 +18,11 @@ from qdeploy.backends.onnxruntime import (
     runtime,
     simulated_devices,
 )
-from qdeploy.backends.onnxruntime.drivers import Hardware
 from qdeploy.backends.onnxruntime.providers import FOR_TARGET, PROVIDERS, Driver, Provider
 from qdeploy.errors import InputError, TargetUnavailable
 from qdeploy.interface import Device
 from qdeploy.system import info
+from qdeploy.system.drivers import Hardware
 from qdeploy.system.worker import WorkerFailed
 from qdeploy.targets import ASCEND, CPU, CUDA, DCU, ROCM, WEBGPU, Evidence, Target
 

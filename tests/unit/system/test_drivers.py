@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
-from qdeploy.backends.onnxruntime import drivers
-from qdeploy.backends.onnxruntime.drivers import Hardware
 from qdeploy.errors import TargetUnavailable
+from qdeploy.system import drivers
+from qdeploy.system.drivers import Hardware
 from qdeploy.targets import ASCEND, CUDA, ROCM
 
 SMI = """\
@@ -40,7 +41,7 @@ def tool(folder: Path, output: str, code: int = 0) -> str:
 
 @POSIX
 def test_nvidias_tool_lists_gpus(tmp_path: Path) -> None:
-    assert drivers.nvidia(tool(tmp_path, SMI)) == [
+    assert drivers.nvidia(CUDA.masks, tool(tmp_path, SMI)) == [
         Hardware("NVIDIA GeForce RTX 4090", 24564 * 2**20, "575.57"),
         Hardware("NVIDIA GB10", None, "575.57"),
         Hardware("NVIDIA L4", 23034 * 2**20, "575.57"),
@@ -64,13 +65,15 @@ def test_cudas_mask_hides_and_orders(
 ) -> None:
     """By the rules of CUDA: a device of another number than CUDA's would run the model."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", mask)
-    assert [d.name.split()[-1] for d in drivers.nvidia(tool(tmp_path, SMI))] == shown
+    assert [d.name.split()[-1] for d in drivers.nvidia(CUDA.masks, tool(tmp_path, SMI))] == shown
 
 
 @POSIX
 def test_a_part_of_a_gpu_is_one_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-3fa8")
-    assert drivers.nvidia(tool(tmp_path, SMI)) == [Hardware("NVIDIA MIG-3fa8", None, "575.57")]
+    assert drivers.nvidia(CUDA.masks, tool(tmp_path, SMI)) == [
+        Hardware("NVIDIA MIG-3fa8", None, "575.57")
+    ]
 
 
 @POSIX
@@ -80,7 +83,7 @@ def test_a_mask_that_hides_all_is_absence(
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", mask)
     with pytest.raises(TargetUnavailable, match=f"CUDA_VISIBLE_DEVICES is '{mask}'") as caught:
-        drivers.nvidia(tool(tmp_path, SMI))
+        drivers.nvidia(CUDA.masks, tool(tmp_path, SMI))
     assert "unset CUDA_VISIBLE_DEVICES" in (caught.value.fix or "")
 
 
@@ -95,14 +98,14 @@ def test_a_mask_that_hides_all_is_absence(
 )
 def test_nvidias_tool_without_a_gpu_is_absence(tmp_path: Path, said: str, code: int) -> None:
     with pytest.raises(TargetUnavailable) as caught:
-        drivers.nvidia(tool(tmp_path, said, code))
+        drivers.nvidia(CUDA.masks, tool(tmp_path, said, code))
     assert (said.split() or ["nothing"])[0] in caught.value.reason
     assert "install NVIDIA's driver" in (caught.value.fix or "")
 
 
 def test_no_tool_of_nvidias_is_absence() -> None:
     with pytest.raises(TargetUnavailable, match="there is no nvidia-smi"):
-        drivers.nvidia("no-such-program")
+        drivers.nvidia(CUDA.masks, "no-such-program")
 
 
 def topology(root: Path, number: int, **properties: int) -> None:
@@ -126,22 +129,23 @@ def test_amds_gpus_are_those_with_compute_units(
         tmp_path, 10, simd_count=192, vendor_id=4098, gfx_target_version=120001, unique_id=0xABC
     )
     topology(tmp_path, 2, simd_count=120, vendor_id=4098, gfx_target_version=90010)
-    assert drivers.amd(tmp_path) == [
+    assert drivers.amd(ROCM.masks, tmp_path) == [
         Hardware("AMD GPU gfx942", 2**34 + 1, "ROCm 7.2.0-43"),
         Hardware("AMD GPU gfx90a", 2**34 + 2, "ROCm 7.2.0-43"),
         Hardware("AMD GPU gfx1201", 2**34 + 10, "ROCm 7.2.0-43"),
     ]
     monkeypatch.setenv("ROCR_VISIBLE_DEVICES", "GPU-0000000000000abc,0")
-    assert [d.name for d in drivers.amd(tmp_path)] == ["AMD GPU gfx1201", "AMD GPU gfx942"]
+    names = [d.name for d in drivers.amd(ROCM.masks, tmp_path)]
+    assert names == ["AMD GPU gfx1201", "AMD GPU gfx942"]
     monkeypatch.setenv("HIP_VISIBLE_DEVICES", "1")
-    assert [d.name for d in drivers.amd(tmp_path)] == ["AMD GPU gfx942"]
+    assert [d.name for d in drivers.amd(ROCM.masks, tmp_path)] == ["AMD GPU gfx942"]
 
 
 def test_a_kernel_driver_without_a_gpu_is_absence(tmp_path: Path) -> None:
     (tmp_path / "dev").mkdir()
     (tmp_path / "dev/kfd").touch()
     with pytest.raises(TargetUnavailable, match="topology lists none"):
-        drivers.amd(tmp_path)
+        drivers.amd(ROCM.masks, tmp_path)
 
 
 def test_ascends_npus_are_its_device_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,19 +155,23 @@ def test_ascends_npus_are_its_device_files(tmp_path: Path, monkeypatch: pytest.M
     about = tmp_path / "usr/local/Ascend/driver"
     about.mkdir(parents=True)
     (about / "version.info").write_text("Version=25.2.0\nascendhal_version=7.35.23\n")
-    names = [(d.name, d.driver) for d in drivers.ascend(tmp_path)]
+    names = [(d.name, d.driver) for d in drivers.ascend(ASCEND.masks, tmp_path)]
     assert names == [(f"Ascend NPU {n}", "25.2.0") for n in (0, 2, 10)]
     monkeypatch.setenv("ASCEND_RT_VISIBLE_DEVICES", "2,0")
-    assert [d.name for d in drivers.ascend(tmp_path)] == ["Ascend NPU 10", "Ascend NPU 0"]
+    assert [d.name for d in drivers.ascend(ASCEND.masks, tmp_path)] == [
+        "Ascend NPU 10",
+        "Ascend NPU 0",
+    ]
     monkeypatch.setenv("ASCEND_RT_VISIBLE_DEVICES", "9")
     with pytest.raises(TargetUnavailable, match="ASCEND_RT_VISIBLE_DEVICES is '9'"):
-        drivers.ascend(tmp_path)
+        drivers.ascend(ASCEND.masks, tmp_path)
 
 
 @pytest.mark.parametrize("find", [drivers.amd, drivers.ascend])
-def test_a_machine_without_them_says_so(find: object, tmp_path: Path) -> None:
-    assert callable(find)
+def test_a_machine_without_them_says_so(
+    find: Callable[[Sequence[str], Path], list[Hardware]], tmp_path: Path
+) -> None:
     with pytest.raises(TargetUnavailable) as caught:
-        find(tmp_path)
+        find((), tmp_path)
     assert "there is no /dev/" in caught.value.reason
     assert "--simulate" in (caught.value.fix or "")

@@ -1,19 +1,20 @@
 """Lists the devices of NVIDIA, AMD and Huawei without loading the drivers' libraries.
 
 NVIDIA's driver has a tool for it, the others have files. Product names and memory come from the
-driver; what it does not report is None.
+driver; what it does not report is None. Every function takes the environment variables that hide
+the target's devices (`Target.masks`), which drivers do not apply.
 """
 
 from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from qdeploy.errors import TargetUnavailable
 from qdeploy.system import masks
-from qdeploy.targets import ASCEND, CUDA, ROCM
 
 
 class Hardware(NamedTuple):
@@ -31,7 +32,7 @@ AMD_VENDOR = "4098"
 """PCI id of AMD in decimal, as the kernel's topology writes it."""
 
 
-def nvidia(command: str = "nvidia-smi") -> list[Hardware]:
+def nvidia(variables: Sequence[str], command: str = "nvidia-smi") -> list[Hardware]:
     """Return the GPUs that `nvidia-smi` lists, ordered by PCI bus like CUDA's numbers.
 
     Raises:
@@ -51,14 +52,14 @@ def nvidia(command: str = "nvidia-smi") -> list[Hardware]:
     if done.returncode != 0 or not rows:
         said = " ".join((done.stdout + done.stderr).split()) or "nothing"
         raise TargetUnavailable(f"no NVIDIA GPU found: nvidia-smi says {said[:200]!r}", fix)
-    for first, *_ in masks.entries(CUDA.masks).values():
+    for first, *_ in masks.entries(variables).values():
         if first.startswith("MIG-"):  # a part of a GPU, which is not listed here
             return [Hardware(f"NVIDIA {first}", None, rows[0][3])]
     gpus = {uuid: Hardware(name, _mebibytes(total), driver) for uuid, name, total, driver in rows}
-    return masks.visible(gpus, CUDA.masks, f"{command} -L")
+    return masks.visible(gpus, variables, f"{command} -L")
 
 
-def amd(root: Path = ROOT) -> list[Hardware]:
+def amd(variables: Sequence[str], root: Path = ROOT) -> list[Hardware]:
     """Return the GPUs of the kernel driver's topology, where only GPUs have compute units.
 
     Raises:
@@ -86,10 +87,10 @@ def amd(root: Path = ROOT) -> list[Hardware]:
             "no AMD GPU found: the kernel's topology lists none",
             "see `rocminfo`; the user must be in the groups render and video",
         )
-    return masks.visible(found, ROCM.masks, "rocminfo")
+    return masks.visible(found, variables, "rocminfo")
 
 
-def ascend(root: Path = ROOT) -> list[Hardware]:
+def ascend(variables: Sequence[str], root: Path = ROOT) -> list[Hardware]:
     """Return the NPUs by their device files.
 
     Raises:
@@ -108,7 +109,7 @@ def ascend(root: Path = ROOT) -> list[Hardware]:
     )
     driver = said[1] if said else None
     npus = {file.name: Hardware(f"Ascend NPU {_number(file)}", None, driver) for file in files}
-    return masks.visible(npus, ASCEND.masks, "npu-smi info")
+    return masks.visible(npus, variables, "npu-smi info")
 
 
 def _mebibytes(text: str) -> int | None:
