@@ -65,8 +65,8 @@ class Target:
         constraints: what it cannot run, checked when planning.
         masks: environment variables that hide and renumber its devices, in the order in which they
             apply: each counts what the one before it leaves.
-        energy: name of the meter that counts its energy: `rapl`, or one that a backend brings in
-            `Backend.meters`. None is `rapl` for a CPU, and no meter for other kinds.
+        energy: name of the meter that counts its energy: `rapl`, `nvml`, or one that a backend
+            brings in `Backend.meters`. None is `rapl` for a CPU, and no meter for other kinds.
         hardware: devices that forecasts are made for, besides those in `forecast/hardware.toml`
             that name the target. The keys are those of that file, without `targets`.
         extras: extras of qdeploy that install what its backends need, by the package that each is
@@ -106,7 +106,7 @@ SELF_HOSTED = "self-hosted"
 HOSTED = ("ubuntu-latest",)
 RAPL, INTEGRATED_GPU, NVML = "rapl", "rapl-integrated-gpu", "nvml"
 """Energy meters: the processor packages' counters (`qdeploy.system.energy`); the same for a GPU
-that is part of the processor (backend `openvino`); NVIDIA's (backend `onnxruntime`)."""
+that is part of the processor (backend `openvino`); NVIDIA's (`qdeploy.system.nvml`)."""
 LINEAR = "weights.linear"
 TASK = "task"
 FOUR_BITS = ("int4", "nf4")

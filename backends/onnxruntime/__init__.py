@@ -2,7 +2,6 @@
 
 providers      which providers serve which target, and the options of each: a table
 devices        whether a target's device is present, and why not
-nvml           the energy of NVIDIA's GPUs
 peer           onnxruntime-genai by itself, for `qdeploy bench --peer`
 simulated_devices
                targets that run on another provider on request

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from qdeploy.backends.onnxruntime import devices, runtime, simulated_devices
@@ -15,7 +14,6 @@ from qdeploy.backends.onnxruntime.encoder import OnnxRuntimeEncoder
 from qdeploy.backends.onnxruntime.errors import translated
 from qdeploy.backends.onnxruntime.genai import GenaiLoop
 from qdeploy.backends.onnxruntime.inference_session import open_session
-from qdeploy.backends.onnxruntime.nvml import nvml
 from qdeploy.backends.onnxruntime.peer import PEER
 from qdeploy.backends.onnxruntime.placement import assigned_nodes, prove_placement
 from qdeploy.backends.onnxruntime.providers import FOR_TARGET, PROVIDERS, Provider, of
@@ -24,7 +22,7 @@ from qdeploy.backends.onnxruntime.settings import Settings, resolve_settings
 from qdeploy.backends.onnxruntime.static_decoder import StaticDecoder
 from qdeploy.interface import Backend, Device, Encoder, LoadOptions, Request, Session
 from qdeploy.planning.formats import ONNX, ONNX_STATIC
-from qdeploy.targets import NVML, Evidence, Target
+from qdeploy.targets import Evidence, Target
 
 if TYPE_CHECKING:
     from qdeploy.bundle import Bundle
@@ -55,7 +53,6 @@ class OnnxRuntimeBackend(Backend):
         "onnxruntime-ep-nv-tensorrt-rtx",
     )  # fmt: skip
     peers = (PEER,)
-    meters = MappingProxyType({NVML: nvml})
 
     def is_installed(self) -> bool:
         return runtime.is_installed()

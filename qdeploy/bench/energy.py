@@ -1,24 +1,31 @@
 """Energy of the measured runs: counters of the processor or of the device, never an estimate.
 
-The target's row names its meter: `rapl`, the default of CPUs, counts the processor packages; a
-backend provides every other meter. A meter counts all work of its hardware, idling and other
-programs included.
+The target's row names its meter: `rapl`, the default of CPUs, counts the processor packages, `nvml`
+NVIDIA's GPUs; a backend provides every other meter. A meter counts all work of its hardware, idling
+and other programs included.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from qdeploy import registry
 from qdeploy.interface import Device
-from qdeploy.system import energy
+from qdeploy.system import energy, nvml
 from qdeploy.system.energy import Meter, NoMeter
-from qdeploy.targets import RAPL, Evidence, Target
+from qdeploy.targets import NVML, RAPL, Evidence, Target
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+
+OWN: Mapping[str, Callable[[Target, Device], Meter]] = {
+    RAPL: lambda target, device: energy.rapl(),
+    NVML: lambda target, device: nvml.nvml(device.id, target.masks),
+}
+"""Meters that need no backend, by name."""
 
 
 class Energy:
@@ -76,9 +83,7 @@ def _meter(target: Target, device: Device) -> Meter:
         raise NoMeter("the energy of a simulated device is not the target's")
     if target.meter is None:
         raise NoMeter(f"no meter is known for {target.name}")
-    if target.meter == RAPL:
-        return energy.rapl()
-    make = registry.meters().get(target.meter)
+    make = OWN.get(target.meter) or registry.meters().get(target.meter)
     if make is None:
         raise NoMeter(f"no installed backend provides the meter {target.meter!r}")
     return make(target, device)

@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
 from qdeploy.errors import TargetUnavailable
-from qdeploy.interface import Device
 from qdeploy.system import masks
 from qdeploy.system.energy import Counters, Meter, NoMeter
-from qdeploy.targets import Target
 
 
-def nvml(target: Target, device: Device) -> Meter:
-    """The counter, in millijoules, of the GPU that CUDA runs *device* on."""
+def nvml(device: str, variables: Sequence[str]) -> Meter:
+    """The counter, in millijoules, of the GPU that CUDA runs a device on.
+
+    Args:
+        device: its id, which ends in CUDA's number, as in `cuda:1`. Without one it is the first.
+        variables: the environment variables that hide and renumber CUDA's devices.
+
+    Raises:
+        NoMeter: NVML is not installed, or which GPU it is cannot be known.
+    """
     library = _library()
     library.nvmlInit()
-    handle = _handle(library, target.masks, _number(device))
+    handle = _handle(library, variables, _number(device))
     read = library.nvmlDeviceGetTotalEnergyConsumption
     return Counters("NVML, the GPU", lambda: [(read(handle) / 1e3, None)])
 
 
-def _handle(library: Any, variables: tuple[str, ...], number: int) -> Any:
+def _handle(library: Any, variables: Sequence[str], number: int) -> Any:
     """NVML's handle of the GPU that has this number for CUDA."""
     listed = next(iter(masks.entries(variables).values()), None)
     if listed is not None and number >= len(listed):
@@ -45,8 +52,8 @@ def _handle(library: Any, variables: tuple[str, ...], number: int) -> Any:
 ORDER, BY_BUS = "CUDA_DEVICE_ORDER", "PCI_BUS_ID"
 
 
-def _number(device: Device) -> int:
-    return int(found[0]) if (found := re.search(r"\d+$", device.id)) else 0
+def _number(device: str) -> int:
+    return int(found[0]) if (found := re.search(r"\d+$", device)) else 0
 
 
 def _text(uuid: str | bytes) -> str:
