@@ -217,7 +217,7 @@ ROCM = Target(
     masks=("ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"),
     extras={"onnxruntime-migraphx": "rocm"},
 )
-DCU = Target("dcu", "Hygon DCU (DTK)", "gpu", masks=("HIP_VISIBLE_DEVICES",))
+DCU = Target("dcu", "Hygon DCU (DTK)", "gpu", masks=("ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"))
 ASCEND = Target(
     "ascend",
     "Huawei Ascend NPU (CANN)",

@@ -1,4 +1,4 @@
-"""Lists the devices of NVIDIA, AMD and Huawei without loading the drivers' libraries.
+"""Lists the devices of NVIDIA, AMD, Hygon and Huawei without loading the drivers' libraries.
 
 NVIDIA's driver has a tool for it, the others have files. Product names and memory come from the
 driver; what it does not report is None. Every function takes the environment variables that hide
@@ -7,6 +7,7 @@ the target's devices (`Target.masks`), which drivers do not apply.
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from qdeploy.errors import TargetUnavailable
-from qdeploy.system import masks
+from qdeploy.system import kfd, masks
 
 
 class Hardware(NamedTuple):
@@ -28,8 +29,41 @@ class Hardware(NamedTuple):
 ROOT = Path("/")
 SECONDS = 20
 QUERY = ("--query-gpu=uuid,name,memory.total,driver_version", "--format=csv,noheader,nounits")
-AMD_VENDOR = "4098"
-"""PCI id of AMD in decimal, as the kernel's topology writes it."""
+
+
+class Vendor(NamedTuple):
+    """A vendor of GPUs under the kernel driver interface kfd.
+
+    Attributes:
+        pci: the vendor's PCI id, as `kfd.Gpu.vendor`.
+        target: name of the target that its GPUs are.
+        driver: what to install, and what must then list the GPUs.
+        tool: the vendor's tool that lists them.
+        versions: files with the driver's version, in the order of preference.
+        mounts: what a container needs besides the device files.
+        prefix: what the version is of, if not of the driver.
+    """
+
+    title: str
+    pci: str
+    target: str
+    driver: str
+    tool: str
+    versions: tuple[str, ...]
+    mounts: str = ""
+    prefix: str = ""
+
+
+AMD = Vendor(
+    "AMD GPU", kfd.AMD, "rocm", "ROCm's kernel driver amdgpu-dkms", "rocminfo",
+    ("opt/rocm/.info/version",), prefix="ROCm ",
+)  # fmt: skip
+HYGON = Vendor(
+    "Hygon DCU", kfd.HYGON, "dcu", "Hygon's driver and DTK; `hy-smi` must list it", "hy-smi",
+    ("sys/module/hycu/version", "sys/module/hydcu/version"),
+    mounts=" -v /opt/hyhal:/opt/hyhal:ro",
+)  # fmt: skip
+"""Hygon's kernel module is `hycu`, before DTK 25 `hydcu`; /opt/hyhal holds its libraries."""
 
 
 def nvidia(variables: Sequence[str], command: str = "nvidia-smi") -> list[Hardware]:
@@ -60,32 +94,42 @@ def nvidia(variables: Sequence[str], command: str = "nvidia-smi") -> list[Hardwa
 
 
 def amd(variables: Sequence[str], root: Path = ROOT) -> list[Hardware]:
-    """Return the GPUs of the kernel driver's topology, where only GPUs have compute units.
+    """Return AMD's GPUs by the kernel driver's topology.
 
     Raises:
-        TargetUnavailable: no kernel driver, no GPU, or all GPUs are masked.
+        TargetUnavailable: no kernel driver, no GPU of AMD's, or all are masked.
     """
-    if not (root / "dev/kfd").exists():
+    return _of(AMD, variables, root)
+
+
+def dcu(variables: Sequence[str], root: Path = ROOT) -> list[Hardware]:
+    """Return Hygon's DCUs by the kernel driver's topology. Raises like `amd`."""
+    return _of(HYGON, variables, root)
+
+
+def _of(vendor: Vendor, variables: Sequence[str], root: Path) -> list[Hardware]:
+    if not kfd.present(root):
         raise TargetUnavailable(
-            "no AMD GPU found: there is no /dev/kfd",
-            "install ROCm's kernel driver amdgpu-dkms; a container needs --device /dev/kfd "
-            "--device /dev/dri; or try it without: --simulate",
+            f"no {vendor.title} found: there is no /dev/kfd",
+            f"install {vendor.driver}; a container needs --device /dev/kfd --device /dev/dri"
+            f"{vendor.mounts}; or try it without: --simulate",
         )
-    version = root / "opt/rocm/.info/version"
-    driver = f"ROCm {version.read_text().strip()}" if version.is_file() else None
-    found: dict[str, Hardware] = {}
-    for node in sorted((root / "sys/class/kfd/kfd/topology/nodes").glob("*"), key=_number):
-        properties = _pairs(node / "properties")
-        if properties.get("simd_count", "0") != "0" and properties.get("vendor_id") == AMD_VENDOR:
-            version_id = properties.get("gfx_target_version", "")
-            name = f"AMD GPU {_gfx(version_id)}".rstrip()
-            unique = int(properties.get("unique_id", "0"))
-            identity = f"GPU-{unique:016x}" if unique else node.name  # as `rocminfo` writes it
-            found[identity] = Hardware(name, _largest_bank(node), driver)
+    _require_access(root / "dev/kfd", root, "render,video")
+    version = next(filter(None, (_first_word(root / file) for file in vendor.versions)), None)
+    driver = version and vendor.prefix + version
+    gpus = kfd.gpus(root)
+    found = {
+        gpu.id: Hardware(_named(vendor, gpu), gpu.memory_bytes, driver)
+        for gpu in gpus
+        if gpu.vendor == vendor.pci
+    }
     if not found:
+        (other,) = {AMD, HYGON} - {vendor}
+        theirs = [_named(other, gpu) for gpu in gpus if gpu.vendor == other.pci]
         raise TargetUnavailable(
-            "no AMD GPU found: the kernel's topology lists none",
-            "see `rocminfo`; the user must be in the groups render and video",
+            f"no {vendor.title} found: the kernel's topology lists "
+            + (f"{', '.join(theirs)} only" if theirs else "none"),
+            f"--target {other.target}" if theirs else f"see `{vendor.tool}`",
         )
     return masks.visible(found, variables, "rocminfo")
 
@@ -103,6 +147,7 @@ def ascend(variables: Sequence[str], root: Path = ROOT) -> list[Hardware]:
             "install Huawei's driver and CANN toolkit; `npu-smi info` must list it; or try it "
             "without: --simulate",
         )
+    _require_access(files[0], root, "HwHiAiUser")
     about = root / "usr/local/Ascend/driver/version.info"
     said = (
         re.search(r"^Version=(\S+)", about.read_text(), re.MULTILINE) if about.is_file() else None
@@ -121,23 +166,22 @@ def _number(path: Path) -> int:
     return int(digits[0]) if digits else 0
 
 
-def _pairs(file: Path) -> dict[str, str]:
-    """Read a file with a name and a value in each line."""
-    if not file.is_file():
-        return {}
-    lines = (line.split(maxsplit=1) for line in file.read_text().splitlines())
-    return {line[0]: line[1] for line in lines if len(line) == 2}
+def _first_word(file: Path) -> str | None:
+    return next(iter(file.read_text().split()), None) if file.is_file() else None
 
 
-def _gfx(version: str) -> str:
-    """Return the architecture, e.g. gfx942 for `90402`: major, minor, and the stepping in hex."""
-    if not version.isdigit() or version == "0":
-        return ""
-    number = int(version)
-    return f"gfx{number // 10000}{number // 100 % 100}{number % 100:x}"
+def _named(vendor: Vendor, gpu: kfd.Gpu) -> str:
+    return f"{vendor.title} {gpu.architecture}".rstrip()
 
 
-def _largest_bank(node: Path) -> int | None:
-    banks = [_pairs(b / "properties") for b in (node / "mem_banks").glob("*")]
-    sizes = [int(b["size_in_bytes"]) for b in banks if b.get("size_in_bytes", "").isdigit()]
-    return max(sizes, default=None)
+def _require_access(file: Path, root: Path, groups: str) -> None:
+    """Check that this user may open a device file.
+
+    Raises:
+        TargetUnavailable: it belongs to a group that the user is not in.
+    """
+    if not os.access(file, os.R_OK | os.W_OK):
+        raise TargetUnavailable(
+            f"this user may not open /{file.relative_to(root).as_posix()}",
+            f"sudo usermod -aG {groups} $USER, then log in again",
+        )

@@ -12,7 +12,7 @@ import pytest
 from qdeploy.errors import TargetUnavailable
 from qdeploy.system import drivers
 from qdeploy.system.drivers import Hardware
-from qdeploy.targets import ASCEND, CUDA, ROCM
+from qdeploy.targets import ASCEND, CUDA, DCU, ROCM
 
 SMI = """\
 GPU-a1f0, NVIDIA GeForce RTX 4090, 24564, 575.57
@@ -20,13 +20,14 @@ GPU-b2c4, NVIDIA GB10, [N/A], 575.57
 GPU-a2d8, NVIDIA L4, 23034, 575.57
 """
 """What `nvidia-smi` says: unique ids, names, MiB and the driver's version, by the bus."""
+Find = Callable[[Sequence[str], Path], list[Hardware]]
 POSIX = pytest.mark.skipif(os.name != "posix", reason="the test replaces a tool by a shell script")
 
 
 @pytest.fixture(autouse=True)
 def no_masks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no device be hidden, whatever is hidden from this process."""
-    for name in (*CUDA.masks, *ROCM.masks, *ASCEND.masks):
+    for name in (*CUDA.masks, *ROCM.masks, *DCU.masks, *ASCEND.masks):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -119,9 +120,7 @@ def topology(root: Path, number: int, **properties: int) -> None:
 def test_amds_gpus_are_those_with_compute_units(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "dev").mkdir()
-    (tmp_path / "dev/kfd").touch()
-    (tmp_path / "opt/rocm/.info").mkdir(parents=True)
+    (kernel_driver(tmp_path) / "opt/rocm/.info").mkdir(parents=True)
     (tmp_path / "opt/rocm/.info/version").write_text("7.2.0-43\n")
     topology(tmp_path, 0, cpu_cores_count=32, simd_count=0, vendor_id=0)
     topology(tmp_path, 1, simd_count=1216, vendor_id=4098, gfx_target_version=90402)
@@ -141,11 +140,72 @@ def test_amds_gpus_are_those_with_compute_units(
     assert [d.name for d in drivers.amd(ROCM.masks, tmp_path)] == ["AMD GPU gfx942"]
 
 
-def test_a_kernel_driver_without_a_gpu_is_absence(tmp_path: Path) -> None:
-    (tmp_path / "dev").mkdir()
-    (tmp_path / "dev/kfd").touch()
-    with pytest.raises(TargetUnavailable, match="topology lists none"):
+def kernel_driver(root: Path) -> Path:
+    (root / "dev").mkdir()
+    (root / "dev/kfd").touch()
+    return root
+
+
+def test_dcus_are_hygons_by_the_vendor_or_by_the_architecture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (kernel_driver(tmp_path) / "sys/module/hycu").mkdir(parents=True)
+    (tmp_path / "sys/module/hycu/version").write_text("6.3.13-V1.12.0\n")
+    topology(tmp_path, 0, cpu_cores_count=64, simd_count=0, vendor_id=0)
+    topology(tmp_path, 1, simd_count=480, vendor_id=7572, gfx_target_version=90306)
+    topology(tmp_path, 2, simd_count=240, vendor_id=7572, gfx_target_version=90006)
+    topology(tmp_path, 3, simd_count=480, vendor_id=4098, gfx_target_version=90208)
+    assert drivers.dcu(DCU.masks, tmp_path) == [
+        Hardware("Hygon DCU gfx936", 2**34 + 1, "6.3.13-V1.12.0"),
+        Hardware("Hygon DCU gfx906", 2**34 + 2, "6.3.13-V1.12.0"),
+        Hardware("Hygon DCU gfx928", 2**34 + 3, "6.3.13-V1.12.0"),
+    ]
+    monkeypatch.setenv("HIP_VISIBLE_DEVICES", "2,0")
+    names = [d.name for d in drivers.dcu(DCU.masks, tmp_path)]
+    assert names == ["Hygon DCU gfx928", "Hygon DCU gfx936"]
+    monkeypatch.setenv("HIP_VISIBLE_DEVICES", "")
+    with pytest.raises(TargetUnavailable, match="HIP_VISIBLE_DEVICES is ''"):
+        drivers.dcu(DCU.masks, tmp_path)
+
+
+def test_rocm_claims_no_dcu_and_dcu_no_gpu_of_amds(tmp_path: Path) -> None:
+    kernel_driver(tmp_path)
+    topology(tmp_path, 1, simd_count=1216, vendor_id=4098, gfx_target_version=90402)
+    with pytest.raises(TargetUnavailable, match=r"lists AMD GPU gfx942 only") as caught:
+        drivers.dcu(DCU.masks, tmp_path)
+    assert caught.value.fix == "--target rocm"
+    topology(tmp_path, 2, simd_count=480, vendor_id=7572, gfx_target_version=90306)
+    assert [d.name for d in drivers.amd(ROCM.masks, tmp_path)] == ["AMD GPU gfx942"]
+    assert [d.name for d in drivers.dcu(DCU.masks, tmp_path)] == ["Hygon DCU gfx936"]
+    (tmp_path / "sys/class/kfd/kfd/topology/nodes/1/properties").write_text("simd_count 0\n")
+    with pytest.raises(TargetUnavailable, match=r"lists Hygon DCU gfx936 only") as caught:
         drivers.amd(ROCM.masks, tmp_path)
+    assert caught.value.fix == "--target dcu"
+
+
+@pytest.mark.parametrize(
+    ("find", "tool"), [(drivers.amd, "rocminfo"), (drivers.dcu, "hy-smi")], ids=["amd", "dcu"]
+)
+def test_a_kernel_driver_without_a_gpu_is_absence(find: Find, tool: str, tmp_path: Path) -> None:
+    with pytest.raises(TargetUnavailable, match="topology lists none") as caught:
+        find((), kernel_driver(tmp_path))
+    assert tool in (caught.value.fix or "")
+
+
+@POSIX
+@pytest.mark.parametrize(
+    ("find", "file", "groups"),
+    [(drivers.amd, "kfd", "render,video"), (drivers.dcu, "kfd", "render,video"),
+     (drivers.ascend, "davinci0", "HwHiAiUser")],
+)  # fmt: skip
+def test_a_device_that_the_user_may_not_open_is_absence(
+    find: Find, file: str, groups: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (kernel_driver(tmp_path) / "dev/davinci0").touch()
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may open everything
+    with pytest.raises(TargetUnavailable, match=f"may not open /dev/{file}") as caught:
+        find((), tmp_path)
+    assert f"usermod -aG {groups} $USER" in (caught.value.fix or "")
 
 
 def test_ascends_npus_are_its_device_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,10 +227,8 @@ def test_ascends_npus_are_its_device_files(tmp_path: Path, monkeypatch: pytest.M
         drivers.ascend(ASCEND.masks, tmp_path)
 
 
-@pytest.mark.parametrize("find", [drivers.amd, drivers.ascend])
-def test_a_machine_without_them_says_so(
-    find: Callable[[Sequence[str], Path], list[Hardware]], tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("find", [drivers.amd, drivers.dcu, drivers.ascend])
+def test_a_machine_without_them_says_so(find: Find, tmp_path: Path) -> None:
     with pytest.raises(TargetUnavailable) as caught:
         find((), tmp_path)
     assert "there is no /dev/" in caught.value.reason
