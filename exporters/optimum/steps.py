@@ -8,10 +8,11 @@ from qdeploy.errors import ExportFailed
 from qdeploy.exporters.optimum.errors import out_of_memory
 from qdeploy.exporters.optimum.job import Job
 from qdeploy.exporters.optimum.worker import work
+from qdeploy.system import torch_extensions
 from qdeploy.system.memory import KILLED
 from qdeploy.system.worker import WorkerFailed, run_worker
 
-ENVIRONMENT = {
+ENVIRONMENT = torch_extensions.NOT_LOADED | {
     "HF_HUB_OFFLINE": "1",
     "TOKENIZERS_PARALLELISM": "false",
     # the only setting that stops the telemetry of both OpenVINO and NNCF

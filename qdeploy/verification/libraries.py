@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import Any
 
 from qdeploy.errors import TargetUnavailable
+from qdeploy.system import torch_extensions
 from qdeploy.system.info import versions
 
 FIX = "pip install 'qdeploy[verify]'"
@@ -24,7 +25,8 @@ def require(module: str) -> Any:
         TargetUnavailable: it is not installed, or its own imports fail.
     """
     try:
-        return import_module(module)
+        with torch_extensions.not_loaded():
+            return import_module(module)
     except Exception as error:  # a broken installation may raise anything
         raise TargetUnavailable(f"{module} cannot be imported ({error})", FIX) from None
 
