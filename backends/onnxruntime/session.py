@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from qdeploy.backends.onnxruntime.decoder import Model
 from qdeploy.backends.onnxruntime.errors import translated
 from qdeploy.backends.onnxruntime.genai import GenaiLoop
-from qdeploy.backends.onnxruntime.sampler import Sampler
 from qdeploy.backends.onnxruntime.settings import Settings
 from qdeploy.interface import Limits, Placement, Request, Session, Token
+from qdeploy.interface.sampler import Sampler
 
 if TYPE_CHECKING:
     import numpy as np

@@ -5,6 +5,7 @@
     session     a loaded bundle that generates: requests in, tokens and logits out
     encoder     a loaded bundle that embeds or reranks: token ids in, vectors out
     sampling    how a request draws its tokens, and the penalties that change their logits
+    sampler     draws them, where the runtime does not
     backend     finds devices and loads bundles
     exporter    writes the files of a bundle
     peer        a library that runs bundles without qdeploy

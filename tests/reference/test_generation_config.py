@@ -12,9 +12,9 @@ import pytest
 from numpy.typing import NDArray
 
 from qdeploy import models
-from qdeploy.backends.onnxruntime.sampler import distribution
 from qdeploy.generation.reasoning import default_sampling
 from qdeploy.interface import LogitsProcessor
+from qdeploy.interface.sampler import distribution
 from qdeploy.tokenization.generation_warnings import generation_warnings
 from qdeploy.tokenization.tokenizer import Tokenizer
 

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from qdeploy.backends.onnxruntime.placement import Node, prove_placement
 from qdeploy.backends.onnxruntime.providers import FOR_TARGET
-from qdeploy.backends.onnxruntime.sampler import Sampler
 from qdeploy.backends.onnxruntime.settings import Settings, resolve_settings
 from qdeploy.errors import InputError, PlacementError
 from qdeploy.interface import Device, LoadOptions, Property, Sampling
+from qdeploy.interface.sampler import Sampler
 from qdeploy.planning.profile import Graph
 from qdeploy.targets import Evidence
 from tests.support.bundles import scripted_bundle

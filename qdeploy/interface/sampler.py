@@ -1,11 +1,11 @@
-"""Sampling the next token, for qdeploy's own generation loop."""
+"""Draws the next token, for the generation loops of backends whose runtime has none."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from qdeploy.interface import LogitsProcessor, Sampling
+from qdeploy.interface.sampling import LogitsProcessor, Sampling
 
 if TYPE_CHECKING:
     import numpy as np
