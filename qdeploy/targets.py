@@ -126,7 +126,7 @@ CPU = Target(
     "cpu",
     "any CPU",
     "cpu",
-    extras={"onnxruntime": "onnx", "openvino": "openvino"},
+    extras={"onnxruntime": "onnx", "openvino": "openvino", "torch": "torch"},
     runner=HOSTED,
 )
 INTEL_CPU = Target(

@@ -1,0 +1,14 @@
+"""PyTorch: any CPU, NVIDIA's and AMD's GPUs, Hygon's DCUs and Huawei's Ascend NPUs.
+
+accelerators   one file for each kind of hardware: its kernels, operations and memory
+kernels        how a weight lies on a device, and the product with it: tables of torch's operators
+engine         the model's forward on these kernels, with its cache
+operations     what is computed between the linear layers
+placement      which device each operator ran on
+
+Torch is imported inside functions, so importing this package costs next to nothing.
+"""
+
+from qdeploy.backends.torch.backend import TorchBackend
+
+__all__ = ["TorchBackend"]

@@ -1,0 +1,1 @@
+"""Kinds of hardware that torch runs on, one file each."""

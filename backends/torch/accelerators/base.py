@@ -1,0 +1,63 @@
+"""`Accelerator`: everything that differs by kind of hardware, one file each.
+
+An accelerator is a torch device type with the kernels that run on it. The engine is the same for
+all of them; it asks for operations, kernels and memory here.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from qdeploy.backends.torch.kernels.base import ExpertKernel, Kernel
+from qdeploy.backends.torch.operations import Operations
+
+if TYPE_CHECKING:
+    Tensor = Any
+
+
+class Accelerator(ABC):
+    """One kind of hardware that torch runs on.
+
+    Attributes:
+        target: name of the target that it serves.
+        device_type: torch's word for it, before the colon of `cuda:0`.
+        dtypes: types of activations that it computes in, the preferred one first.
+    """
+
+    target: ClassVar[str]
+    device_type: ClassVar[str]
+    dtypes: ClassVar[tuple[str, ...]] = ("bfloat16", "float16")
+
+    def prepare(self) -> None:  # noqa: B027 - most devices are part of torch
+        """Import what registers the device with torch; called once before a session.
+
+        Raises:
+            TargetUnavailable: it is absent.
+        """
+
+    @abstractmethod
+    def linear_kernels(self) -> tuple[Kernel, ...]:
+        """The kernels of linear layers, the preferred one first."""
+
+    @abstractmethod
+    def expert_kernels(self) -> tuple[ExpertKernel, ...]:
+        """The kernels of experts, the preferred one first."""
+
+    def operations(self) -> Operations:
+        """Norms, rotation, activation and attention; torch's own unless the vendor has better."""
+        return Operations()
+
+    def memory(self, device: Any) -> tuple[int, int] | None:
+        """Free and total bytes of a device; None where it is the host's."""
+        import torch
+
+        module = torch.get_device_module(self.device_type)
+        free, total = module.mem_get_info(device)
+        return int(free), int(total)
+
+    def peak_memory_bytes(self, device: Any) -> int | None:
+        """Most bytes that tensors took on a device; None where it is the host's."""
+        import torch
+
+        return int(torch.get_device_module(self.device_type).max_memory_allocated(device))

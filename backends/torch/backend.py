@@ -1,0 +1,61 @@
+"""The backend: finds devices, loads bundles."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qdeploy.backends.torch import devices, runtime
+from qdeploy.backends.torch.accelerators.table import ACCELERATORS, accelerator_for
+from qdeploy.backends.torch.engine.load import load_decoder
+from qdeploy.backends.torch.errors import translated
+from qdeploy.backends.torch.placement import prove_placement
+from qdeploy.backends.torch.session import TorchSession
+from qdeploy.backends.torch.settings import resolve_settings
+from qdeploy.interface import Backend, Device, LoadOptions, Request, Session
+from qdeploy.planning.formats import SAFETENSORS
+from qdeploy.targets import Target
+
+if TYPE_CHECKING:
+    from qdeploy.bundle import Bundle
+    from qdeploy.planning.plan import Plan
+
+WARM_UP = Request(prompt_ids=(0, 0), max_new_tokens=2)
+"""A prefill and a step: libraries are loaded and buffers allocated at the first."""
+
+
+class TorchBackend(Backend):
+    """The accelerators of PyTorch that have a row in `accelerators.table`."""
+
+    name = "torch"
+    formats = (SAFETENSORS.name,)
+    targets = tuple(ACCELERATORS)
+    requires = ("torch", "torch-npu")
+
+    def is_installed(self) -> bool:
+        return runtime.is_installed()
+
+    def devices(self, target: Target, *, simulate: bool = False) -> list[Device]:
+        return devices.find(target)
+
+    def why_not(self, plan: Plan) -> str | None:
+        if plan.format not in self.formats:
+            return f"it loads the format {SAFETENSORS.name}, and this plan's is {plan.format}"
+        if plan.target not in self.targets:
+            known = ", ".join(target.name for target in self.targets)
+            return f"it serves {known}, and not {plan.target.name}"
+        return None
+
+    def load(self, bundle: Bundle, device: Device, options: LoadOptions) -> Session:
+        accelerator = accelerator_for(device)
+        settings = resolve_settings(bundle.manifest, accelerator, device, options)
+        fix = f"qdeploy verify {bundle.path}"
+        with translated(f"loading on {device.id}", where=bundle.path, fix=fix):
+            runtime.prepare(settings)
+            accelerator.prepare()
+            decoder, kernels = load_decoder(bundle.path, accelerator, settings)
+            placement = prove_placement(decoder, kernels, settings)
+            session = TorchSession(decoder, accelerator, placement, settings)
+            if session.context > len(WARM_UP.prompt_ids):
+                for _ in session.generate(WARM_UP):
+                    pass
+        return session

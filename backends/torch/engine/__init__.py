@@ -1,0 +1,1 @@
+"""The forward of a model on torch: weights, cache, and the steps between them."""

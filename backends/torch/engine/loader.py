@@ -1,0 +1,122 @@
+"""Reads the weights of a bundle and packs them for the kernels of a device.
+
+A bundle of the format `safetensors` is a checkpoint, so it is read by `qdeploy.checkpoint`: codes,
+scales and zero points as they are stored, a matrix at a time.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qdeploy.architectures.graph import Expert, Linear
+from qdeploy.backends.torch.accelerators.base import Accelerator
+from qdeploy.backends.torch.kernels.base import Activations, ExpertLayers, Form, Layer
+from qdeploy.backends.torch.kernels.table import expert_kernel, linear_kernel
+from qdeploy.checkpoint.checkpoint import Checkpoint
+from qdeploy.checkpoint.weights import open_weights
+from qdeploy.quantization.precision import Precision
+from qdeploy.quantization.quantized import Quantized
+
+if TYPE_CHECKING:
+    from qdeploy.backends.torch.kernels.base import Matrix
+
+    Tensor = Any
+
+FLOAT = Precision(dtype="fp16")
+
+
+class Loader:
+    """The weights of an open bundle, packed for one accelerator. Close it when all are loaded.
+
+    Attributes:
+        kernels: how many layers each kernel holds, by its name.
+    """
+
+    def __init__(
+        self, checkpoint: Checkpoint, accelerator: Accelerator, dtype: str, activations: Activations
+    ) -> None:
+        self._folder: Path = checkpoint.folder
+        self._sources = {weight.name: weight.source for weight in checkpoint.weights}
+        self._reader = open_weights(checkpoint)
+        self._accelerator, self._dtype, self._activations = accelerator, dtype, activations
+        self.kernels: Counter[str] = Counter()
+
+    def vector(self, name: str, device: str) -> Tensor:
+        return self._floats(name).to(device)
+
+    def table(self, name: str, device: str) -> Tensor:
+        return self._floats(name).to(device)
+
+    def linear(self, layers: Sequence[Linear], device: str) -> list[tuple[Layer, tuple[int, ...]]]:
+        """Layers of equal forms that follow one another are one product."""
+        found = []
+        for _, members in groupby(layers, lambda layer: self._fused_as(layer.weight)):
+            names = [layer.weight for layer in members]
+            rows = tuple(self._reader.shape(name)[0] for name in names)
+            form = self._form(names)
+            kernel = linear_kernel(self._accelerator.linear_kernels(), form, where=names[0])
+            packed = kernel.pack(self._matrix(names), form, self._place(device))
+            self.kernels[kernel.name] += 1
+            found.append((packed, rows))
+        return found
+
+    def experts(self, experts: Sequence[Expert], device: str) -> ExpertLayers:
+        gate_up = [[expert.gate, expert.up] for expert in experts]
+        outer, inner = self._form(gate_up[0]), self._form([experts[0].down])
+        kernels = self._accelerator.expert_kernels()
+        kernel = expert_kernel(kernels, outer, inner, where=experts[0].gate)
+        self.kernels[kernel.name] += 1
+        return kernel.pack(
+            [partial(self._matrix, names) for names in gate_up],
+            [partial(self._matrix, [expert.down]) for expert in experts],
+            outer,
+            inner,
+            self._place(device),
+        )
+
+    def close(self) -> None:
+        self._reader.close()
+
+    def _place(self, device: str) -> Any:
+        return lambda tensor: tensor.to(device)
+
+    def _fused_as(self, name: str) -> tuple[Precision, int]:
+        return self._precision(name), self._reader.shape(name)[1]
+
+    def _precision(self, name: str) -> Precision:
+        return self._sources[name].precision or FLOAT
+
+    def _form(self, names: Sequence[str]) -> Form:
+        shapes = [self._reader.shape(name) for name in names]
+        precision = self._precision(names[0])
+        rounded = self._activations if precision.dtype != "fp16" else "none"
+        return Form(sum(s[0] for s in shapes), shapes[0][1], precision, rounded, self._dtype)
+
+    def _matrix(self, names: Sequence[str]) -> Matrix:
+        """The rows of all *names*, one after the other."""
+        import numpy as np
+
+        if self._precision(names[0]).dtype == "fp16":
+            return np.concatenate([self._reader.rows(name) for name in names])
+        parts = [self._reader.codes(name, 0, self._reader.shape(name)[0]) for name in names]
+        points = [part.zero_points for part in parts if part.zero_points is not None]
+        return Quantized(
+            parts[0].precision,
+            np.concatenate([part.codes for part in parts]),
+            np.concatenate([part.scales for part in parts]),
+            np.concatenate(points) if points else None,
+        )
+
+    def _floats(self, name: str) -> Tensor:
+        """A float weight in the type of activations, read a block at a time."""
+        import torch
+
+        made = torch.empty(self._reader.shape(name), dtype=getattr(torch, self._dtype))
+        for start, rows in self._reader.blocks(name):
+            made[start : start + len(rows)] = torch.from_numpy(rows)
+        return made

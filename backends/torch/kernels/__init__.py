@@ -1,0 +1,1 @@
+"""How weights lie on a device, and the products with them: tables of torch's operators."""

@@ -1,0 +1,56 @@
+"""Weights on the host as torch tensors, in the layouts that the kernels' packing starts from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qdeploy.quantization.quantized import Quantized
+
+if TYPE_CHECKING:
+    from qdeploy.backends.torch.kernels.base import Matrix
+
+    Tensor = Any
+
+MIDDLE = {4: 8, 8: 128}
+"""The code that stands for zero where codes are unsigned and symmetric."""
+
+
+def is_quantized(matrix: Matrix) -> bool:
+    return isinstance(matrix, Quantized)
+
+
+def signed_codes(weight: Quantized) -> Tensor:
+    """Codes as int8 [N, K]; unsigned ones, and their zero points, are shifted by their middle."""
+    import torch
+
+    codes = torch.from_numpy(weight.codes)
+    if weight.precision.symmetric:
+        return codes
+    return (codes.to(torch.int16) - MIDDLE[weight.precision.bits]).to(torch.int8)
+
+
+def unsigned_codes(weight: Quantized) -> Tensor:
+    """Codes as int32 [N, K], from 0 up."""
+    import torch
+
+    codes = torch.from_numpy(weight.codes).to(torch.int32)
+    return codes + MIDDLE[weight.precision.bits] if weight.precision.symmetric else codes
+
+
+def scales(weight: Quantized, dtype: Any) -> Tensor:
+    """Scales [N, G]. Kernels that take bfloat16 round the eleven bits of a float16 to eight."""
+    import torch
+
+    return torch.from_numpy(weight.scales).to(dtype)
+
+
+def offsets(weight: Quantized, dtype: Any) -> Tensor:
+    """What is added after scaling: (middle - zero point) * scale, [N, G]; zeros where symmetric."""
+    import torch
+
+    if weight.zero_points is None:
+        return torch.zeros(weight.scales.shape, dtype=dtype)
+    points = torch.from_numpy(weight.zero_points).to(torch.float32)
+    return ((MIDDLE[weight.precision.bits] - points) * torch.from_numpy(weight.scales).float()).to(
+        dtype
+    )

@@ -1,0 +1,78 @@
+"""Proof of placement: the device of what every operator made, as torch's dispatcher reports it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from qdeploy.backends.torch.engine.decoder import Decoder
+from qdeploy.backends.torch.settings import Settings
+from qdeploy.errors import PlacementError
+from qdeploy.interface import Placement
+
+PROOF = "the device of every operator's result in a pass, from torch's dispatcher"
+PROBE = (0, 0)
+"""Token ids of the pass that is observed."""
+COPIES = frozenset({"aten::_to_copy", "aten::copy_", "aten::_copy_from", "aten::clone"})
+"""Copies between host and device; token ids go in and logits come out on the host."""
+HOST_ONLY = frozenset({"aten::detach", "aten::lift_fresh", "aten::alias", "aten::view"})
+NAMED = 4
+
+
+def prove_placement(decoder: Decoder, kernels: Mapping[str, int], settings: Settings) -> Placement:
+    """Run one pass and return where its operators ran.
+
+    Raises:
+        PlacementError: an operator ran on another device than asked.
+    """
+    ran = _operators(decoder)
+    wanted = settings.devices
+    strays = Counter({(d, name): n for (d, name), n in ran.items() if d not in wanted})
+    if strays and not settings.allow_fallback:
+        listed = ", ".join(f"{name} on {d}" for (d, name), _ in strays.most_common(NAMED))
+        raise PlacementError(
+            f"{sum(strays.values())} operators did not run on {', '.join(wanted)}: {listed}",
+            where=settings.device.name,
+            fix="report it, or --allow-fallback to run it anyway",
+        )
+    nodes: Counter[str] = Counter()
+    for (device, _), count in ran.items():
+        nodes[device] += count
+    names = (settings.device.name,) if settings.simulated else wanted
+    elsewhere = dict.fromkeys(d for d, _ in strays)
+    held = ", ".join(f"{count} x {name}" for name, count in sorted(kernels.items()))
+    return Placement(
+        (*names, *elsewhere),
+        settings.device.evidence,
+        f"{PROOF}; layers by kernel: {held}",
+        dict(nodes.most_common()),
+        tuple(f"{name} on {d}" for d, name in strays),
+        settings.threads if settings.on_host else None,
+    )
+
+
+def _operators(decoder: Decoder) -> Counter[tuple[str, str]]:
+    """How often each operator ran on each device in one pass."""
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils._pytree import tree_leaves
+
+    ran: Counter[tuple[str, str]] = Counter()
+
+    class Observer(TorchDispatchMode):  # type: ignore[misc]
+        def __torch_dispatch__(
+            self, operator: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            made = operator(*args, **(kwargs or {}))
+            name = operator._schema.name
+            if name not in COPIES | HOST_ONLY:
+                for leaf in tree_leaves(made):
+                    if isinstance(leaf, torch.Tensor):
+                        ran[str(leaf.device), name] += 1
+            return made
+
+    decoder.begin(len(PROBE))
+    with Observer():
+        decoder.feed(PROBE)
+    return ran

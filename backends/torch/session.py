@@ -1,0 +1,60 @@
+"""A bundle on torch: generates with qdeploy's own loop, and scores."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Sequence
+from typing import TYPE_CHECKING
+
+from qdeploy.backends.torch.accelerators.base import Accelerator
+from qdeploy.backends.torch.engine.decoder import Decoder
+from qdeploy.backends.torch.errors import translated
+from qdeploy.backends.torch.settings import Settings
+from qdeploy.interface import Limits, Placement, Request, Session, Token
+from qdeploy.interface.sampler import Sampler
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class TorchSession(Session):
+    """A bundle on one or several devices of an accelerator."""
+
+    def __init__(
+        self, decoder: Decoder, accelerator: Accelerator, placement: Placement, settings: Settings
+    ) -> None:
+        super().__init__(Limits(settings.context, settings.vocabulary), device=settings.device.name)
+        self._decoder: Decoder | None = decoder
+        self._accelerator, self._placement, self._settings = accelerator, placement, settings
+
+    def placement(self) -> Placement:
+        return self._placement
+
+    def device_peak_memory_bytes(self) -> int | None:
+        return self._accelerator.peak_memory_bytes(self._settings.device.id)
+
+    def _generate(self, request: Request) -> Generator[Token, None, None]:
+        decoder = self._loaded()
+        sampler = Sampler(request.sampling, request.prompt_ids)
+        with translated("generating", where=self._device_name):
+            decoder.begin(len(request.prompt_ids) + request.max_new_tokens)
+            logits = decoder.feed(request.prompt_ids)
+        for left in reversed(range(request.max_new_tokens)):
+            token = sampler.draw(logits)
+            yield Token(token, time.perf_counter())
+            if left:
+                with translated("generating", where=self._device_name):
+                    logits = self._loaded().feed([token])
+
+    def _score(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
+        with translated("scoring", where=self._device_name):
+            return self._loaded().score(token_ids)
+
+    def _close(self) -> None:
+        self._decoder = None
+
+    def _loaded(self) -> Decoder:
+        self._require_open()
+        assert self._decoder is not None  # noqa: S101
+        return self._decoder

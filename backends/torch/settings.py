@@ -1,0 +1,104 @@
+"""Settings of a session: the properties of the bundle's profile, overridden by the user's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from qdeploy.backends.torch.accelerators.base import Accelerator
+from qdeploy.backends.torch.kernels.base import Activations
+from qdeploy.errors import InputError, did_you_mean
+from qdeploy.interface import Device, LoadOptions, Property
+from qdeploy.system.threads import usable_threads
+from qdeploy.targets import Evidence
+
+if TYPE_CHECKING:
+    from qdeploy.bundle import Manifest
+
+DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
+"""Torch's names of the profile's `graph.activations`."""
+PREFILL_CHUNK = "prefill_chunk"
+"""Property: most tokens of a prompt that go through the model at a time."""
+PROPERTIES: dict[str, type] = {PREFILL_CHUNK: int}
+CHUNK = 512
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Resolved settings of a load.
+
+    Attributes:
+        dtype: type of activations and of the cache, by torch's name.
+        activations: what linear layers round their inputs to.
+        context: most tokens, prompt and answer together.
+        prefill_chunk: most tokens of a pass.
+        threads: CPU threads that torch computes with.
+        rope_scaling: how positions are scaled, with the keys of `config.json`, or None.
+    """
+
+    device: Device
+    dtype: str
+    activations: Activations
+    context: int
+    vocabulary: int
+    prefill_chunk: int
+    threads: int
+    rope_scaling: Any
+    allow_fallback: bool
+
+    @property
+    def simulated(self) -> bool:
+        return self.device.evidence is Evidence.SIMULATED
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """The devices that layers are on, as torch writes them."""
+        return (self.device.id,)
+
+    @property
+    def on_host(self) -> bool:
+        """Whether the work runs on the CPU's threads."""
+        return self.device.id == "cpu"
+
+    def device_of(self, layer: int) -> str:
+        """The device of a layer, as torch writes it."""
+        return self.device.id
+
+
+def resolve_settings(
+    manifest: Manifest, accelerator: Accelerator, device: Device, options: LoadOptions
+) -> Settings:
+    """Merge the profile's properties with the user's.
+
+    Raises:
+        InputError: a property is unknown or of a wrong type, or the device does not compute in the
+            bundle's type.
+    """
+    graph = manifest.profile.graph
+    merged: dict[str, Property] = {**manifest.profile.runtime.properties, **options.properties}
+    for name, value in merged.items():
+        if name not in PROPERTIES:
+            raise InputError(
+                f"torch's engine has no property {name!r}", fix=did_you_mean(name, PROPERTIES)
+            )
+        if type(value) is not PROPERTIES[name] or (PROPERTIES[name] is int and int(value) < 1):
+            raise InputError(f"{name} is {value!r}", fix="give a whole number above 0")
+    dtype = DTYPES[graph.activations]
+    if dtype not in accelerator.dtypes:
+        raise InputError(
+            f"{accelerator.target} computes in {' or '.join(accelerator.dtypes)}, and this bundle "
+            f"is for {dtype}",
+            fix=f"export it for that target: --target {accelerator.target}",
+        )
+    longest = manifest.model.context_length
+    return Settings(
+        device,
+        dtype,
+        getattr(graph, "input_activations", "none"),
+        min(options.context or longest, longest),
+        manifest.model.vocab_size,
+        int(merged.get(PREFILL_CHUNK, CHUNK)),
+        options.threads or usable_threads(),
+        manifest.plan.get("rope_scaling"),
+        options.allow_fallback,
+    )
