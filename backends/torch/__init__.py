@@ -4,6 +4,7 @@ accelerators   one file for each kind of hardware: its kernels, operations and m
 kernels        how a weight lies on a device, and the product with it: tables of torch's operators
 engine         the model's forward on these kernels, with its cache
 operations     what is computed between the linear layers
+simulated      devices of other vendors on the CPU, on request, with those vendors' checks
 placement      which device each operator ran on
 
 Torch is imported inside functions, so importing this package costs next to nothing.
