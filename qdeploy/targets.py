@@ -231,7 +231,7 @@ ASCEND = Target(
         Constraint(
             when={"format": ("onnx-static",), f"{LINEAR}.dtype": FOUR_BITS},
             reason="CANN has no operator for four-bit weights through ONNX Runtime (cann_graph.cc)",
-            fix="use int8 or fp16, e.g. the profile ascend-int8",
+            fix="use int8 or fp16, e.g. the profile ascend-int8-onnx",
         ),
     ),
     masks=("ASCEND_RT_VISIBLE_DEVICES",),

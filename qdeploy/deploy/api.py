@@ -66,7 +66,7 @@ def plan(
         >>> import qdeploy
         >>> plan = qdeploy.plan("Qwen/Qwen3-8B", target="cuda")
         >>> plan.summary()["profile"], plan.summary()["linear"]
-        ('cuda-int4', 'int4 sym g32')
+        ('cuda-int4-onnx', 'int4 sym g32')
         >>> plan.bundle_bytes < 8e9  # bytes
         True
         >>> qdeploy.plan("qwen3-nano", target="cpu", backend="openvino").format

@@ -189,7 +189,7 @@ def load_profile(name: str) -> Profile:
 def profiles_of(target: str) -> list[Profile]:
     """Return the shipped profiles of *target*: int4 first, then by name."""
     found = [p for p in map(load_profile, profile_names()) if p.target == target]
-    return sorted(found, key=lambda p: (not p.name.endswith("int4"), p.name))
+    return sorted(found, key=lambda p: (p.weights.linear.dtype != "int4", p.name))
 
 
 def default_profile(target: str, formats: Collection[str] = ()) -> Profile:

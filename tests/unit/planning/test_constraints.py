@@ -122,7 +122,7 @@ ASYMMETRIC = Precision(dtype="int4", group_size=128)
     ("target", "linear", "format", "reason", "fix"),
     [
         (ASCEND, FP16, "onnx", "none of ONNX Runtime's", "onnx-static"),
-        (ASCEND, INT4, "onnx-static", "no operator for four-bit weights", "ascend-int8"),
+        (ASCEND, INT4, "onnx-static", "no operator for four-bit weights", "ascend-int8-onnx"),
         (ROCM, INT4, "onnx", "for every shape", "onnx-static"),
         (ROCM, ASYMMETRIC, "onnx-static", "zero points", "symmetric = true"),
         (INTEL_CPU, INT4, "onnx", "leaves GroupQueryAttention", 'attention = "plain"'),

@@ -61,8 +61,8 @@ def kept(settings: Settings, root: Path | None, bundle: str = "a", version: str 
 
 def test_what_was_compiled_is_of_one_bundle_settings_versions_and_driver(tmp_path: Path) -> None:
     """MIGraphX names its files by the graph's shape, and they hold the weights."""
-    made = chosen(ROCM, "rocm-int4")
-    exhaustive = chosen(ROCM, "rocm-int4", migraphx_exhaustive_tune=True)
+    made = chosen(ROCM, "rocm-int4-onnx")
+    exhaustive = chosen(ROCM, "rocm-int4-onnx", migraphx_exhaustive_tune=True)
     newer = replace(made, device=replace(made.device, driver="ROCm 8"))
     other_gpu = replace(made, device=replace(made.device, name="AMD GPU gfx1201"))
     several = [
@@ -76,7 +76,7 @@ def test_what_was_compiled_is_of_one_bundle_settings_versions_and_driver(tmp_pat
 
 
 def test_a_folder_of_the_users_own_stays_and_none_is_none(tmp_path: Path) -> None:
-    own = chosen(ROCM, "rocm-int4", migraphx_model_cache_dir="/mine")
+    own = chosen(ROCM, "rocm-int4-onnx", migraphx_model_cache_dir="/mine")
     assert kept(own, tmp_path).options["migraphx_model_cache_dir"] == "/mine"
     assert kept(own, None) is own
     cpu = chosen(CPU, "cpu-int4")

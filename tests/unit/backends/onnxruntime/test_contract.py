@@ -106,8 +106,8 @@ def test_a_row_has_only_documented_options(provider: Provider) -> None:
 @pytest.mark.parametrize(
     ("target", "name", "kind", "vendor"),
     [
-        (ROCM, "rocm-int4", "gpu", 0x1002),
-        (ASCEND, "ascend-fp16", "cann", -1),
+        (ROCM, "rocm-int4-onnx", "gpu", 0x1002),
+        (ASCEND, "ascend-fp16-onnx", "cann", -1),
     ],
 )
 def test_static_graphs_keep_their_cache_on_the_device(
@@ -131,7 +131,7 @@ def test_cuda_shares_one_cache_and_takes_its_libraries_from_pip(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     stub = stubbed(monkeypatch, CACHE)
-    wanted = chosen(CUDA, "cuda-int4", 2, loop="own", gpu_mem_limit=2**33, use_tf32=False)
+    wanted = chosen(CUDA, "cuda-int4-onnx", 2, loop="own", gpu_mem_limit=2**33, use_tf32=False)
     model = DynamicDecoder(Path("bundle"), wanted)
     model.begin(20)
     assert stub.preloaded
@@ -150,7 +150,7 @@ def test_cuda_replays_steps_and_nothing_else(monkeypatch: pytest.MonkeyPatch) ->
     """A recording has one shape and one place for everything: a mask of the whole context."""
     stub = stubbed(monkeypatch, CACHE)
     model = DynamicDecoder(
-        Path("bundle"), chosen(CUDA, "cuda-int4", loop="own", enable_cuda_graph=True)
+        Path("bundle"), chosen(CUDA, "cuda-int4-onnx", loop="own", enable_cuda_graph=True)
     )
     for _ in range(2):
         model.begin(20)
@@ -169,13 +169,13 @@ def test_a_provider_that_is_not_taken_is_no_silent_fallback(
 ) -> None:
     stubbed(monkeypatch, CACHE, fallback="AzureExecutionProvider")
     with pytest.raises(PlacementError, match="CUDAExecutionProvider was asked for"):
-        open_session(Path("model.onnx"), chosen(CUDA, "cuda-int4"))
+        open_session(Path("model.onnx"), chosen(CUDA, "cuda-int4-onnx"))
 
 
 @pytest.mark.parametrize(
     ("provider", "profile_name", "word", "said_of_it"),
     [
-        ("CUDAExecutionProvider", "cuda-int8", "cuda", ("option", "cuda", "device_id", "0")),
+        ("CUDAExecutionProvider", "cuda-int8-onnx", "cuda", ("option", "cuda", "device_id", "0")),
         (RTX, "cuda-int4-rtx", "NvTensorRtRtx", ("register", RTX, "library")),
     ],
 )
@@ -220,7 +220,7 @@ def test_an_onnxruntime_genai_for_the_cpu_is_absence_and_not_a_broken_bundle(
     (tmp_path / "genai_config.json").write_text(json.dumps({"model": model, "search": {}}))
     stubbed(monkeypatch, {})
     with pytest.raises(TargetUnavailable, match="is not for CUDAExecutionProvider") as caught:
-        GenaiLoop(tmp_path, chosen(CUDA, "cuda-int4"))
+        GenaiLoop(tmp_path, chosen(CUDA, "cuda-int4-onnx"))
     fix = "pip uninstall onnxruntime onnxruntime-genai; pip install 'qdeploy[cuda]'"
     assert caught.value.fix == fix
 
@@ -246,7 +246,7 @@ def test_the_provider_comes_from_the_device(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_weights_that_would_end_the_process_are_refused_before() -> None:
     with pytest.raises(InputError, match="takes weights in int4 and fp16") as caught:
-        chosen_on(named("cuda", RTX), RTX, "cuda-int4")
+        chosen_on(named("cuda", RTX), RTX, "cuda-int4-onnx")
     assert "int8 asym g32" in caught.value.what
     assert "--target cuda --profile cuda-int4-rtx" in (caught.value.fix or "")
 
@@ -265,7 +265,7 @@ def test_a_library_that_the_loader_does_not_find_is_told_before_it_ends_the_proc
 
 
 def test_heavy_operators_elsewhere_are_listed() -> None:
-    wanted = chosen(CUDA, "cuda-int4")
+    wanted = chosen(CUDA, "cuda-int4-onnx")
     nodes = [Node(wanted.provider.name, "MatMulNBits", "q"), Node("CPU", "Gather", "shape")]
     assert prove_placement(nodes, wanted).nodes == {"CUDAExecutionProvider": 1, "CPU": 1}
     strays = [Node("CPU", "QMoE", f"layer.{i}") for i in range(6)]
