@@ -49,7 +49,7 @@ def test_what_needs_hardware_runs_on_a_runner_of_its_own() -> None:
 
 
 INSTALLED = {
-    "cpu": "onnx,openvino",
+    "cpu": "onnx,openvino,torch",
     "intel-cpu": "onnx-openvino,openvino",
     "intel-gpu": "onnx-openvino,openvino",
     "intel-npu": "onnx-openvino,openvino",
