@@ -190,7 +190,11 @@ CUDA = Target(
     "gpu",
     masks=("CUDA_VISIBLE_DEVICES",),
     energy=NVML,
-    extras={"onnxruntime-gpu": "cuda", "onnxruntime-ep-nv-tensorrt-rtx": "cuda-rtx"},
+    extras={
+        "onnxruntime-gpu": "cuda",
+        "onnxruntime-ep-nv-tensorrt-rtx": "cuda-rtx",
+        "torch": "torch",
+    },
 )
 ROCM = Target(
     "rocm",
@@ -215,9 +219,15 @@ ROCM = Target(
         ),
     ),
     masks=("ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"),
-    extras={"onnxruntime-migraphx": "rocm"},
+    extras={"onnxruntime-migraphx": "rocm", "torch": "torch"},
 )
-DCU = Target("dcu", "Hygon DCU (DTK)", "gpu", masks=("ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"))
+DCU = Target(
+    "dcu",
+    "Hygon DCU (DTK)",
+    "gpu",
+    masks=("ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"),
+    extras={"torch": "torch"},
+)
 ASCEND = Target(
     "ascend",
     "Huawei Ascend NPU (CANN)",
@@ -235,7 +245,7 @@ ASCEND = Target(
         ),
     ),
     masks=("ASCEND_RT_VISIBLE_DEVICES",),
-    extras={"onnxruntime-cann": "ascend"},
+    extras={"onnxruntime-cann": "ascend", "torch-npu": "torch-npu"},
     dequantizes=False,  # cann_graph.cc
 )
 WEBGPU = Target(

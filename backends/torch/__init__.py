@@ -5,6 +5,10 @@ kernels        how a weight lies on a device, and the product with it: tables of
 engine         the model's forward on these kernels, with its cache
 operations     what is computed between the linear layers
 simulated      devices of other vendors on the CPU, on request, with those vendors' checks
+platforms      the vendors' drivers, and the builds of torch for them: a table
+devices        which devices a target has here
+build, probe   which torch is installed, and what it says of devices, asked in a worker process
+diagnosis      why torch finds no device where the driver lists one
 placement      which device each operator ran on
 
 Torch is imported inside functions, so importing this package costs next to nothing.

@@ -1,4 +1,4 @@
-"""Imports torch on demand, and sets up the process for a session."""
+"""Imports torch and torch_npu on demand, and sets up the process for a session."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from qdeploy.errors import GenerationFailed, TargetUnavailable
+from qdeploy.system import torch_extensions
 from qdeploy.targets import CPU
 
 if TYPE_CHECKING:
     from qdeploy.backends.torch.settings import Settings
 
 INSTALL = f"pip install 'qdeploy[{CPU.extras['torch']}]'"
-AUTOLOAD = "TORCH_DEVICE_BACKEND_AUTOLOAD"
-"""Whether torch imports vendors' packages when it is imported itself. torch_npu without CANN makes
-that import fail, so accelerators import their packages by name."""
+BEFORE = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+"""Environment variables that CUDA reads once. By default it numbers GPUs by speed, and `nvidia-smi`
+by PCI bus."""
 
 
 def is_installed() -> bool:
@@ -35,21 +36,34 @@ def require() -> None:
 
 
 def load() -> Any:
-    """Import and return `torch`.
+    """Import and return `torch`, without the extensions that it would load by itself.
 
     Raises:
         TargetUnavailable: it is not installed.
         GenerationFailed: it is installed but broken.
     """
     require()
-    os.environ.setdefault(AUTOLOAD, "0")
+    for name, value in BEFORE.items():
+        os.environ.setdefault(name, value)
     try:
-        return import_module("torch")
+        with torch_extensions.not_loaded():
+            return import_module("torch")
     except (ImportError, OSError, RuntimeError) as error:
         raise GenerationFailed(
             f"torch is installed but cannot be imported ({error})",
             fix=f"{INSTALL} --force-reinstall",
         ) from error
+
+
+def load_npu() -> Any:
+    """Import and return `torch_npu`, which gives torch the device type `npu`.
+
+    Raises:
+        ImportError: it is not installed, or a library of CANN's is missing.
+        RuntimeError: it does not fit this torch, or torch has another accelerator.
+    """
+    load()
+    return import_module("torch_npu")
 
 
 def prepare(settings: Settings) -> None:

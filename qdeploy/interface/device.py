@@ -24,6 +24,8 @@ class Device:
         memory_bytes: memory that a model can use there; None where the runtime does not report it.
         driver: driver version, if the runtime reports it.
         evidence: `device`, or `simulated` for a simulated device.
+        architecture: what its kernels are built for, e.g. `sm_89`, `gfx942`, `Ascend910B3`; None
+            where the runtime does not choose by it.
     """
 
     id: str
@@ -32,6 +34,7 @@ class Device:
     memory_bytes: int | None = None
     driver: str | None = None
     evidence: Evidence = Evidence.DEVICE
+    architecture: str | None = None
 
 
 @dataclass(frozen=True)

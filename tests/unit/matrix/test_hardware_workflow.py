@@ -53,10 +53,10 @@ INSTALLED = {
     "intel-cpu": "onnx-openvino,openvino",
     "intel-gpu": "onnx-openvino,openvino",
     "intel-npu": "onnx-openvino,openvino",
-    "cuda": "cuda,cuda-rtx",
-    "rocm": "rocm",
-    "dcu": "",
-    "ascend": "ascend",
+    "cuda": "cuda,cuda-rtx,torch",
+    "rocm": "rocm,torch",
+    "dcu": "torch",
+    "ascend": "ascend,torch-npu",
     "webgpu": "webgpu",
 }
 REQUIREMENT = re.compile(

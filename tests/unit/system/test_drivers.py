@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from qdeploy.errors import TargetUnavailable
 from qdeploy.system import drivers
 from qdeploy.system.drivers import Hardware
 from qdeploy.targets import ASCEND, CUDA, DCU, ROCM
+from tests.support.vendors import kernel_driver, nvidia_smi, topology
 
 SMI = """\
 GPU-a1f0, NVIDIA GeForce RTX 4090, 24564, 575.57
@@ -33,11 +33,7 @@ def no_masks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def tool(folder: Path, output: str, code: int = 0) -> str:
     """A program that prints *output*."""
-    file = folder / "nvidia-smi"
-    text = f"import sys\nsys.stdout.write({output!r})\nsys.exit({code})\n"
-    file.write_text(f"#!{sys.executable}\n{text}")
-    file.chmod(0o755)
-    return str(file)
+    return str(nvidia_smi(folder, output, code))
 
 
 @POSIX
@@ -109,14 +105,6 @@ def test_no_tool_of_nvidias_is_absence() -> None:
         drivers.nvidia(CUDA.masks, "no-such-program")
 
 
-def topology(root: Path, number: int, **properties: int) -> None:
-    node = root / "sys/class/kfd/kfd/topology/nodes" / str(number)
-    (node / "mem_banks/0").mkdir(parents=True)
-    lines = "".join(f"{name} {value}\n" for name, value in properties.items())
-    (node / "properties").write_text(lines)
-    (node / "mem_banks/0/properties").write_text(f"heap_type 1\nsize_in_bytes {2**34 + number}\n")
-
-
 def test_amds_gpus_are_those_with_compute_units(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -138,12 +126,6 @@ def test_amds_gpus_are_those_with_compute_units(
     assert names == ["AMD GPU gfx1201", "AMD GPU gfx942"]
     monkeypatch.setenv("HIP_VISIBLE_DEVICES", "1")
     assert [d.name for d in drivers.amd(ROCM.masks, tmp_path)] == ["AMD GPU gfx942"]
-
-
-def kernel_driver(root: Path) -> Path:
-    (root / "dev").mkdir()
-    (root / "dev/kfd").touch()
-    return root
 
 
 def test_dcus_are_hygons_by_the_vendor_or_by_the_architecture(

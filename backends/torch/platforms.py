@@ -1,0 +1,91 @@
+"""The vendors' platforms that torch runs on: how hardware is found, and the builds of torch.
+
+A platform is a row. What the engine needs of its devices is in `accelerators`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from qdeploy.backends.torch.build import Build
+from qdeploy.backends.torch.runtime import INSTALL
+from qdeploy.system import drivers
+from qdeploy.system.drivers import Hardware
+from qdeploy.targets import ASCEND, CPU, CUDA, DCU, ROCM, Target
+
+INDEX = "https://download.pytorch.org/whl"
+"""PyTorch's builds by platform. PyPI has that for CUDA on Linux, and that for the CPU elsewhere."""
+CUDA_INDEX, OLD_CUDA_INDEX = f"{INDEX}/cu130", f"{INDEX}/cu126"
+"""The current build, and the one for GPUs and drivers that CUDA 13 has dropped."""
+
+
+def reinstall(index: str) -> str:
+    """The command that replaces torch by a build of an index."""
+    return f"pip install --force-reinstall torch --index-url {index}"
+
+
+def _is_dtks(build: Build) -> bool:
+    """Hygon's versions read 2.9.0+das.opt1.dtk2604."""
+    return "das" in build.local or "dtk" in build.local
+
+
+@dataclass(frozen=True)
+class Platform:
+    """One vendor's platform.
+
+    Attributes:
+        device_type: torch's word for its devices, which begins their ids.
+        title: its name in messages.
+        hardware: lists the hardware by the driver; None for the CPU, which is always there.
+        serves: whether a build of torch runs on it.
+        install: how to install such a build.
+        check: what to look at if torch finds no device, though the driver lists one.
+        package: a distribution besides torch, as pip names it.
+    """
+
+    target: Target
+    device_type: str
+    title: str
+    hardware: Callable[[], list[Hardware]] | None
+    serves: Callable[[Build], bool]
+    install: str
+    check: str = ""
+    package: str | None = None
+
+
+PLATFORMS: tuple[Platform, ...] = (
+    Platform(
+        CPU, "cpu", "the CPU", None, lambda build: True,
+        install=INSTALL,
+    ),
+    Platform(
+        CUDA, "cuda", "CUDA", partial(drivers.nvidia, CUDA.masks),
+        lambda build: build.cuda is not None,
+        install=reinstall(CUDA_INDEX),
+        check="a container needs --gpus all; after a change of the driver, restart the machine",
+    ),
+    Platform(
+        ROCM, "cuda", "ROCm", partial(drivers.amd, ROCM.masks),
+        lambda build: build.hip is not None and not _is_dtks(build),
+        install=reinstall(f"{INDEX}/rocm7.2"),
+        check="a container needs --device /dev/kfd --device /dev/dri; `rocminfo` must list the GPU",
+    ),
+    Platform(
+        DCU, "cuda", "DTK", partial(drivers.dcu, DCU.masks),
+        # AMD's have a binary interface of their own; a build from source is not known by its name
+        lambda build: build.hip is not None and not build.local.startswith("rocm"),
+        install="install Hygon's build of torch for the version of DTK that is here, from "
+        "https://download.sourcefind.cn:65024/4/main",
+        check="source /opt/dtk/env.sh; `hy-smi` must list the DCU",
+    ),
+    Platform(
+        ASCEND, "npu", "CANN", partial(drivers.ascend, ASCEND.masks), lambda build: True,
+        install=f"pip install 'qdeploy[{ASCEND.extras['torch-npu']}]'",
+        check="`npu-smi info` must list the NPU, and no other process may hold it alone",
+        package="torch-npu",
+    ),
+)  # fmt: skip
+
+FOR_TARGET: Mapping[str, Platform] = {row.target.name: row for row in PLATFORMS}

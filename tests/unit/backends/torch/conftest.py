@@ -1,0 +1,49 @@
+"""A machine with stubs in place of the vendors' drivers and of torch."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from qdeploy.system import drivers
+from qdeploy.targets import BUILT_IN
+from tests.support import vendors
+
+SMI = """\
+GPU-a1f0, NVIDIA GeForce RTX 4090, 24564, 575.57
+GPU-b2c4, NVIDIA TITAN V, 12288, 575.57
+"""
+Machine = Callable[[str], Path]
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """Make a machine with the hardware of a target; returns the folder for packages."""
+    for name in {name for target in BUILT_IN for name in target.masks}:
+        monkeypatch.delenv(name, raising=False)
+
+    def make(target: str) -> Path:
+        root = vendors.kernel_driver(tmp_path / "root")
+        if target == "cuda":
+            vendors.nvidia_smi(tmp_path / "bin", SMI)
+        vendor = {"rocm": 4098, "dcu": 7572}.get(target)
+        if vendor:
+            gfx = {"rocm": 90402, "dcu": 90306}[target]
+            vendors.topology(root, 1, simd_count=1216, vendor_id=vendor, gfx_target_version=gfx)
+        if target == "ascend":
+            (root / "dev/davinci0").touch()
+        monkeypatch.setenv("PATH", os.pathsep.join([str(tmp_path / "bin"), os.environ["PATH"]]))
+        for find in (drivers.amd, drivers.dcu, drivers.ascend):
+            monkeypatch.setattr(find, "__defaults__", (root,))
+        packages = tmp_path / "packages"
+        packages.mkdir()
+        monkeypatch.setattr(sys, "path", [str(packages), *sys.path])
+        for name in ("torch", "torch_npu"):
+            monkeypatch.delitem(sys.modules, name, raising=False)
+        return packages
+
+    return make
