@@ -139,11 +139,11 @@ def test_a_profile_of_an_unknown_format(
     command: list[str], scripted_toml: Path, quick: QuickCommand
 ) -> None:
     text = scripted_toml.read_text(encoding="utf-8")
-    scripted_toml.write_text(text.replace('"safetensors"', '"safetensor"'), encoding="utf-8")
+    scripted_toml.write_text(text.replace('"script"', '"scrip"'), encoding="utf-8")
     quick(*command).fails(
         2,
-        "profile 'scripted' has the unknown format 'safetensor'",
-        "fix: did you mean 'safetensors'?",
+        "profile 'scripted' has the unknown format 'scrip'",
+        "fix: did you mean 'script'?",
     )
 
 
@@ -153,7 +153,7 @@ def test_a_profile_with_an_option_that_its_format_lacks(
     with scripted_toml.open("a", encoding="utf-8") as file:
         file.write('\n[graph]\nattention = "plain"\n')
     quick("plan", model, "--target", "scripted", "--profile", scripted_toml.name).fails(
-        2, "sets graph.attention, which the format safetensors does not have", "fix: remove graph."
+        2, "sets graph.attention, which the format script does not have", "fix: remove graph."
     )
 
 

@@ -14,12 +14,12 @@ from qdeploy.interface import Progress
 from qdeploy.planning.plan import Plan, make_plan
 from qdeploy.planning.profile import parse_profile
 from tests.support.checkpoints import SMALL, write_checkpoint
-from tests.support.scripted import HERE, ScriptedExporter
+from tests.support.scripted import HERE, SCRIPT, ScriptedExporter
 
 PROFILE = """\
 schema = 1
 target = "{target}"
-format = "safetensors"
+format = "script"
 why = "For tests."
 
 [weights.linear]
@@ -47,7 +47,7 @@ def scripted_plan(
         write_checkpoint(folder, config)
     found = read_checkpoint(folder, name=name)
     written = parse_profile(profile_text(**script), "scripted", where="a test")
-    return make_plan(found, written, HERE)
+    return make_plan(found, written, HERE, format_row=SCRIPT)
 
 
 def scripted_bundle(place: Path, model: Path | None = None, **script: Any) -> Bundle:

@@ -16,6 +16,7 @@ from qdeploy.architectures.table import architectures
 SCRIPTED = {
     registry.BACKENDS: {"scripted": "tests.support.scripted:ScriptedBackend"},
     registry.EXPORTERS: {"scripted": "tests.support.scripted:ScriptedExporter"},
+    registry.FORMATS: {"script": "tests.support.scripted:SCRIPT"},
 }
 
 Plugins = Mapping[str, Mapping[str, str]]

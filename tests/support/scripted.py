@@ -44,6 +44,7 @@ from qdeploy.interface import (
     Session,
     Token,
 )
+from qdeploy.planning.formats import Format
 from qdeploy.planning.plan import Plan
 from qdeploy.targets import Evidence, Target
 from qdeploy.tokenization.tokenizer import Tokenizer
@@ -51,6 +52,7 @@ from qdeploy.tokenization.tokenizer import Tokenizer
 HERE = Target("scripted", "a script", "cpu")
 NOT_HERE = Target("unscripted", "a missing script", "npu")
 WEIGHTS = "scripted.safetensors"
+SCRIPT = Format("script", files={"weights": "*.safetensors"})
 
 
 class ScriptedSession(Session):
@@ -109,7 +111,7 @@ class ScriptedSession(Session):
 
 
 class ScriptedBackend(Backend):
-    name, formats = "scripted", ("safetensors",)
+    name, formats = "scripted", (SCRIPT.name,)
     targets: ClassVar[tuple[Target, ...]] = (HERE, NOT_HERE)
     simulates = frozenset({NOT_HERE.name})
 
@@ -149,7 +151,7 @@ def _check_memory(bundle: Bundle, context: int | None, memory: Property | None) 
 
 
 class ScriptedExporter(Exporter):
-    name, formats = "scripted", ("safetensors",)
+    name, formats = "scripted", (SCRIPT.name,)
 
     def why_not(self, plan: Plan) -> Refusal | None:
         return (

@@ -27,6 +27,7 @@ from tests.support.scripted import HERE, ScriptedBackend, ScriptedSession
 SICK = {
     "qdeploy.backends": {"sick": "tests.support.sick:SickBackend"},
     "qdeploy.exporters": {"scripted": "tests.support.scripted:ScriptedExporter"},
+    "qdeploy.formats": {"script": "tests.support.scripted:SCRIPT"},
 }
 HANG = 600
 

@@ -17,17 +17,19 @@ from safetensors import deserialize
 from qdeploy import interface as api
 from qdeploy.bundle import Bundle
 from qdeploy.errors import Refusal
+from qdeploy.planning.formats import Format
 from qdeploy.planning.plan import Plan
 from qdeploy.targets import CPU, Evidence, Target
 
 Array = NDArray[np.float32]
 Cache = list[tuple[Array, Array]]  # keys and values of each layer, [kv heads, T, head_dim]
+TOY = Format("toy", files={"weights": "*.safetensors"})
 
 
 class ToyExporter(api.Exporter):
     """Copies the weight files unchanged."""
 
-    name, formats = "toy", ("safetensors",)
+    name, formats = "toy", (TOY.name,)
 
     def why_not(self, plan: Plan) -> Refusal | None:
         quantized = plan.linear.dtype != "fp16"
@@ -43,7 +45,7 @@ class ToyExporter(api.Exporter):
 
 
 class ToyBackend(api.Backend):
-    name, formats, targets = "toy", ("safetensors",), (CPU,)
+    name, formats, targets = "toy", (TOY.name,), (CPU,)
 
     def devices(self, target: Target, *, simulate: bool = False) -> list[api.Device]:
         return [api.Device("numpy", platform.processor() or platform.machine(), CPU.name)]

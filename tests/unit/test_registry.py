@@ -127,7 +127,7 @@ def test_backends_are_chosen_by_target_and_format(tmp_path: Path) -> None:
 
 def test_the_exporter_of_a_format_is_the_first_that_writes_it(tmp_path: Path) -> None:
     with only(tmp_path, acme=SCRIPTED):
-        assert registry.exporter_for("safetensors").name == "scripted"
+        assert registry.exporter_for("script").name == "scripted"
         with pytest.raises(PlanError, match="no installed exporter writes the format 'onnx'"):
             registry.exporter_for("onnx")
 
@@ -161,7 +161,7 @@ class AcmeSecond(ScriptedExporter):
 
 
 def profile_of(format: str) -> Profile:
-    text = profile_text().replace('"safetensors"', f'"{format}"')
+    text = profile_text().replace('"script"', f'"{format}"')
     return parse_profile(text, "mine", where="mine.toml")
 
 

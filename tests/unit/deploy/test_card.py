@@ -51,7 +51,7 @@ def card_of(plan: Plan, made: Bundle) -> str:
 def test_an_export_writes_one_that_the_hub_reads(made: Bundle) -> None:
     card = ModelCard.load(made.path / "README.md")
     assert card.data.pipeline_tag == "text-generation"
-    assert card.data.tags == ["qdeploy", "safetensors", "scripted", "fp16"]
+    assert card.data.tags == ["qdeploy", "script", "scripted", "fp16"]
     assert card.data.license is None
 
 

@@ -37,6 +37,7 @@ PLUGINS = {
         "strayed": "tests.unit.deploy.test_run:Strayed",
     },
     registry.EXPORTERS: SCRIPTED[registry.EXPORTERS],
+    registry.FORMATS: SCRIPTED[registry.FORMATS],
 }
 
 
@@ -121,10 +122,10 @@ class TestChoose:
         [
             ({"target": "scriptd"}, "did you mean 'scripted'?"),
             ({"backend": "scriptd"}, "did you mean 'scripted'?"),
-            ({"target": "cuda"}, "no installed backend runs the format 'safetensors' on cuda"),
+            ({"target": "cuda"}, "no installed backend runs the format 'script' on cuda"),
             (
                 {"target": "cuda", "backend": "scripted"},
-                "backend 'scripted' does not run the format 'safetensors' on cuda",
+                "backend 'scripted' does not run the format 'script' on cuda",
             ),
         ],
     )
