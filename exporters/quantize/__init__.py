@@ -4,13 +4,13 @@ matrix     quantizes a whole matrix
 rounding   the integer grid, and scales from the range of each group
 search     scales with less error, found without data
 workspace  buffers for both, a tile at a time
-packing    two four-bit codes a byte
+packing    two four-bit codes a byte; signed codes as unsigned ones
 threads    runs blocks on several threads; results in order, bounded memory
 """
 
 from qdeploy.exporters.quantize.matrix import quantize
-from qdeploy.exporters.quantize.packing import pack4, unpack4
+from qdeploy.exporters.quantize.packing import offset_binary, pack4, unpack4
 from qdeploy.exporters.quantize.threads import in_order
 from qdeploy.quantization.quantized import Quantized
 
-__all__ = ["Quantized", "in_order", "pack4", "quantize", "unpack4"]
+__all__ = ["Quantized", "in_order", "offset_binary", "pack4", "quantize", "unpack4"]

@@ -1,4 +1,4 @@
-"""Packs two four-bit codes a byte, the first in the low half.
+"""Packs two four-bit codes a byte, the first in the low half; signed codes as unsigned ones.
 
 OpenVINO's u4 and i4 tensors, ONNX's UINT4 and INT4, and the blocks of ONNX Runtime's MatMulNBits
 all have this layout.
@@ -10,6 +10,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from qdeploy.quantization.quantized import Quantized
+
+
+def offset_binary(weight: Quantized) -> NDArray[np.uint8]:
+    """The codes as unsigned ones: without zero points, 2^(bits - 1) stands for zero."""
+    if not weight.precision.symmetric:
+        return np.asarray(weight.codes, np.uint8)
+    zero = 2 ** (weight.precision.bits - 1)
+    return (weight.codes.view(np.uint8) + np.uint8(zero)) & np.uint8(2 * zero - 1)
 
 
 def pack4(codes: NDArray[Any]) -> NDArray[np.uint8]:

@@ -25,7 +25,6 @@ from qdeploy.quantization.precision import PER_CHANNEL, Precision, ScaleType
 if TYPE_CHECKING:
     from typing import Any
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from qdeploy.exporters.quantize import Quantized
@@ -89,11 +88,11 @@ class Blocks(Encoding):
         return Sizes(rows * code_bytes, rows * blocks * element, rows * points)
 
     def encode(self, weight: Quantized, scales: ScaleType = "float16") -> Parts:
-        from qdeploy.exporters.quantize import pack4
+        from qdeploy.exporters.quantize import offset_binary, pack4
 
         precision, columns = weight.precision, weight.codes.shape[1]
         blocks = -(-columns // block_size(precision, columns))
-        codes = _pad(_unsigned(weight), blocks * block_size(precision, columns))
+        codes = _pad(offset_binary(weight), blocks * block_size(precision, columns))
         repeats = blocks // weight.scales.shape[1]
         converted = convert_scales(weight.scales, self._floats).repeat(repeats, axis=1)
         points = weight.zero_points
@@ -110,15 +109,6 @@ def block_size(precision: Precision, columns: int) -> int:
     if precision.group_size != PER_CHANNEL:
         return precision.group_size
     return next((size for size in BLOCKS if columns % size == 0), 32)
-
-
-def _unsigned(weight: Quantized) -> NDArray[np.uint8]:
-    import numpy as np
-
-    if not weight.precision.symmetric:
-        return np.asarray(weight.codes, np.uint8)
-    zero = 2 ** (weight.precision.bits - 1)
-    return (weight.codes.view(np.uint8) + np.uint8(zero)) & np.uint8(2 * zero - 1)
 
 
 def _pad(codes: NDArray[Any], columns: int) -> NDArray[Any]:

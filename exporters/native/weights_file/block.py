@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from qdeploy.exporters.native.weights_file.layout import PackedWeight, WeightsLayout
+from qdeploy.exporters.native.weights_file.layout import FileLayout, PackedWeight
 
 BLOCK_ELEMENTS = 2**22
 """Elements of a block: 16 MiB as float32. Smaller blocks cost Python time, larger ones memory."""
@@ -38,17 +38,23 @@ class Block:
         return (self.stop - self.start) * self.stored.columns * len(self.tensors)
 
     @property
+    def nbytes(self) -> int:
+        """Its part of the weight's bytes, to the nearest below."""
+        return self.stored.nbytes * self.elements // (self.stored.columns * self.stored.rows)
+
+    @property
     def row(self) -> int:
         """The first row in the file."""
         return self.stored.first_rows[self.member] + self.stored.interleaved * self.start
 
 
-def blocks(layout: WeightsLayout, elements: int = BLOCK_ELEMENTS) -> list[Block]:
+def blocks(layout: FileLayout, elements: int = BLOCK_ELEMENTS) -> list[Block]:
     """Every weight cut into blocks of about so many elements, in the order of the file."""
     found = []
     for stored in layout.weights:
-        # an even number, so that four-bit codes of a block end with a byte
-        step = max(2, elements // (stored.columns * stored.interleaved) // 2 * 2)
+        together = stored.encoding.step
+        rows = elements // (stored.columns * stored.interleaved)
+        step = max(together, rows // together * together)
         found += [
             Block(stored, member, start, min(start + step, stored.shapes[member][0]))
             for member in range(0, len(stored.tensors), stored.interleaved)

@@ -1,16 +1,19 @@
 """The layout of a weights file, computed before a byte of it is written.
 
+`FileLayout` is what the writer needs of a layout, `WeightsLayout` the one that graphs refer to.
+
 Offsets follow from shapes and precisions alone. So the graph can be written first, and the weights
 can be streamed to their offsets afterwards, in any number of runs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
 from math import prod
+from typing import Protocol
 
 from qdeploy.exporters.native.weights_file.packing import Encoding
 from qdeploy.planning.tensor_spec import TensorPlan
@@ -35,6 +38,7 @@ class PackedWeight:
     Attributes:
         tensors: names in the checkpoint.
         shapes: of each: [N, K], or [N] for a vector.
+        encoding: how it is packed.
         codes: [all rows, K], packed by the encoding; the values of a float weight.
         scales, zero_points: one for each group; None where the weight has none.
         interleaved: how many tensors alternate row by row; 1 for none.
@@ -45,12 +49,22 @@ class PackedWeight:
     tensors: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
     precision: Precision
+    encoding: Encoding = field(repr=False)
     codes: Span
     scales: Span | None = None
     zero_points: Span | None = None
     interleaved: int = 1
     schemes: tuple[str | None, ...] = ()
     scale_type: ScaleType = "float16"
+
+    @property
+    def spans(self) -> tuple[Span | None, Span | None, Span | None]:
+        """Where the parts lie: codes, scales, zero points."""
+        return self.codes, self.scales, self.zero_points
+
+    @property
+    def nbytes(self) -> int:
+        return sum(span.size for span in self.spans if span)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -76,6 +90,22 @@ class PackedWeight:
         """Groups in a row."""
         size = self.precision.group_size
         return 1 if size == PER_CHANNEL else self.columns // size
+
+
+class FileLayout(Protocol):
+    """What is written into one file."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+
+    @property
+    def inlined(self) -> Sequence[tuple[int, bytes]]:
+        """Offset and content of what is known before the weights."""
+
+    @property
+    def weights(self) -> Sequence[PackedWeight]:
+        """Every weight, in the order in which they are written."""
 
 
 class WeightsLayout:
@@ -127,7 +157,9 @@ class WeightsLayout:
         if precision.dtype == "fp16":
             element = np.dtype(self.encoding.float_type(len(shapes[0]))).itemsize
             codes = self._take(element * sum(map(prod, shapes)))
-            return PackedWeight(tensors, shapes, precision, codes, interleaved=interleaved)
+            return PackedWeight(
+                tensors, shapes, precision, self.encoding, codes, interleaved=interleaved
+            )
         rows = sum(shape[0] for shape in shapes)
         sizes = self.encoding.sizes(precision, rows, prod(shapes[0][1:]), scale_type)
         codes = self._take(sizes.codes)
@@ -135,8 +167,9 @@ class WeightsLayout:
         points = self._take(sizes.zero_points) if sizes.zero_points else None
         schemes = tuple(plan.scheme for plan in plans)
         return PackedWeight(
-            tensors, shapes, precision, codes, scales, points, interleaved, schemes, scale_type
-        )
+            tensors, shapes, precision, self.encoding, codes, scales, points, interleaved, schemes,
+            scale_type,
+        )  # fmt: skip
 
     def _take(self, size: int) -> Span:
         step = self.encoding.alignment(size)

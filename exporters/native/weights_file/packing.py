@@ -7,7 +7,7 @@ not change the values they represent.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from qdeploy.checkpoint.sources.codes import REQUANTIZE
 from qdeploy.errors import CheckpointError, Refusal
@@ -42,6 +42,9 @@ class Parts(NamedTuple):
 class Encoding(ABC):
     """One format's packing. It works row by row, so a weight can be written block by block."""
 
+    step: ClassVar[int] = 2
+    """Rows that are packed together: two rows of four-bit numbers end with a byte."""
+
     def why_not(self, tensor: TensorPlan) -> Refusal | None:
         """Why this weight cannot be laid out as planned, or None if it can."""
         return None
@@ -58,14 +61,14 @@ class Encoding(ABC):
 
     @abstractmethod
     def encode(self, weight: Quantized, scales: ScaleType = "float16") -> Parts:
-        """Bytes of an even number of rows, or of the last ones, of a quantized weight.
+        """Bytes of a multiple of `step` rows, or of the last ones, of a quantized weight.
 
         Raises:
             CheckpointError: the format's type does not hold a scale.
         """
 
     def float_type(self, rank: int) -> str:
-        """NumPy's name of the type in which an unquantized weight of this rank is stored."""
+        """The type, of `floats.BYTES`, in which an unquantized weight of this rank is stored."""
         return "float16"
 
 

@@ -15,12 +15,12 @@ from threading import local
 from typing import TYPE_CHECKING
 
 from qdeploy.errors import CheckpointError
+from qdeploy.exporters.native.weights_file import floats
 from qdeploy.exporters.native.weights_file.block import Block, blocks
 from qdeploy.exporters.native.weights_file.flusher import Flusher
 from qdeploy.exporters.native.weights_file.journal import Journal
 from qdeploy.exporters.native.weights_file.keep import keep
-from qdeploy.exporters.native.weights_file.layout import WeightsLayout
-from qdeploy.exporters.native.weights_file.packing import Encoding
+from qdeploy.exporters.native.weights_file.layout import FileLayout
 from qdeploy.system.threads import usable_threads
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def threads() -> int:
 
 
 def write(
-    layout: WeightsLayout,
+    layout: FileLayout,
     source: WeightReader,
     file: Path,
     journal: Journal,
@@ -70,7 +70,8 @@ def write(
             out.seek(offset)
             out.write(content)
         unsafe = 0
-        work = partial(_pieces, layout.encoding, source)
+        written = sum(block.nbytes for block in every[:done])
+        work = partial(_pieces, source)
         # closed in any case, so that no thread reads the source after a failure
         with closing(in_order(work, every[done:], threads=threads())) as made:
             for count, pieces in enumerate(made, start=done + 1):
@@ -81,23 +82,25 @@ def write(
                 if unsafe >= SAFE_AFTER_BYTES:
                     flusher.begin(count)
                     unsafe = 0
-                report(pieces[0][0])
+                written += every[count - 1].nbytes
+                report(written)
         flusher.begin(len(every))
     report(layout.size)
 
 
-def _pieces(encoding: Encoding, source: WeightReader, block: Block) -> list[Piece]:
+def _pieces(source: WeightReader, block: Block) -> list[Piece]:
     """Read and quantize a block; returns what to write and where."""
     import numpy as np
 
     from qdeploy.exporters.quantize import quantize
 
     stored, precision, name = block.stored, block.stored.precision, block.tensors[0]
+    encoding = stored.encoding
     if precision.dtype == "fp16":
         values = _read(source, block, np.empty(block.elements, np.float32))
-        floats = _floats(values, encoding.float_type(len(stored.shape)), name)
-        before = block.row * stored.columns * floats.itemsize
-        return [(stored.codes.offset + before, floats)]
+        narrow = floats.narrow(values, encoding.float_type(len(stored.shape)), name)
+        before = block.row * stored.columns * narrow.itemsize
+        return [(stored.codes.offset + before, narrow)]
     if block.kept:
         made = keep(source, block)
     else:
@@ -108,10 +111,9 @@ def _pieces(encoding: Encoding, source: WeightReader, block: Block) -> list[Piec
     except CheckpointError as error:
         raise CheckpointError(error.what, where=name, fix=error.fix) from None
     sizes = encoding.sizes(precision, block.row, stored.columns, stored.scale_type)
-    spans = (stored.codes, stored.scales, stored.zero_points)
     return [
         (span.offset + size, part)
-        for span, size, part in zip(spans, sizes, parts, strict=True)
+        for span, size, part in zip(stored.spans, sizes, parts, strict=True)
         if span is not None and part is not None
     ]
 
@@ -141,15 +143,3 @@ class _Scratch(local):
 
 
 _scratch = _Scratch()
-
-
-def _floats(values: NDArray[np.float32], dtype: str, tensor: str) -> NDArray[np.generic]:
-    import numpy as np
-
-    if dtype == "float32":
-        return values
-    with np.errstate(over="ignore"):
-        halves = values.astype(np.float16)
-    if not np.isfinite(halves).all():
-        raise CheckpointError("a weight is too large for fp16", where=tensor)
-    return halves
