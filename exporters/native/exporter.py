@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qdeploy.architectures.table import known_classes
 from qdeploy.errors import ExportFailed, QdeployError, Refusal, TargetUnavailable
@@ -16,6 +16,7 @@ from qdeploy.exporters.native.format import ExportLayout, FormatWriter
 from qdeploy.exporters.native.onnx.format import OnnxFormat
 from qdeploy.exporters.native.onnx_static.format import StaticFormat
 from qdeploy.exporters.native.openvino.format import OpenVINOFormat
+from qdeploy.exporters.native.safetensors.format import SafetensorsFormat
 from qdeploy.exporters.native.weights_file import writer
 from qdeploy.exporters.native.weights_file.journal import Journal
 from qdeploy.interface import SCRATCH, Exporter, Progress
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from qdeploy.checkpoint.weights import WeightReader
 
 WRITERS: dict[str, FormatWriter] = {
-    f.format.name: f for f in (OpenVINOFormat(), OnnxFormat(), StaticFormat())
+    f.format.name: f for f in (OpenVINOFormat(), OnnxFormat(), StaticFormat(), SafetensorsFormat())
 }
 
 
@@ -56,6 +57,9 @@ class NativeExporter(Exporter):
 
     def peak_memory_bytes(self, plan: Plan) -> int:
         return memory.peak_bytes(plan, tables=WRITERS[plan.format].tables)
+
+    def config_changes(self, plan: Plan) -> Mapping[str, Any]:
+        return WRITERS[plan.format].config_changes(plan)
 
     def export(self, plan: Plan, folder: Path, progress: Progress) -> None:
         from qdeploy.checkpoint.weights import check_weights, open_weights
@@ -97,7 +101,7 @@ def _offset(report: Callable[[int], None], before: int) -> Callable[[int], None]
 
 
 def _fingerprint(model: ExportLayout) -> str:
-    """Hash of the graphs, which hold the offset of every weight, and of which codes are kept.
+    """Hash of the graphs and of the place and form of every weight.
 
     Equal hashes mean equal layouts and equal bytes.
     """
@@ -105,7 +109,8 @@ def _fingerprint(model: ExportLayout) -> str:
     for graph in model.graphs:
         total.update(graph.read_bytes())
     for layout in model.weights.values():
-        total.update(repr([weight.schemes for weight in layout.weights]).encode())
+        for weight in layout.weights:
+            total.update(repr(weight).encode())
     return total.hexdigest()
 
 

@@ -7,12 +7,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from qdeploy.architectures.graph import GraphConfig
 from qdeploy.checkpoint.sources.codes import REQUANTIZE
 from qdeploy.errors import Refusal
-from qdeploy.exporters.native.weights_file.layout import WeightsLayout
+from qdeploy.exporters.native.weights_file.layout import FileLayout
 from qdeploy.exporters.native.weights_file.packing import Encoding
 from qdeploy.planning.formats import Format
 from qdeploy.planning.plan import Plan
@@ -31,7 +31,7 @@ class ExportLayout:
     """
 
     graphs: tuple[Path, ...]
-    weights: Mapping[Path, WeightsLayout]
+    weights: Mapping[Path, FileLayout]
 
 
 class FormatWriter(ABC):
@@ -42,6 +42,27 @@ class FormatWriter(ABC):
     """Distributions that it needs in addition to NumPy; the manifest records their versions."""
     tables: ClassVar[bool] = False
     """Whether its graphs store the cosine and sine of every position instead of computing them."""
+
+    @abstractmethod
+    def why_not(self, plan: Plan) -> Refusal | None:
+        """Why this format cannot hold the plan, or None if it can. Loads nothing."""
+
+    def config_changes(self, plan: Plan) -> Mapping[str, Any]:
+        """See `Exporter.config_changes`."""
+        return {}
+
+    @abstractmethod
+    def write_tokenizer(self, plan: Plan, folder: Path) -> None:
+        """Write the tokenizer files of the format's runtimes that the checkpoint does not have."""
+
+    @abstractmethod
+    def write_graph(self, plan: Plan, config: GraphConfig, folder: Path) -> ExportLayout:
+        """Write the model's graph, where the format has one, and lay the weights out."""
+
+
+class GraphWriter(FormatWriter):
+    """A format whose models are graphs over weights that are all packed in one way."""
+
     mixes_experts: ClassVar[bool] = True
     """Whether a projection can be of another form in one expert of a layer than in the others."""
 
@@ -50,7 +71,6 @@ class FormatWriter(ABC):
         """How this format packs the plan's weights."""
 
     def why_not(self, plan: Plan) -> Refusal | None:
-        """Why this format cannot hold the plan, or None if it can. Loads nothing."""
         encoding = self.encoding(plan)
         if not self.mixes_experts and (one := mixed_expert(plan.tensors)):
             return Refusal(
@@ -59,14 +79,6 @@ class FormatWriter(ABC):
                 REQUANTIZE,
             )
         return next(filter(None, map(encoding.why_not, plan.tensors)), None)
-
-    @abstractmethod
-    def write_tokenizer(self, plan: Plan, folder: Path) -> None:
-        """Write the tokenizer files of the format's runtimes that the checkpoint does not have."""
-
-    @abstractmethod
-    def write_graph(self, plan: Plan, config: GraphConfig, folder: Path) -> ExportLayout:
-        """Write the model's graph."""
 
 
 def mixed_expert(tensors: Iterable[TensorPlan]) -> TensorPlan | None:

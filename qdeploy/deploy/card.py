@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from math import prod
 from typing import Any
 
 from qdeploy.architectures.task import TaskName
@@ -89,7 +88,7 @@ def _storage(plan: Plan) -> Iterator[str]:
     rows: dict[tuple[str, str], Counter[str]] = {}
     for tensor in plan.tensors:
         row = rows.setdefault((tensor.role, tensor.label), Counter())
-        row.update(tensors=1, parameters=prod(tensor.shape), bytes=tensor.nbytes)
+        row.update(tensors=1, parameters=tensor.parameters, bytes=tensor.nbytes)
     yield "## Stored as"
     yield table(
         ["role", "precision", "tensors", "parameters", "size"],

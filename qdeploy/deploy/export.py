@@ -156,7 +156,7 @@ def export(
         _check_complete(plan, exporter, folder)
         progress.stage("checksums")
         write_text_files(plan.checkpoint.text_files, folder)
-        _write_config(plan.checkpoint, folder / CONFIG_FILE)
+        _write_config(plan, exporter, folder / CONFIG_FILE)
         manifest = _manifest(plan, exporter, folder)
         (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
         (folder / CARD).write_text(model_card(plan, manifest), encoding="utf-8")
@@ -173,11 +173,14 @@ def _out_of_memory(plan: Plan, exporter: Exporter, error: MemoryError) -> Export
     )
 
 
-def _write_config(checkpoint: Checkpoint, file: Path) -> None:
-    """Write what the adapter changes in `config.json` into the bundle's *file*."""
-    if checkpoint.adapter and checkpoint.adapter.changes:
-        changed = {**read_json(file), **checkpoint.adapter.changes}
-        file.write_text(json.dumps(changed, indent=2), encoding="utf-8")
+def _write_config(plan: Plan, exporter: Exporter, file: Path) -> None:
+    """Write what the adapter and the exporter change in `config.json` into the bundle's *file*."""
+    adapter = plan.checkpoint.adapter
+    changes = {**(adapter.changes if adapter else {}), **exporter.config_changes(plan)}
+    if changes:
+        kept = {k: v for k, v in read_json(file).items() if k not in changes}
+        added = {k: v for k, v in changes.items() if v is not None}
+        file.write_text(json.dumps({**kept, **added}, indent=2), encoding="utf-8")
 
 
 def _check_apart(plan: Plan, destination: Path) -> None:

@@ -108,8 +108,7 @@ def _chosen_share(plan: Plan) -> float:
 
 def _bytes_read(plan: Plan, share: float) -> float:
     """Return the bytes of weights read, with *share* of the experts."""
-    tied = plan.checkpoint.config.tie_word_embeddings and plan.task.generates
-    read = (t for t in plan.tensors if tied or t.role != "embedding")
+    read = (t for t in plan.tensors if plan.is_tied or t.role != "embedding")
     return sum(t.nbytes * (share if t.expert else 1) for t in read)
 
 

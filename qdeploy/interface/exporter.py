@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from qdeploy.storage.workdir import SCRATCH as SCRATCH  # part of this contract
 
@@ -57,6 +58,13 @@ class Exporter(ABC):
     @abstractmethod
     def peak_memory_bytes(self, plan: Plan) -> int:
         """Predict the peak anonymous memory of `export`, in bytes, from the plan alone."""
+
+    def config_changes(self, plan: Plan) -> Mapping[str, Any]:
+        """Return keys of `config.json` that differ in the bundle; None removes a key.
+
+        They are for runtimes that read the model's description from there.
+        """
+        return {}
 
     @abstractmethod
     def export(self, plan: Plan, folder: Path, progress: Progress) -> None:

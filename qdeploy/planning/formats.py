@@ -26,6 +26,10 @@ ONNX_LAYER = 7_500
 """Bytes a layer of one ONNX graph: 6.2 to 9.6 thousand measured on the same, in every form."""
 UNROLLED_EXPERT = 2_400
 """Bytes of one ONNX graph for each expert that is unrolled into operators of its own."""
+SAFETENSORS_LINEAR = 360
+"""Bytes of a header for the parts of a linear layer: 330 to 470 measured on Qwen3 and Qwen3-MoE."""
+LINEARS_OF_A_LAYER, LINEARS_OF_AN_EXPERT = 8, 3
+"""Four projections of attention and three of an MLP, with the layer's norms as one more."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,9 @@ class Format:
             profile's `[graph]` and the context in tokens.
         graph_options: keys of the profile's `[graph]` that the format has. `context` applies to
             every format and is not listed.
+        activations: element types that `graph.activations` can be.
+        unties_head: whether an lm_head that the model ties to its embedding is stored by itself
+            where the profile gives it another precision.
         exporter: the default exporter; None is the first one installed that writes the format.
         peer: distribution of the library that runs such bundles without qdeploy, for
             `qdeploy bench --peer`; a backend provides it.
@@ -83,6 +90,8 @@ class Format:
     storage: Callable[[Graph], Storage] = field(default=_half, compare=False)
     graph_bytes: Callable[[ModelConfig, Graph, int], int] = field(default=_no_graph, compare=False)
     graph_options: frozenset[str] = field(default=frozenset(), compare=False)
+    activations: tuple[str, ...] = field(default=("fp32", "fp16"), compare=False)
+    unties_head: bool = field(default=False, compare=False)
     exporter: str | None = field(default=None, compare=False)
     peer: str | None = field(default=None, compare=False)
     cache_types: Mapping[str, str] = field(default_factory=dict, compare=False)
@@ -97,7 +106,7 @@ class Format:
         """Refuse a profile that sets a graph option which the format does not have.
 
         Raises:
-            ProfileError: with the option.
+            ProfileError: with the option, or its value.
         """
         usual = Graph()
         for option in Graph.model_fields:
@@ -110,6 +119,12 @@ class Format:
                     "does not have",
                     fix=f"remove graph.{option}; options of {self.name} besides context: {has}",
                 )
+        if profile.graph.activations not in self.activations:
+            raise ProfileError(
+                f"profile {profile.name!r} has activations in {profile.graph.activations}, which "
+                f"the format {self.name} does not have",
+                fix=f"set graph.activations to one of: {', '.join(self.activations)}",
+            )
 
 
 def _openvino_graph(config: ModelConfig, graph: Graph, context: int) -> int:
@@ -121,6 +136,12 @@ def _onnx_graphs(config: ModelConfig, graph: Graph, context: int) -> int:
     unrolled = (config.num_experts or 0) if graph.experts == "unrolled" else 0
     graphs = 2 * config.num_hidden_layers * (ONNX_LAYER + unrolled * UNROLLED_EXPERT)
     return graphs + context * config.head_dim * FLOAT_BYTES[graph.activations]
+
+
+def _safetensors_headers(config: ModelConfig, graph: Graph, context: int) -> int:
+    """Names, types and shapes in the headers of the files."""
+    experts = LINEARS_OF_AN_EXPERT * (config.num_experts or 0)
+    return config.num_hidden_layers * (LINEARS_OF_A_LAYER + experts) * SAFETENSORS_LINEAR
 
 
 OPENVINO = Format(
@@ -164,7 +185,16 @@ ONNX_STATIC = Format(
 ONNX_MASKED = -30_000.0
 """Bias of masked positions in the ONNX graphs' attention; the biases of `onnx-static` are an input.
 The sum with any logit stays within float16."""
-SAFETENSORS = Format("safetensors", files={"weights": "*.safetensors"})
+SAFETENSORS = Format(
+    "safetensors",
+    files={"weights": "*.safetensors"},
+    storage=lambda graph: Storage(matrix=FLOAT_BYTES[graph.activations]),
+    graph_bytes=_safetensors_headers,
+    graph_options=frozenset({"activations", "input_activations"}),
+    activations=("fp32", "fp16", "bf16"),
+    unties_head=True,
+    exporter="native",
+)
 
 BUILT_IN: tuple[Format, ...] = (OPENVINO, ONNX, ONNX_STATIC, SAFETENSORS)
 

@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import prod
 from pathlib import Path
 from typing import Any
 
 from qdeploy.architectures.config import RopeScaling
 from qdeploy.architectures.task import Task
 from qdeploy.checkpoint.checkpoint import Checkpoint
-from qdeploy.checkpoint.sources.base import Weight
 from qdeploy.errors import PlanError
 from qdeploy.planning import constraints, stored
 from qdeploy.planning.context import check_context
 from qdeploy.planning.formats import Format, format_of
 from qdeploy.planning.profile import Profile
-from qdeploy.planning.tensor_spec import TensorPlan, plan_tensor, precisions
+from qdeploy.planning.tensor_spec import TensorPlan, precisions
+from qdeploy.planning.tensors import plan_tensors
 from qdeploy.quantization.precision import Precision
 from qdeploy.storage.hashing import Identity
 from qdeploy.targets import Target
@@ -31,7 +30,7 @@ class Plan:
     Attributes:
         format_row: the row of the profile's bundle format.
         context: longest context, in tokens, that the model is exported for.
-        tensors: every stored tensor; a tied lm_head is not stored.
+        tensors: every stored tensor; a tied lm_head is not stored, unless the format unties it.
         requantize: whether weights that are quantized already are rounded again.
     """
 
@@ -87,7 +86,7 @@ class Plan:
         found = {}
         for t in self.tensors:
             if t.role == "linear" and t.scheme:
-                sizes[t.label] += prod(t.shape)
+                sizes[t.label] += t.parameters
                 found[t.label] = t
         return found[sizes.most_common(1)[0][0]] if sizes else None
 
@@ -112,6 +111,12 @@ class Plan:
         return self.weight_bytes + rest + round((1 + tokenizer) * sidecars)
 
     @cached_property
+    def is_tied(self) -> bool:
+        """Whether the model that is written multiplies by the embedding to get logits."""
+        tied = self.checkpoint.config.tie_word_embeddings and self.task.generates
+        return tied and not any(t.role == "lm_head" for t in self.tensors)
+
+    @cached_property
     def kv_bytes_per_token(self) -> int:
         """Bytes of key-value cache a token: 2 * layers * kv_heads * head_dim * element size.
 
@@ -129,12 +134,11 @@ class Plan:
     def bytes_per_token(self) -> int:
         """Bytes of weights that decoding one token reads: linear weights, router and lm_head.
 
-        Only the chosen experts of a layer count. An embedding counts only where it is tied to the
-        lm_head: one looked-up row is negligible, and so are norms.
+        Only the chosen experts of a layer count. An embedding counts only where it is the lm_head:
+        one looked-up row is negligible, and so are norms.
         """
         config = self.checkpoint.config
-        tied = config.tie_word_embeddings and self.task.generates
-        read = {"linear", "router", "embedding" if tied else "lm_head"}
+        read = {"linear", "router", "embedding" if self.is_tied else "lm_head"}
         whole = [t for t in self.tensors if t.role in read]
         experts = sum(t.nbytes for t in whole if t.expert)
         chosen = experts * (config.num_experts_per_tok or 0) // (config.num_experts or 1)
@@ -155,7 +159,7 @@ class Plan:
         rows: dict[str, Counter[str]] = {}
         for t in self.tensors:
             row = rows.setdefault(t.label, Counter())
-            row.update(tensors=1, parameters=prod(t.shape), bytes=t.nbytes)
+            row.update(tensors=1, parameters=t.parameters, bytes=t.nbytes)
         return {k: dict(v) for k, v in sorted(rows.items(), key=lambda r: -r[1]["bytes"])}
 
     def fallbacks(self) -> list[TensorPlan]:
@@ -247,10 +251,7 @@ def make_plan(
     config = checkpoint.config
     longest = config.longest_context
     check_context(context, longest, taker=checkpoint.name)
-    tensors = tuple(
-        _plan_weight(weight, checkpoint, profile, target, linear, row, requantize=requantize)
-        for weight in checkpoint.weights
-    )
+    tensors = plan_tensors(checkpoint, profile, target, linear, row, requantize=requantize)
     usual = longest if config.rope_scaling else config.max_position_embeddings
     usual = min(usual, profile.graph.context or usual)
     made = Plan(checkpoint, profile, target, row, context or usual, tensors, requantize)
@@ -264,28 +265,3 @@ def make_plan(
                 fix="set weights.linear.group_size = -1",
             )
     return made
-
-
-def _plan_weight(
-    weight: Weight,
-    checkpoint: Checkpoint,
-    profile: Profile,
-    target: Target,
-    linear: Precision,
-    row: Format,
-    *,
-    requantize: bool,
-) -> TensorPlan:
-    """Plan one weight: with the codes that are stored, or with the profile's precision.
-
-    Raises:
-        PlanError: the codes cannot be kept, or no group divides its rows.
-    """
-    described = checkpoint.described[weight.name]
-    codes = None if requantize else stored.kept_source(weight, checkpoint)
-    if codes is None:
-        return plan_tensor(weight.name, described, profile, linear, row)
-    task = checkpoint.task.name
-    if reason := stored.why_not_kept(weight, codes, described, profile, target, task):
-        raise stored.refuse(weight, codes, target, reason)
-    return stored.plan_kept(weight, described, profile, row)

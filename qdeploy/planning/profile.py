@@ -80,7 +80,8 @@ class Graph(Strict):
     """Options of a bundle's graph. `Format.graph_options` lists those that a format has.
 
     Attributes:
-        activations: element type of activations, scales and cache.
+        activations: element type of activations, and of what else the format stores in it.
+        input_activations: what linear layers round their inputs to, token by token.
         accuracy_level: the type that matrix products may round activations to: 4 is int8 block by
             block, 0 is no rounding (ONNX Runtime's `MatMulNBits`).
         attention: `gqa` is ONNX Runtime's one operator for all of it; `plain` says it in ONNX's
@@ -92,7 +93,8 @@ class Graph(Strict):
             Where shapes are fixed, every step costs as much as this long a context.
     """
 
-    activations: Literal["fp32", "fp16"] = "fp32"
+    activations: Literal["fp32", "fp16", "bf16"] = "fp32"
+    input_activations: Literal["none", "int8", "fp8"] = "none"
     accuracy_level: Literal[0, 1, 2, 3, 4] = 0
     attention: Literal["gqa", "plain"] = "gqa"
     experts: Literal["fused", "unrolled"] = "fused"

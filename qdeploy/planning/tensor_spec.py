@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 
 from qdeploy.architectures.tensors import Role, Tensor
 from qdeploy.checkpoint.sources.codes import REQUANTIZE
@@ -28,6 +29,7 @@ class TensorPlan:
         scheme: the quantization method whose codes are kept as the checkpoint stores them; None
             where the exporter rounds.
         scales: type of kept scales.
+        reads: the checkpoint's weight that it is another form of; None where it is that weight.
     """
 
     name: str
@@ -38,6 +40,17 @@ class TensorPlan:
     expert: bool = False
     scheme: str | None = None
     scales: ScaleType = "float16"
+    reads: str | None = None
+
+    @property
+    def source(self) -> str:
+        """Name of the checkpoint's weight that its values are read from."""
+        return self.reads or self.name
+
+    @property
+    def parameters(self) -> int:
+        """The model's parameters in it; none in another form of a weight that is stored, too."""
+        return 0 if self.reads else prod(self.shape)
 
     @property
     def label(self) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from qdeploy.architectures.graph import GraphConfig
 from qdeploy.errors import Refusal
-from qdeploy.exporters.native.format import ExportLayout, FormatWriter
+from qdeploy.exporters.native.format import ExportLayout, GraphWriter
 from qdeploy.exporters.native.onnx.builder import ContribBuilder
 from qdeploy.exporters.native.onnx.genai import genai_config
 from qdeploy.exporters.native.onnx.graph import FLOATS
@@ -24,7 +24,7 @@ from qdeploy.tokenization.tokenizer_file import read_tokenizer
 HEAD_STEP = 16
 
 
-class OnnxFormat(FormatWriter):
+class OnnxFormat(GraphWriter):
     """ONNX Runtime's own operators, with onnxruntime-genai's configuration beside the model."""
 
     format = ONNX

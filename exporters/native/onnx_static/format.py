@@ -6,7 +6,7 @@ from pathlib import Path
 
 from qdeploy.architectures.graph import GraphConfig
 from qdeploy.errors import Refusal
-from qdeploy.exporters.native.format import ExportLayout, FormatWriter
+from qdeploy.exporters.native.format import ExportLayout, GraphWriter
 from qdeploy.exporters.native.onnx.graph import FLOATS
 from qdeploy.exporters.native.onnx_static.builder import StaticBuilder
 from qdeploy.exporters.native.onnx_static.packing import Rows
@@ -16,7 +16,7 @@ from qdeploy.planning.formats import ONNX_STATIC
 from qdeploy.planning.plan import Plan
 
 
-class StaticFormat(FormatWriter):
+class StaticFormat(GraphWriter):
     """Standard operators and fixed shapes; see `qdeploy.exporters.native.onnx_static`."""
 
     format = ONNX_STATIC

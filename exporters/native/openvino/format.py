@@ -7,7 +7,7 @@ from pathlib import Path
 
 from qdeploy.architectures.graph import GraphConfig
 from qdeploy.errors import Refusal
-from qdeploy.exporters.native.format import ExportLayout, FormatWriter
+from qdeploy.exporters.native.format import ExportLayout, GraphWriter
 from qdeploy.exporters.native.openvino import tokenizer
 from qdeploy.exporters.native.openvino.builder import OpenVINOBuilder
 from qdeploy.exporters.native.openvino.ir import Graph
@@ -26,7 +26,7 @@ ACTIVATIONS_SCALE = "8.0"
 """The GPU plugin divides activations by this to keep them within float16; optimum-intel's value."""
 
 
-class OpenVINOFormat(FormatWriter):
+class OpenVINOFormat(GraphWriter):
     """Stateful IR with the tokenizer and detokenizer files that openvino-genai loads."""
 
     format = OPENVINO

@@ -7,6 +7,7 @@ import pytest
 from qdeploy import registry
 from qdeploy.backends.onnxruntime import OnnxRuntimeBackend
 from qdeploy.backends.openvino import OpenVINOBackend
+from qdeploy.backends.torch import TorchBackend
 from qdeploy.deploy.export import prepare
 from qdeploy.errors import InputError
 from qdeploy.targets import CPU
@@ -15,7 +16,7 @@ from qdeploy.targets import CPU
 @pytest.fixture
 def installed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let just the named runtimes be installed."""
-    for backend in (OnnxRuntimeBackend, OpenVINOBackend):
+    for backend in (OnnxRuntimeBackend, OpenVINOBackend, TorchBackend):
         present = backend.name in request.param
         monkeypatch.setattr(backend, "is_installed", lambda _, present=present: present)
 
@@ -25,7 +26,8 @@ def installed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     [
         ("openvino", "cpu-int4-openvino"),
         ("onnxruntime", "cpu-int4"),
-        ("onnxruntime openvino", "cpu-int4"),
+        ("onnxruntime openvino torch", "cpu-int4"),
+        ("torch", "cpu-int4-torch"),
         ("", "cpu-int4"),
     ],
     indirect=["installed"],

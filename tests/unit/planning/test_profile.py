@@ -239,5 +239,6 @@ def test_tables_show_a_precision_in_short(precision: Precision, short: str) -> N
 def test_the_default_profile_has_an_installed_format() -> None:
     assert default_profile("cpu", {"openvino"}).name == "cpu-int4-openvino"
     assert default_profile("cpu", {"onnx", "openvino"}).name == "cpu-int4"
-    for formats in ((), {"safetensors"}):  # no profile of the target has such a format
+    assert default_profile("cpu", {"safetensors"}).name == "cpu-int4-torch"
+    for formats in ((), {"onnx-static"}):  # no profile of the target has such a format
         assert default_profile("cpu", formats).name == "cpu-int4"

@@ -1,0 +1,92 @@
+"""Writes the files of a safetensors bundle except the weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from qdeploy.architectures.graph import GraphConfig
+from qdeploy.checkpoint.weight_files import INDEX
+from qdeploy.errors import Refusal
+from qdeploy.exporters.native.format import ExportLayout, FormatWriter
+from qdeploy.exporters.native.safetensors.packing import Bytes, Stored, Words
+from qdeploy.exporters.native.safetensors.quantization_config import quantization_config
+from qdeploy.exporters.native.safetensors.shards import Planned, describe, index, shards
+from qdeploy.planning.formats import SAFETENSORS
+from qdeploy.planning.plan import Plan
+from qdeploy.planning.tensor_spec import FLOAT, TensorPlan
+from qdeploy.quantization.precision import Precision
+
+FLOATS = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+"""The types of stored floats by a profile's word, which are torch's names as well."""
+BYTES = Precision(dtype="int8", symmetric=True)
+"""Weights that are multiplied by inputs of eight bits."""
+
+
+class SafetensorsFormat(FormatWriter):
+    """A model directory of transformers with weights as compressed-tensors stores them."""
+
+    format = SAFETENSORS
+
+    def why_not(self, plan: Plan) -> Refusal | None:
+        return next(filter(None, (_why_not(plan, t) for t in plan.tensors)), None)
+
+    def config_changes(self, plan: Plan) -> Mapping[str, Any]:
+        graph, checkpoint = plan.profile.graph, plan.checkpoint
+        dtype = FLOATS[graph.activations]
+        changes = {
+            "dtype": dtype,
+            "torch_dtype": dtype,
+            "tie_word_embeddings": plan.is_tied,
+            "quantization_config": quantization_config(
+                _planned(plan), graph.input_activations, checkpoint.head
+            ),
+        }
+        if plan.rope_scaling != checkpoint.config.rope_scaling:
+            theta = {"rope_theta": checkpoint.decoder.rope_theta}
+            changes["rope_scaling"] = {**(plan.rope_scaling or {}), **theta}
+        return changes
+
+    def write_tokenizer(self, plan: Plan, folder: Path) -> None:
+        """Write nothing: its runtimes read the checkpoint's own files."""
+
+    def write_graph(self, plan: Plan, config: GraphConfig, folder: Path) -> ExportLayout:
+        """Lay the weights out, and write the index if they are in several files."""
+        files = shards(_planned(plan))
+        layouts = {folder / name: shard for name, shard in files.items()}
+        if len(files) == 1:
+            return ExportLayout((), layouts)
+        (folder / INDEX).write_text(json.dumps(index(files), indent=2) + "\n", encoding="utf-8")
+        return ExportLayout((folder / INDEX,), layouts)
+
+
+def _planned(plan: Plan) -> list[Planned]:
+    return [describe(tensor, _encoding(plan, tensor)) for tensor in plan.tensors]
+
+
+def _encoding(plan: Plan, tensor: TensorPlan) -> Stored:
+    graph = plan.profile.graph
+    rounded = tensor.role == "linear" and graph.input_activations == "int8"
+    kind = Bytes if rounded else Words
+    return kind(FLOATS[graph.activations])
+
+
+def _why_not(plan: Plan, tensor: TensorPlan) -> Refusal | None:
+    """Why the format has no place for a weight as it is planned, or None if it has."""
+    precision, inputs = tensor.precision, plan.profile.graph.input_activations
+    if tensor.role == "embedding" and precision.dtype != "fp16":
+        return Refusal(
+            f"{tensor.name} would be {tensor.label}, and embeddings are floats there",
+            tensor.fix('set weights.embedding = { dtype = "fp16" } in the profile'),
+        )
+    if tensor.role == "linear" and inputs == "int8" and precision not in (BYTES, FLOAT):
+        return Refusal(
+            f"{tensor.name} is {tensor.label}, and inputs of int8 are multiplied by {BYTES}",
+            tensor.fix(
+                'set graph.input_activations = "none", or weights.linear = { dtype = "int8", '
+                "symmetric = true } in the profile"
+            ),
+        )
+    return None
