@@ -132,8 +132,8 @@ def backends_for(target: Target, *, format: str | None = None) -> list[Backend]:
     ]
 
 
-def installed_formats(target: Target, backend_name: str | None = None) -> frozenset[str]:
-    """Bundle formats that *target* can run here: those of the backends whose runtime is installed.
+def default_formats(target: Target, backend_name: str | None = None) -> frozenset[str]:
+    """Bundle formats that *target* can run here, for its default profile: `is_default_for`.
 
     With *backend_name*, the formats of that backend, installed or not.
 
@@ -149,7 +149,7 @@ def installed_formats(target: Target, backend_name: str | None = None) -> frozen
                 fix="choose one of: " + ", ".join(b.name for b in serving),
             )
         return frozenset(chosen.formats)
-    return frozenset(f for b in serving if b.is_installed() for f in b.formats)
+    return frozenset(f for b in serving if b.is_default_for(target) for f in b.formats)
 
 
 def exporter_for(format: str, name: str | None = None) -> Exporter:

@@ -34,6 +34,9 @@ class TorchBackend(Backend):
     def is_installed(self) -> bool:
         return runtime.is_installed()
 
+    def is_default_for(self, target: Target) -> bool:
+        return self.is_installed() and ACCELERATORS[target].is_fast_here()
+
     def devices(self, target: Target, *, simulate: bool = False) -> list[Device]:
         return devices.find(target)
 

@@ -57,7 +57,8 @@ def prepare(
 ) -> tuple[Plan, Exporter]:
     """Resolve names into a plan and an exporter that can carry it out.
 
-    The default profile is one that the named backend runs, or else an installed backend.
+    The default profile is one that the named backend runs, or else a backend that is installed and
+    not slow on this machine.
     A *model* given by name is read last, since a hub id means a download.
 
     Raises:
@@ -66,7 +67,7 @@ def prepare(
     if isinstance(model, str):
         locate(model)
     chosen_target = registry.target(target)
-    runnable = registry.installed_formats(chosen_target, backend_name)
+    runnable = registry.default_formats(chosen_target, backend_name)
     if profile_name is not None:
         profile = load_profile(profile_name)
     else:

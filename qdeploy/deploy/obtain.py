@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from qdeploy import registry
 from qdeploy.bundle import Bundle, is_bundle, open_bundle
 from qdeploy.checkpoint.hub_cache import hub_id_of, main_snapshot
 from qdeploy.checkpoint.published.catalogue import find_published
@@ -12,10 +13,18 @@ from qdeploy.checkpoint.recognition.model_names import locate
 from qdeploy.checkpoint.recognition.not_a_bundle import why_not_a_bundle
 from qdeploy.deploy import cache, hub_bundle, run
 from qdeploy.deploy.export import export, prepare
-from qdeploy.errors import BundleError, CheckFailed, ExportFailed, InputError, OutputError
+from qdeploy.errors import (
+    BundleError,
+    CheckFailed,
+    ExportFailed,
+    InputError,
+    OutputError,
+    TargetUnavailable,
+)
 from qdeploy.interface import Exporter, Progress
 from qdeploy.planning.plan import Plan
 from qdeploy.storage.atomic import ELSEWHERE
+from qdeploy.targets import Target
 
 
 def find_bundle(
@@ -55,7 +64,10 @@ def find_bundle(
             fix="add --target, e.g. --target cpu",
         )
     plan, exporter = prepare(model, target, backend_name=backend)
-    run.find_device(plan.target, plan.format, backend=backend, device=device, simulate=simulate)
+    try:
+        run.find_device(plan.target, plan.format, backend=backend, device=device, simulate=simulate)
+    except TargetUnavailable as error:
+        raise _telling_of_slow_ones(error, plan.target, backend) from None
     cached = cache.bundle_path(plan, exporter.name)
     if not os.path.lexists(cached):
         return _export_into_cache(plan, exporter, cached, progress), True
@@ -64,6 +76,18 @@ def find_bundle(
     except (BundleError, CheckFailed) as error:
         fix = f"qdeploy cache clear {cached.name}"
         raise type(error)(error.what, where=error.where, fix=fix) from None
+
+
+def _telling_of_slow_ones(
+    error: TargetUnavailable, target: Target, backend: str | None
+) -> TargetUnavailable:
+    """Add installed backends that the default passes over, where nothing else was found."""
+    installed = [b for b in registry.backends_for(target) if b.is_installed()]
+    names = [b.name for b in installed if not b.is_default_for(target)]
+    if backend is not None or not names:
+        return error
+    fix = f"{error.fix} / --backend {names[0]}, which is here, and slower on such a machine"
+    return TargetUnavailable(error.reason, fix, where=error.where)
 
 
 def _export_into_cache(plan: Plan, exporter: Exporter, cached: Path, progress: Progress) -> Bundle:

@@ -104,7 +104,7 @@ def default_plan(checkpoint: Checkpoint, target: Target, context: int) -> tuple[
         PlanError: checkpoint, profile and target do not go together.
     """
     has_profile = any(load_profile(name).target == target.name for name in profile_names())
-    runnable = registry.installed_formats(target)
+    runnable = registry.default_formats(target)
     chosen = default_profile(target.name, runnable) if has_profile else _size_profile(target)
     row = registry.format_of(chosen)
     return make_plan(checkpoint, chosen, target, format_row=row, context=context), has_profile

@@ -40,11 +40,16 @@ class Backend(ABC):
     """Energy meters by name, for targets that name them. One raises `NoMeter` with the reason."""
 
     def is_installed(self) -> bool:
-        """Return whether the runtime's packages are installed. Imports and probes nothing.
-
-        The default profile of a target is one that an installed backend runs.
-        """
+        """Return whether the runtime's packages are installed. Imports and probes nothing."""
         return True
+
+    def is_default_for(self, target: Target) -> bool:
+        """Return whether the default profile of *target* may be one of this backend's.
+
+        True where the runtime is installed. A backend overrides it for machines on which it was
+        measured slower than others that serve the target. Imports and probes nothing.
+        """
+        return self.is_installed()
 
     @abstractmethod
     def devices(self, target: Target, *, simulate: bool = False) -> list[Device]:

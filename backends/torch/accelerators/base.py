@@ -29,6 +29,11 @@ class Accelerator(ABC):
     device_type: ClassVar[str]
     dtypes: ClassVar[tuple[str, ...]] = ("bfloat16", "float16")
 
+    @classmethod
+    def is_fast_here(cls) -> bool:
+        """Whether the target's default may be torch on this machine. Imports and probes nothing."""
+        return True
+
     def prepare(self) -> None:  # noqa: B027 - most devices are part of torch
         """Import what registers the device with torch; called once before a session.
 

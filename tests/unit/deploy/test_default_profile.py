@@ -49,7 +49,7 @@ def test_a_named_backend_decides(backend: str, profile: str) -> None:
 
 def test_a_backend_that_does_not_serve_the_target_is_refused() -> None:
     with pytest.raises(InputError, match="'openvino' does not serve cuda") as caught:
-        registry.installed_formats(registry.target("cuda"), "openvino")
+        registry.default_formats(registry.target("cuda"), "openvino")
     assert "onnxruntime" in (caught.value.fix or "")
     with pytest.raises(InputError, match="unknown backend"):
-        registry.installed_formats(CPU, "openvion")
+        registry.default_formats(CPU, "openvion")
