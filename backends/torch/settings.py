@@ -9,6 +9,7 @@ from qdeploy.backends.torch.accelerators.base import Accelerator
 from qdeploy.backends.torch.kernels.base import Activations
 from qdeploy.errors import InputError, did_you_mean
 from qdeploy.interface import Device, LoadOptions, Property
+from qdeploy.planning.device_memory import CHUNK, PREFILL_CHUNK
 from qdeploy.system.threads import usable_threads
 from qdeploy.targets import Evidence
 
@@ -17,10 +18,7 @@ if TYPE_CHECKING:
 
 DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 """Torch's names of the profile's `graph.activations`."""
-PREFILL_CHUNK = "prefill_chunk"
-"""Property: most tokens of a prompt that go through the model at a time."""
 PROPERTIES: dict[str, type] = {PREFILL_CHUNK: int}
-CHUNK = 512
 
 
 @dataclass(frozen=True)

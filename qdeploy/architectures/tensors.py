@@ -12,6 +12,13 @@ Role = Literal["embedding", "lm_head", "linear", "router", "norm", "bias", "scor
 """What a tensor does. A profile sets a precision for each; norms, biases and scores stay float."""
 
 ROUTER = re.compile(r"\.mlp\.gate\.weight$")
+LAYER = re.compile(r"\.layers\.(\d+)\.")
+
+
+def layer_of(name: str) -> int | None:
+    """The number of the layer that a weight belongs to, by its name; None for none."""
+    found = LAYER.search(name)
+    return int(found[1]) if found else None
 
 
 class Tensor(NamedTuple):

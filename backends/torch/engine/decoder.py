@@ -10,15 +10,13 @@ from qdeploy.backends.torch.engine.cache import Cache
 from qdeploy.backends.torch.engine.passes import Local, Pass
 from qdeploy.backends.torch.engine.program import Program
 from qdeploy.backends.torch.kernels.base import Layer
+from qdeploy.planning.pass_memory import SCORED
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     Tensor = Any
-
-SCORED = 64
-"""Tokens whose logits exist at a time, float32 [64, V], while a text is scored."""
 
 
 class Decoder:

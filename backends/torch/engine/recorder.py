@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from qdeploy.architectures.graph import Builder, Expert, GraphConfig, Linear
+from qdeploy.architectures.tensors import layer_of
 from qdeploy.backends.torch.engine.cache import Cache
 from qdeploy.backends.torch.engine.passes import Pass
 from qdeploy.backends.torch.engine.program import Function, Program, Step
@@ -15,8 +15,6 @@ from qdeploy.backends.torch.operations import Operations
 
 if TYPE_CHECKING:
     Tensor = Any
-
-LAYER = re.compile(r"\.layers\.(\d+)\.")
 
 
 class Weights(Protocol):
@@ -141,8 +139,8 @@ class Recorder(Builder[int]):
 
     def _device(self, weight: str) -> str:
         """The device of a weight: its layer's, or the last one."""
-        found = LAYER.search(weight)
-        return self._devices[int(found[1])] if found else self._devices[-1]
+        layer = layer_of(weight)
+        return self._devices[-1 if layer is None else layer]
 
     def _add(self, function: Function, inputs: tuple[int, ...], device: str) -> int:
         return self._add_many(function, inputs, device, 1)[0]
