@@ -7,7 +7,7 @@ and other programs included.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -73,9 +73,29 @@ class Energy:
             self._meter, self.source = None, f"none: {type(error).__name__}: {error}"
 
 
-def find(target: Target, device: Device) -> Energy:
-    """Return the energy counter of a device, or one that has only a reason."""
-    return Energy(lambda: _meter(target, device))
+class _Sum(Meter):
+    """The meters of several devices that work together."""
+
+    def __init__(self, meters: Sequence[Meter]) -> None:
+        self.source = f"{meters[0].source}, {len(meters)} devices"
+        self._meters = meters
+
+    def start(self) -> None:
+        for meter in self._meters:
+            meter.start()
+
+    def stop(self) -> float:
+        return sum(meter.stop() for meter in self._meters)
+
+
+def find(target: Target, devices: Sequence[Device]) -> Energy:
+    """Return the energy counter of the devices together, or one that has only a reason."""
+    return Energy(lambda: _meters(target, devices))
+
+
+def _meters(target: Target, devices: Sequence[Device]) -> Meter:
+    meters = [_meter(target, device) for device in devices]
+    return meters[0] if len(meters) == 1 else _Sum(meters)
 
 
 def _meter(target: Target, device: Device) -> Meter:

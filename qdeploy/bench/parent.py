@@ -13,7 +13,7 @@ from qdeploy.bench.protocol import Protocol
 from qdeploy.bench.rows import BundleRecord, make_rows
 from qdeploy.bench.worker import Job, Task, work
 from qdeploy.bundle import Bundle
-from qdeploy.deploy import cache
+from qdeploy.deploy import cache, run
 from qdeploy.errors import GenerationFailed, InputError, OutOfMemory, OutputError, QdeployError
 from qdeploy.results import Bench, Machine, Sample
 from qdeploy.system.memory import KILLED
@@ -31,7 +31,7 @@ class BenchOptions:
     """Where the bundles run, see `run.choose`; with *peer*, the runtimes' own libraries as well."""
 
     backend: str | None = None
-    device: int | str = 0
+    device: run.Which = 0
     simulate: bool = False
     peer: bool = False
     threads: int | None = None
@@ -69,13 +69,15 @@ def check_bench(bundles: Sequence[Bundle], protocol: Protocol, options: BenchOpt
 
     Raises:
         InputError: a grid point does not fit a bundle, a bundle is given twice, or a peer is used
-            with a simulated device.
+            with a simulated device or with several devices.
         TargetUnavailable: the peer is not installed.
     """
     if options.peer and options.simulate:
         raise InputError(
             "a peer cannot run on a simulated device", fix="leave out --peer or --simulate"
         )
+    if options.peer and not isinstance(options.device, int | str):
+        raise InputError("a peer runs on one device", fix="leave out --peer or --devices")
     if len({bundle.digest for bundle in bundles}) < len(bundles):
         raise InputError("the same bundle is given twice", fix="--runs and --processes repeat it")
     for bundle in bundles:

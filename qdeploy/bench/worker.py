@@ -39,7 +39,7 @@ class Job:
     bundle: str
     digest: str
     backend: str | None
-    device: int | str
+    device: run.Which
     simulate: bool
     threads: int | None
     points: Sequence[Sequence[int]]
@@ -122,7 +122,7 @@ def _measure(
 ) -> None:
     """Warm up and measure at every point. Each sample is sent at once."""
     vocab = opened.manifest.model.vocab_size
-    used = energy.find(choice.target, choice.device)
+    used = energy.find(choice.target, choice.devices)
     for index, (length, new) in enumerate(job.points):
         _checked(generate(prompt(length, vocab, -1), new), new)
         parent.send(event="warm", point=index)

@@ -12,6 +12,7 @@ from qdeploy.cli import options, output
 if TYPE_CHECKING:
     from qdeploy.bench.parent import BenchOutcome
     from qdeploy.bench.protocol import Protocol
+    from qdeploy.deploy.run import Which
 
 
 @click.command("bench")
@@ -38,7 +39,7 @@ def command(
     new: str | None,
     runs: int,
     processes: int,
-    device: str,
+    device: Which,
     backend: str | None,
     simulate: bool,
     threads: int | None,

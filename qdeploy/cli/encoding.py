@@ -64,7 +64,8 @@ def load(model: str, task: TaskName, where: Mapping[str, Any]) -> Model:
     if exported:
         output.say_exported(bundle.nbytes)
     check_task(bundle, task)
-    loaded = qdeploy.load(bundle, **where)
+    others = {name: value for name, value in where.items() if name != "device"}
+    loaded = qdeploy.load(bundle, **options.load_on(where["device"]), **others)
     if fallback := loaded.placement.fallback:
         output.warn_of_fallback(fallback)
     for warning in loaded.warnings:

@@ -11,6 +11,7 @@ import click
 from qdeploy.cli import options, output
 
 if TYPE_CHECKING:
+    from qdeploy.deploy.run import Which
     from qdeploy.results import EncodingEval, Eval
 
 FOLDER = click.Path(path_type=Path)
@@ -57,7 +58,7 @@ def command(
     min_top1: float | None,
     min_cosine: float | None,
     target: str | None,
-    device: str,
+    device: Which,
     backend: str | None,
     simulate: bool,
     context: int | None,

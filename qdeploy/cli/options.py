@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from qdeploy.deploy.run import Which
 
 
 class Finite(click.FloatRange):
@@ -26,12 +29,34 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON o
 target = click.option(
     "--target", metavar="T", help="What to run on; default: the bundle's own target."
 )
+
+
+def _which(context: click.Context, option: click.Parameter, given: tuple[str, ...]) -> Which:
+    """One device, or several from a list with commas."""
+    if len(given) > 1:
+        raise click.UsageError("give one --device, or one list of --devices")
+    names = tuple(name.strip() for name in given[0].split(","))
+    return names[0] if len(names) == 1 else names
+
+
 device = click.option(
     "--device",
-    default="0",
-    metavar="I",
-    help="Which of the target's devices: place or id, by `qdeploy targets`.",
+    "--devices",
+    "device",
+    default=["0"],
+    multiple=True,  # to refuse a second one
+    callback=_which,
+    metavar="I[,J...]",
+    help="Which of the target's devices: place or id, by `qdeploy targets`. Several, in order, "
+    "share the model.",
 )
+
+
+def load_on(which: Which) -> dict[str, Any]:
+    """The argument of `qdeploy.load` for what `device` gave."""
+    return {"device": which} if isinstance(which, int | str) else {"devices": which}
+
+
 backend = click.option(
     "--backend", metavar="B", help="Which runtime; default: the first that serves it."
 )

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from qdeploy.deploy.loaded_models.answers import AnswerOptions
+    from qdeploy.deploy.run import Which
 
 
 @click.command("run", cls=TextCommand)
@@ -52,7 +53,7 @@ def command(
     model: str,
     prompt: str | None,
     target: str | None,
-    device: str,
+    device: Which,
     backend: str | None,
     simulate: bool,
     allow_fallback: bool,
@@ -92,7 +93,7 @@ def command(
     with qdeploy.load(
         bundle,
         target=target,
-        device=device,
+        **options.load_on(device),
         backend=backend,
         simulate=simulate,
         context=context,

@@ -11,6 +11,7 @@ from click.core import ParameterSource
 from qdeploy.cli import options, output
 
 if TYPE_CHECKING:
+    from qdeploy.deploy.run import Which
     from qdeploy.verification.outcome import Outcome
 
 FOLDER = click.Path(path_type=Path)
@@ -34,7 +35,7 @@ def command(
     against: str | None,
     adapter: Path | None,
     target: str | None,
-    device: str,
+    device: Which,
     backend: str | None,
     simulate: bool,
     threads: int | None,

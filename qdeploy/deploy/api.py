@@ -7,7 +7,7 @@ and raise the same errors. The examples below are run by the tests, in an empty 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from qdeploy.architectures.task import TaskName
@@ -21,6 +21,7 @@ from qdeploy.deploy.loaded_models.embedding import Embedder
 from qdeploy.deploy.loaded_models.model import Model
 from qdeploy.deploy.loaded_models.reranking import Reranker
 from qdeploy.deploy.obtain import find_bundle
+from qdeploy.errors import InputError
 from qdeploy.interface import Progress, Property
 from qdeploy.planning.plan import Plan
 
@@ -182,7 +183,8 @@ def load(
     model: Bundle | PathLike,
     *,
     target: str | None = None,
-    device: int | str = 0,
+    device: int | str | None = None,
+    devices: Sequence[int | str] | None = None,
     backend: str | None = None,
     simulate: bool = False,
     context: int | None = None,
@@ -197,7 +199,10 @@ def load(
         model: a bundle, or its directory. The name of a model, which needs a *target*, is
             exported into the cache first.
         target: what to run on. None is the bundle's own target.
-        device: which of the target's devices: its place in `qdeploy targets`, or its id.
+        device: which of the target's devices: its place in `qdeploy targets`, or its id. None is
+            the first.
+        devices: several of them, in order, that the model is spread over, in place of *device*.
+            Only some runtimes do that.
         backend: which runtime. None is the first one that serves the target here.
         simulate: run on the target's simulated device, which never happens unasked.
         context: most tokens, prompt and answer together, that the model must hold. None is what
@@ -228,16 +233,19 @@ def load(
         qdeploy.errors.InputError: qwen3-nano is a model, not a bundle, so the target must be named
           fix: add --target, e.g. --target cpu
     """
+    if device is not None and devices is not None:
+        raise InputError("both device and devices are given", fix="leave out one of them")
+    which: run.Which = devices if devices is not None else 0 if device is None else device
     if not isinstance(model, Bundle):
         model, _ = find_bundle(
             os.fspath(model),
             target,
             progress or Progress(),
             backend=backend,
-            device=device,
+            device=which,
             simulate=simulate,
         )
-    choice = run.choose(model, target=target, backend=backend, device=device, simulate=simulate)
+    choice = run.choose(model, target=target, backend=backend, device=which, simulate=simulate)
     asked: run.Asked = {
         "context": context,
         "properties": properties,

@@ -33,7 +33,7 @@ def find_bundle(
     progress: Progress,
     *,
     backend: str | None = None,
-    device: int | str = 0,
+    device: run.Which = 0,
     simulate: bool = False,
 ) -> tuple[Bundle, bool]:
     """Open the bundle at path *model* or of that hub id, or export the model into the cache.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypedDict, TypeVar
 
@@ -31,15 +32,33 @@ COMMANDS: Mapping[TaskName, str] = {
 }  # fmt: skip
 """The command that runs a bundle, by its task."""
 L = TypeVar("L", bound=Loaded)
+Which = int | str | Sequence[int | str]
+"""A device by its place in the list or its id; or several, in order, that share the model."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The target, backend and device that a bundle runs on."""
+    """The target, backend and device that a bundle runs on.
+
+    Attributes:
+        more: the further devices that it is spread over.
+    """
 
     target: Target
     backend: Backend
     device: Device
+    more: tuple[Device, ...] = ()
+
+    @property
+    def devices(self) -> tuple[Device, ...]:
+        """All devices, in order."""
+        return (self.device, *self.more)
+
+    @property
+    def device_names(self) -> str:
+        """The devices' names in one phrase, e.g. `2 x NVIDIA L4`."""
+        counts = Counter(device.name for device in self.devices)
+        return " + ".join(f"{n} x {name}" if n > 1 else name for name, n in counts.items())
 
 
 def choose(
@@ -47,7 +66,7 @@ def choose(
     *,
     target: str | None = None,
     backend: str | None = None,
-    device: int | str = 0,
+    device: Which = 0,
     simulate: bool = False,
 ) -> Choice:
     """Choose where *bundle* runs. The default is the target that it was exported for.
@@ -70,7 +89,7 @@ def choose(
 
 
 def find_device(
-    target: Target, format: str, *, backend: str | None, device: int | str, simulate: bool
+    target: Target, format: str, *, backend: str | None, device: Which, simulate: bool
 ) -> Choice:
     """Find the device for a bundle format on a target.
 
@@ -88,6 +107,9 @@ def find_device(
             f"{who} {verb} the format {format!r} on {target.name}",
             fix=_other_way(target, format, backend),
         )
+    wanted = [device] if isinstance(device, int | str) else list(device)
+    if len(wanted) > 1:
+        candidates = _splitting(candidates, target, format, len(wanted))
     absent: list[TargetUnavailable] = []
     for candidate in candidates:
         try:
@@ -95,7 +117,8 @@ def find_device(
         except TargetUnavailable as error:
             absent.append(error)
             continue
-        return Choice(target, candidate, _pick(found, device))
+        first, *more = _picked(found, wanted)
+        return Choice(target, candidate, first, tuple(more))
     raise TargetUnavailable(
         "; ".join(e.reason for e in absent),
         " / ".join(dict.fromkeys(e.fix or "" for e in absent)),
@@ -115,13 +138,53 @@ def _other_way(target: Target, format: str, backend: str | None) -> str:
     return f"{export}; this bundle runs on {', '.join(targets)}" if targets else export
 
 
+def _splitting(
+    candidates: list[Backend], target: Target, format: str, wanted: int
+) -> list[Backend]:
+    """Return those backends that spread a model over several devices.
+
+    Raises:
+        InputError: none of them does.
+    """
+    able = [b for b in candidates if b.splits]
+    if not able:
+        others = [b.name for b in registry.backends_for(target, format=format) if b.splits]
+        names = " and ".join(repr(b.name) for b in candidates)
+        raise InputError(
+            f"{wanted} devices are given, and a model runs on one device with {names}",
+            where=target.name,
+            fix=f"--backend {' or '.join(others)}" if others else "give one, with --device",
+        )
+    return able
+
+
+def _picked(found: list[Device], wanted: Sequence[int | str]) -> list[Device]:
+    """Return the devices of these places or ids, in order.
+
+    Raises:
+        InputError: one of them is not there, or is given twice.
+    """
+    if not wanted:
+        raise InputError("no device is given", fix=f"choose from {_listing(found)}")
+    picked = [_pick(found, name) for name in wanted]
+    for name, device in zip(wanted, picked, strict=True):
+        if picked.count(device) > 1:
+            raise InputError(
+                f"device {name} is given twice", where=device.id, fix="name each device once"
+            )
+    return picked
+
+
 def _pick(found: list[Device], name: int | str) -> Device:
     """Return the device with this place in the list, or this id, with or without its number."""
     for place, device in enumerate(found):
         if str(name) in (str(place), device.id, device.id.partition(":")[0]):
             return device
-    listing = ", ".join(f"{i}: {d.name} ({d.id})" for i, d in enumerate(found))
-    raise InputError(f"there is no device {name}", fix=f"choose one of {listing}")
+    raise InputError(f"there is no device {name}", fix=f"choose one of {_listing(found)}")
+
+
+def _listing(found: list[Device]) -> str:
+    return ", ".join(f"{i}: {d.name} ({d.id})" for i, d in enumerate(found))
 
 
 class Asked(TypedDict, total=False):
@@ -149,7 +212,7 @@ def load(bundle: Bundle, choice: Choice, **asked: Unpack[Asked]) -> Session:
         QdeployError: it runs on a simulated device where hardware was asked for, or the reverse.
     """
     check_task(bundle, "generate")
-    options = _options(bundle, asked)
+    options = _options(bundle, choice, asked)
     with telling_memory(bundle, choice.device, options.context):
         return _proved(choice, choice.backend.load(bundle, choice.device, options))
 
@@ -162,7 +225,7 @@ def load_encoder(bundle: Bundle, choice: Choice, **asked: Unpack[Asked]) -> Enco
         QdeployError: it runs on a simulated device where hardware was asked for, or the reverse.
     """
     check_task(bundle, "embed", "rerank")
-    options = _options(bundle, asked)
+    options = _options(bundle, choice, asked)
     with telling_memory(bundle, choice.device, options.context):
         return _proved(choice, choice.backend.load_encoder(bundle, choice.device, options))
 
@@ -182,7 +245,7 @@ def check_task(bundle: Bundle, *wanted: TaskName) -> None:
         )
 
 
-def _options(bundle: Bundle, asked: Asked) -> LoadOptions:
+def _options(bundle: Bundle, choice: Choice, asked: Asked) -> LoadOptions:
     context = asked.get("context")
     check_context(
         context,
@@ -197,6 +260,7 @@ def _options(bundle: Bundle, asked: Asked) -> LoadOptions:
         cache_dir=cache.runtime_dir(),
         allow_fallback=asked.get("allow_fallback", False),
         threads=asked.get("threads"),
+        devices=choice.devices,
     )
 
 
@@ -214,7 +278,7 @@ def _proved(choice: Choice, loaded: L) -> L:
 
 def describe(choice: Choice) -> str:
     """Return target, backend and device in one phrase, and the evidence unless it is `device`."""
-    phrase = f"{choice.target.name} · {choice.backend.name} · {choice.device.name}"
+    phrase = f"{choice.target.name} · {choice.backend.name} · {choice.device_names}"
     if choice.device.evidence is not Evidence.DEVICE:
         phrase += f" · {choice.device.evidence}"
     return phrase

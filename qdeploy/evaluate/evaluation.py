@@ -62,7 +62,7 @@ def evaluate(
     min_top1: float | None = None,
     min_cosine: float | None = None,
     target: str | None = None,
-    device: int | str = 0,
+    device: run.Which = 0,
     backend: str | None = None,
     simulate: bool = False,
     context: int | None = None,

@@ -32,6 +32,8 @@ class Backend(ABC):
     """Names of the targets that it can simulate, which happens on explicit request only."""
     slow: ClassVar[frozenset[str]] = frozenset()
     """Names of those whose simulated device takes seconds a token: tests ask less of it."""
+    splits: ClassVar[bool] = False
+    """Whether it spreads a model over several devices of a target, `LoadOptions.devices`."""
     requires: ClassVar[tuple[str, ...]] = ()
     """Distributions whose versions belong in reports, e.g. `openvino`."""
     peers: ClassVar[tuple[Peer, ...]] = ()

@@ -48,6 +48,8 @@ class LoadOptions:
         allow_fallback: heavy operators may run elsewhere; the placement then lists them.
         threads: CPU threads to compute with. None is one for each physical core that this process
             may use (`qdeploy.system.threads`).
+        devices: all devices that the model is spread over, in order; the first is that of the load.
+            Empty is that one alone. Only a backend that `splits` gets more.
     """
 
     context: int | None = None
@@ -55,6 +57,7 @@ class LoadOptions:
     cache_dir: Path | None = None
     allow_fallback: bool = False
     threads: int | None = None
+    devices: tuple[Device, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from qdeploy.bench.parent import BenchOptions, BenchOutcome, check_bench, measure
 from qdeploy.bench.protocol import make_protocol
+from qdeploy.deploy import run
 from qdeploy.deploy.api import export
 from qdeploy.deploy.api import open as open_bundle
 from qdeploy.doctor.cases import cases
@@ -126,7 +127,7 @@ def _bench(
     new: str | None = None,
     runs: int = 3,
     processes: int = 3,
-    device: int | str = 0,
+    device: run.Which = 0,
     threads: int | None = None,
     peer: bool = False,
     machine: str | None = None,

@@ -47,7 +47,7 @@ def environment_of(bundle: Bundle, choice: Choice, session: Loaded) -> Environme
     return Environment(
         target=choice.target.name,
         backend=choice.backend.name,
-        device=choice.device.name,
+        device=choice.device_names,
         evidence=placement.evidence,
         driver=choice.device.driver,
         placement=placement.as_dict(),

@@ -40,7 +40,7 @@ def verify(
     *,
     adapter: Path | None = None,
     target: str | None = None,
-    device: int | str = 0,
+    device: run.Which = 0,
     backend: str | None = None,
     simulate: bool = False,
     threads: int | None = None,

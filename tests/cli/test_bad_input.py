@@ -86,6 +86,8 @@ def test_a_checkpoint_that_does_not_hold(
         (["run", "bundle", "hi", "--backend", "scriptd"], ["did you mean 'scripted'?"]),
         (["run", "bundle", "hi", "--target", "cuda"], ["no installed backend runs the format"]),
         (["run", "bundle", "hi", "--device", "7"], ["there is no device 7", "0: script 0"]),
+        (["run", "bundle", "hi", "--devices", "0,1"], ["2 devices are given", "'scripted'"]),
+        (["run", "bundle", "hi", "--device", "0", "--devices", "0,1"], ["one list of --devices"]),
         (
             ["run", "bundle", "hi " * 100, "--context", "50"],
             ["the session holds 50", "a longer --context"],

@@ -150,6 +150,7 @@ def test_a_runtime_that_stops_by_itself_is_not_measured(quick: QuickCommand, her
         (["--peer", "--simulate"], ["a peer cannot run on a simulated device"]),
         (["--backend", "scribted"], ["did you mean 'scripted'?"]),
         (["--device", "7"], ["there is no device 7"]),
+        (["--devices", "0,1"], ["a model runs on one device with 'scripted'", "--device"]),
         (["-o", "bundle/qdeploy.json"], ["output exists and cannot be added to", "-o FILE"]),
         (["-o", "bundle/qdeploy.json/r.json"], ["cannot be written"]),
     ],

@@ -140,7 +140,7 @@ def test_the_peer_and_the_meter_of_the_page_on_backends(
     target = Target("mychip", "a chip", "npu", energy="mychip")
     with only(tmp_path, acme={registry.BACKENDS: {"mychip": "mychip_extras:MyBackend"}}):
         found = registry.peers()["mychip-llm"]
-        meter = energy.find(target, Device("chip:0", "a chip", target.name))
+        meter = energy.find(target, [Device("chip:0", "a chip", target.name)])
     timing = peer.load(found, tmp_path / "bundle", "chip:0", None)([5, 6], 3)
     assert len(timing.stamps) == 3
     assert [timing.start, *timing.stamps] == sorted([timing.start, *timing.stamps])

@@ -121,7 +121,7 @@ class ChatModel(Model):
             decode_tokens_per_s=timing.decode_tokens_per_s,
             target=self.target,
             backend=self.backend,
-            device=self.device.name,
+            device=self.choice.device_names,
             placement=self.placement,
         )
 

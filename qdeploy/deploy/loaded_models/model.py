@@ -66,6 +66,11 @@ class Model:
         return self.choice.device
 
     @property
+    def devices(self) -> tuple[Device, ...]:
+        """All devices that the model is spread over; the first is `device`."""
+        return self.choice.devices
+
+    @property
     def context(self) -> int:
         """Most tokens: of prompt and answer together, or of a text."""
         return self._loaded.context

@@ -41,7 +41,7 @@ def test_without_a_meter_the_reason_is_told(
     target: Target, evidence: Evidence, says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", None)
-    found = energy.find(target, Device("0", "a device", target.name, evidence=evidence))
+    found = energy.find(target, [Device("0", "a device", target.name, evidence=evidence)])
     assert used(found) is None
     assert found.source.startswith(says)
 
@@ -77,7 +77,7 @@ def test_a_cpu_target_is_metered_by_rapl_without_naming_it(
 ) -> None:
     monkeypatch.setattr(system_energy.rapl, "__defaults__", (tmp_path,))
     target = Target("slide-rule", "a target that names no meter", kind)
-    found = energy.find(target, Device("0", "a device", target.name))
+    found = energy.find(target, [Device("0", "a device", target.name)])
     rapl = "none: this system has no RAPL counters in /sys/class/powercap"
     assert found.source == (rapl if kind == "cpu" else "none: no meter is known for slide-rule")
 
@@ -99,8 +99,19 @@ class AbacusBackend(ScriptedBackend):
 def test_a_third_partys_target_names_the_meter_that_its_backend_brings(tmp_path: Path) -> None:
     here = "tests.unit.bench.test_energy:AbacusBackend"
     with only(tmp_path, acme={registry.BACKENDS: {"abacus": here}}):
-        found = energy.find(ABACUS, Device("0", "ten rows", "abacus"))
-        without = energy.find(SUNDIAL, Device("0", "a garden", "sundial"))
+        found = energy.find(ABACUS, [Device("0", "ten rows", "abacus")])
+        without = energy.find(SUNDIAL, [Device("0", "a garden", "sundial")])
     assert found.source == "abacus, ten rows"
     assert used(found) == 5
     assert without.source == "none: no installed backend provides the meter 'shadow'"
+
+
+def test_devices_that_work_together_are_counted_together(tmp_path: Path) -> None:
+    here = "tests.unit.bench.test_energy:AbacusBackend"
+    rows = [Device(str(i), f"row {i}", "abacus") for i in range(2)]
+    with only(tmp_path, acme={registry.BACKENDS: {"abacus": here}}):
+        found = energy.find(ABACUS, rows)
+        without = energy.find(SUNDIAL, rows)
+    assert found.source == "abacus, row 0, 2 devices"
+    assert used(found) == 10
+    assert without.source.startswith("none: ")

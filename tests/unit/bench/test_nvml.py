@@ -71,7 +71,7 @@ def test_nvml_counts_millijoules_of_the_gpu_that_worked(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setitem(sys.modules, "pynvml", Nvml(gpus))
-    found = energy.find(CUDA, Device(f"cuda:{number}", "a GPU", "cuda"))
+    found = energy.find(CUDA, [Device(f"cuda:{number}", "a GPU", "cuda")])
     assert used(found) == joules
     assert found.source.startswith(says)
 
@@ -81,6 +81,6 @@ def test_a_library_that_breaks_is_a_reason_and_no_crash(monkeypatch: pytest.Monk
         raise RuntimeError("driver not loaded")
 
     monkeypatch.setitem(sys.modules, "pynvml", SimpleNamespace(nvmlInit=broken))
-    found = energy.find(CUDA, Device("cuda:0", "a GPU", "cuda"))
+    found = energy.find(CUDA, [Device("cuda:0", "a GPU", "cuda")])
     assert used(found) is None
     assert found.source == "none: RuntimeError: driver not loaded"

@@ -130,6 +130,15 @@ class TestLoad:
         with qdeploy.load(bundle, target=NOT_HERE.name, simulate=True) as model:
             assert model.placement.evidence is Evidence.SIMULATED
 
+    def test_devices_are_several_of_them_and_device_is_one(self, bundle: qdeploy.Bundle) -> None:
+        with qdeploy.load(bundle, devices=["SCRIPT:1"]) as model:
+            assert [device.id for device in model.devices] == ["SCRIPT:1"]
+        with pytest.raises(InputError, match="runs on one device with 'scripted'"):
+            qdeploy.load(bundle, devices=[0, 1])
+        with pytest.raises(InputError, match="both device and devices") as caught:
+            qdeploy.load(bundle, device=0, devices=[1])
+        assert caught.value.fix == "leave out one of them"
+
     def test_properties_go_before_the_profiles(self, bundle: qdeploy.Bundle) -> None:
         with qdeploy.load(bundle, properties={"answer": "5"}) as model:
             assert model.chat("2 + 2?").text == "5"
@@ -235,9 +244,11 @@ class TestModel:
 
 def options(command: click.Command) -> set[str]:
     return {
-        max(p.opts, key=len).lstrip("-").replace("-", "_")
+        option.lstrip("-").replace("-", "_")
         for p in command.params
         if isinstance(p, click.Option)
+        for option in p.opts
+        if option.startswith("--")
     }
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -35,6 +37,7 @@ PLUGINS = {
     | {
         "absent": "tests.unit.deploy.test_run:Absent",
         "strayed": "tests.unit.deploy.test_run:Strayed",
+        "splitting": "tests.unit.deploy.test_run:Splitting",
     },
     registry.EXPORTERS: SCRIPTED[registry.EXPORTERS],
     registry.FORMATS: SCRIPTED[registry.FORMATS],
@@ -58,11 +61,27 @@ class Strayed(ScriptedBackend):
         return self.session
 
 
+class Splitting(ScriptedBackend):
+    """Spreads a model over several devices."""
+
+    name = "splitting"
+    splits = True
+    asked: ClassVar[list[LoadOptions]] = []
+
+    def load(self, bundle: Bundle, device: Device, options: LoadOptions) -> Session:
+        self.asked.append(options)
+        return super().load(bundle, device, options)
+
+
 @pytest.fixture(autouse=True)
 def _plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv(cache.ENVIRONMENT, str(tmp_path / "cache"))
     with only(tmp_path / "plugins", acme=PLUGINS):
         yield
+
+
+def only_scripted(folder: Path) -> AbstractContextManager[object]:
+    return only(folder / "alone", acme=SCRIPTED)
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +162,52 @@ class TestChoose:
         with pytest.raises(PlanError, match="this bundle cannot run on intel-npu") as caught:
             choose(replace(made, manifest=int8), target="intel-npu")
         assert caught.value.where == str(made.path)
+
+
+class TestSeveralDevices:
+    def test_the_backend_gets_them_in_order(self, made: Bundle) -> None:
+        choice = choose(made, device=("SCRIPT:1", 0), backend="splitting")
+        assert [device.id for device in choice.devices] == ["SCRIPT:1", "SCRIPT:0"]
+        assert choice.device.id == "SCRIPT:1"
+        assert choice.device_names == "script 1 + script 0"
+        with load(made, choice):
+            assert Splitting.asked[-1].devices == choice.devices
+        with load(made, choose(made, backend="splitting")):
+            assert [device.id for device in Splitting.asked[-1].devices] == ["SCRIPT:0"]
+
+    def test_a_backend_that_splits_is_preferred_to_those_before_it(self, made: Bundle) -> None:
+        assert choose(made, device=[0, 1]).backend.name == "splitting"
+        assert choose(made, device=[1]).backend.name == "scripted"
+
+    def test_a_backend_that_does_not_split_is_refused_by_name(self, made: Bundle) -> None:
+        with pytest.raises(InputError, match="runs on one device with 'scripted'") as caught:
+            choose(made, device=[0, 1], backend="scripted")
+        assert caught.value.fix == "--backend splitting"
+        with only_scripted(made.path.parent), pytest.raises(InputError) as caught:
+            choose(made, device=[0, 1])
+        assert caught.value.fix == "give one, with --device"
+
+    @pytest.mark.parametrize(
+        ("asked", "says"),
+        [
+            ((0, "SCRIPT:0"), "device 0 is given twice"),
+            ((0, 7), "there is no device 7"),
+            ((0, ""), "there is no device "),
+            ((), "no device is given"),
+        ],
+    )
+    def test_what_cannot_be_is_refused(
+        self, asked: tuple[int | str, ...], says: str, made: Bundle
+    ) -> None:
+        with pytest.raises(InputError, match=says) as caught:
+            choose(made, device=asked, backend="splitting")
+        assert caught.value.fix
+
+    def test_equal_names_are_counted(self) -> None:
+        gpu = Device("cuda:0", "NVIDIA L4", "cuda")
+        choice = Choice(HERE, ScriptedBackend(), gpu, (replace(gpu, id="cuda:1"),))
+        assert choice.device_names == "2 x NVIDIA L4"
+        assert run.describe(choice) == "scripted · scripted · 2 x NVIDIA L4"
 
 
 class TestLoad:

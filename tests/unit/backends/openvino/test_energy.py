@@ -21,5 +21,5 @@ def test_an_integrated_gpu_is_in_the_processors_counter(
     monkeypatch.setattr(meters, "rapl", lambda: rapl)
     part = Device("GPU.0", "Intel(R) Iris(R) Xe Graphics (iGPU)", "intel-gpu")
     card = Device("GPU.1", "Intel(R) Arc(TM) B580 Graphics (dGPU)", "intel-gpu")
-    assert energy.find(INTEL_GPU, part).source == "RAPL, processor packages"
-    assert energy.find(INTEL_GPU, card).source.startswith("none: RAPL does not count")
+    assert energy.find(INTEL_GPU, [part]).source == "RAPL, processor packages"
+    assert energy.find(INTEL_GPU, [card]).source.startswith("none: RAPL does not count")
