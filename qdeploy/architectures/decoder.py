@@ -64,7 +64,7 @@ class Decoder(Architecture):
 
     def mlp(self, build: Builder[V], config: GraphConfig, layer: int, prefix: str, x: V) -> V:
         """The feed-forward block of a layer."""
-        gate = build.linear(x, Linear(prefix + "gate_proj.weight", config.intermediate))
-        up = build.linear(x, Linear(prefix + "up_proj.weight", config.intermediate))
+        names = (prefix + "gate_proj.weight", prefix + "up_proj.weight")
+        gate, up = build.linears(x, [Linear(name, config.intermediate) for name in names])
         inner = build.swiglu(gate, up)
         return build.linear(inner, Linear(prefix + "down_proj.weight", config.hidden))

@@ -87,10 +87,11 @@ def unpack(packed: NDArray[np.uint8], bits: int) -> NDArray[np.int32]:
 
 def together(first: str, rows: int, wanted: Mapping[str, Codes]) -> Codes:
     """The weights that begin with *first* as they lie in the file, *rows* in all."""
-    kinds = ["q", "k", "v"] if ".q_proj" in first else []
     names = [first]
-    if kinds and rows > len(wanted[first].integers):
-        names = [first.replace(".q_proj", f".{kind}_proj") for kind in kinds]
+    if rows > len(wanted[first].integers):
+        for kinds in (("q", "k", "v"), ("gate", "up")):
+            if f".{kinds[0]}_proj" in first:
+                names = [first.replace(f".{kinds[0]}_proj", f".{k}_proj") for k in kinds]
     if ".experts.0." in first and rows > len(wanted[first].integers):
         count = sum(".layers.0.mlp.experts." in n and ".gate_proj" in n for n in wanted)
         names = [first.replace(".experts.0.", f".experts.{i}.") for i in range(count)]
