@@ -16,8 +16,8 @@ def require(condition: bool, operator: str, message: str) -> None:
 
 
 def told(tensor: Any) -> str:
-    """A tensor's type and shape, for a message: `bfloat16 [2, 3]`."""
-    return f"{name(tensor.dtype)} {list(tensor.shape)}"
+    """A tensor's type and shape, for a message: `bfloat16 [2, 3]`; `none` for none."""
+    return "none" if tensor is None else f"{name(tensor.dtype)} {list(tensor.shape)}"
 
 
 def name(dtype: Any) -> str:

@@ -24,15 +24,29 @@ VENDORS: Mapping[str, str] = {
     "cuda": f"{HERE}.gpu.table",
     "rocm": f"{HERE}.gpu.table",
     "dcu": f"{HERE}.gpu.table",
+    "ascend": f"{HERE}.ascend.table",
 }
-"""The module of a target's table `KERNELS`."""
+"""The module of a target's `KERNELS`, and of the `SCHEMAS` that it adds to a `NAMESPACE`."""
 CPU_ONLY = "_for_cpu"
 """End of the names of aten's operators whose weights are packed for a CPU."""
 
 
+_libraries: list[Any] = []
+"""Keeps the vendors' operators defined: they go with their library."""
+
+
 def load(chip: Chip) -> None:
-    """Define the operators that the chip's vendor adds, so that `torch.ops` has them."""
-    _tables(chip)
+    """Define the operators that the chip's vendor adds, but for those that `torch.ops` has."""
+    import torch
+
+    vendor = import_module(VENDORS[chip.target])
+    there = getattr(torch.ops, vendor.NAMESPACE)
+    missing = [schema for schema in vendor.SCHEMAS if not hasattr(there, schema.partition("(")[0])]
+    if missing:
+        library = torch.library.Library(vendor.NAMESPACE, "FRAGMENT")
+        for schema in missing:
+            library.define(schema)
+        _libraries.append(library)
 
 
 @cache
@@ -54,7 +68,7 @@ def find(chip: Chip, operator: Any) -> Callable[..., Any]:
 
 def _is_anothers(chip: Chip, operator: Any) -> bool:
     """Whether only other vendors' devices have it: it is not made of other operators either."""
-    others = set(VENDORS.values()) - {VENDORS.get(chip.target)}
+    others = set(VENDORS.values()) - {VENDORS[chip.target]}
     listed = any(operator._schema.name in import_module(other).KERNELS for other in others)
     return listed and not operator.has_kernel_for_dispatch_key(_composite())
 
@@ -66,5 +80,5 @@ def _composite() -> Any:
 
 
 def _tables(chip: Chip) -> list[Mapping[str, Kernel]]:
-    modules = (VENDORS.get(chip.target), f"{HERE}.common")
-    return [import_module(module).KERNELS for module in modules if module]
+    modules = (VENDORS[chip.target], f"{HERE}.common")
+    return [import_module(module).KERNELS for module in modules]

@@ -92,6 +92,3 @@ def _check_scales(x: Any, other: Any, scale_a: Any, scale_b: Any) -> bool:
         f"{told(scale_a)} and {told(scale_b)}",
     )  # fmt: skip
     return True
-
-
-KERNELS = {f"aten::{PRODUCT}": scaled_mm}

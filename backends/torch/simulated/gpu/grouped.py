@@ -51,6 +51,3 @@ def _meta(tensor: Any) -> Any:
     if tensor is None:
         return None
     return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
-
-
-KERNELS = {f"aten::{PRODUCT}": grouped_mm}

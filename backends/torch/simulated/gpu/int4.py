@@ -105,9 +105,3 @@ def _check_rows(chip: Chip, operator: str, rows: int) -> None:
     # torch rounds the rows up to whole tiles, whose last part is then read and written past the end
     tile = 8 if chip.target == "cuda" else 16
     require(rows % tile == 0, operator, f"N {rows} is no multiple of {tile}")
-
-
-KERNELS = {
-    f"aten::{PACK}": convert_weight_to_int4pack,
-    f"aten::{MULTIPLY}": weight_int4pack_mm,
-}

@@ -61,9 +61,3 @@ def int_mm(chip: Chip, x: Any, other: Any) -> Any:
             f"{what} needs to be greater than 0 and a multiple of 8, but got {size}",
         )  # fmt: skip
     return torch.ops.aten._int_mm.default(x, other)
-
-
-KERNELS = {
-    f"aten::{WEIGHT_ONLY}": weight_int8pack_mm,
-    f"aten::{PRODUCT}": int_mm,
-}

@@ -1,0 +1,7 @@
+"""Calls of vendors' operators on simulated devices: right ones, refused ones, other chips.
+
+case     a call, and how it is made
+numbers  tensors to call with
+gpu      operators of CUDA and HIP devices
+ascend   operators of Ascend
+"""
