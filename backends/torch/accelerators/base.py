@@ -19,15 +19,22 @@ if TYPE_CHECKING:
 class Accelerator(ABC):
     """One kind of hardware that torch runs on.
 
+    Args:
+        device_type: torch's word for it, before the colon of `cuda:0`; a simulated device has
+            another one than the hardware that it stands for.
+        architecture: the vendor's name of the chip's generation, as `Device.architecture`; empty
+            where it is unknown, and then no kernel is refused for it.
+
     Attributes:
         target: name of the target that it serves.
-        device_type: torch's word for it, before the colon of `cuda:0`.
         dtypes: types of activations that it computes in, the preferred one first.
     """
 
     target: ClassVar[str]
-    device_type: ClassVar[str]
     dtypes: ClassVar[tuple[str, ...]] = ("bfloat16", "float16")
+
+    def __init__(self, device_type: str, architecture: str = "") -> None:
+        self.device_type, self.architecture = device_type, architecture
 
     @classmethod
     def is_fast_here(cls) -> bool:

@@ -22,7 +22,6 @@ KERNELS = (FLOAT, cpu.INT4, DEQUANTIZED)
 
 class Cpu(Accelerator):
     target = CPU.name
-    device_type = "cpu"
     dtypes = ("bfloat16", "float32")
 
     @classmethod

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from qdeploy.architectures.graph import Expert, Linear
 from qdeploy.backends.torch.accelerators.base import Accelerator
+from qdeploy.backends.torch.kernels import selftest
 from qdeploy.backends.torch.kernels.base import Activations, ExpertLayers, Form, Layer
 from qdeploy.backends.torch.kernels.table import expert_kernel, linear_kernel
 from qdeploy.checkpoint.checkpoint import Checkpoint
@@ -45,6 +46,7 @@ class Loader:
         self._reader = open_weights(checkpoint)
         self._accelerator, self._dtype, self._activations = accelerator, dtype, activations
         self.kernels: Counter[str] = Counter()
+        self._tested: set[tuple[object, ...]] = set()
 
     def vector(self, name: str, device: str) -> Tensor:
         return self._floats(name).to(device)
@@ -60,6 +62,8 @@ class Loader:
             rows = tuple(self._reader.shape(name)[0] for name in names)
             form = self._form(names)
             kernel = linear_kernel(self._accelerator.linear_kernels(), form, where=names[0])
+            if self._is_new(kernel.name, form, device):
+                selftest.check(kernel, form, device)
             packed = kernel.pack(self._matrix(names), form, self._place(device))
             self.kernels[kernel.name] += 1
             found.append((packed, rows))
@@ -70,6 +74,8 @@ class Loader:
         outer, inner = self._form(gate_up[0]), self._form([experts[0].down])
         kernels = self._accelerator.expert_kernels()
         kernel = expert_kernel(kernels, outer, inner, where=experts[0].gate)
+        if self._is_new(kernel.name, outer, device):
+            selftest.check_experts(kernel, outer, inner, device)
         self.kernels[kernel.name] += 1
         return kernel.pack(
             [partial(self._matrix, names) for names in gate_up],
@@ -81,6 +87,13 @@ class Loader:
 
     def close(self) -> None:
         self._reader.close()
+
+    def _is_new(self, kernel: str, form: Form, device: str) -> bool:
+        """Whether a kernel has no self-test yet for weights of this kind on a device."""
+        kind = (kernel, form.precision, form.activations, device)
+        is_new = kind not in self._tested
+        self._tested.add(kind)
+        return is_new
 
     def _place(self, device: str) -> Any:
         return lambda tensor: tensor.to(device)

@@ -66,9 +66,9 @@ class Dequantized(Layer):
 def dequantize(codes: Tensor, scales: Tensor, offsets: Tensor | None) -> Tensor:
     """Codes * scale + offset in the type of scales: codes [..., N, K], scales [..., N, G]."""
     values = codes.to(scales.dtype).unflatten(-1, (scales.shape[-1], -1))
-    values = values * scales[..., None]
+    values = values * scales.unsqueeze(-1)
     if offsets is not None:
-        values = values + offsets[..., None]
+        values = values + offsets.unsqueeze(-1)
     return values.flatten(-2)
 
 

@@ -44,6 +44,14 @@ def scales(weight: Quantized, dtype: Any) -> Tensor:
     return torch.from_numpy(weight.scales).to(dtype)
 
 
+def pad_rows(matrix: Tensor, multiple: int) -> Tensor:
+    """Append rows of zeros up to a multiple."""
+    import torch.nn.functional as F  # noqa: N812
+
+    missing = -matrix.shape[0] % multiple
+    return F.pad(matrix, (0, 0, 0, missing)) if missing else matrix
+
+
 def offsets(weight: Quantized, dtype: Any) -> Tensor:
     """What is added after scaling: (middle - zero point) * scale, [N, G]; zeros where symmetric."""
     import torch

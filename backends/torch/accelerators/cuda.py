@@ -1,0 +1,29 @@
+"""NVIDIA's GPUs."""
+
+from __future__ import annotations
+
+import re
+
+from qdeploy.backends.torch.accelerators.gpu import Gpu, Limit
+from qdeploy.backends.torch.kernels.dequantized import DEQUANTIZED, FLOAT
+from qdeploy.backends.torch.kernels.gpu.int4 import INT4
+from qdeploy.backends.torch.kernels.gpu.int8 import INT8, INT8_INPUTS
+from qdeploy.targets import CUDA
+
+
+def capability(architecture: str) -> tuple[int, int]:
+    """Compute capability of an architecture, (8, 9) of `sm_89`."""
+    found = re.fullmatch(r"sm_(\d+)(\d)", architecture)
+    assert found, architecture  # noqa: S101
+    return int(found[1]), int(found[2])
+
+
+class Cuda(Gpu):
+    target = CUDA.name
+    kernels = (
+        FLOAT,
+        Limit(INT4, lambda name: capability(name) >= (8, 0), "compute capability 8.0"),
+        INT8,
+        INT8_INPUTS,
+        DEQUANTIZED,
+    )

@@ -1,0 +1,57 @@
+"""What CUDA and HIP devices have in common: PyTorch's operators for them, limited by architecture.
+
+A limit names the operator's architectures as its source checks them. On a device of an unknown
+architecture none applies, and the self-test decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from qdeploy.backends.torch.accelerators.base import Accelerator
+from qdeploy.backends.torch.kernels.base import ExpertKernel, Kernel
+
+
+@dataclass(frozen=True)
+class Limit:
+    """Which architectures have a kernel.
+
+    Attributes:
+        kernel: the kernel without the limit.
+        has: whether an architecture has it.
+        needs: what is needed, for the message to others.
+    """
+
+    kernel: Kernel
+    has: Callable[[str], bool]
+    needs: str
+
+    def applied(self, architecture: str) -> Kernel:
+        """The kernel on a device, where it may refuse all forms that it takes on others."""
+        if not architecture or self.has(architecture):
+            return self.kernel
+        reason = f"it needs {self.needs}, and this device is {architecture}"
+        return replace(self.kernel, why_not=lambda form: self.kernel.why_not(form) or reason)
+
+
+class Gpu(Accelerator):
+    """A device that PyTorch's CUDA operators, or their translation to HIP, run on.
+
+    Attributes:
+        kernels: those of linear layers, the preferred one first.
+        experts: those of experts.
+    """
+
+    kernels: ClassVar[tuple[Kernel | Limit, ...]]
+    experts: ClassVar[tuple[ExpertKernel, ...]] = ()
+
+    def linear_kernels(self) -> tuple[Kernel, ...]:
+        return tuple(
+            row.applied(self.architecture) if isinstance(row, Limit) else row
+            for row in self.kernels
+        )
+
+    def expert_kernels(self) -> tuple[ExpertKernel, ...]:
+        return self.experts
