@@ -71,6 +71,8 @@ class Target:
             that name the target. The keys are those of that file, without `targets`.
         extras: extras of qdeploy that install what its backends need, by the package that each is
             for. Messages on a missing package and the hardware matrix read them here.
+        torch_index: pip's index of the builds of torch for it, which PyPI lacks or has for some
+            systems only.
         runner: labels of the CI runner that has it; none is a self-hosted one labelled with the
             target's name.
         cpu_vendor: the only vendor whose CPUs it is, as `qdeploy.system.info.cpu_vendor` names it;
@@ -87,6 +89,7 @@ class Target:
     energy: str | None = field(default=None, compare=False)
     hardware: tuple[Mapping[str, Any], ...] = field(default=(), compare=False)
     extras: Mapping[str, str] = field(default_factory=dict, compare=False)
+    torch_index: str | None = field(default=None, compare=False)
     runner: tuple[str, ...] = field(default=(), compare=False)
     cpu_vendor: str | None = field(default=None, compare=False)
     dequantizes: bool = field(default=True, compare=False)
@@ -107,6 +110,8 @@ HOSTED = ("ubuntu-latest",)
 RAPL, INTEGRATED_GPU, NVML = "rapl", "rapl-integrated-gpu", "nvml"
 """Energy meters: the processor packages' counters (`qdeploy.system.energy`); the same for a GPU
 that is part of the processor (backend `openvino`); NVIDIA's (`qdeploy.system.nvml`)."""
+PYTORCH = "https://download.pytorch.org/whl"
+"""Where PyTorch's builds for each platform are. PyPI has that for CUDA on Linux, else the CPU's."""
 LINEAR = "weights.linear"
 TASK = "task"
 FOUR_BITS = ("int4", "nf4")
@@ -195,6 +200,7 @@ CUDA = Target(
         "onnxruntime-ep-nv-tensorrt-rtx": "cuda-rtx",
         "torch": "torch",
     },
+    torch_index=f"{PYTORCH}/cu130",
 )
 ROCM = Target(
     "rocm",
@@ -220,6 +226,7 @@ ROCM = Target(
     ),
     masks=("ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"),
     extras={"onnxruntime-migraphx": "rocm", "torch": "torch"},
+    torch_index=f"{PYTORCH}/rocm7.2",
 )
 DCU = Target(
     "dcu",

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from qdeploy.backends.torch.runtime import INSTALL, require
+from qdeploy.backends.torch.runtime import INSTALL
 from qdeploy.errors import TargetUnavailable
 
 OLDEST = (2, 9)
-"""The first version with grouped products and int4 on a CPU as the engine uses them."""
+"""The first version whose `_grouped_mm` runs on every device, by its native_functions.yaml."""
 
 
 @dataclass(frozen=True)
@@ -46,25 +46,25 @@ class Build:
         return f"torch {self.version}, built for " + (f"HIP {self.hip}" if self.hip else "the CPU")
 
 
-def installed() -> Build:
-    """Return the build that `import torch` would import.
+def installed(install: str = INSTALL) -> Build:
+    """Return the build that `import torch` would import; *install* is how to get the right one.
 
     Raises:
         TargetUnavailable: torch is not installed, too old, or not whole.
     """
-    require()
     spec = find_spec("torch")
-    file = Path(next(iter((spec and spec.submodule_search_locations) or ["."])), "version.py")
+    if spec is None:
+        raise TargetUnavailable("torch is not installed", install)
+    file = Path(next(iter(spec.submodule_search_locations or ["."])), "version.py")
     if not file.is_file():
         raise TargetUnavailable(
-            f"torch is not whole: {file} is missing", f"{INSTALL} --force-reinstall"
+            f"torch is not whole: {file} is missing", f"pip uninstall torch; {install}"
         )
     said = runpy.run_path(str(file))  # assignments only
     found = Build(str(said["__version__"]), said.get("cuda"), said.get("hip"))
     if found.release < OLDEST:
         oldest = ".".join(map(str, OLDEST))
         raise TargetUnavailable(
-            f"torch {found.version} is installed, and {oldest} or later is needed",
-            f"pip install --upgrade 'torch>={oldest}', of the same build",
+            f"torch {found.version} is installed, and {oldest} or later is needed", install
         )
     return found

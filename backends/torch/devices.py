@@ -40,7 +40,7 @@ def _accelerators(platform: Platform) -> list[Device]:
     """The devices of a platform that has a driver. Raises TargetUnavailable like `find`."""
     assert platform.hardware  # noqa: S101
     hardware = platform.hardware()
-    found = build.installed()
+    found = build.installed(platform.install)
     if wrong := diagnosis.of_build(platform, found):
         raise wrong
     if platform.package:

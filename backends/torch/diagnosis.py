@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 
 from qdeploy.backends.torch.build import Build
-from qdeploy.backends.torch.platforms import CUDA_INDEX, INDEX, OLD_CUDA_INDEX, Platform, reinstall
+from qdeploy.backends.torch.platforms import CPU_INDEX, OLD_CUDA_INDEX, Platform, reinstall
 from qdeploy.backends.torch.probe import Facts, Found
 from qdeploy.errors import TargetUnavailable
 from qdeploy.system.drivers import Hardware
@@ -133,7 +133,7 @@ def _without_kernels(platform: Platform, build: Build, facts: Facts) -> TargetUn
         return TargetUnavailable(reason, "build torch for it, or take another GPU")
     capabilities = [_capability(found.architecture) for found in facts.found]
     if any(c >= (7, 5) for c in capabilities):
-        return TargetUnavailable(reason, reinstall(CUDA_INDEX))
+        return TargetUnavailable(reason, reinstall(CUDA.torch_index))
     if any(_runs(kernel, f.architecture) for kernel in OLD_ARCHITECTURES for f in facts.found):
         return TargetUnavailable(reason, reinstall(OLD_CUDA_INDEX))
     return TargetUnavailable(reason, "take a GPU of compute capability 5.0 or later")
@@ -158,7 +158,7 @@ def _npu_import(build: Build, said: str) -> TargetUnavailable:
             f"torch_npu {version} does not run beside NVIDIA's GPUs, which torch {build.version} "
             "sees as well",
             "hide them: export CUDA_VISIBLE_DEVICES= ; or install torch for the CPU: "
-            + reinstall(f"{INDEX}/cpu").replace("torch ", f"torch=={release} ", 1),
+            + reinstall(CPU_INDEX).replace("torch ", f"torch=={release} ", 1),
         )
     if "undefined symbol" in said:
         return _other_npu(version, build)

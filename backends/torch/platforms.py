@@ -13,16 +13,15 @@ from qdeploy.backends.torch.build import Build
 from qdeploy.backends.torch.runtime import INSTALL
 from qdeploy.system import drivers
 from qdeploy.system.drivers import Hardware
-from qdeploy.targets import ASCEND, CPU, CUDA, DCU, ROCM, Target
+from qdeploy.targets import ASCEND, CPU, CUDA, DCU, PYTORCH, ROCM, Target
 
-INDEX = "https://download.pytorch.org/whl"
-"""PyTorch's builds by platform. PyPI has that for CUDA on Linux, and that for the CPU elsewhere."""
-CUDA_INDEX, OLD_CUDA_INDEX = f"{INDEX}/cu130", f"{INDEX}/cu126"
-"""The current build, and the one for GPUs and drivers that CUDA 13 has dropped."""
+CPU_INDEX = f"{PYTORCH}/cpu"
+OLD_CUDA_INDEX = f"{PYTORCH}/cu126"
+"""The build for GPUs and drivers that CUDA 13 has dropped."""
 
 
-def reinstall(index: str) -> str:
-    """The command that replaces torch by a build of an index."""
+def reinstall(index: str | None) -> str:
+    """The command that puts the build of torch from an index in place of any other."""
     return f"pip install --force-reinstall torch --index-url {index}"
 
 
@@ -63,13 +62,13 @@ PLATFORMS: tuple[Platform, ...] = (
     Platform(
         CUDA, "cuda", "CUDA", partial(drivers.nvidia, CUDA.masks),
         lambda build: build.cuda is not None,
-        install=reinstall(CUDA_INDEX),
+        install=reinstall(CUDA.torch_index),
         check="a container needs --gpus all; after a change of the driver, restart the machine",
     ),
     Platform(
         ROCM, "cuda", "ROCm", partial(drivers.amd, ROCM.masks),
         lambda build: build.hip is not None and not _is_dtks(build),
-        install=reinstall(f"{INDEX}/rocm7.2"),
+        install=reinstall(ROCM.torch_index),
         check="a container needs --device /dev/kfd --device /dev/dri; `rocminfo` must list the GPU",
     ),
     Platform(

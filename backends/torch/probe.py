@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from qdeploy.backends.torch import runtime
-from qdeploy.errors import QdeployError
+from qdeploy.errors import GenerationFailed, QdeployError
 from qdeploy.system.parent import Parent
 from qdeploy.system.worker import run_worker
 
@@ -104,11 +104,13 @@ def _gpu(torch: Any, number: int) -> dict[str, Any]:
 def _npu() -> dict[str, Any]:
     """Huawei's devices."""
     try:
-        npu = runtime.load_npu().npu
+        runtime.load()
     except QdeployError as error:
         return {"failed": "torch", "said": error.what}
-    except Exception as error:  # libraries of CANN's raise errors of several kinds
-        return {"failed": "torch_npu", "said": str(error)}
+    try:
+        npu = runtime.load_npu().npu
+    except GenerationFailed as error:
+        return {"failed": "torch_npu", "said": str(error.__cause__)}
     try:
         found = [_chip(npu, number) for number in range(npu.device_count())]
     except (RuntimeError, AssertionError) as error:

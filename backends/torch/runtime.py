@@ -59,11 +59,16 @@ def load_npu() -> Any:
     """Import and return `torch_npu`, which gives torch the device type `npu`.
 
     Raises:
-        ImportError: it is not installed, or a library of CANN's is missing.
-        RuntimeError: it does not fit this torch, or torch has another accelerator.
+        TargetUnavailable: torch is not installed.
+        GenerationFailed: torch_npu does not load, as without CANN; the cause is the error itself.
     """
     load()
-    return import_module("torch_npu")
+    try:
+        return import_module("torch_npu")
+    except Exception as error:  # libraries of CANN's raise errors of several kinds
+        raise GenerationFailed(
+            f"torch_npu cannot be imported ({error})", fix="`qdeploy targets` says why"
+        ) from error
 
 
 def prepare(settings: Settings) -> None:

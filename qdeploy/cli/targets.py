@@ -60,6 +60,7 @@ def _probe(target: Target, backend: Backend) -> list[dict[str, Any]]:
             device=f"{device.id}: {device.name}",
             memory_bytes=device.memory_bytes,
             driver=device.driver,
+            architecture=device.architecture,
             evidence=str(device.evidence),
         )
         for device in found
@@ -67,5 +68,7 @@ def _probe(target: Target, backend: Backend) -> list[dict[str, Any]]:
 
 
 def _row(target: Target, **known: Any) -> dict[str, Any]:
-    empty = dict.fromkeys(("backend", "device", "memory_bytes", "driver", "reason", "fix"))
+    empty = dict.fromkeys(
+        ("backend", "device", "memory_bytes", "driver", "architecture", "reason", "fix")
+    )
     return {"target": target.name, "title": target.title, **empty, "evidence": "none", **known}

@@ -36,4 +36,5 @@ def _job(target: Target) -> dict[str, Any]:
         "runner": list(target.runs_on),
         "self_hosted": _self_hosted(target),
         "extras": ",".join(target.extras.values()),
+        "torch_index": target.torch_index or "",
     }

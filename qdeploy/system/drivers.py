@@ -28,6 +28,8 @@ class Hardware(NamedTuple):
 
 ROOT = Path("/")
 SECONDS = 20
+MISMATCH = "Driver/library version mismatch"
+"""What NVIDIA's tools say after an update of the driver, until its kernel module is loaded."""
 QUERY = ("--query-gpu=uuid,name,memory.total,driver_version", "--format=csv,noheader,nounits")
 
 
@@ -85,6 +87,8 @@ def nvidia(variables: Sequence[str], command: str = "nvidia-smi") -> list[Hardwa
     rows = [row for row in rows if len(row) == 4 and row[0].startswith("GPU-")]
     if done.returncode != 0 or not rows:
         said = " ".join((done.stdout + done.stderr).split()) or "nothing"
+        if MISMATCH in said:
+            fix = "restart the machine, which loads the kernel module of the installed driver"
         raise TargetUnavailable(f"no NVIDIA GPU found: nvidia-smi says {said[:200]!r}", fix)
     for first, *_ in masks.entries(variables).values():
         if first.startswith("MIG-"):  # a part of a GPU, which is not listed here

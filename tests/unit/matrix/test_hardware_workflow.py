@@ -130,9 +130,21 @@ def test_a_third_partys_target_has_a_job_by_its_row(tmp_path: Path) -> None:
         assert [job["target"] for job in job_matrix()["include"]] == ["cpu"]
     assert abacus == {
         "target": "abacus", "runner": ["self-hosted", "beads"], "self_hosted": True,
-        "extras": "onnx",
+        "extras": "onnx", "torch_index": "",
     }  # fmt: skip
     assert sundial["runner"] == ["self-hosted", "sundial"]
+
+
+def test_a_job_installs_torch_from_the_index_that_has_the_targets_build(
+    workflow: dict[str, Any],
+) -> None:
+    found = jobs("cuda", "rocm", "cpu")
+    ends = {name: job["torch_index"].rpartition("/")[2] for name, job in found.items()}
+    assert ends == {"cuda": "cu130", "rocm": "rocm7.2", "cpu": ""}
+    job = workflow["jobs"]["target"]
+    assert job["env"]["TORCH_INDEX"] == "${{ matrix.torch_index }}"
+    (install,) = (step["run"] for step in job["steps"] if step.get("name") == "install")
+    assert install.index("$TORCH_INDEX") < install.index("$EXTRAS")
 
 
 def test_a_job_for_each_target_that_is_named_and_one_alone() -> None:

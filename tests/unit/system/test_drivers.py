@@ -85,6 +85,15 @@ def test_a_mask_that_hides_all_is_absence(
 
 
 @POSIX
+def test_a_driver_that_was_updated_needs_a_restart(tmp_path: Path) -> None:
+    said = "Failed to initialize NVML: Driver/library version mismatch\nNVML library version: 580"
+    with pytest.raises(TargetUnavailable) as caught:
+        drivers.nvidia(CUDA.masks, tool(tmp_path, said, 18))
+    assert "version mismatch" in caught.value.reason
+    assert (caught.value.fix or "").startswith("restart the machine")
+
+
+@POSIX
 @pytest.mark.parametrize(
     ("said", "code"),
     [

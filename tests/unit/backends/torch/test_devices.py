@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from qdeploy.backends.torch import devices, probe, runtime
+from qdeploy.backends.torch import build, devices, probe
 from qdeploy.errors import InputError, TargetUnavailable
 from qdeploy.interface import Device
 from qdeploy.targets import ASCEND, CPU, CUDA, DCU, ROCM, WEBGPU, Target
@@ -21,6 +21,13 @@ MI300 = {"name": "AMD Instinct MI300X", "total_memory": 2**37, "major": 9, "mino
          "gcnArchName": "gfx942:sramecc+:xnack-"}  # fmt: skip
 BW = {"name": "BW1000", "total_memory": 2**36, "major": 9, "minor": 3, "gcnArchName": "gfx936"}
 KERNELS = ("sm_75", "sm_80", "sm_90", "sm_100", "sm_120")
+INSTALL = {
+    "cpu": "pip install 'qdeploy[torch]'",
+    "cuda": "torch --index-url https://download.pytorch.org/whl/cu130",
+    "rocm": "torch --index-url https://download.pytorch.org/whl/rocm7.2",
+    "dcu": "Hygon's build of torch for the version of DTK that is here",
+    "ascend": "pip install 'qdeploy[torch-npu]'",
+}
 DTK = "2.9.0+das.opt1.dtk2604"
 
 
@@ -77,8 +84,10 @@ def test_without_torch_the_hardware_comes_first_then_the_package(
     target: Target, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine(target.name)
-    monkeypatch.setattr(runtime, "find_spec", lambda _: None)
-    assert absence(target) == ("torch is not installed", "pip install 'qdeploy[torch]'")
+    monkeypatch.setattr(build, "find_spec", lambda _: None)
+    said, fix = absence(target)
+    assert said == "torch is not installed"
+    assert INSTALL[target.name] in fix
 
 
 @pytest.mark.parametrize(
@@ -109,7 +118,9 @@ def test_a_torch_that_is_too_old_or_in_part(machine: Machine) -> None:
     vendors.torch(folder, "2.5.1+cpu")
     assert absence(CPU)[0] == "torch 2.5.1+cpu is installed, and 2.9 or later is needed"
     (folder / "torch/version.py").unlink()
-    assert "version.py is missing" in absence(CPU)[0]
+    said, fix = absence(CPU)
+    assert "version.py is missing" in said
+    assert fix == "pip uninstall torch; pip install 'qdeploy[torch]'"
 
 
 def test_a_driver_older_than_torchs_cuda(machine: Machine) -> None:
