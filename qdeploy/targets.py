@@ -250,6 +250,14 @@ ASCEND = Target(
             reason="CANN has no operator for four-bit weights through ONNX Runtime (cann_graph.cc)",
             fix="use int8 or fp16, e.g. the profile ascend-int8-onnx",
         ),
+        Constraint(
+            when={"format": ("safetensors",), f"{LINEAR}.dtype": FOUR_BITS},
+            unless={f"{LINEAR}.group_size": (64, 128)},
+            reason="Ascend NPUs multiply by four-bit weights in groups of 64 or 128 only (error "
+            "161002 of aclnnWeightQuantBatchMatmul for weights in FRACTAL_NZ: vllm-ascend issues "
+            "3588, 5603, 8770)",
+            fix="set weights.linear.group_size to 64 or 128, or take int8: the profile ascend-int8",
+        ),
     ),
     masks=("ASCEND_RT_VISIBLE_DEVICES",),
     extras={"onnxruntime-cann": "ascend", "torch-npu": "torch-npu"},

@@ -65,9 +65,9 @@ def plan(
 
     Examples:
         >>> import qdeploy
-        >>> plan = qdeploy.plan("Qwen/Qwen3-8B", target="cuda")
-        >>> plan.summary()["profile"], plan.summary()["linear"]
-        ('cuda-int4-onnx', 'int4 sym g32')
+        >>> plan = qdeploy.plan("Qwen/Qwen3-8B", target="cuda", profile="cuda-int4")
+        >>> plan.format, plan.summary()["linear"]
+        ('safetensors', 'int4 sym g128')
         >>> plan.bundle_bytes < 8e9  # bytes
         True
         >>> qdeploy.plan("qwen3-nano", target="cpu", backend="openvino").format

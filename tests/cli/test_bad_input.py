@@ -75,7 +75,7 @@ def test_a_checkpoint_that_does_not_hold(
         (["plan", "qwen3-nono", "--target", "intel-cpu"], ["did you mean 'qwen3-nano'?"]),
         (["plan", "model/config.json", "--target", "intel-cpu"], ["a file, not a checkpoint"]),
         (["plan", "model", "--target", "intel-cup"], ["did you mean 'intel-cpu'?"]),
-        (["plan", "model", "--target", "dcu"], ["no profile ships", "--profile"]),
+        (["plan", "model", "--target", "scripted"], ["no profile ships", "--profile"]),
         ([*PLAN, "--profile", "intel-cpu-in4"], ["did you mean 'intel-cpu-int4'?"]),
         ([*PLAN, "--profile", "nowhere.toml"], ["nowhere.toml", "cannot read the profile"]),
         ([*PLAN, "--profile", "intel-gpu-int4"], ["is for target 'intel-gpu'"]),

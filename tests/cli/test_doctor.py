@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from qdeploy import registry
 from qdeploy.bundle import open_bundle
 from qdeploy.doctor import cases
 from qdeploy.planning.profile import profile_source
@@ -122,7 +123,10 @@ def test_the_table_and_the_progress(doctor: QuickCommand) -> None:
     assert "[2/2] scripted · sick · qwen3-nano-moe" in result.stderr
 
 
-def test_a_target_without_a_backend_is_absent(quick: QuickCommand) -> None:
+def test_a_target_without_a_backend_is_absent(
+    quick: QuickCommand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "backends_for", lambda *_, **__: [])
     result = quick("doctor", "dcu", "-o", "out/doctor.json", "--json")
     [row] = rows(result)
     assert (result.code, row["status"], row["evidence"]) == (3, "absent", "none")

@@ -196,7 +196,7 @@ class TestPrepare:
         [
             ("scriptd", {}, InputError, "did you mean 'scripted'?"),
             ("intel-cpu", {"profile_name": "intel-cpu-int5"}, ProfileError, "did you mean"),
-            ("dcu", {}, ProfileError, "no profile ships for target 'dcu'"),
+            ("scripted", {}, ProfileError, "no profile ships for target 'scripted'"),
             ("intel-gpu", {"profile_name": "intel-cpu-int4"}, PlanError, "--target intel-cpu"),
             ("intel-cpu", {"profile_name": ""}, ProfileError, "unknown profile ''"),
             ("intel-cpu", {"exporter_name": ""}, InputError, "unknown exporter ''"),

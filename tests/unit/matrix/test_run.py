@@ -244,7 +244,7 @@ class TestRunStep:
     def test_doctor_ends_as_its_first_row_says_and_writes_all_of_them(self, tmp_path: Path) -> None:
         file = tmp_path / "doctor.json"
         outcome = run_step(step("doctor", file, "dcu"), 60)
-        [row] = read_results(file).results
+        row, *_ = read_results(file).results
         assert isinstance(row, Diagnosis)
         assert outcome == Outcome("absent", row.message or "", row.fix)
 

@@ -108,7 +108,7 @@ def test_every_shipped_profile_meets_the_constraints_of_its_target(
         assert make_plan(small, large, kind).linear == rule.linear
 
 
-def onnx_profile(target: Target, linear: Precision, format: str, **graph: Any) -> Profile:
+def profile_in(target: Target, linear: Precision, format: str, **graph: Any) -> Profile:
     made = profile_of(linear, target).model_dump() | {"schema": 1, "format": format, "graph": graph}
     return Profile.model_validate({k: v for k, v in made.items() if k != "schema_version"})
 
@@ -138,7 +138,7 @@ def test_providers_of_onnx_runtime_refuse(
     fix: str,
 ) -> None:
     with pytest.raises(PlanError) as caught:
-        make_plan(small, onnx_profile(target, linear, format), target)
+        make_plan(small, profile_in(target, linear, format), target)
     assert f"cannot run on {target.name}" in caught.value.what
     assert reason in caught.value.what
     assert fix in (caught.value.fix or "")
@@ -162,8 +162,32 @@ def test_providers_of_onnx_runtime_accept(
     format: str,
     graph: dict[str, str],
 ) -> None:
-    made = onnx_profile(target, linear, format, **graph)
+    made = profile_in(target, linear, format, **graph)
     assert make_plan(small, made, target).linear == linear
+
+
+def torch_profile(linear: Precision) -> Profile:
+    return profile_in(ASCEND, linear, "safetensors")
+
+
+def test_a_row_that_would_fall_back_to_a_group_that_cannot_run_gets_a_fix_that_can(
+    tmp_path: Path,
+) -> None:
+    odd = read_checkpoint(write_checkpoint(tmp_path, SMALL | {"intermediate_size": 96}))
+    with pytest.raises(PlanError, match="int4 sym g32") as caught:
+        make_plan(odd, torch_profile(INT4), ASCEND)
+    assert "the profile ascend-int8" in (caught.value.fix or "")
+    assert make_plan(odd, load_profile("ascend-int8"), ASCEND).fallbacks() == []
+
+
+@pytest.mark.parametrize("group", [32, 256, -1])
+def test_ascend_takes_four_bits_in_groups_of_64_and_128_only(small: Checkpoint, group: int) -> None:
+    for taken in (64, 128):
+        linear = INT4.model_copy(update={"group_size": taken})
+        assert make_plan(small, torch_profile(linear), ASCEND).linear == linear
+    refused = torch_profile(INT4.model_copy(update={"group_size": group}))
+    with pytest.raises(PlanError, match="groups of 64 or 128 only"):
+        make_plan(small, refused, ASCEND)
 
 
 def test_every_constraint_of_a_target_names_keys_that_profiles_have() -> None:
