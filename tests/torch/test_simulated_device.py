@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from qdeploy.backends.torch.simulated import devices as simulated_devices
 from qdeploy.backends.torch.simulated.device import activate, state
 from qdeploy.errors import InputError
+from qdeploy.targets import ASCEND, CPU, Evidence
 
 torch = pytest.importorskip("torch", reason="needs qdeploy[torch]")
 
@@ -300,3 +302,15 @@ def test_looking_for_a_chip_imports_no_torch() -> None:
         "print('torch' in sys.modules)\n"
     )
     assert said == "False\n"
+
+
+def test_a_target_is_simulated_by_devices_that_say_so() -> None:
+    found = simulated_devices.find(ASCEND)
+    assert [device.id for device in found] == [str(device) for device in activate("ascend")]
+    assert {device.evidence for device in found} == {Evidence.SIMULATED}
+    assert {device.name for device in found} == {
+        "simulated: the CPU in place of Ascend Atlas A2 (910B)"
+    }
+    assert {device.architecture for device in found} == {"Ascend910B3"}
+    with pytest.raises(InputError, match=r"nothing to simulate cpu with\n.*ascend, cuda, dcu"):
+        simulated_devices.find(CPU)

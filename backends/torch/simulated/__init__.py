@@ -6,6 +6,7 @@ Each device index stands for one chip of one vendor, so the vendor is a property
 chips of several vendors live side by side in one process.
 
     chips         the chips that can be simulated, two devices of each
+    devices       what --simulate finds
     device        activating a chip; its counts of operators and its memory
     state         what is known of each device: chip, counts, memory
     memory        bytes of live storages, and the limit

@@ -17,31 +17,32 @@ class Chip:
     Attributes:
         name: the word for it, unique.
         target: the target whose devices it stands for.
-        arch: the vendor's name of its generation: a compute capability as `sm90`, an ISA of AMD or
-            Hygon as `gfx942`, a product of Ascend as its operators' documentation names it.
+        architecture: what its kernels are built for, as devices report it: `sm_90`, `gfx942`.
         title: the hardware in a person's words.
+        product: what Ascend's documentation of operators calls it; empty for other vendors.
     """
 
     name: str
     target: str
-    arch: str
+    architecture: str
     title: str
+    product: str = ""
 
     @property
     def capability(self) -> tuple[int, int]:
-        """NVIDIA's compute capability, of a chip whose `arch` is one."""
-        digits = self.arch.removeprefix("sm")
+        """NVIDIA's compute capability, of a chip that has one."""
+        digits = self.architecture.removeprefix("sm_")
         return int(digits[:-1]), int(digits[-1])
 
 
 CHIPS = (
-    Chip("ascend-a2", "ascend", "A2", "Ascend Atlas A2 (910B)"),
-    Chip("ascend-a3", "ascend", "A3", "Ascend Atlas A3 (910C)"),
-    Chip("ascend-310p", "ascend", "310P", "Ascend Atlas inference (310P)"),
-    Chip("cuda-sm90", "cuda", "sm90", "NVIDIA Hopper"),
-    Chip("cuda-sm89", "cuda", "sm89", "NVIDIA Ada"),
-    Chip("cuda-sm80", "cuda", "sm80", "NVIDIA Ampere"),
-    Chip("cuda-sm75", "cuda", "sm75", "NVIDIA Turing"),
+    Chip("ascend-a2", "ascend", "Ascend910B3", "Ascend Atlas A2 (910B)", "A2"),
+    Chip("ascend-a3", "ascend", "Ascend910_9382", "Ascend Atlas A3 (910C)", "A3"),
+    Chip("ascend-310p", "ascend", "Ascend310P3", "Ascend Atlas inference (310P)", "310P"),
+    Chip("cuda-sm90", "cuda", "sm_90", "NVIDIA Hopper"),
+    Chip("cuda-sm89", "cuda", "sm_89", "NVIDIA Ada"),
+    Chip("cuda-sm80", "cuda", "sm_80", "NVIDIA Ampere"),
+    Chip("cuda-sm75", "cuda", "sm_75", "NVIDIA Turing"),
     Chip("rocm-gfx942", "rocm", "gfx942", "AMD Instinct MI300"),
     Chip("rocm-gfx90a", "rocm", "gfx90a", "AMD Instinct MI200"),
     Chip("rocm-gfx1100", "rocm", "gfx1100", "AMD Radeon RX 7900"),

@@ -8,11 +8,11 @@ unwrapped, run on the CPU tensors, and its results are wrapped.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch.utils._mode_utils import no_dispatch
-from torch.utils._pytree import tree_map
 
 from qdeploy.backends.torch.simulated import kernels, module
 from qdeploy.backends.torch.simulated.state import STATES, TYPE, State
@@ -112,7 +112,7 @@ def dispatch(operator: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if name in CPU_INDICES:
         indices = [i if isinstance(i, SimulatedTensor) else _at(args[0], i) for i in args[1]]
         args = (args[0], indices, *args[2:])
-    raw_args, raw_kwargs = tree_map(unwrap, args), tree_map(unwrap, kwargs)
+    raw_args, raw_kwargs = _mapped(unwrap, args), _mapped(unwrap, kwargs)
     if name in COPIES:
         _check_copy(name, devices | ({target} if target is not None else set()))
     if len(devices) > 1 and name not in ACROSS:
@@ -143,7 +143,16 @@ def dispatch(operator: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         state.memory.count(value)
         return SimulatedTensor(value, index)
 
-    return tree_map(wrap, result)
+    return _mapped(wrap, result)
+
+
+def _mapped(function: Callable[[Any], Any], value: Any) -> Any:
+    """Apply a function to what lists, tuples and dictionaries hold."""
+    if isinstance(value, list | tuple):
+        return type(value)([_mapped(function, item) for item in value])
+    if isinstance(value, dict):
+        return {key: _mapped(function, item) for key, item in value.items()}
+    return function(value)
 
 
 def _place(device: torch.device) -> int:

@@ -68,8 +68,8 @@ def rotary_mul(
         size % 2 == 0 and size < LARGEST_HEAD, ROTATION, f"heads of {size} are not even or < 896"
     )
     require(
-        chip.arch != INFERENCE or size == HEAD_OF_310P, ROTATION,
-        f"{chip.arch} rotates heads of 128 only, not of {size}",
+        chip.product != INFERENCE or size == HEAD_OF_310P, ROTATION,
+        f"{chip.product} rotates heads of 128 only, not of {size}",
     )  # fmt: skip
     for table in (r1, r2):
         require(

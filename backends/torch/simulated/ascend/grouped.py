@@ -123,15 +123,15 @@ def _ends(group_list: Any, kind: int, groups: int, rows: int) -> list[int]:
 def _check_types(chip: Chip, x: Any, weight: Any, given: Mapping[str, Any], output: Any) -> Any:
     """Return the type of the result."""
     found = {what: name(t.dtype) for what, t in {"x": x, "weight": weight, **given}.items()}
-    rows = [row for row in TYPES[chip.arch == INFERENCE] if fits(row, found)]
+    rows = [row for row in TYPES[chip.product == INFERENCE] if fits(row, found)]
     listed = ", ".join(f"{what} {kind}" for what, kind in found.items())
-    require(bool(rows), PRODUCT, f"{listed} do not go together on {chip.arch}")
+    require(bool(rows), PRODUCT, f"{listed} do not go together on {chip.product}")
     dtype = x.dtype if output is None else type_of(output)
     require(
         rows[0]["output"] == name(dtype), PRODUCT, f"{listed} do not make results of {name(dtype)}"
     )
-    even = chip.arch != INFERENCE or weight.shape[2] % COLUMNS_OF_310P == 0
-    require(even, PRODUCT, f"N {weight.shape[2]} is no multiple of 16, which {chip.arch} needs")
+    even = chip.product != INFERENCE or weight.shape[2] % COLUMNS_OF_310P == 0
+    require(even, PRODUCT, f"N {weight.shape[2]} is no multiple of 16, which {chip.product} needs")
     return dtype
 
 

@@ -117,9 +117,9 @@ def quant_matmul(
 
 def _check_types(chip: Chip, dtype: Any, given: Mapping[str, Any]) -> None:
     found = {what: name(tensor.dtype) for what, tensor in given.items() if tensor is not None}
-    rows = [row for row in TYPES[chip.arch == INFERENCE] if row["output"] == name(dtype)]
+    rows = [row for row in TYPES[chip.product == INFERENCE] if row["output"] == name(dtype)]
     listed = ", ".join(f"{what} {kind}" for what, kind in found.items())
     require(
         any(fits(row, found) for row in rows), PRODUCT,
-        f"results of {name(dtype)} do not go with {listed} on {chip.arch}",
+        f"results of {name(dtype)} do not go with {listed} on {chip.product}",
     )  # fmt: skip

@@ -14,7 +14,9 @@ LARGEST_AXIS = 65535
 def require_product(chip: Chip, operator: str, products: frozenset[str]) -> None:
     """Raise where the vendor does not list the operator for the chip."""
     listed = " and ".join(sorted(products))
-    require(chip.arch in products, operator, f"is documented for {listed}, not for {chip.arch}")
+    require(
+        chip.product in products, operator, f"is documented for {listed}, not for {chip.product}"
+    )
 
 
 def require_axes(operator: str, *sizes: int) -> None:

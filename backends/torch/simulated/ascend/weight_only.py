@@ -26,16 +26,17 @@ def weight_quant_batchmatmul(
     """
     import torch
 
-    old = chip.arch == INFERENCE
+    old = chip.product == INFERENCE
     floats = (torch.float16,) if old else (torch.float16, torch.bfloat16)
     kinds = (torch.int8,) if old else (torch.int8, torch.int32)
     require(
         x.dim() == 2 and x.dtype in floats, PRODUCT,
-        f"x is a matrix of {' or '.join(map(name, floats))} on {chip.arch}, got {told(x)}",
+        f"x is a matrix of {' or '.join(map(name, floats))} on {chip.product}, got {told(x)}",
     )  # fmt: skip
     require(
         weight.dim() == 2 and weight.dtype in kinds, PRODUCT,
-        f"weight is a matrix of {' or '.join(map(name, kinds))} on {chip.arch}, got {told(weight)}",
+        f"weight is a matrix of {' or '.join(map(name, kinds))} on {chip.product}, got "
+        f"{told(weight)}",
     )  # fmt: skip
     require(
         quant_scale is None and quant_offset is None and weight_dtype is None, PRODUCT,
@@ -81,7 +82,7 @@ def _shapes(chip: Chip, group: int, columns: int, count: int) -> tuple[tuple[int
     """Shapes that scales may have."""
     if not group:
         return (1,), (1, 1), (count,), (1, count)
-    require(chip.arch != INFERENCE, PRODUCT, f"there are no groups on {chip.arch}")
+    require(chip.product != INFERENCE, PRODUCT, f"there are no groups on {chip.product}")
     require(
         GROUP_STEP <= group < columns and group % GROUP_STEP == 0, PRODUCT,
         f"antiquant_group_size {group} is no multiple of 32 within 32 to K - 1 = {columns - 1}",

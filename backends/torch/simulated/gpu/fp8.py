@@ -37,7 +37,7 @@ def scaled_mm(
             all(size % MULTIPLE == 0 for size in sizes), PRODUCT,
             f"sizes must be divisible by 16, got {told(x)} and {told(other)}",
         )  # fmt: skip
-    eights = torch.float8_e4m3fnuz if chip.arch == FNUZ else torch.float8_e4m3fn
+    eights = torch.float8_e4m3fnuz if chip.architecture == FNUZ else torch.float8_e4m3fn
     require(
         x.dtype == other.dtype == eights, PRODUCT,
         f"expected two matrices of {name(eights)}, got {told(x)} and {told(other)}",
@@ -66,11 +66,11 @@ def scaled_mm(
 
 
 def _check_chip(chip: Chip) -> None:
-    able = chip.capability >= (8, 9) if chip.target == "cuda" else chip.arch in ROCM
+    able = chip.capability >= (8, 9) if chip.target == "cuda" else chip.architecture in ROCM
     require(
         able, PRODUCT,
         "is only supported on CUDA devices with compute capability >= 9.0 or 8.9, or ROCm MI300+, "
-        f"not on {chip.arch}",
+        f"not on {chip.architecture}",
     )  # fmt: skip
 
 

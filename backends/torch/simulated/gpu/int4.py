@@ -93,11 +93,14 @@ def _unpack(packed: Any, rows: int, columns: int) -> Any:
 def _check_chip(chip: Chip, operator: str) -> None:
     if chip.target == "cuda":
         capable = chip.capability >= (8, 0)
-        require(capable, operator, f"needs compute capability 8.0, {chip.title} has {chip.arch}")
+        require(
+            capable, operator, f"needs compute capability 8.0, {chip.title} has {chip.architecture}"
+        )
     else:
         require(
-            chip.arch in CDNA2_OR_LATER, operator,
-            f"is only supported on AMD gpu arch greater than or equal to CDNA2, not {chip.arch}",
+            chip.architecture in CDNA2_OR_LATER, operator,
+            "is only supported on AMD gpu arch greater than or equal to CDNA2, not "
+            f"{chip.architecture}",
         )  # fmt: skip
 
 
