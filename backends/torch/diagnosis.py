@@ -9,7 +9,13 @@ from importlib import metadata
 from pathlib import Path
 
 from qdeploy.backends.torch.build import Build
-from qdeploy.backends.torch.platforms import CPU_INDEX, OLD_CUDA_INDEX, Platform, reinstall
+from qdeploy.backends.torch.platforms import (
+    CPU_INDEX,
+    OLD_CUDA_INDEX,
+    PLATFORMS,
+    Platform,
+    reinstall,
+)
 from qdeploy.backends.torch.probe import Facts, Found
 from qdeploy.errors import TargetUnavailable
 from qdeploy.system.drivers import Hardware
@@ -31,6 +37,8 @@ SET_ENV = (
     "~/Ascend/ascend-toolkit/set_env.sh",
 )
 """Where CANN's installer puts the script: from 8.5 on, and before; for all users, and for one."""
+OTHER_HIP = {DCU: ("AMD's", "Hygon's DTK"), ROCM: ("Hygon's", "AMD's ROCm")}
+"""Both answer as HIP: whose build of torch does not run on a target, and on what."""
 NPU_DRIVER = "/usr/local/Ascend/driver/lib64"
 
 
@@ -38,17 +46,27 @@ def of_build(platform: Platform, build: Build) -> TargetUnavailable | None:
     """Why this build of torch does not run on a platform, or None if it does."""
     if platform.serves(build):
         return None
-    if platform.target == DCU and build.hip:
+    fix = platform.install
+    if other := _served_here(build):
+        fix = f"in an environment of its own, as this one serves {other.target.name} here: {fix}"
+    if platform.target in OTHER_HIP and build.hip:
+        whose, here = OTHER_HIP[platform.target]
         return TargetUnavailable(
-            f"torch {build.version} is AMD's build: Hygon's DTK has another binary interface",
-            platform.install,
+            f"torch {build.version} is {whose} build: {here} has another binary interface", fix
         )
-    if platform.target == ROCM and build.hip:
-        return TargetUnavailable(
-            f"torch {build.version} is Hygon's build: AMD's ROCm has another binary interface",
-            platform.install,
-        )
-    return TargetUnavailable(f"{build} only, not for {platform.title}", platform.install)
+    return TargetUnavailable(f"{build} only, not for {platform.title}", fix)
+
+
+def _served_here(build: Build) -> Platform | None:
+    """The platform of this machine's hardware that a build is for, if there is one."""
+    return next((p for p in PLATFORMS if p.serves(build) and _is_here(p)), None)
+
+
+def _is_here(platform: Platform) -> bool:
+    try:
+        return bool(platform.hardware and platform.hardware())
+    except TargetUnavailable:
+        return False
 
 
 def of_npu_version(build: Build) -> TargetUnavailable | None:

@@ -17,24 +17,25 @@ SMI = """\
 GPU-a1f0, NVIDIA GeForce RTX 4090, 24564, 575.57
 GPU-b2c4, NVIDIA TITAN V, 12288, 575.57
 """
-Machine = Callable[[str], Path]
+Machine = Callable[..., Path]
 
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
-    """Make a machine with the hardware of a target; returns the folder for packages."""
+    """Make a machine with the hardware of targets; returns the folder for packages."""
     for name in {name for target in BUILT_IN for name in target.masks}:
         monkeypatch.delenv(name, raising=False)
 
-    def make(target: str) -> Path:
+    def make(*targets: str) -> Path:
         root = vendors.kernel_driver(tmp_path / "root")
-        if target == "cuda":
+        if "cuda" in targets:
             vendors.nvidia_smi(tmp_path / "bin", SMI)
-        vendor = {"rocm": 4098, "dcu": 7572}.get(target)
-        if vendor:
-            gfx = {"rocm": 90402, "dcu": 90306}[target]
-            vendors.topology(root, 1, simd_count=1216, vendor_id=vendor, gfx_target_version=gfx)
-        if target == "ascend":
+        for number, target in enumerate(sorted({"rocm", "dcu"}.intersection(targets))):
+            vendor, gfx = {"rocm": (4098, 90402), "dcu": (7572, 90306)}[target]
+            vendors.topology(
+                root, number, simd_count=1216, vendor_id=vendor, gfx_target_version=gfx
+            )
+        if "ascend" in targets:
             (root / "dev/davinci0").touch()
         monkeypatch.setenv("PATH", os.pathsep.join([str(tmp_path / "bin"), os.environ["PATH"]]))
         for find in (drivers.amd, drivers.dcu, drivers.ascend):

@@ -113,6 +113,17 @@ def test_a_build_of_torch_for_other_hardware_is_told_without_importing_it(
     assert fix in advice
 
 
+def test_hardware_of_two_vendors_needs_an_environment_each(machine: Machine) -> None:
+    """CUDA and ROCm are builds of torch that exclude each other: the other one still works."""
+    folder = machine("cuda", "rocm")
+    vendors.torch(folder, "2.14.1", cuda="13.0", kernels=KERNELS, devices=[RTX])
+    assert [device.id for device in devices.find(CUDA)] == ["cuda:0"]
+    said, fix = absence(ROCM)
+    assert said == "torch 2.14.1, built for CUDA 13.0 only, not for ROCm"
+    assert fix.startswith("in an environment of its own, as this one serves cuda here: pip install")
+    assert fix.endswith("/whl/rocm7.2")
+
+
 def test_a_torch_that_is_too_old_or_in_part(machine: Machine) -> None:
     folder = machine("cpu")
     vendors.torch(folder, "2.5.1+cpu")
