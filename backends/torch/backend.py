@@ -11,9 +11,10 @@ from qdeploy.backends.torch.errors import translated
 from qdeploy.backends.torch.placement import prove_placement
 from qdeploy.backends.torch.session import TorchSession
 from qdeploy.backends.torch.settings import resolve_settings
+from qdeploy.backends.torch.simulated import devices as simulated
 from qdeploy.interface import Backend, Device, LoadOptions, Request, Session
 from qdeploy.planning.formats import SAFETENSORS
-from qdeploy.targets import Target
+from qdeploy.targets import Evidence, Target
 
 if TYPE_CHECKING:
     from qdeploy.bundle import Bundle
@@ -29,6 +30,7 @@ class TorchBackend(Backend):
     name = "torch"
     formats = (SAFETENSORS.name,)
     targets = tuple(ACCELERATORS)
+    simulates = frozenset(t.name for t in ACCELERATORS) & simulated.TARGETS
     requires = ("torch", "torch-npu")
 
     def is_installed(self) -> bool:
@@ -38,7 +40,7 @@ class TorchBackend(Backend):
         return self.is_installed() and ACCELERATORS[target].is_fast_here()
 
     def devices(self, target: Target, *, simulate: bool = False) -> list[Device]:
-        return devices.find(target)
+        return simulated.find(target) if simulate else devices.find(target)
 
     def why_not(self, plan: Plan) -> str | None:
         if plan.format not in self.formats:
@@ -54,7 +56,10 @@ class TorchBackend(Backend):
         fix = f"qdeploy verify {bundle.path}"
         with translated(f"loading on {device.id}", where=bundle.path, fix=fix):
             runtime.prepare(settings)
-            accelerator.prepare()
+            if device.evidence is Evidence.SIMULATED:
+                simulated.prepare(device)
+            else:
+                accelerator.prepare()
             decoder, kernels = load_decoder(bundle.path, accelerator, settings)
             placement = prove_placement(decoder, kernels, settings)
             session = TorchSession(decoder, accelerator, placement, settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from qdeploy.backends.torch.simulated import chips
+from qdeploy.backends.torch.simulated.device import activate
 from qdeploy.backends.torch.simulated.state import TYPE
 from qdeploy.errors import InputError
 from qdeploy.interface import Device
@@ -13,7 +14,7 @@ TARGETS = frozenset(chip.target for chip in chips.CHIPS)
 
 
 def find(target: Target) -> list[Device]:
-    """Return the devices of the target's first chip. Imports no torch.
+    """Return the devices of the target's chips, two of each. Imports no torch.
 
     Raises:
         InputError: there is no chip of the target.
@@ -23,7 +24,6 @@ def find(target: Target) -> list[Device]:
             f"torch has nothing to simulate {target.name} with",
             fix="leave out --simulate, or choose one of: " + ", ".join(sorted(TARGETS)),
         )
-    chip = chips.find(target.name)
     return [
         Device(
             f"{TYPE}:{index}",
@@ -33,5 +33,12 @@ def find(target: Target) -> list[Device]:
             evidence=Evidence.SIMULATED,
             architecture=chip.architecture,
         )
+        for chip in chips.CHIPS
+        if chip.target == target.name
         for index in chips.indices(chip)
     ]
+
+
+def prepare(device: Device) -> None:
+    """Make a simulated device usable in this process. Raises like `device.activate`."""
+    activate(chips.of_index(int(device.id.partition(":")[2])).name)
