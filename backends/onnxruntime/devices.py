@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from glob import glob
 from typing import Any
 
-from qdeploy.backends.onnxruntime import runtime
+from qdeploy.backends.onnxruntime import runtime, simulated_devices
 from qdeploy.backends.onnxruntime.probe import describe, probe
 from qdeploy.backends.onnxruntime.providers import FOR_TARGET, Driver, Provider
 from qdeploy.errors import InputError, TargetUnavailable
 from qdeploy.interface import Device
 from qdeploy.system import info, masks
-from qdeploy.system.drivers import Hardware
+from qdeploy.system.drivers import Hardware, or_simulated
 from qdeploy.targets import CPU, Target
 
 SYSTEM = sys.platform
@@ -72,7 +72,11 @@ def _found(provider: Provider) -> list[dict[str, Any]]:
         raise TargetUnavailable(
             f"{provider.package} is built for {known} only", f"--target {CPU.name}"
         )
-    hardware = _hardware(provider.driver) if provider.driver else []
+    try:
+        hardware = _hardware(provider.driver) if provider.driver else []
+    except TargetUnavailable as error:
+        simulated = provider.target.name in simulated_devices.TARGETS
+        raise (or_simulated(error) if simulated else error) from None
     runtime.require()
     if provider.plugin:
         return plugin_devices(provider, hardware)

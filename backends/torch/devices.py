@@ -6,9 +6,11 @@ from importlib.util import find_spec
 
 from qdeploy.backends.torch import build, diagnosis, probe
 from qdeploy.backends.torch.platforms import FOR_TARGET, Platform
+from qdeploy.backends.torch.simulated import devices as simulated_devices
 from qdeploy.errors import InputError, TargetUnavailable
 from qdeploy.interface import Device
 from qdeploy.system import info
+from qdeploy.system.drivers import or_simulated
 from qdeploy.system.worker import WorkerFailed
 from qdeploy.targets import Target
 
@@ -39,7 +41,11 @@ def find(target: Target) -> list[Device]:
 def _accelerators(platform: Platform) -> list[Device]:
     """The devices of a platform that has a driver. Raises TargetUnavailable like `find`."""
     assert platform.hardware  # noqa: S101
-    hardware = platform.hardware()
+    try:
+        hardware = platform.hardware()
+    except TargetUnavailable as error:
+        simulated = platform.target.name in simulated_devices.TARGETS
+        raise (or_simulated(error) if simulated else error) from None
     found = build.installed(platform.install)
     if wrong := diagnosis.of_build(platform, found):
         raise wrong

@@ -116,7 +116,7 @@ def _of(vendor: Vendor, variables: Sequence[str], root: Path) -> list[Hardware]:
         raise TargetUnavailable(
             f"no {vendor.title} found: there is no /dev/kfd",
             f"install {vendor.driver}; a container needs --device /dev/kfd --device /dev/dri"
-            f"{vendor.mounts}; or try it without: --simulate",
+            f"{vendor.mounts}",
         )
     _require_access(root / "dev/kfd", root, "render,video")
     version = next(filter(None, (_first_word(root / file) for file in vendor.versions)), None)
@@ -148,8 +148,7 @@ def ascend(variables: Sequence[str], root: Path = ROOT) -> list[Hardware]:
     if not files:
         raise TargetUnavailable(
             "no Ascend NPU found: there is no /dev/davinci*",
-            "install Huawei's driver and CANN toolkit; `npu-smi info` must list it; or try it "
-            "without: --simulate",
+            "install Huawei's driver and CANN toolkit; `npu-smi info` must list it",
         )
     _require_access(files[0], root, "HwHiAiUser")
     about = root / "usr/local/Ascend/driver/version.info"
@@ -159,6 +158,11 @@ def ascend(variables: Sequence[str], root: Path = ROOT) -> list[Hardware]:
     driver = said[1] if said else None
     npus = {file.name: Hardware(f"Ascend NPU {_number(file)}", None, driver) for file in files}
     return masks.visible(npus, variables, "npu-smi info")
+
+
+def or_simulated(absent: TargetUnavailable) -> TargetUnavailable:
+    """The same of hardware that a backend can simulate."""
+    return TargetUnavailable(absent.reason, f"{absent.fix}; or try it without: --simulate")
 
 
 def _mebibytes(text: str) -> int | None:

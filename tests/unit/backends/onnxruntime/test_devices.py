@@ -84,6 +84,7 @@ def test_absent_hardware_is_told_for_real(target: Target, present: object, reaso
     absent = absence(target)
     assert reason in absent.reason
     assert "install" in (absent.fix or "")
+    assert ("--simulate" in (absent.fix or "")) == (target in (ROCM, ASCEND))
 
 
 @NEEDS_ORT

@@ -7,6 +7,7 @@ import os
 import pytest
 
 from qdeploy.backends.torch import build, devices, probe
+from qdeploy.backends.torch.simulated import devices as simulated
 from qdeploy.errors import InputError, TargetUnavailable
 from qdeploy.interface import Device
 from qdeploy.targets import ASCEND, CPU, CUDA, DCU, ROCM, WEBGPU, Target
@@ -36,6 +37,18 @@ def absence(target: Target) -> tuple[str, str]:
         devices.find(target)
     assert caught.value.exit_code == 3
     return caught.value.reason, caught.value.fix or ""
+
+
+@pytest.mark.parametrize("target", [CUDA, ROCM, DCU, ASCEND], ids=str)
+def test_hardware_that_is_not_there_can_be_simulated(
+    target: Target, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vendors.torch(machine(), "2.14.1+cpu")
+    monkeypatch.setenv("PATH", "")
+    said, fix = absence(target)
+    assert " found: " in said
+    assert fix.endswith("; or try it without: --simulate")
+    assert simulated.find(target)
 
 
 def test_a_cpu_needs_nothing_but_torch(machine: Machine) -> None:
@@ -191,7 +204,7 @@ def test_masks_that_hide_everything(
     monkeypatch.setenv(target.masks[-1], "")
     said, fix = absence(target)
     assert said == f"every device is hidden: {target.masks[-1]} is ''"
-    assert fix.startswith(f"unset {target.masks[-1]}")
+    assert fix.startswith(f"unset {target.masks[-1]}, or set it to devices that")
 
 
 @pytest.mark.parametrize(
