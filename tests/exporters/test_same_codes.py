@@ -13,7 +13,14 @@ from qdeploy.exporters.quantize import quantize
 from qdeploy.planning.plan import Plan
 from tests.support import tiny
 from tests.support.native import export, resolve
-from tests.support.stored_codes import Codes, check_codes, in_onnx, in_openvino, less_points
+from tests.support.stored_codes import (
+    Codes,
+    check_codes,
+    in_onnx,
+    in_openvino,
+    in_safetensors,
+    less_points,
+)
 from tests.support.tiny import DENSE, SPARSE
 
 GROUPED = {
@@ -31,7 +38,7 @@ def quantized(plan: Plan, config: dict[str, Any]) -> dict[str, Codes]:
     weights, found = tiny.draw(config), {}
     for tensor in plan.tensors:
         if tensor.precision.dtype != "fp16":
-            q = quantize(weights[tensor.name], tensor.precision)
+            q = quantize(weights[tensor.source], tensor.precision)
             points = np.zeros(q.scales.shape) if q.zero_points is None else q.zero_points
             found[tensor.name] = less_points(q.codes, points, q.scales)
     return found
@@ -48,6 +55,26 @@ def test_grouped(
         folder = export(plan, tmp_path / form)
         found = in_openvino(folder) if form == "openvino" else in_onnx(folder, "model.onnx")
         check_codes(found, quantized(plan, config))
+
+
+@pytest.mark.parametrize("config", [DENSE, SPARSE], ids=["dense", "experts"])
+@pytest.mark.parametrize("precision", GROUPED | BY_ROW)
+def test_words_of_compressed_tensors(
+    precision: str, config: dict[str, Any], made: Callable[..., Path], tmp_path: Path
+) -> None:
+    chosen = (GROUPED | BY_ROW)[precision]
+    plan = resolve(made(config), linear=chosen, head=chosen, format="safetensors")
+    folder = export(plan, tmp_path / "bundle")
+    wanted = quantized(plan, config)
+    assert "lm_head.weight" in wanted
+    check_codes(in_safetensors(folder), wanted)
+
+
+def test_bytes_that_are_multiplied_by_bytes(made: Callable[..., Path], tmp_path: Path) -> None:
+    graph = 'input_activations = "int8"'
+    plan = resolve(made(SPARSE), linear=BY_ROW["int8 sym"], format="safetensors", graph=graph)
+    folder = export(plan, tmp_path / "bundle")
+    check_codes(in_safetensors(folder), quantized(plan, SPARSE))
 
 
 @pytest.mark.parametrize("config", [DENSE, SPARSE], ids=["dense", "experts"])

@@ -15,6 +15,7 @@ FORMS = {
     "contrib": ("onnx", INT4, ""),
     "unrolled": ("onnx", INT4, 'attention = "plain"\nexperts = "unrolled"'),
     "static": ("onnx-static", INT8, 'context = 512\nactivations = "fp16"'),
+    "safetensors": ("safetensors", INT4, 'activations = "bf16"'),
 }
 OFF = 0.06
 """A graph is a larger part of these bundles than of any real one's, of which it is 0.1%."""

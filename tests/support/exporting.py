@@ -27,7 +27,7 @@ from qdeploy.interface import Progress
 from qdeploy.planning.plan import make_plan
 from qdeploy.planning.profile import load_profile
 
-PROFILES = ("intel-cpu-int4", "cpu-int4", "ascend-int8-onnx")
+PROFILES = ("intel-cpu-int4", "cpu-int4", "ascend-int8-onnx", "cpu-int4-torch")
 """One for each format."""
 JOURNAL_BYTES = 200_000
 """Bytes between two entries of the journal, scaled down to the size of the test models."""

@@ -19,7 +19,7 @@ why = "For tests."
 [weights]
 linear = {linear}
 embedding = {embedding}
-lm_head = {embedding}
+lm_head = {head}
 [graph]
 {graph}
 [kv_cache]
@@ -33,17 +33,22 @@ def resolve(
     *,
     linear: str = FLOAT,
     embedding: str = FLOAT,
+    head: str | None = None,
     format: str = "openvino",
     graph: str = "",
     context: int | None = None,
     adapter: Path | None = None,
     requantize: bool = False,
 ) -> Plan:
-    """Plan the checkpoint in *folder*. Precisions are TOML tables, *graph* is lines of TOML."""
+    """Plan the checkpoint in *folder*. Precisions are TOML tables, *graph* is lines of TOML.
+
+    The *head* is stored as the *embedding* unless it is given.
+    """
     target = INTEL_CPU if format == "openvino" else CPU
     text = PROFILE.format(
-        target=target.name, linear=linear, embedding=embedding, format=format, graph=graph
-    )
+        target=target.name, linear=linear, embedding=embedding, head=head or embedding,
+        format=format, graph=graph,
+    )  # fmt: skip
     chosen = parse_profile(text, "made-up", where="a test")
     found = read_checkpoint(folder, adapter=adapter)
     return make_plan(found, chosen, target, context=context, requantize=requantize)

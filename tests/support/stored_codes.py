@@ -44,6 +44,32 @@ def in_openvino(folder: Path) -> Found:
         yield weight, less_points(*(x.reshape(rows, -1) for x in (codes, zeros, scales)))
 
 
+def in_safetensors(folder: Path) -> Found:
+    """Read with the `safetensors` library, and unpacked a number at a time."""
+    from safetensors import safe_open
+
+    parts: dict[str, Any] = {}
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, framework="np") as file:
+            for name in file.keys():  # noqa: SIM118 - it is no dict
+                if file.get_slice(name).get_dtype() != "BF16":  # NumPy has none
+                    parts[name] = file.get_tensor(name)
+    for name in [n for n in parts if n.endswith(".weight_scale")]:
+        weight, scales = name.removesuffix("_scale"), parts[name]
+        packed, zeros = parts.get(f"{weight}_packed"), np.zeros(scales.shape)
+        if packed is None:
+            yield weight, less_points(parts[weight], zeros, scales)
+            continue
+        rows, columns = parts[f"{weight}_shape"].tolist()
+        bits = 32 * packed.shape[1] // columns
+        codes = unpack(packed.view(np.uint8), bits)[:, :columns]
+        zeros = np.full(scales.shape, 2 ** (bits - 1))
+        if (points := parts.get(f"{weight}_zero_point")) is not None:
+            across = np.ascontiguousarray(points.T).view(np.uint8)
+            zeros = unpack(across, bits)[:, :rows].T
+        yield weight, less_points(codes, zeros, scales)
+
+
 def in_onnx(folder: Path, file: str) -> Found:
     """Read with the `onnx` library, and unpacked a number at a time."""
     onnx = pytest.importorskip("onnx")

@@ -11,7 +11,7 @@ from qdeploy.architectures.graph import GraphConfig
 from qdeploy.checkpoint.weight_files import INDEX
 from qdeploy.errors import Refusal
 from qdeploy.exporters.native.format import ExportLayout, FormatWriter
-from qdeploy.exporters.native.safetensors.packing import Bytes, Stored, Words
+from qdeploy.exporters.native.safetensors.packing import WORD_BITS, Bytes, Stored, Words
 from qdeploy.exporters.native.safetensors.quantization_config import quantization_config
 from qdeploy.exporters.native.safetensors.shards import Planned, describe, index, shards
 from qdeploy.planning.formats import SAFETENSORS
@@ -80,6 +80,12 @@ def _why_not(plan: Plan, tensor: TensorPlan) -> Refusal | None:
         return Refusal(
             f"{tensor.name} would be {tensor.label}, and embeddings are floats there",
             tensor.fix('set weights.embedding = { dtype = "fp16" } in the profile'),
+        )
+    if precision.dtype in ("int4", "int8") and tensor.shape[-1] * precision.bits % WORD_BITS:
+        return Refusal(
+            f"{tensor.name} has rows of {tensor.shape[-1]}, and {tensor.label} would end within a "
+            "word of 32 bits, which not all readers of its packed codes support",
+            tensor.fix(f'set {tensor.key} = {{ dtype = "fp16" }} in the profile'),
         )
     if tensor.role == "linear" and inputs == "int8" and precision not in (BYTES, FLOAT):
         return Refusal(

@@ -39,6 +39,8 @@ def test_every_shipped_profile_has_a_format_with_its_options(name: str) -> None:
     [
         (OPENVINO, "attention", "plain", "none"),
         (OPENVINO, "prefill", 64, "none"),
+        (SAFETENSORS, "prefill", 64, "graph.activations, graph.input_activations"),
+        (ONNX, "input_activations", "int8", "graph.accuracy_level"),
         (ONNX, "prefill", 64, "graph.accuracy_level, graph.activations, graph.attention"),
         (ONNX_STATIC, "attention", "plain", "graph.accuracy_level, graph.activations, graph.pre"),
         (ONNX_STATIC, "experts", "unrolled", "graph.prefill"),
@@ -54,10 +56,18 @@ def test_an_option_that_the_format_lacks_is_refused(
     assert has in caught.value.fix
 
 
+@pytest.mark.parametrize("format", [ONNX, ONNX_STATIC])
+def test_a_type_of_activations_that_the_format_lacks_is_refused(format: Format) -> None:
+    with pytest.raises(ProfileError, match=f"bf16, which the format {format.name} does") as caught:
+        format.check(profile(format, activations="bf16"))
+    assert caught.value.fix == "set graph.activations to one of: fp32, fp16"
+
+
 def test_common_options_and_default_values_are_accepted() -> None:
     OPENVINO.check(profile(OPENVINO, context=512, attention="gqa"))
     ONNX.check(profile(ONNX, attention="plain", experts="unrolled", accuracy_level=4))
     ONNX_STATIC.check(profile(ONNX_STATIC, prefill=64, activations="fp16"))
+    SAFETENSORS.check(profile(SAFETENSORS, activations="bf16", input_activations="int8"))
 
 
 def test_a_role_may_have_several_files() -> None:
