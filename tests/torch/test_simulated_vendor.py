@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-WHEEL = "torch-npu==2.14.0"
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
 
@@ -19,21 +18,6 @@ WITHOUT_SHAPES = {"npu::npu_convert_weight_to_int4pack"}
 
 pytest.importorskip("torch", reason="needs qdeploy[torch]")
 pytest.importorskip("yaml", reason="needs qdeploy[parity]")
-
-
-@pytest.fixture(scope="module")
-def wheel(request: pytest.FixtureRequest) -> Path:
-    """The vendor's package, 44 MB, kept in pytest's cache. It is read, never installed."""
-    folder: Path = request.config.cache.mkdir("torch-npu")
-    name = WHEEL.replace("-", "_").replace("==", "-") + "-*.whl"
-    if not any(folder.glob(name)):
-        command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--retries", "0"]
-        done = subprocess.run(
-            [*command, "-d", folder, WHEEL], capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            pytest.skip(f"{WHEEL} cannot be downloaded: {done.stderr.strip()[-300:]}")
-    return next(folder.glob(name))
 
 
 @pytest.fixture(scope="module")
