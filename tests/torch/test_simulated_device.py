@@ -306,11 +306,11 @@ def test_looking_for_a_chip_imports_no_torch() -> None:
 
 def test_a_target_is_simulated_by_devices_that_say_so() -> None:
     found = simulated_devices.find(ASCEND)
-    assert [device.id for device in found] == [str(device) for device in activate("ascend")]
+    assert [device.id for device in found[:2]] == [str(device) for device in activate("ascend")]
     assert {device.evidence for device in found} == {Evidence.SIMULATED}
-    assert {device.name for device in found} == {
-        "simulated: the CPU in place of Ascend Atlas A2 (910B)"
-    }
-    assert {device.architecture for device in found} == {"Ascend910B3"}
+    assert found[0].name == "simulated: the CPU in place of Ascend Atlas A2 (910B)"
+    assert [device.architecture for device in found[::2]] == [
+        "Ascend910B3", "Ascend910_9382", "Ascend310P3",
+    ]  # fmt: skip
     with pytest.raises(InputError, match=r"nothing to simulate cpu with\n.*ascend, cuda, dcu"):
         simulated_devices.find(CPU)

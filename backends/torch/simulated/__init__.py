@@ -16,6 +16,7 @@ chips of several vendors live side by side in one process.
     kernels       which function runs an operator on a chip
     common        operators that every accelerator has
     checks        the check of arguments
+    unpacked      weights that products have unpacked once
     gpu, ascend   operators of CUDA and HIP devices, and of Ascend
 
 `registration`, `module` and `tensor` import torch; the other modules do not, and load those when a

@@ -14,6 +14,7 @@ from qdeploy.backends.torch.simulated.ascend.products import INFERENCE, LARGEST_
 from qdeploy.backends.torch.simulated.ascend.types import Row, fits, type_of
 from qdeploy.backends.torch.simulated.checks import name, require, told
 from qdeploy.backends.torch.simulated.chips import Chip
+from qdeploy.backends.torch.simulated.unpacked import once
 
 if TYPE_CHECKING:
     Tensors = Sequence[Any] | None
@@ -96,7 +97,7 @@ def _codes(weight: Any) -> Any:
     if weight.dtype != torch.int32:
         return weight
     require(weight.is_contiguous(), PRODUCT, "packed weights are contiguous here")
-    return unpack(weight)
+    return once(lambda: unpack(weight), weight)
 
 
 def _ends(group_list: Any, kind: int, groups: int, rows: int) -> list[int]:

@@ -8,6 +8,7 @@ from qdeploy.backends.torch.simulated.ascend.packing import unpack
 from qdeploy.backends.torch.simulated.ascend.products import INFERENCE, require_axes
 from qdeploy.backends.torch.simulated.checks import name, require, told
 from qdeploy.backends.torch.simulated.chips import Chip
+from qdeploy.backends.torch.simulated.unpacked import once
 
 PRODUCT = "npu_weight_quant_batchmatmul"
 GROUP_STEP = 32
@@ -42,7 +43,8 @@ def weight_quant_batchmatmul(
         quant_scale is None and quant_offset is None and weight_dtype is None, PRODUCT,
         "the simulation has results of x's type only",
     )  # fmt: skip
-    codes = unpack(weight) if weight.dtype == torch.int32 else weight
+    packed = weight.dtype == torch.int32
+    codes = once(lambda: unpack(weight), weight) if packed else weight
     (rows, columns), count = x.shape, codes.shape[1]
     require(
         codes.shape[0] == columns and rows > 0, PRODUCT,

@@ -6,6 +6,7 @@ from typing import Any
 
 from qdeploy.backends.torch.simulated.checks import require, told
 from qdeploy.backends.torch.simulated.chips import Chip
+from qdeploy.backends.torch.simulated.unpacked import once
 
 PACK = "_convert_weight_to_int4pack"
 MULTIPLY = "_weight_int4pack_mm"
@@ -75,10 +76,14 @@ def weight_int4pack_mm(chip: Chip, x: Any, packed: Any, group: int, scales_and_z
         f"expected contiguous scales and zeros, bfloat16 {list(wanted)}, got "
         f"{told(scales_and_zeros)}",
     )  # fmt: skip
-    codes = _unpack(packed, rows, columns).float().view(rows, -1, group) - 8
-    scales, zeros = scales_and_zeros.float().permute(2, 1, 0)[..., None]
-    weight = (codes * scales + zeros).bfloat16().view(rows, columns)
-    return (x.float() @ weight.float().t()).bfloat16()
+
+    def dequantized() -> Any:
+        codes = _unpack(packed, rows, columns).float().view(rows, -1, group) - 8
+        scales, zeros = scales_and_zeros.float().permute(2, 1, 0)[..., None]
+        return (codes * scales + zeros).bfloat16().view(rows, columns).float()
+
+    weight = once(dequantized, packed, scales_and_zeros)
+    return (x.float() @ weight.t()).bfloat16()
 
 
 def _unpack(packed: Any, rows: int, columns: int) -> Any:
