@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 """Torch's names of the profile's `graph.activations`."""
 PROPERTIES: dict[str, type] = {PREFILL_CHUNK: int}
+HOST = "cpu"
+"""Id of the CPU's device."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Settings:
     @property
     def on_host(self) -> bool:
         """Whether the work runs on the CPU's threads."""
-        return self.device.id == "cpu"
+        return self.device.id == HOST
 
     def device_of(self, layer: int) -> str:
         """The device of a layer, as torch writes it."""
@@ -92,11 +94,16 @@ def resolve_settings(
     return Settings(
         device,
         dtype,
-        getattr(graph, "input_activations", "none"),
+        graph.input_activations,
         min(options.context or longest, longest),
         manifest.model.vocab_size,
         int(merged.get(PREFILL_CHUNK, CHUNK)),
-        options.threads or usable_threads(),
+        options.threads or _threads(device),
         manifest.plan.get("rope_scaling"),
         options.allow_fallback,
     )
+
+
+def _threads(device: Device) -> int:
+    """One for each core, on the CPU; beside another device the host has little to compute."""
+    return usable_threads() if device.id == HOST else 1
