@@ -263,6 +263,16 @@ def test_inference_mode_and_no_grad(device: Any) -> None:
         layer.to(device)
 
 
+def test_views_in_inference_mode_of_tensors_made_before(device: Any) -> None:
+    x = torch.arange(6.0, device=device)
+    with torch.inference_mode():
+        row, made = x.view(2, 3)[1], x + 1
+        assert (row.is_inference(), made.is_inference()) == (False, True)
+        x.zero_()
+        assert made.view(2, 3)[0].is_inference()
+    assert row.tolist() == [0, 0, 0]
+
+
 def run(code: str) -> str:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     return done.stdout + done.stderr

@@ -10,13 +10,19 @@ from typing import Any
 
 import pytest
 
+from qdeploy import models
+from qdeploy.backends.torch.simulated.device import activate, state
+
+COMPOSITE = ("CompositeImplicitAutograd", "CompositeExplicitAutograd")
+"""Kernels of torch that are made of other operators, and run on any device."""
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
 
 WITHOUT_SHAPES = {"npu::npu_convert_weight_to_int4pack"}
 """Operators for which the wheel has no function of shapes."""
 
-pytest.importorskip("torch", reason="needs qdeploy[torch]")
+torch = pytest.importorskip("torch", reason="needs qdeploy[torch]")
+transformers = pytest.importorskip("transformers", reason="needs qdeploy[parity]")
 pytest.importorskip("yaml", reason="needs qdeploy[parity]")
 
 
@@ -44,3 +50,27 @@ def test_the_vendors_own_functions_take_the_same_calls_and_give_the_same(found: 
     assert without == WITHOUT_SHAPES
     different = [call for call in found["calls"] if call["vendors"] not in (None, call["ours"])]
     assert different == []
+
+
+def composite() -> set[str]:
+    """Operators that torch makes of others, as `aten::t`, of any overload."""
+    has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key
+    names = torch._C._dispatch_get_all_op_names()
+    made = {name for name in names if any(has_kernel(name, key) for key in COMPOSITE)}
+    return {name.partition(".")[0] for name in made}
+
+
+@pytest.mark.parametrize("name", models.EMBEDDED)
+def test_every_operator_of_a_pass_is_the_vendors_or_made_of_others(name: str, found: Any) -> None:
+    """torch_npu would run any other one on the CPU, and say so in a warning only."""
+    device = activate("ascend")[0]
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        models.path(name), dtype=torch.float16, local_files_only=True
+    ).to(device)
+    operators = state(device).operators
+    operators.clear()
+    with torch.inference_mode():
+        model(torch.arange(5, device=device)[None])
+    supported = {f"aten::{operator}" for operator in found["supported"]}
+    assert {"aten::silu", "aten::embedding"} <= supported & set(operators)
+    assert not set(operators) - supported - composite()

@@ -33,15 +33,17 @@ class SimulatedTensor(torch.Tensor):  # type: ignore[misc]  # a base without typ
 
     @staticmethod
     def __new__(cls, raw: Any, index: int) -> SimulatedTensor:
-        tensor = torch.Tensor._make_wrapper_subclass(
-            cls,
-            raw.shape,
-            raw.stride(),
-            raw.storage_offset(),
-            dtype=raw.dtype,
-            device=torch.device(TYPE, index),
-            storage_size=raw.untyped_storage().nbytes(),
-        )
+        # a view of an older tensor is no inference tensor, also where inference mode makes it
+        with torch.inference_mode(raw.is_inference()):
+            tensor = torch.Tensor._make_wrapper_subclass(
+                cls,
+                raw.shape,
+                raw.stride(),
+                raw.storage_offset(),
+                dtype=raw.dtype,
+                device=torch.device(TYPE, index),
+                storage_size=raw.untyped_storage().nbytes(),
+            )
         tensor.raw = raw
         return tensor  # type: ignore[no-any-return]
 

@@ -22,7 +22,10 @@ from qdeploy.backends.torch.simulated.ascend import schemas
 from tests.support.simulated import ascend
 from tests.support.simulated.case import Case, on, operator
 
-SCHEMAS = "torch_npu/csrc/aten/npu_native_functions_by_codegen.yaml"
+LISTS = tuple(
+    f"torch_npu/csrc/aten/npu_native_functions{part}.yaml" for part in ("_by_codegen", "")
+)
+"""What the vendor's operators are, and which of torch's have a kernel of the vendor's."""
 SECTIONS = ("custom", "quant")
 FUNCTIONS = "torch_npu/op_plugin/meta/_meta_registrations.py"
 FORMATS = {
@@ -35,9 +38,9 @@ CODES = ["PARAM", "TYPE", "VALUE", "PTR", "INTERNAL", "MEMORY", "NOT_SUPPORT", "
 
 def main(wheel: str) -> None:
     with zipfile.ZipFile(wheel) as archive:
-        listed = yaml.safe_load(archive.read(SCHEMAS))
+        lists = [yaml.safe_load(archive.read(name)) for name in LISTS]
         functions = archive.read(FUNCTIONS).decode()
-    vendors = [entry["func"] for section in SECTIONS for entry in listed[section]]
+    vendors = [entry["func"] for section in SECTIONS for entry in lists[0][section]]
     library = torch.library.Library(schemas.NAMESPACE, "DEF")
     defined = list(define(library, vendors))
     stub()
@@ -45,9 +48,16 @@ def main(wheel: str) -> None:
     found = {
         "defined": len(defined),
         "of our own": sorted(set(schemas.SCHEMAS) - set(vendors)),
+        "supported": sorted({of_torch(entry) for held in lists for entry in held["supported"]}),
         "calls": [compared(case) for case in ascend.CASES],
     }
     print(json.dumps(found))
+
+
+def of_torch(entry: str | dict[str, str]) -> str:
+    """The name without overload of an operator that is listed by its name or its schema."""
+    schema = entry if isinstance(entry, str) else entry["func"]
+    return schema.partition("(")[0].partition(".")[0]
 
 
 def define(library: Any, listed: list[str]) -> Iterator[str]:
