@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
 
 from qdeploy.backends.torch import devices, runtime
-from qdeploy.backends.torch.accelerators.table import ACCELERATORS, accelerator_for
+from qdeploy.backends.torch.accelerators.base import Accelerator
+from qdeploy.backends.torch.accelerators.table import ACCELERATORS
 from qdeploy.backends.torch.engine.load import load_decoder
 from qdeploy.backends.torch.errors import translated
 from qdeploy.backends.torch.placement import prove_placement
@@ -25,9 +27,13 @@ WARM_UP = Request(prompt_ids=(0, 0), max_new_tokens=2)
 
 
 class TorchBackend(Backend):
-    """The accelerators of PyTorch that have a row in `accelerators.table`."""
+    """The accelerators of PyTorch that have a row in `accelerators.table`.
+
+    A third party's accelerator is a subclass with rows, targets and devices of its own.
+    """
 
     name = "torch"
+    accelerators: ClassVar[Mapping[Target, type[Accelerator]]] = ACCELERATORS
     formats = (SAFETENSORS.name,)
     targets = tuple(ACCELERATORS)
     simulates = frozenset(t.name for t in ACCELERATORS) & simulated.TARGETS
@@ -37,7 +43,7 @@ class TorchBackend(Backend):
         return runtime.is_installed()
 
     def is_default_for(self, target: Target) -> bool:
-        return self.is_installed() and ACCELERATORS[target].is_fast_here()
+        return self.is_installed() and self.accelerators[target].is_fast_here()
 
     def devices(self, target: Target, *, simulate: bool = False) -> list[Device]:
         return simulated.find(target) if simulate else devices.find(target)
@@ -51,7 +57,7 @@ class TorchBackend(Backend):
         return None
 
     def load(self, bundle: Bundle, device: Device, options: LoadOptions) -> Session:
-        accelerator = accelerator_for(device)
+        accelerator = self._accelerator(device)
         settings = resolve_settings(bundle.manifest, accelerator, device, options)
         fix = f"qdeploy verify {bundle.path}"
         with translated(f"loading on {device.id}", where=bundle.path, fix=fix):
@@ -67,3 +73,8 @@ class TorchBackend(Backend):
                 for _ in session.generate(WARM_UP):
                     pass
         return session
+
+    def _accelerator(self, device: Device) -> Accelerator:
+        """The accelerator of a device that this backend found."""
+        kinds = (kind for row, kind in self.accelerators.items() if row.name == device.target)
+        return next(kinds)(device.id.partition(":")[0], device.architecture or "")

@@ -1,4 +1,4 @@
-"""What the pages on adding a profile, a format, a target and a backend say is what works."""
+"""What the pages on adding something of one's own say is what works."""
 
 from __future__ import annotations
 
@@ -102,6 +102,31 @@ def test_the_page_on_targets(qdeploy: Command) -> None:
     profile.write_text(text, encoding="utf-8")
     refused = qdeploy("plan", "qwen3-nano", "--target", "numpy", "--profile", profile.name)
     refused.fails(2, "cannot run on numpy: NumPy multiplies no quantized", "fix: use fp16 weights")
+
+
+TORCH_ACME = """
+from qdeploy.backends.torch.simulated import device
+
+def devices():
+    return [str(name) for name in device.activate("dcu")]
+"""
+"""The chip's library in the page on accelerators: a stub, which is one of the simulated chips."""
+
+
+@pytest.mark.slow
+def test_the_page_on_accelerators(qdeploy: Command) -> None:
+    pytest.importorskip("torch")
+    page = installed("adding-an-accelerator.md", qdeploy)
+    assert page.lines("acme_accelerator.py") == stated_lines(page)
+    (qdeploy.plugins / "torch_acme.py").write_text(TORCH_ACME, encoding="utf-8")
+    listing, _, answer = page.run(qdeploy)
+    assert "Acme A1" in listing.stdout
+    assert len(answer.json["placement"]["devices"]) == 1
+    assert "aten::_weight_int8pack_mm" in answer.json["placement"]["proof"]
+    hidden = qdeploy("run", "nano", "hi", ACME_VISIBLE_DEVICES="7")
+    hidden.fails(3, "ACME_VISIBLE_DEVICES is '7'", "unset ACME_VISIBLE_DEVICES")
+    (qdeploy.plugins / "torch_acme.py").unlink()
+    qdeploy("run", "nano", "hi").fails(3, "torch_acme is not installed", "pip install torch-acme")
 
 
 def test_the_page_on_backends_states_the_toys_lines_and_entry_points() -> None:
