@@ -116,11 +116,27 @@ def test_forms_that_differ_from_layer_to_layer(tmp_path: Path) -> None:
     assert set(codes) == set(layers)
     check_codes(in_safetensors(folder), {name: codes_of(layer) for name, layer in layers.items()})
     settings = json.loads((folder / "config.json").read_bytes())["quantization_config"]
-    assert [group["targets"] for group in settings["config_groups"].values()] == [
-        ["Linear"], [r"re:^model\.layers\.\d+\.self_attn\.q_proj$"],
-    ]  # fmt: skip
+    most, queries = (group["targets"] for group in settings["config_groups"].values())
+    assert queries == [r"re:^model\.layers\.\d+\.self_attn\.q_proj$"]
+    assert r"re:^model\.layers\.\d+\.mlp\.up_proj$" in most
+    assert "model.layers.1.self_attn.v_proj" in most
     ignored = ("lm_head", "model.layers.0.self_attn.v_proj", "model.layers.2.mlp.down_proj")
     assert sorted(settings["ignore"]) == list(ignored)
+
+
+def test_experts_are_stored_one_by_one(made: Callable[..., Path], tmp_path: Path) -> None:
+    """By the names that vLLM reads, not in the stacks of transformers 5."""
+    plan = resolve(made(SPARSE), linear=ASYMMETRIC, format="safetensors")
+    folder = bundle_of(plan, tmp_path / "bundle")
+    names = {t.name for t in read_checkpoint(folder).tensors if ".layers.1.mlp." in t.name}
+    prefix, experts = "model.layers.1.mlp", range(SPARSE["num_experts"])
+    parts = ("weight_packed", "weight_scale", "weight_zero_point", "weight_shape")
+    assert names == {f"{prefix}.gate.weight"} | {
+        f"{prefix}.experts.{expert}.{kind}_proj.{part}"
+        for expert in experts
+        for kind in ("gate", "up", "down")
+        for part in parts
+    }
 
 
 def test_an_embedding_in_codes_is_refused(tmp_path: Path, made: Callable[..., Path]) -> None:

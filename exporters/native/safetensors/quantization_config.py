@@ -1,9 +1,9 @@
 """`quantization_config` of `config.json`: which module's weight is stored in which form.
 
 Its schema is compressed-tensors' `QuantizationConfig` (0.20, `quantization/quant_config.py`). A
-module takes the first group that has its name among the targets, then one with a pattern that
-matches it, then one with its class; `match_targets` there, `find_matched_target` in vLLM and
-`qdeploy.checkpoint.schemes.compressed_tensors` agree in this.
+module is of the group that has its name among the targets, or a pattern that matches it, or else
+its class. vLLM asks for the class before it looks at the modules that it has fused into one (its
+`find_matched_target`), so groups are told apart by names and patterns alone.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from qdeploy.planning.tensor_spec import TensorPlan
 from qdeploy.quantization.precision import PER_CHANNEL, Precision
 
 LINEAR_CLASS = "Linear"
-"""Name of the class of all modules that a group may mean."""
+"""Name of the class of all modules that a group may mean: of a model with one group."""
 LINEAR_ROLES = ("linear", "router", "lm_head", "score")
 """Roles of the weights of such modules."""
 MIXED = "mixed-precision"
@@ -60,8 +60,8 @@ def quantization_config(
         return None
     groups = {}
     for number, (form, _) in enumerate(counts.most_common()):
-        targets = _targets(form, forms) if number else [LINEAR_CLASS]
-        groups[f"group_{number}"] = {**_settings(form), "targets": targets}
+        targets = [LINEAR_CLASS] if len(counts) == 1 else _targets(form, forms)
+        groups[f"group_{number}"] = {"targets": targets, **_settings(form)}
     formats = {form.format for form in counts}
     return {
         "quant_method": "compressed-tensors",
