@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.util import find_spec
 
 from qdeploy.backends.torch import build, diagnosis, probe
@@ -12,7 +13,9 @@ from qdeploy.interface import Device
 from qdeploy.system import info
 from qdeploy.system.drivers import or_simulated
 from qdeploy.system.worker import WorkerFailed
-from qdeploy.targets import Target
+from qdeploy.targets import CPU, Target
+
+SYSTEM = sys.platform
 
 
 def find(target: Target) -> list[Device]:
@@ -31,6 +34,13 @@ def find(target: Target) -> list[Device]:
         raise InputError(
             f"torch does not serve the target {target.name}",
             fix="choose one of: " + ", ".join(FOR_TARGET),
+        )
+    if not SYSTEM.startswith(platform.systems):
+        raise or_simulated(
+            TargetUnavailable(
+                f"torch has no build for {platform.title} on this system ({SYSTEM})",
+                f"--target {CPU.name}",
+            )
         )
     if platform.hardware is None:
         build.installed()

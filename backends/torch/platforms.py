@@ -42,6 +42,7 @@ class Platform:
         install: how to install such a build.
         check: what to look at if torch finds no device, though the driver lists one.
         package: a distribution besides torch, as pip names it.
+        systems: values of `sys.platform` for which there are such builds.
     """
 
     target: Target
@@ -52,36 +53,38 @@ class Platform:
     install: str
     check: str = ""
     package: str | None = None
+    systems: tuple[str, ...] = ("linux",)
 
 
 PLATFORMS: tuple[Platform, ...] = (
     Platform(
-        CPU, "cpu", "the CPU", None, lambda build: True,
-        install=INSTALL,
+        CPU, "cpu", "the CPU", None, lambda build: True, INSTALL,
+        systems=("linux", "win32", "darwin"),
     ),
     Platform(
         CUDA, "cuda", "CUDA", partial(drivers.nvidia, CUDA.masks),
         lambda build: build.cuda is not None,
-        install=reinstall(CUDA.torch_index),
-        check="a container needs --gpus all; after a change of the driver, restart the machine",
+        reinstall(CUDA.torch_index), systems=("linux", "win32"),
+        check="a container needs --gpus all; after sleep, or a change of the driver, restart the "
+        "machine",
     ),
     Platform(
         ROCM, "cuda", "ROCm", partial(drivers.amd, ROCM.masks),
         lambda build: build.hip is not None and not _is_dtks(build),
-        install=reinstall(ROCM.torch_index),
+        reinstall(ROCM.torch_index),
         check="a container needs --device /dev/kfd --device /dev/dri; `rocminfo` must list the GPU",
     ),
     Platform(
         DCU, "cuda", "DTK", partial(drivers.dcu, DCU.masks),
         # AMD's have a binary interface of their own; a build from source is not known by its name
         lambda build: build.hip is not None and not build.local.startswith("rocm"),
-        install="install Hygon's build of torch for the version of DTK that is here, from "
+        "install Hygon's build of torch for the version of DTK that is here, from "
         "https://download.sourcefind.cn:65024/4/main",
         check="source /opt/dtk/env.sh; `hy-smi` must list the DCU",
     ),
     Platform(
         ASCEND, "npu", "CANN", partial(drivers.ascend, ASCEND.masks), lambda build: True,
-        install=f"pip install 'qdeploy[{ASCEND.extras['torch-npu']}]'",
+        f"pip install 'qdeploy[{ASCEND.extras['torch-npu']}]'",
         check="`npu-smi info` must list the NPU, and no other process may hold it alone",
         package="torch-npu",
     ),

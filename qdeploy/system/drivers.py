@@ -82,7 +82,10 @@ def nvidia(variables: Sequence[str], command: str = "nvidia-smi") -> list[Hardwa
     except OSError:
         raise TargetUnavailable("no NVIDIA driver found: there is no nvidia-smi", fix) from None
     except subprocess.TimeoutExpired:
-        raise TargetUnavailable(f"nvidia-smi did not answer within {SECONDS} s", fix) from None
+        raise TargetUnavailable(
+            f"nvidia-smi did not answer within {SECONDS} s",
+            "restart the machine; `dmesg` has the errors of the GPU (Xid)",
+        ) from None
     rows = [[part.strip() for part in line.split(",")] for line in done.stdout.splitlines()]
     rows = [row for row in rows if len(row) == 4 and row[0].startswith("GPU-")]
     if done.returncode != 0 or not rows:

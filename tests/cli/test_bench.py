@@ -148,6 +148,7 @@ def test_a_runtime_that_stops_by_itself_is_not_measured(quick: QuickCommand, her
         (["--runs", "0"], ["--runs"]),
         (["--peer"], ["no library is known", "leave out --peer"]),
         (["--peer", "--simulate"], ["a peer cannot run on a simulated device"]),
+        (["--peer", "--devices", "0,1"], ["a peer runs on one device", "--devices"]),
         (["--backend", "scribted"], ["did you mean 'scripted'?"]),
         (["--device", "7"], ["there is no device 7"]),
         (["--devices", "0,1"], ["a model runs on one device with 'scripted'", "--device"]),

@@ -85,6 +85,17 @@ def test_a_mask_that_hides_all_is_absence(
 
 
 @POSIX
+def test_a_gpu_that_hangs_is_absence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "nvidia-smi"
+    file.write_text("#!/bin/sh\nexec sleep 60\n")
+    file.chmod(0o755)
+    monkeypatch.setattr(drivers, "SECONDS", 0.2)
+    with pytest.raises(TargetUnavailable, match=r"did not answer within 0.2 s") as caught:
+        drivers.nvidia(CUDA.masks, str(file))
+    assert "dmesg" in (caught.value.fix or "")
+
+
+@POSIX
 def test_a_driver_that_was_updated_needs_a_restart(tmp_path: Path) -> None:
     said = "Failed to initialize NVML: Driver/library version mismatch\nNVML library version: 580"
     with pytest.raises(TargetUnavailable) as caught:

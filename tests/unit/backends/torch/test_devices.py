@@ -207,18 +207,21 @@ def test_masks_that_hide_everything(
     assert fix.startswith(f"unset {target.masks[-1]}, or set it to devices that")
 
 
-@pytest.mark.parametrize(
-    ("init", "how"),
-    [("import os; os.kill(os.getpid(), 6)", "was killed by SIGABRT"),
-     ("import time; time.sleep(60)", "did not answer within 2 s")],
-)  # fmt: skip
-def test_a_driver_that_crashes_or_hangs(
-    init: str, how: str, machine: Machine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(probe, "SECONDS", 2.0)
-    vendors.torch(machine("cuda"), "2.14.1+cu130", cuda="13.0", init=init)
+def test_a_driver_that_crashes(machine: Machine) -> None:
+    crash = "import os; os.kill(os.getpid(), 6)"
+    vendors.torch(machine("cuda"), "2.14.1+cu130", cuda="13.0", init=crash)
     said, fix = absence(CUDA)
-    assert f"CUDA cannot be used: the process that asked torch for its devices {how}" in said
+    how = "the process that asked torch for its devices was killed by SIGABRT"
+    assert f"CUDA cannot be used: {how}" in said
+    assert fix
+
+
+def test_a_driver_that_hangs(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "SECONDS", 1.0)
+    hang = "import time; time.sleep(60)"
+    vendors.torch(machine("cuda"), "2.14.1+cu130", cuda="13.0", init=hang)
+    said, fix = absence(CUDA)
+    assert "asked torch for its devices did not answer within 1 s" in said
     assert fix
 
 
@@ -230,6 +233,21 @@ def test_torch_that_cannot_be_imported_beside_the_driver(machine: Machine) -> No
     assert said.startswith("torch cannot be imported: ")
     assert "librocm_smi64.so.2: missing" in said
     assert "source /opt/dtk/env.sh" in fix
+
+
+@pytest.mark.parametrize(
+    ("system", "targets"), [("darwin", [CUDA, ROCM, DCU, ASCEND]), ("win32", [ROCM, DCU, ASCEND])]
+)
+def test_a_system_without_a_build_is_not_told_to_install_one(
+    system: str, targets: list[Target], machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vendors.torch(machine(), "2.14.1")
+    monkeypatch.setattr(devices, "SYSTEM", system)
+    for target in targets:
+        said, fix = absence(target)
+        assert said.endswith(f"on this system ({system})")
+        assert fix == "--target cpu; or try it without: --simulate"
+    assert devices.find(CPU)
 
 
 def test_other_targets_are_bad_input() -> None:
