@@ -108,7 +108,7 @@ def test_any_int4_weight(data: st.DataObject) -> None:
 
 def test_fake_cuda_tensors_go_through_every_kernel() -> None:
     """No value is read on the host, and results have the type and device of the inputs."""
-    from torch._subclasses.fake_tensor import FakeTensorMode
+    from tests.support.fake_cuda import fake_cuda
 
     for weight, inputs in [
         ("fp16", "none"),
@@ -120,7 +120,7 @@ def test_fake_cuda_tensors_go_through_every_kernel() -> None:
         form = Form(48, 256, precision(weight), inputs)  # type: ignore[arg-type]
         kernel = linear_kernel(Cuda("cuda", "sm_90").linear_kernels(), form, where=weight)
         made = selftest.random_weight(form, np.random.default_rng(0))
-        with FakeTensorMode(allow_non_fake_inputs=True):
+        with fake_cuda():
             layer = kernel.pack(made, form, lambda tensor: tensor.to("cuda:0"))
             for count in (1, 20, 300):
                 x = torch.empty(count, 256, dtype=torch.bfloat16, device="cuda:0")

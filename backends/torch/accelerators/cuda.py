@@ -5,10 +5,14 @@ from __future__ import annotations
 import re
 
 from qdeploy.backends.torch.accelerators.gpu import Gpu, Limit
+from qdeploy.backends.torch.kernels import grouped
 from qdeploy.backends.torch.kernels.dequantized import DEQUANTIZED, FLOAT
+from qdeploy.backends.torch.kernels.gpu.experts import INT4_EXPERTS
 from qdeploy.backends.torch.kernels.gpu.int4 import INT4
 from qdeploy.backends.torch.kernels.gpu.int8 import INT8, INT8_INPUTS
 from qdeploy.targets import CUDA
+
+NEEDS = "compute capability 8.0"
 
 
 def capability(architecture: str) -> tuple[int, int]:
@@ -18,12 +22,21 @@ def capability(architecture: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
+def _has_int4(architecture: str) -> bool:
+    return capability(architecture) >= (8, 0)
+
+
 class Cuda(Gpu):
     target = CUDA.name
     kernels = (
         FLOAT,
-        Limit(INT4, lambda name: capability(name) >= (8, 0), "compute capability 8.0"),
+        Limit(INT4, _has_int4, NEEDS),
         INT8,
         INT8_INPUTS,
         DEQUANTIZED,
+    )
+    experts = (
+        grouped.FLOAT,
+        Limit(INT4_EXPERTS, _has_int4, NEEDS),
+        grouped.DEQUANTIZED,
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from qdeploy.backends.torch.accelerators.base import Accelerator
 from qdeploy.backends.torch.kernels.base import ExpertKernel, Kernel
@@ -24,16 +24,17 @@ class Limit:
         needs: what is needed, for the message to others.
     """
 
-    kernel: Kernel
+    kernel: Kernel | ExpertKernel
     has: Callable[[str], bool]
     needs: str
 
-    def applied(self, architecture: str) -> Kernel:
+    def applied(self, architecture: str) -> Any:
         """The kernel on a device, where it may refuse all forms that it takes on others."""
+        kernel: Any = self.kernel
         if not architecture or self.has(architecture):
-            return self.kernel
+            return kernel
         reason = f"it needs {self.needs}, and this device is {architecture}"
-        return replace(self.kernel, why_not=lambda form: self.kernel.why_not(form) or reason)
+        return replace(kernel, why_not=lambda *forms: kernel.why_not(*forms) or reason)
 
 
 class Gpu(Accelerator):
@@ -45,13 +46,15 @@ class Gpu(Accelerator):
     """
 
     kernels: ClassVar[tuple[Kernel | Limit, ...]]
-    experts: ClassVar[tuple[ExpertKernel, ...]] = ()
+    experts: ClassVar[tuple[ExpertKernel | Limit, ...]]
 
     def linear_kernels(self) -> tuple[Kernel, ...]:
-        return tuple(
-            row.applied(self.architecture) if isinstance(row, Limit) else row
-            for row in self.kernels
-        )
+        return self._limited(self.kernels)
 
     def expert_kernels(self) -> tuple[ExpertKernel, ...]:
-        return self.experts
+        return self._limited(self.experts)
+
+    def _limited(self, rows: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(
+            row.applied(self.architecture) if isinstance(row, Limit) else row for row in rows
+        )

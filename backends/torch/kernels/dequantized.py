@@ -43,7 +43,7 @@ class Dequantized(Layer):
         codes = signed_codes(weight)
         self.rows = codes.shape[0]
         self._packed = weight.precision.bits == 4
-        self._codes = place(_pack(codes) if self._packed else codes)
+        self._codes = place(pack_codes(codes) if self._packed else codes)
         self._scales = place(scales(weight, dtype))
         points = weight.zero_points is not None
         self._offsets = place(offsets(weight, dtype)) if points else None
@@ -55,7 +55,7 @@ class Dequantized(Layer):
 
     def dequantize(self) -> Tensor:
         """The weight [N, K] in the type of its scales."""
-        codes = _unpack(self._codes) if self._packed else self._codes
+        codes = unpack_codes(self._codes) if self._packed else self._codes
         return dequantize(codes, self._scales, self._offsets)
 
     @property
@@ -64,15 +64,18 @@ class Dequantized(Layer):
 
 
 def dequantize(codes: Tensor, scales: Tensor, offsets: Tensor | None) -> Tensor:
-    """Codes * scale + offset in the type of scales: codes [..., N, K], scales [..., N, G]."""
+    """Codes * scale + offset in the type of scales: codes [..., N, K], scales [..., N, G].
+
+    Codes that have this type already are overwritten.
+    """
     values = codes.to(scales.dtype).unflatten(-1, (scales.shape[-1], -1))
-    values = values * scales.unsqueeze(-1)
+    values.mul_(scales.unsqueeze(-1))
     if offsets is not None:
-        values = values + offsets.unsqueeze(-1)
+        values.add_(offsets.unsqueeze(-1))
     return values.flatten(-2)
 
 
-def _pack(codes: Tensor) -> Tensor:
+def pack_codes(codes: Tensor) -> Tensor:
     """Two int4 codes a byte, the even column in the low bits: int8 [N, K] to uint8 [N, K / 2]."""
     import torch
 
@@ -80,8 +83,8 @@ def _pack(codes: Tensor) -> Tensor:
     return low | (high << 4)
 
 
-def _unpack(packed: Tensor) -> Tensor:
-    """The inverse of `_pack`: int8 [..., N, K]."""
+def unpack_codes(packed: Tensor) -> Tensor:
+    """The inverse of `pack_codes`: int8 [..., N, K]."""
     import torch
 
     # shifting a signed number to the right copies its sign

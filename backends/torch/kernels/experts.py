@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 class HostExperts(ExpertLayers):
     """On the CPU: the linear kernel of each expert that tokens are routed to, and of no other.
 
-    The numbers of tokens are read on the host, where they are. Torch sees one operator, whose shape
-    follows from its inputs.
+    The numbers of tokens are read on the host, where they are, so it does not run on fake tensors.
     """
 
     def __init__(self, gate_up: Sequence[Layer], down: Sequence[Layer]) -> None:
