@@ -16,7 +16,7 @@ from qdeploy.backends.torch.settings import resolve_settings
 from qdeploy.backends.torch.simulated import devices as simulated
 from qdeploy.interface import Backend, Device, LoadOptions, Request, Session
 from qdeploy.planning.formats import SAFETENSORS
-from qdeploy.targets import Evidence, Target
+from qdeploy.targets import Target
 
 if TYPE_CHECKING:
     from qdeploy.bundle import Bundle
@@ -37,6 +37,7 @@ class TorchBackend(Backend):
     formats = (SAFETENSORS.name,)
     targets = tuple(ACCELERATORS)
     simulates = frozenset(t.name for t in ACCELERATORS) & simulated.TARGETS
+    splits = True
     requires = ("torch", "torch-npu")
 
     def is_installed(self) -> bool:
@@ -62,8 +63,9 @@ class TorchBackend(Backend):
         fix = f"qdeploy verify {bundle.path}"
         with translated(f"loading on {device.id}", where=bundle.path, fix=fix):
             runtime.prepare(settings)
-            if device.evidence is Evidence.SIMULATED:
-                simulated.prepare(device)
+            if settings.simulated:
+                for each in (device, *settings.more):
+                    simulated.prepare(each)
             else:
                 accelerator.prepare()
             decoder, kernels = load_decoder(bundle.path, accelerator, settings)

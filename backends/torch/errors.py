@@ -9,6 +9,12 @@ from qdeploy.errors import GenerationFailed, OutOfMemory
 from qdeploy.system.memory import LESS, is_out_of_memory, out_of_memory
 
 LONGEST = 400
+LESS_ON_DEVICES = (
+    "close other programs on the device, or give a shorter --context, more --devices, a profile of "
+    "fewer bits or a smaller model"
+)
+HOST_ALLOCATOR = "DefaultCPUAllocator"
+"""What torch's message names where the host's memory ran out."""
 
 
 @contextmanager
@@ -28,7 +34,10 @@ def translated(doing: str, *, where: object, fix: str | None = None) -> Iterator
         said = essence(error)
         if is_out_of_memory(error):
             what = f"{doing} failed: {out_of_memory(said)}"
-            raise OutOfMemory(what, where=where, fix=LESS) from error
+            on_host = isinstance(error, MemoryError) or HOST_ALLOCATOR in str(error)
+            raise OutOfMemory(
+                what, where=where, fix=LESS if on_host else LESS_ON_DEVICES
+            ) from error
         raise GenerationFailed(f"{doing} failed: {said}", where=where, fix=fix) from error
 
 

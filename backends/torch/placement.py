@@ -39,7 +39,7 @@ def prove_placement(decoder: Decoder, kernels: Mapping[str, int], settings: Sett
     nodes: Counter[str] = Counter()
     for (device, _), count in ran.items():
         nodes[device] += count
-    names = (settings.device.name,) if settings.simulated else wanted
+    names = settings.names if settings.simulated else wanted
     elsewhere = dict.fromkeys(d for d, _ in strays)
     held = ", ".join(f"{count} x {name}" for name, count in sorted(kernels.items()))
     return Placement(

@@ -32,7 +32,9 @@ class TorchSession(Session):
         return self._placement
 
     def device_peak_memory_bytes(self) -> int | None:
-        return self._accelerator.peak_memory_bytes(self._settings.device.id)
+        peaks = [self._accelerator.peak_memory_bytes(device) for device in self._settings.devices]
+        known = [peak for peak in peaks if peak is not None]
+        return sum(known) if known else None
 
     def _generate(self, request: Request) -> Generator[Token, None, None]:
         decoder = self._loaded()

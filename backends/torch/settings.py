@@ -34,6 +34,7 @@ class Settings:
         prefill_chunk: most tokens of a pass.
         threads: CPU threads that torch computes with.
         rope_scaling: how positions are scaled, with the keys of `config.json`, or None.
+        more: the devices that share the layers with *device*, in order.
     """
 
     device: Device
@@ -45,6 +46,7 @@ class Settings:
     threads: int
     rope_scaling: Any
     allow_fallback: bool
+    more: tuple[Device, ...] = ()
 
     @property
     def simulated(self) -> bool:
@@ -53,16 +55,17 @@ class Settings:
     @property
     def devices(self) -> tuple[str, ...]:
         """The devices that layers are on, as torch writes them."""
-        return (self.device.id,)
+        return tuple(device.id for device in (self.device, *self.more))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The devices' names."""
+        return tuple(device.name for device in (self.device, *self.more))
 
     @property
     def on_host(self) -> bool:
         """Whether the work runs on the CPU's threads."""
         return self.device.id == HOST
-
-    def device_of(self, layer: int) -> str:
-        """The device of a layer, as torch writes it."""
-        return self.device.id
 
 
 def resolve_settings(
@@ -101,6 +104,7 @@ def resolve_settings(
         options.threads or _threads(device),
         manifest.plan.get("rope_scaling"),
         options.allow_fallback,
+        options.devices[1:],
     )
 
 

@@ -22,10 +22,15 @@ SHORTEST = 512
 
 @contextmanager
 def telling_memory(bundle: Bundle, device: Device, context: int | None) -> Iterator[None]:
-    """Add to an OutOfMemory what *bundle* needs on *device*, and a context that would fit."""
+    """Add to an OutOfMemory what *bundle* needs on *device*, and a context that would fit.
+
+    A backend that plans memory says so itself; its message is left alone.
+    """
     try:
         yield
     except OutOfMemory as error:
+        if error.fix not in (None, LESS):
+            raise
         needs, fix = _compare(bundle, device, context or bundle.manifest.model.context_length)
         raise OutOfMemory(f"{error.what}{needs}", where=error.where, fix=fix) from error
 

@@ -61,10 +61,14 @@ class Accelerator(ABC):
         return Operations()
 
     def memory(self, device: Any) -> tuple[int, int] | None:
-        """Free and total bytes of a device; None where it is the host's."""
+        """Free and total bytes of a device; None where it is the host's.
+
+        What torch keeps of sessions that were closed is given back first.
+        """
         import torch
 
         module = torch.get_device_module(self.device_type)
+        module.empty_cache()
         free, total = module.mem_get_info(device)
         return int(free), int(total)
 

@@ -60,10 +60,17 @@ class Decoder:
 
     def feed(self, ids: Sequence[int]) -> NDArray[np.float32]:
         """Append one or more *ids* and return the logits [V] after the last of them."""
-        for start in range(0, len(ids), self._chunk):
-            hidden = self._pass(ids[start : start + self._chunk])
-        logits: NDArray[np.float32] = self._logits(hidden[-1:])[0]
+        logits: NDArray[np.float32] = _on_host(self.forward(self._on_device(ids)))[0]
         return logits
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Append *ids*, int64 [T] on the first device; gives the logits after the last, [1, V].
+
+        It reads no value of a tensor on the host.
+        """
+        for part in ids.split(self._chunk):
+            hidden = self._pass(part)
+        return self._head(hidden[-1:])
 
     def score(self, ids: Sequence[int]) -> NDArray[np.float32]:
         """Return the logits [T, V] after each of *ids*, as a sequence of its own."""
@@ -71,18 +78,21 @@ class Decoder:
 
         self.begin(len(ids))
         parts = []
-        for start in range(0, len(ids), self._chunk):
-            hidden = self._pass(ids[start : start + self._chunk])
-            parts += [self._logits(rows) for rows in hidden.split(SCORED)]
+        for part in self._on_device(ids).split(self._chunk):
+            hidden = self._pass(part)
+            parts += [_on_host(self._head(rows)) for rows in hidden.split(SCORED)]
         return np.concatenate(parts)
 
     def close(self) -> None:
         """Free the cache."""
         self._cache.free()
 
-    def _pass(self, ids: Sequence[int]) -> Tensor:
+    def _on_device(self, ids: Sequence[int]) -> Tensor:
         import torch
 
+        return torch.tensor(ids).to(self._first)
+
+    def _pass(self, ids: Tensor) -> Tensor:
         start, length = self._length, len(ids)
         causal = start == 0 and length > 1
         local = {}
@@ -94,11 +104,12 @@ class Decoder:
                 mask = asked[:, None] >= positions.narrow(0, 0, start + length)
             cos, sin = (table.narrow(0, start, length) for table in (cos, sin))
             local[place] = Local(cos, sin, mask)
-        now = Pass(torch.tensor(ids).to(self._first), start, length, causal, local)
+        now = Pass(ids, start, length, causal, local)
         hidden = self._program.run(now)
         self._length += length
         return hidden
 
-    def _logits(self, hidden: Tensor) -> NDArray[np.float32]:
-        found: NDArray[np.float32] = self._head(hidden).float().cpu().numpy()
-        return found
+
+def _on_host(logits: Tensor) -> NDArray[np.float32]:
+    found: NDArray[np.float32] = logits.float().cpu().numpy()
+    return found

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
+from qdeploy.architectures.base import Architecture
+from qdeploy.architectures.graph import GraphConfig
 from qdeploy.backends.torch.accelerators.base import Accelerator
 from qdeploy.backends.torch.engine.cache import Cache
 from qdeploy.backends.torch.engine.decoder import Decoder
+from qdeploy.backends.torch.engine.layers import place_layers
 from qdeploy.backends.torch.engine.loader import Loader
-from qdeploy.backends.torch.engine.recorder import Recorder
+from qdeploy.backends.torch.engine.recorder import Recorder, Weights
 from qdeploy.backends.torch.settings import Settings
 from qdeploy.checkpoint.read import read_checkpoint
+from qdeploy.checkpoint.weights import open_weights
 
 
 def load_decoder(
@@ -22,23 +26,45 @@ def load_decoder(
 
     Returns:
         The decoder, and how many layers each kernel holds, by its name.
-    """
-    import torch
 
+    Raises:
+        OutOfMemory: it does not fit on the devices; no weight is read then.
+        InputError: there are more devices than layers.
+    """
     checkpoint = read_checkpoint(folder, name=folder.name)
     config = checkpoint.graph(settings.rope_scaling)
-    devices = [settings.device_of(layer) for layer in range(config.layers)]
+    devices = place_layers(checkpoint, accelerator, settings)
+    sources = {weight.name: weight.source for weight in checkpoint.weights}
+    precisions = {n: s.precision for n, s in sources.items() if s.precision}
+    reader = open_weights(checkpoint)
+    with closing(
+        Loader(reader, precisions, accelerator, settings.dtype, settings.activations)
+    ) as loader:
+        decoder = build_decoder(
+            checkpoint.architecture, config, loader, accelerator, settings, devices
+        )
+    return decoder, loader.kernels
+
+
+def build_decoder(
+    architecture: Architecture,
+    config: GraphConfig,
+    weights: Weights,
+    accelerator: Accelerator,
+    settings: Settings,
+    devices: Sequence[str],
+) -> Decoder:
+    """Record the program of an architecture, with its weights on *devices*, one for each layer."""
+    import torch
+
     dtype = getattr(torch, settings.dtype)
     like = [torch.empty(0, dtype=dtype).to(device) for device in devices]
     cache = Cache(like, config.kv_heads, config.head_dim)
-    with (
-        torch.inference_mode(),
-        closing(Loader(checkpoint, accelerator, settings.dtype, settings.activations)) as loader,
-    ):
-        recorder = Recorder(config, loader, accelerator.operations(), devices, cache)
-        checkpoint.architecture.build(recorder, config)
+    with torch.inference_mode():
+        recorder = Recorder(config, weights, accelerator.operations(), devices, cache)
+        architecture.build(recorder, config)
         program, head = recorder.recorded()
-        decoder = Decoder(
+        return Decoder(
             program,
             head,
             cache,
@@ -48,4 +74,3 @@ def load_decoder(
             chunk=settings.prefill_chunk,
             dtype=dtype,
         )
-    return decoder, loader.kernels

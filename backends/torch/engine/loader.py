@@ -7,26 +7,28 @@ scales and zero points as they are stored, a matrix at a time.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import groupby
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qdeploy.architectures.graph import Expert, Linear
 from qdeploy.backends.torch.accelerators.base import Accelerator
-from qdeploy.backends.torch.kernels import selftest
+from qdeploy.backends.torch.kernels import dequantized, selftest
 from qdeploy.backends.torch.kernels.base import Activations, ExpertLayers, Form, Layer
 from qdeploy.backends.torch.kernels.table import expert_kernel, linear_kernel
-from qdeploy.checkpoint.checkpoint import Checkpoint
-from qdeploy.checkpoint.weights import open_weights
 from qdeploy.quantization.precision import Precision
 from qdeploy.quantization.quantized import Quantized
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from qdeploy.backends.torch.kernels.base import Matrix
+    from qdeploy.checkpoint.weights import WeightReader
 
     Tensor = Any
+
+    Array = NDArray[Any]
 
 FLOAT = Precision(dtype="fp16")
 
@@ -34,16 +36,26 @@ FLOAT = Precision(dtype="fp16")
 class Loader:
     """The weights of an open bundle, packed for one accelerator. Close it when all are loaded.
 
+    Args:
+        reader: of the bundle's weights.
+        precisions: of those that are stored as codes, by name.
+        dtype: type of activations, by torch's name.
+        activations: what linear layers round their inputs to.
+
     Attributes:
         kernels: how many layers each kernel holds, by its name.
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, accelerator: Accelerator, dtype: str, activations: Activations
+        self,
+        reader: WeightReader,
+        precisions: Mapping[str, Precision],
+        accelerator: Accelerator,
+        dtype: str,
+        activations: Activations,
     ) -> None:
-        self._folder: Path = checkpoint.folder
-        self._sources = {weight.name: weight.source for weight in checkpoint.weights}
-        self._reader = open_weights(checkpoint)
+        self._reader, self._precisions = reader, precisions
+        self._tables: dict[tuple[str, str], Tensor] = {}
         self._accelerator, self._dtype, self._activations = accelerator, dtype, activations
         self.kernels: Counter[str] = Counter()
         self._tested: set[tuple[object, ...]] = set()
@@ -52,7 +64,8 @@ class Loader:
         return self._floats(name).to(device)
 
     def table(self, name: str, device: str) -> Tensor:
-        return self._floats(name).to(device)
+        made = self._tables[name, device] = self._floats(name).to(device)
+        return made
 
     def linear(self, layers: Sequence[Linear], device: str) -> list[tuple[Layer, tuple[int, ...]]]:
         """Layers of equal forms that follow one another are one product."""
@@ -64,7 +77,11 @@ class Loader:
             kernel = linear_kernel(self._accelerator.linear_kernels(), form, where=names[0])
             if self._is_new(kernel.name, form, device):
                 selftest.check(kernel, form, device)
-            packed = kernel.pack(self._matrix(names), form, self._place(device))
+            table = self._tables.get((names[0], device))
+            if table is not None and kernel.name == dequantized.FLOAT.name:
+                packed: Layer = dequantized.Float(table)  # a tied head is not held twice
+            else:
+                packed = kernel.pack(self._matrix(names), form, self._place(device))
             self.kernels[kernel.name] += 1
             found.append((packed, rows))
         return found
@@ -102,7 +119,7 @@ class Loader:
         return self._precision(name), self._reader.shape(name)[1]
 
     def _precision(self, name: str) -> Precision:
-        return self._sources[name].precision or FLOAT
+        return self._precisions.get(name, FLOAT)
 
     def _form(self, names: Sequence[str]) -> Form:
         shapes = [self._reader.shape(name) for name in names]
@@ -112,17 +129,15 @@ class Loader:
 
     def _matrix(self, names: Sequence[str]) -> Matrix:
         """The rows of all *names*, one after the other."""
-        import numpy as np
-
         if self._precision(names[0]).dtype == "fp16":
-            return np.concatenate([self._reader.rows(name) for name in names])
+            return _joined([self._reader.rows(name) for name in names])
         parts = [self._reader.codes(name, 0, self._reader.shape(name)[0]) for name in names]
         points = [part.zero_points for part in parts if part.zero_points is not None]
         return Quantized(
             parts[0].precision,
-            np.concatenate([part.codes for part in parts]),
-            np.concatenate([part.scales for part in parts]),
-            np.concatenate(points) if points else None,
+            _joined([part.codes for part in parts]),
+            _joined([part.scales for part in parts]),
+            _joined(points) if points else None,
         )
 
     def _floats(self, name: str) -> Tensor:
@@ -133,3 +148,10 @@ class Loader:
         for start, rows in self._reader.blocks(name):
             made[start : start + len(rows)] = torch.from_numpy(rows)
         return made
+
+
+def _joined(parts: Sequence[Array]) -> Array:
+    """All rows, one part after the other."""
+    import numpy as np
+
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)

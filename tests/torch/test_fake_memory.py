@@ -1,0 +1,104 @@
+"""Every published size on fake GPUs: where its weights are, and the memory that was planned.
+
+The engine runs as it is, with its kernels, on tensors without values. What an operator allocates
+for itself is not seen, so attention counts as the fused kernel that devices have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from qdeploy.backends.torch.accelerators.cuda import Cuda
+from qdeploy.backends.torch.engine.decoder import Decoder
+from qdeploy.backends.torch.engine.load import build_decoder
+from qdeploy.backends.torch.engine.loader import Loader
+from qdeploy.backends.torch.kernels import selftest
+from qdeploy.backends.torch.settings import Settings
+from qdeploy.checkpoint.published.catalogue import find_published
+from qdeploy.checkpoint.published.names import published_sizes
+from qdeploy.interface import Device
+from qdeploy.planning.device_memory import DeviceMemory, Model, of_plan
+from qdeploy.planning.plan import make_plan
+from qdeploy.planning.profile import Graph, KVCache, Profile, Weights
+from qdeploy.planning.split import balanced
+from qdeploy.quantization.precision import Precision
+from qdeploy.targets import CUDA
+
+torch: Any = pytest.importorskip("torch")
+if not torch.backends.cuda.is_built():
+    pytest.skip("this torch is built without CUDA", allow_module_level=True)
+
+from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
+
+from tests.support.fake_tensors import MemoryCounter, Reader, Repeated  # noqa: E402
+
+FLOAT = Precision(dtype="fp16")
+INT4 = Precision(dtype="int4", symmetric=True, group_size=128)
+INT8 = Precision(dtype="int8", symmetric=True)
+CONTEXT = 8192
+GPU = Cuda("cuda", "sm_90")
+CLOSE = 0.1
+"""The largest difference of a peak from what was planned, relative to it."""
+
+
+def model(size: str, linear: Precision) -> Model:
+    """A published model in the format `safetensors`, in bfloat16."""
+    profile = Profile(
+        name="made-up",
+        schema=1,
+        target=CUDA.name,
+        format="safetensors",
+        why="A test.",
+        weights=Weights(linear=linear, embedding=FLOAT, lm_head=FLOAT),
+        graph=Graph(activations="bf16"),
+        kv_cache=KVCache(dtype="bf16"),
+    )
+    published = find_published(size)
+    assert published is not None
+    return of_plan(make_plan(published, profile, CUDA))
+
+
+def load(made: Model, parts: Sequence[DeviceMemory]) -> Decoder:
+    """The model on one fake device for each of *parts*."""
+    devices = [f"cuda:{i}" for i, p in enumerate(parts) for _ in range(p.first, p.last + 1)]
+    device = Device(devices[0], "a fake GPU", CUDA.name)
+    size = made.config.vocab_size
+    settings = Settings(device, "bfloat16", "none", CONTEXT, size, made.chunk, 1, None, False)
+    precisions = {n: w.precision for n, w in made.weights.items() if w.precision != FLOAT}
+    reader: Any = Reader(made)
+    weights = Repeated(Loader(reader, precisions, GPU, "bfloat16", "none"), made)
+    return build_decoder(made.architecture, made.config, weights, GPU, settings, devices)
+
+
+def feed_at_the_end(decoder: Decoder, tokens: int) -> None:
+    """Feed the last tokens of a sequence that fills the context."""
+    decoder.begin(CONTEXT)
+    vars(decoder)["_length"] = CONTEXT - tokens
+    decoder.forward(torch.empty(tokens, dtype=torch.int64, device="cuda:0"))
+
+
+@pytest.mark.parametrize(("linear", "count"), [(INT4, 1), (INT4, 3), (INT8, 3)], ids=str)
+@pytest.mark.parametrize("size", [size for size in published_sizes() if "-A" not in size])
+def test_the_memory_of_every_device_is_as_planned(
+    size: str, linear: Precision, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(selftest, "check", lambda *_: None)  # it compares values
+    made = model(size, linear)
+    parts = balanced(made, [1] * count, CONTEXT)
+    devices = {f"cuda:{i}": part for i, part in enumerate(parts)}
+    with torch.inference_mode(), FakeTensorMode(), MemoryCounter() as memory:
+        decoder = load(made, parts)
+        for device, part in devices.items():
+            held = part.weights + part.tables
+            assert memory.alive[device] == pytest.approx(held, rel=CLOSE), device
+        for tokens in (made.chunk, 1):
+            memory.restart()
+            feed_at_the_end(decoder, tokens)
+            planned = replace(made, chunk=tokens)
+            for device, part in devices.items():
+                peak = planned.memory(range(part.first, part.last + 1), CONTEXT).needed
+                assert memory.most[device] == pytest.approx(peak, rel=CLOSE), device
