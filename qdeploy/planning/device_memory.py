@@ -102,7 +102,7 @@ class Model:
         first, last = layers[0], layers[-1]
         cache = 2 * len(layers) * config.kv_heads * config.head_dim * context * size
         tables = context * (2 * config.head_dim * size + INT64)
-        workspace = max(self._workspaces[first : last + 1])
+        workspace = max(self._pass(min(context, self.chunk))[first : last + 1])
         if 1 < self.chunk < context:  # the mask of a later part, and the same as floats
             workspace += self.chunk * context * (1 + size)
         return DeviceMemory(first, last, self._held(first, last), cache, tables, workspace)
@@ -151,11 +151,18 @@ class Model:
         rest = [w for n, w in self.weights.items() if layer_of(n) is None and w.role not in others]
         return sum(held_bytes(held, self.float_bytes) for held in rest)
 
+    def _pass(self, tokens: int) -> list[int]:
+        """Bytes that a pass of *tokens* tokens holds in each layer."""
+        if tokens not in self._passes:
+            self._passes[tokens] = pass_bytes(
+                self.architecture, self.config, self.weights, tokens, self.float_bytes
+            )
+        return self._passes[tokens]
+
     @cached_property
-    def _workspaces(self) -> list[int]:
-        return pass_bytes(
-            self.architecture, self.config, self.weights, self.chunk, self.float_bytes
-        )
+    def _passes(self) -> dict[int, list[int]]:
+        """What `_pass` has found so far."""
+        return {}
 
 
 def held_bytes(held: Held, float_bytes: int) -> int:

@@ -79,6 +79,15 @@ def test_a_manifest_that_does_not_say_is_not_believed(here: Path, free: Free) ->
         assert caught.value.what == "it is full"
 
 
+def test_what_a_backend_advises_is_left_alone(here: Path) -> None:
+    bundle, _ = bundle_with(here, lambda _: 1.0)
+    device: Any = None
+    full = OutOfMemory("layers 3 to 5 do not fit", fix="2 devices of this size, by --devices")
+    with pytest.raises(OutOfMemory) as caught, shortage.telling_memory(bundle, device, None):
+        raise full
+    assert caught.value is full
+
+
 @pytest.mark.usefixtures("model", "scripted_toml")
 def test_an_export_that_runs_out(quick: QuickCommand, monkeypatch: pytest.MonkeyPatch) -> None:
     def hungry(*_: object) -> None:

@@ -1,0 +1,88 @@
+"""A model split over two simulated devices, and one that is too large for one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+import qdeploy
+from qdeploy.backends.torch import TorchBackend
+from qdeploy.backends.torch.errors import LESS_ON_DEVICES
+from qdeploy.bundle import Bundle
+from qdeploy.checkpoint.read import read_checkpoint
+from qdeploy.errors import InputError, OutOfMemory
+from qdeploy.interface import Device, LoadOptions, Request
+from qdeploy.planning.device_memory import CHUNK, of_bundle
+from qdeploy.targets import CUDA
+
+pytest.importorskip("torch")
+
+from qdeploy.backends.torch.simulated.device import state
+
+CONTEXT = 512
+REQUEST = Request(prompt_ids=tuple(range(5, 45)), max_new_tokens=6)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    folder = tmp_path_factory.mktemp("split") / "bundle"
+    return qdeploy.export("qwen3-nano", output=folder, target=CUDA.name, profile="cuda-int4")
+
+
+@pytest.fixture
+def devices() -> Iterator[tuple[Device, Device]]:
+    first, second, *_ = TorchBackend().devices(CUDA, simulate=True)
+    yield first, second
+    for device in (first, second):
+        state(device.id).memory.limit = None
+
+
+def tokens(bundle: Bundle, *devices: Device, context: int = CONTEXT) -> list[int]:
+    options = LoadOptions(context=context, devices=devices)
+    with TorchBackend().load(bundle, devices[0], options) as session:
+        placed = session.placement().nodes
+        assert placed is not None
+        assert set(placed) == {device.id for device in devices}
+        return [token.id for token in session.generate(REQUEST)]
+
+
+def needed(bundle: Bundle) -> int:
+    """Bytes that are planned for the bundle on one device."""
+    checkpoint = read_checkpoint(bundle.path)
+    model = of_bundle(checkpoint, None, longest=CONTEXT, float_bytes=2, chunk=CHUNK)
+    return model.memory(range(model.layers), CONTEXT).needed
+
+
+def test_what_is_too_large_for_one_device_answers_the_same_on_two(
+    bundle: Bundle, devices: tuple[Device, Device]
+) -> None:
+    alone = tokens(bundle, devices[0])
+    for device in devices:
+        state(device.id).memory.limit = needed(bundle)
+    with pytest.raises(OutOfMemory) as raised:
+        tokens(bundle, devices[0])
+    assert raised.value.where == devices[0].id
+    assert state(devices[0].id).memory.allocated == 0
+    assert "2 devices of this size, by --devices" in (raised.value.fix or "")
+    assert tokens(bundle, *devices) == alone
+
+
+def test_what_fails_for_want_of_memory_at_run_time_says_what_helps(
+    bundle: Bundle, devices: tuple[Device, Device]
+) -> None:
+    memory = state(devices[0].id).memory
+    with TorchBackend().load(bundle, devices[0], LoadOptions(context=CONTEXT)) as session:
+        memory.limit = memory.allocated  # another program took the rest
+        with pytest.raises(OutOfMemory, match=r"generating failed: .*out of memory") as raised:
+            list(session.generate(REQUEST))
+        assert raised.value.fix == LESS_ON_DEVICES
+        memory.limit = None
+        assert len(list(session.generate(REQUEST))) == REQUEST.max_new_tokens
+
+
+def test_more_devices_than_layers_are_refused(
+    bundle: Bundle, devices: tuple[Device, Device]
+) -> None:
+    with pytest.raises(InputError, match="layers of"):
+        tokens(bundle, *(devices * 9))
