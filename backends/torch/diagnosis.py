@@ -27,6 +27,15 @@ OLDEST_DRIVER = {"13": "580", "12": "525"}
 """First driver on Linux for each major version of CUDA. Source: CUDA toolkit release notes, "CUDA
 Toolkit and Minimum Required Driver Version for CUDA Minor Version Compatibility"."""
 DRIVER_TOO_OLD = re.compile(r"driver on your system is too old|driver version is insufficient")
+KNOWN = {
+    "Found no NVIDIA driver": "let the loader find libcuda: a container needs "
+    "NVIDIA_DRIVER_CAPABILITIES=compute,utility; Debian: apt install libcuda1",
+    "CUDA unknown error": "load the module again (sudo modprobe -r nvidia_uvm && sudo modprobe "
+    "nvidia_uvm), or restart the machine",
+}
+"""What torch says where the driver lists a GPU, and the fix. The first: the driver's tools are
+there and its library is not. The second: after sleep, mostly. Source: c10/cuda/CUDAFunctions.cpp.
+"""
 OLD_ARCHITECTURES = ("sm_50", "sm_60", "sm_61", "sm_70")
 """Architectures of the build for CUDA 12.6 that CUDA 13 has dropped. Source: torch 2.14,
 `PYTORCH_RELEASES_CODE_CC` in torch/cuda/__init__.py."""
@@ -110,7 +119,7 @@ def of_facts(
     return TargetUnavailable(
         f"torch {build.version} finds no device, though the driver lists {hardware[0].name}"
         + (f": {said}" if said else ""),
-        platform.check,
+        next((fix for words, fix in KNOWN.items() if words in said), platform.check),
     )
 
 

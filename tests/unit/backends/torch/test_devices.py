@@ -178,12 +178,20 @@ def test_an_architecture_of_amds_without_kernels(machine: Machine) -> None:
     assert "no kernels for AMD Instinct MI300X (gfx942); it has" in absence(ROCM)[0]
 
 
-def test_torch_that_sees_nothing_of_what_the_driver_lists(machine: Machine) -> None:
-    failing = 'raise RuntimeError("No CUDA GPUs are available")'
+@pytest.mark.parametrize(
+    ("says", "fix"),
+    [("No CUDA GPUs are available", "--gpus all"),
+     ("Found no NVIDIA driver on your system.", "NVIDIA_DRIVER_CAPABILITIES=compute,utility"),
+     ("CUDA unknown error - this may be due to", "modprobe nvidia_uvm")],
+)  # fmt: skip
+def test_torch_that_sees_nothing_of_what_the_driver_lists(
+    says: str, fix: str, machine: Machine
+) -> None:
+    failing = f"raise RuntimeError({says!r})"
     vendors.torch(machine("cuda"), "2.14.1+cu130", cuda="13.0", kernels=KERNELS, init=failing)
-    said, fix = absence(CUDA)
-    assert said.endswith("lists NVIDIA GeForce RTX 4090: No CUDA GPUs are available")
-    assert "--gpus all" in fix
+    said, advice = absence(CUDA)
+    assert said.endswith(f"the driver lists NVIDIA GeForce RTX 4090: {says}")
+    assert fix in advice
 
 
 def test_cudas_mask_hides_amds_gpus_on_a_machine_with_both(
