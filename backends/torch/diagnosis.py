@@ -18,6 +18,7 @@ from qdeploy.backends.torch.platforms import (
 )
 from qdeploy.backends.torch.probe import Facts, Found
 from qdeploy.errors import TargetUnavailable
+from qdeploy.system import info, masks
 from qdeploy.system.drivers import Hardware
 from qdeploy.targets import ASCEND, CUDA, DCU, ROCM
 
@@ -80,10 +81,15 @@ def _is_here(platform: Platform) -> bool:
 
 def of_npu_version(build: Build) -> TargetUnavailable | None:
     """Why the torch_npu that is installed is not for this torch, or None if it is."""
-    version = metadata.version("torch-npu")
-    if Build(version).release == build.release:
+    version = _npu_version()
+    if version is None or Build(version).release == build.release:
         return None
     return _other_npu(version, build)
+
+
+def _npu_version() -> str | None:
+    """Version of torch_npu; None if it is no distribution, as from a folder in PYTHONPATH."""
+    return info.versions(("torch-npu",)).get("torch-npu")
 
 
 def of_facts(
@@ -109,11 +115,10 @@ def of_facts(
             f"{facts.failed} cannot be imported: {said}",
             f"{platform.check}; or install it again: {platform.install}",
         )
-    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if build.hip and hidden is not None and "HIP_VISIBLE_DEVICES" not in os.environ:
-        # HIP documentation, "GPU isolation techniques"
+    if build.hip and _hidden_by_cudas_mask(hardware):
         return TargetUnavailable(
-            f"every device is hidden: HIP reads CUDA_VISIBLE_DEVICES as well, and it is {hidden!r}",
+            "every device is hidden: HIP reads CUDA_VISIBLE_DEVICES as well, and it is "
+            + repr(os.environ["CUDA_VISIBLE_DEVICES"]),
             "unset CUDA_VISIBLE_DEVICES, or set HIP_VISIBLE_DEVICES, which goes before it",
         )
     return TargetUnavailable(
@@ -121,6 +126,18 @@ def of_facts(
         + (f": {said}" if said else ""),
         next((fix for words, fix in KNOWN.items() if words in said), platform.check),
     )
+
+
+def _hidden_by_cudas_mask(hardware: Sequence[Hardware]) -> bool:
+    """Whether HIP shows nothing for NVIDIA's variable (HIP manual, "GPU isolation techniques")."""
+    if "HIP_VISIBLE_DEVICES" in os.environ:
+        return False
+    numbered = {str(number): device for number, device in enumerate(hardware)}
+    try:
+        masks.visible(numbered, CUDA.masks, "rocminfo")
+    except TargetUnavailable:
+        return True
+    return False
 
 
 def has_kernels(platform: Platform, facts: Facts, device: Found) -> bool:
@@ -178,25 +195,25 @@ def _old_driver(build: Build, driver: str | None) -> TargetUnavailable:
 
 
 def _npu_import(build: Build, said: str) -> TargetUnavailable:
-    version = metadata.version("torch-npu")
+    version = _npu_version() or ""
+    name = f"torch_npu {version}".rstrip()
     if "Two accelerators" in said:  # torch_npu/__init__.py, _check_device_conflict
         release = build.version.partition("+")[0]
         return TargetUnavailable(
-            f"torch_npu {version} does not run beside NVIDIA's GPUs, which torch {build.version} "
-            "sees as well",
+            f"{name} does not run beside NVIDIA's GPUs, which torch {build.version} sees as well",
             "hide them: export CUDA_VISIBLE_DEVICES= ; or install torch for the CPU: "
             + reinstall(CPU_INDEX).replace("torch ", f"torch=={release} ", 1),
         )
-    if "undefined symbol" in said:
+    if "undefined symbol" in said and version:
         return _other_npu(version, build)
     if "libascend_hal" in said:
         return TargetUnavailable(
-            f"torch_npu {version} does not find the NPU driver's library: {said}",
+            f"{name} does not find the NPU driver's library: {said}",
             f"export LD_LIBRARY_PATH={NPU_DRIVER}/driver:{NPU_DRIVER}/common:$LD_LIBRARY_PATH",
         )
     script = next(filter(Path.is_file, (Path(file).expanduser() for file in SET_ENV)), None)
     return TargetUnavailable(
-        f"torch_npu {version} does not load without CANN: {said}",
+        f"{name} does not load without CANN: {said}",
         f"source {script}" if script else "install the CANN toolkit, and source its set_env.sh",
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,14 @@ def test_without_cann(machine: Machine, tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "set_env.sh").touch()
     assert absence()[1] == f"source {tmp_path / 'set_env.sh'}"
     assert [device.id for device in devices.find(CPU)] == ["cpu"]  # which needs none of it
+
+
+def test_torch_npu_in_a_folder_that_is_no_distribution(machine: Machine) -> None:
+    folder = machine("ascend")
+    vendors.torch(folder, "2.14.0+cpu")
+    vendors.torch_npu(folder, "2.14.0", fails=NO_CANN)
+    shutil.rmtree(folder / "torch_npu-2.14.0.dist-info")
+    assert absence()[0].startswith("torch_npu does not load without CANN: libhccl.so")
 
 
 def test_without_the_drivers_library(machine: Machine) -> None:

@@ -202,6 +202,8 @@ def test_cudas_mask_hides_amds_gpus_on_a_machine_with_both(
     said, fix = absence(ROCM)
     assert said == "every device is hidden: HIP reads CUDA_VISIBLE_DEVICES as well, and it is ''"
     assert "unset CUDA_VISIBLE_DEVICES" in fix
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert "finds no device, though the driver lists AMD GPU gfx942" in absence(ROCM)[0]
 
 
 @pytest.mark.parametrize("target", [CUDA, ROCM, DCU, ASCEND], ids=str)
