@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from qdeploy.backends.torch import runtime
-from qdeploy.errors import GenerationFailed, QdeployError
+from qdeploy.errors import QdeployError, TargetUnavailable
 from qdeploy.system.parent import Parent
 from qdeploy.system.worker import run_worker
 
@@ -109,7 +109,7 @@ def _npu() -> dict[str, Any]:
         return {"failed": "torch", "said": error.what}
     try:
         npu = runtime.load_npu().npu
-    except GenerationFailed as error:
+    except TargetUnavailable as error:
         return {"failed": "torch_npu", "said": str(error.__cause__)}
     try:
         found = [_chip(npu, number) for number in range(npu.device_count())]

@@ -59,15 +59,15 @@ def load_npu() -> Any:
     """Import and return `torch_npu`, which gives torch the device type `npu`.
 
     Raises:
-        TargetUnavailable: torch is not installed.
-        GenerationFailed: torch_npu does not load, as without CANN; the cause is the error itself.
+        TargetUnavailable: torch is not installed, or torch_npu does not load, as without CANN; the
+            cause is then the error itself.
     """
     load()
     try:
         return import_module("torch_npu")
     except Exception as error:  # libraries of CANN's raise errors of several kinds
-        raise GenerationFailed(
-            f"torch_npu cannot be imported ({error})", fix="`qdeploy targets` says why"
+        raise TargetUnavailable(
+            f"torch_npu cannot be imported ({error})", "`qdeploy targets` says why"
         ) from error
 
 
