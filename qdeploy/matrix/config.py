@@ -19,6 +19,7 @@ from qdeploy.targets import Target
 SHIPPED = "matrix/matrix.toml"
 NO_BACKEND = "no installed backend serves it"
 NO_PROFILE = "it has no profile"
+NO_SIMULATION = "no backend that loads its format simulates the target"
 
 
 class Arguments(Strict):
@@ -143,7 +144,8 @@ def _of_target(config: Config, target: Target, profiles: dict[str, Profile]) -> 
         for model in config.models:
             found += [Cell(target, model, name, backend, simulate) for backend in serving]
             if not serving:
-                found.append(Cell(target, model, name, absent=NO_BACKEND))
+                why = NO_SIMULATION if simulate else NO_BACKEND
+                found.append(Cell(target, model, name, simulate=simulate, absent=why))
     return found
 
 

@@ -60,6 +60,13 @@ def test_a_simulated_device_is_used_only_where_the_file_asks_for_it(tmp_path: Pa
     }  # fmt: skip
 
 
+def test_a_profile_whose_backend_simulates_nothing_says_so(tmp_path: Path) -> None:
+    found = cells(NANO + 'targets = ["cuda"]\nsimulate = ["cuda"]', folder=tmp_path)
+    whys = {cell.scheme: (cell.backend, cell.absent) for cell in found}
+    assert whys["cuda-int4"] == ("torch", None)
+    assert whys["cuda-int4-onnx"] == (None, config.NO_SIMULATION)
+
+
 def test_only_the_targets_asked_for(tmp_path: Path) -> None:
     found = cells(NANO, "intel-npu", "intel-gpu", folder=tmp_path)
     assert {cell.target.name for cell in found} == {"intel-gpu", "intel-npu"}
