@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qdeploy.cli import options, output
+from qdeploy.cli import device_memory, options, output
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from qdeploy.architectures.task import TaskName
     from qdeploy.forecast.forecast import Forecast
     from qdeploy.interface import Device, Exporter
+    from qdeploy.planning.device_memory import DeviceMemory
     from qdeploy.planning.plan import Plan
 
 
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
               help="Prompt length of the forecast, in tokens; default: 512.")  # fmt: skip
 @click.option("--device", "device_names", multiple=True, metavar="NAME",
               help="Only this device, e.g. 'A100 80GB'; may be repeated.")  # fmt: skip
+@click.option("--split", type=click.IntRange(min=1), metavar="N",
+              help="Spread the layers over N devices of one size; needs --target.")  # fmt: skip
 @options.as_json
 def command(
     model: str,
@@ -47,6 +50,7 @@ def command(
     context: int | None,
     prompt: int | None,
     device_names: tuple[str, ...],
+    split: int | None,
     as_json: bool,
 ) -> None:
     """Forecast whether and how fast MODEL runs on each target, or show the plan of one export.
@@ -55,9 +59,9 @@ def command(
     its short form (8B). A forecast is the hardware's limit, or the speed that measured runs make
     likely; see docs/planning.md.
     """
-    if target is None and (profile or exporter or backend or adapter or requantize):
+    if target is None and (profile or exporter or backend or adapter or requantize or split):
         raise click.UsageError(
-            "--profile, --exporter, --backend, --adapter and --requantize need a --target"
+            "--profile, --exporter, --backend, --adapter, --requantize and --split need a --target"
         )
 
     import qdeploy
@@ -91,7 +95,8 @@ def command(
         task=task,
     )
     rows = of_target(plan, prompt=prompt, only=devices)
-    show(plan, registry.exporter_for(plan.format, exporter), as_json=as_json, forecasts=rows)
+    chosen = registry.exporter_for(plan.format, exporter)
+    show(plan, chosen, as_json=as_json, forecasts=rows, split=split)
 
 
 def show(
@@ -100,11 +105,18 @@ def show(
     *,
     as_json: bool,
     forecasts: Sequence[Forecast] | None = None,
+    split: int | None = None,
 ) -> None:
-    """Print a plan: precisions, sizes, memory, the context that fits this device, forecasts."""
+    """Print a plan: precisions, sizes, memory, the context that fits this device, forecasts.
+
+    Raises:
+        InputError: layers of this format, or of so few, are not *split* over devices.
+    """
+    parts = device_memory.spread(plan, split)
     device = _device(plan)
     peak = exporter.peak_memory_bytes(plan)
-    fits = plan.longest_context(device.memory_bytes) if device and device.memory_bytes else None
+    memory = device.memory_bytes if device else None
+    fits = device_memory.longest_context(plan, memory, split) if memory else None
     if as_json:
         described = None
         if device:
@@ -116,6 +128,7 @@ def show(
                 "peak_export_memory_bytes": peak,
                 "device": described,
                 "longest_context": fits,
+                "device_memory": [part.as_dict() for part in parts],
             }
             | ({} if forecasts is None else {"forecasts": [f.as_dict() for f in forecasts]})
         )
@@ -134,7 +147,7 @@ def show(
         style="bold",
     )
     console.print(table)
-    for line in _lines(plan, peak, device, fits, exporter):
+    for line in _lines(plan, peak, device, fits, exporter, parts):
         console.print(line)
     if forecasts:
         from qdeploy.cli.forecast import show_table
@@ -143,7 +156,12 @@ def show(
 
 
 def _lines(
-    plan: Plan, peak: int, device: Device | None, fits: int | None, exporter: Exporter
+    plan: Plan,
+    peak: int,
+    device: Device | None,
+    fits: int | None,
+    exporter: Exporter,
+    parts: Sequence[DeviceMemory],
 ) -> list[str]:
     config = plan.checkpoint.config
     if plan.task.generates:
@@ -157,6 +175,7 @@ def _lines(
         kept,
         ("export memory", f"{output.size(peak)} predicted peak (exporter {exporter.name})"),
         ("context", f"{plan.context} tokens exported for"),
+        *(("device memory", line) for line in device_memory.lines(parts)),
     ]
     if fits is None:
         rows.append(("fits", f"unknown: no {plan.target.name} with known memory here"))

@@ -44,11 +44,7 @@ def split(
         InputError: there are more devices than layers.
         OutOfMemory: it does not fit; the fix is what would.
     """
-    if len(memories) > model.layers:
-        raise InputError(
-            f"{len(memories)} devices for the {model.layers} layers of {model.name}",
-            fix=f"give {model.layers} devices or fewer",
-        )
+    check_count(model, len(memories))
     placed = balanced(model, memories, context)
     shares = [part.needed / max(memory, 1) for part, memory in zip(placed, memories, strict=True)]
     worst = max(range(len(placed)), key=shares.__getitem__)
@@ -64,6 +60,19 @@ def split(
         where=devices[worst],
         fix=what_fits(model, memories, context, several=several),
     )
+
+
+def check_count(model: Model, count: int) -> None:
+    """Check that every one of *count* devices gets a layer.
+
+    Raises:
+        InputError: there are more devices than layers.
+    """
+    if count > model.layers:
+        raise InputError(
+            f"{count} devices for the {model.layers} layers of {model.name}",
+            fix=f"give {model.layers} devices or fewer",
+        )
 
 
 def balanced(model: Model, memories: Sequence[int], context: int) -> tuple[DeviceMemory, ...]:

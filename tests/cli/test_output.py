@@ -30,7 +30,7 @@ class TestJson:
             ([*EXPORT, "-o", "out"], "path digest bundle_bytes predicted_bundle_bytes target"),
             (
                 [*EXPORT, "--dry-run"],
-                "by_precision peak_export_memory_bytes longest_context device",
+                "by_precision peak_export_memory_bytes longest_context device device_memory",
             ),
             (["plan", *EXPORT[1:]], "by_precision kv_bytes_per_token context exporter forecasts"),
             (["plan", "8B", "--device", "H20"], "model parameters forecasts"),

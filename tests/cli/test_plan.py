@@ -132,3 +132,37 @@ def test_bad_input_is_refused(
 ) -> None:
     command = qdeploy if code == 1 else quick  # the hub's library reads its address at import
     command("plan", *arguments).fails(code, *says)
+
+
+@pytest.mark.usefixtures("cpu")
+class TestDeviceMemory:
+    """What each device takes of a model whose layers can be on several."""
+
+    COMMAND = ("plan", "8B", "--target", "cuda", "--profile", "cuda-int4", "--device", "H20")
+
+    def test_one_device_has_all_layers(self, quick: QuickCommand) -> None:
+        assert (
+            "device memory:    12.5 GB for layers 0 to 35: weights" in quick(*self.COMMAND).stdout
+        )
+
+    def test_a_split_has_a_row_for_each_device(self, quick: QuickCommand) -> None:
+        planned = quick(*self.COMMAND, "--split", "3", "--json").json
+        parts = planned["device_memory"]
+        assert [part["first"] for part in parts] == [0, *(p["last"] + 1 for p in parts[:-1])]
+        cache = planned["context"] * planned["kv_bytes_per_token"]
+        assert sum(part["cache"] for part in parts) == cache
+        assert quick(*self.COMMAND, "--split", "3").stdout.count("device memory:") == 3
+
+    def test_more_devices_than_layers_are_refused(self, quick: QuickCommand) -> None:
+        quick(*self.COMMAND, "--split", "37").fails(
+            2, "37 devices for the 36 layers", "fix: give 36"
+        )
+
+    def test_another_format_is_not_split(self, quick: QuickCommand) -> None:
+        command = (*self.COMMAND[:4], "--profile", "cuda-int4-onnx", "--device", "H20")
+        refused = quick(*command, "--split", "2")
+        refused.fails(2, "models of the format onnx run on one device", "or --profile cuda-int4")
+        assert quick(*command, "--json").json["device_memory"] == []
+
+    def test_it_needs_a_target(self, quick: QuickCommand) -> None:
+        quick("plan", "8B", "--split", "2").fails(2, "--split need a --target")
