@@ -16,7 +16,7 @@ from qdeploy.backends.torch.settings import resolve_settings
 from qdeploy.backends.torch.simulated import devices as simulated
 from qdeploy.interface import Backend, Device, LoadOptions, Request, Session
 from qdeploy.planning.formats import SAFETENSORS
-from qdeploy.targets import Target
+from qdeploy.targets import DCU, ROCM, Target
 
 if TYPE_CHECKING:
     from qdeploy.bundle import Bundle
@@ -37,6 +37,7 @@ class TorchBackend(Backend):
     formats = (SAFETENSORS.name,)
     targets = tuple(ACCELERATORS)
     simulates = frozenset(t.name for t in ACCELERATORS) & simulated.TARGETS
+    slow = frozenset({ROCM.name, DCU.name})  # CUDA's kernels, translated
     splits = True
     requires = ("torch", "torch-npu")
 

@@ -31,7 +31,8 @@ class Backend(ABC):
     simulates: ClassVar[frozenset[str]] = frozenset()
     """Names of the targets that it can simulate, which happens on explicit request only."""
     slow: ClassVar[frozenset[str]] = frozenset()
-    """Names of those whose simulated device takes seconds a token: tests ask less of it."""
+    """Names of those of which tests ask the essential only: a token takes seconds on the simulated
+    device, or that of another target runs the same kernels."""
     splits: ClassVar[bool] = False
     """Whether it spreads a model over several devices of a target, `LoadOptions.devices`."""
     requires: ClassVar[tuple[str, ...]] = ()

@@ -56,7 +56,7 @@ class Flow:
 
     @property
     def is_slow(self) -> bool:
-        """Whether a token takes seconds: then only cases marked `essential` run."""
+        """Whether only cases marked `essential` run: see `Backend.slow`."""
         return self.simulate and self.target in registry.backend(self.backend).slow
 
     @property
