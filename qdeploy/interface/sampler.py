@@ -54,11 +54,41 @@ def distribution(
     """
     import numpy as np
 
-    scaled = logits.astype(np.float64) / sampling.temperature
-    count = min(sampling.top_k or len(scaled), len(scaled))
-    # a stable sort puts the lower id first where logits are equal, on every platform
-    order = np.argsort(-scaled, kind="stable")[:count]
-    weights = np.exp(scaled[order] - scaled[order[0]])
+    order = _most_probable(logits, sampling.top_k)
+    scaled = logits[order].astype(np.float64) / sampling.temperature
+    weights = np.exp(scaled - scaled[0])
     weights /= weights.sum()
     kept = int(np.searchsorted(weights.cumsum(), sampling.top_p)) + 1
     return order[:kept], weights[:kept] / weights[:kept].sum()
+
+
+def _most_probable(logits: NDArray[np.float32], top_k: int) -> NDArray[np.int64]:
+    """The *top_k* tokens of the highest logits, or all; of equal ones the lower id is first.
+
+    A partition finds the k-th logit of a vocabulary of 150 000 in a hundredth of the time that a
+    stable sort of all takes.
+    """
+    import numpy as np
+
+    if not 0 < top_k < len(logits):
+        return _descending(logits)
+    least = np.partition(logits, -top_k)[-top_k]
+    found = np.flatnonzero(logits >= least)
+    return found[_descending(logits[found])][:top_k]
+
+
+def _descending(values: NDArray[np.float32]) -> NDArray[np.int64]:
+    """The places of float32 values, the highest first; of equal ones the lower place is first.
+
+    The bits of a positive float are ordered as it is, those of a negative one the other way round.
+    With the place in the lower half of a word no two words are equal, so that NumPy's vectorized
+    sort, which is not stable, gives the one order there is.
+    """
+    import numpy as np
+
+    bits = (values + np.float32(0)).view(np.uint32)  # minus zero equals zero
+    falling = np.where(bits >> 31, bits, bits ^ np.uint32(0x7FFFFFFF))
+    words = falling.astype(np.uint64) << np.uint64(32)
+    words |= np.arange(len(values), dtype=np.uint64)
+    words.sort()
+    return (words & np.uint64(0xFFFFFFFF)).astype(np.int64)

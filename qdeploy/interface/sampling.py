@@ -89,6 +89,7 @@ class LogitsProcessor:
         self._sampling = sampling
         self._generated: set[int] = set()
         self._seen = set(prompt_ids)
+        self._seen_ids: NDArray[np.int64] | None = None
         self._min_p = 0.0 if sampling.greedy else sampling.min_p
 
     @property
@@ -100,7 +101,11 @@ class LogitsProcessor:
 
     def append(self, token: int) -> None:
         """Count a token that was generated."""
+        import numpy as np
+
         self._generated.add(token)
+        if self._seen_ids is not None and token not in self._seen:
+            self._seen_ids = np.append(self._seen_ids, token)
         self._seen.add(token)
 
     def __call__(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -115,7 +120,9 @@ class LogitsProcessor:
         sampling = self._sampling
         changed = logits.copy()
         if sampling.repetition_penalty != 1:
-            ids = np.fromiter(self._seen, np.int64)
+            if self._seen_ids is None:
+                self._seen_ids = np.fromiter(self._seen, np.int64)
+            ids = self._seen_ids
             found, penalty = changed[ids].astype(np.float64), sampling.repetition_penalty
             most = np.finfo(np.float32).max
             changed[ids] = np.where(found < 0, found * penalty, found / penalty).clip(-most, most)
