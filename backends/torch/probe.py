@@ -6,9 +6,12 @@ process never loads a vendor's driver to find out that there is none.
 
 from __future__ import annotations
 
+import os
+import sys
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from qdeploy.backends.torch import runtime
@@ -55,9 +58,17 @@ class Facts:
 def probe(device_type: str) -> Facts:
     """Ask torch for the devices of a type, `cuda` or `npu`, in a worker.
 
+    It takes seconds, so it is asked once: a command that exports a model asks before and after.
+
     Raises:
         WorkerFailed: the worker crashed or hung.
     """
+    return _asked(device_type, tuple(sys.path), tuple(sorted(os.environ.items())))
+
+
+@lru_cache(maxsize=4)
+def _asked(device_type: str, *_inherited: object) -> Facts:
+    """The answer of a worker; what it inherits from this process decides it, masks for example."""
     told: Mapping[str, Any] = run_worker(work, device_type, seconds=SECONDS)
     found = tuple(Found(**device) for device in told["found"])
     return Facts(found, tuple(told["kernels"]), told["failed"], told["said"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import pytest
 
@@ -10,6 +11,7 @@ from qdeploy.backends.torch import build, devices, probe
 from qdeploy.backends.torch.simulated import devices as simulated
 from qdeploy.errors import InputError, TargetUnavailable
 from qdeploy.interface import Device
+from qdeploy.system.worker import WorkerFailed
 from qdeploy.targets import ASCEND, CPU, CUDA, DCU, ROCM, WEBGPU, Target
 from tests.support import vendors
 from tests.unit.backends.torch.conftest import Machine
@@ -265,9 +267,17 @@ def test_other_targets_are_bad_input() -> None:
         devices.find(WEBGPU)
 
 
-def test_the_probe_leaves_torch_out_of_this_process(machine: Machine) -> None:
-    import sys
-
-    vendors.torch(machine("cuda"), "2.14.1", cuda="13.0", kernels=KERNELS, devices=[RTX])
-    assert devices.find(CUDA)
+def test_torch_is_asked_once_and_never_in_this_process(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vendors.torch(machine("cuda"), "2.14.1", cuda="13.0", kernels=KERNELS, devices=[RTX, RTX])
+    found = devices.find(CUDA)
     assert "torch" not in sys.modules
+
+    def ask(*_: object, **__: object) -> None:
+        raise WorkerFailed("was asked again", "starting", None, ())
+
+    monkeypatch.setattr(probe, "run_worker", ask)
+    assert devices.find(CUDA) == found
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")  # on which the answer depends
+    assert "was asked again" in absence(CUDA)[0]
