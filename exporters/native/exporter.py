@@ -51,9 +51,11 @@ class NativeExporter(Exporter):
             return Refusal(f"it knows {known}, not {checkpoint.config.name}")
         if reason := checkpoint.decoder.why_not():
             return Refusal(reason)
-        if any(t.precision.dtype == "nf4" for t in plan.tensors):
-            return Refusal("it does not write nf4")
-        return WRITERS[plan.format].why_not(plan)
+        chosen = WRITERS[plan.format]
+        strange = (t for t in plan.tensors if t.precision.dtype not in chosen.dtypes)
+        if (one := next(strange, None)) is not None:
+            return Refusal(f"it does not write {one.precision.dtype} in the format {plan.format}")
+        return chosen.why_not(plan)
 
     def peak_memory_bytes(self, plan: Plan) -> int:
         return memory.peak_bytes(plan, tables=WRITERS[plan.format].tables)

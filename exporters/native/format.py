@@ -17,6 +17,7 @@ from qdeploy.exporters.native.weights_file.packing import Encoding
 from qdeploy.planning.formats import Format
 from qdeploy.planning.plan import Plan
 from qdeploy.planning.tensor_spec import TensorPlan
+from qdeploy.quantization.precision import DType
 
 NUMBER = re.compile(r"\.experts\.\d+\.")
 
@@ -40,6 +41,8 @@ class FormatWriter(ABC):
     format: ClassVar[Format]
     tools: ClassVar[tuple[str, ...]] = ()
     """Distributions that it needs in addition to NumPy; the manifest records their versions."""
+    dtypes: ClassVar[tuple[DType, ...]] = ("int4", "int8", "fp16")
+    """Element types of weights that it stores."""
     tables: ClassVar[bool] = False
     """Whether its graphs store the cosine and sine of every position instead of computing them."""
 

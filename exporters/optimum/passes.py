@@ -62,6 +62,8 @@ def passes(wanted: dict[str, Slot], constants: Iterable[Constant]) -> list[Pass]
 
 def why_not(precision: Precision) -> str | None:
     """Return why NNCF cannot store a weight this way, or None if it can."""
+    if precision.dtype == "fp8":
+        return "it does not write fp8"
     if precision.dtype == "int8" and precision.group_size != PER_CHANNEL:
         return f"{precision}: NNCF stores int8 with one scale a row only (group_size = -1)"
     return None

@@ -2,6 +2,7 @@
 
 matrix     quantizes a whole matrix
 rounding   the integer grid, and scales from the range of each group
+fp8        8-bit floats with one scale a row
 search     scales with less error, found without data
 workspace  buffers for both, a tile at a time
 packing    two four-bit codes a byte; signed codes as unsigned ones

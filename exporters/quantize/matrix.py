@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from qdeploy.errors import CheckpointError
 from qdeploy.exporters.quantize import rounding
+from qdeploy.exporters.quantize.fp8 import round_rows
 from qdeploy.exporters.quantize.rounding import Ends, Grid
 from qdeploy.exporters.quantize.search import improve
 from qdeploy.exporters.quantize.workspace import Workspace
@@ -31,13 +32,15 @@ def quantize(
 
     Args:
         weight: float32 [N, K], a whole matrix or some of its rows.
-        precision: int4 or int8, with a group size that divides K.
+        precision: int4 or int8, with a group size that divides K; or FP8 by row.
         search: search for scales with less error than the plain ones; int4 only, see `search`.
         where: name of the tensor, for errors.
 
     Raises:
         CheckpointError: a weight is not finite, or too large for a float16 scale.
     """
+    if precision.dtype == "fp8":
+        return round_rows(weight, precision, where=where)
     if precision.dtype not in ("int4", "int8"):
         raise ValueError(f"{precision} is not made of integers")
     rows, columns = weight.shape

@@ -28,6 +28,7 @@ class Bound(NamedTuple):
 
 BOUNDS = {
     "fp16": Bound(1e-4, 0.999),
+    "fp8": Bound(0.02, 0.96),
     "int8": Bound(0.02, 0.96),
     "int4": Bound(0.2, 0.90),
     "nf4": Bound(0.2, 0.90),

@@ -219,10 +219,12 @@ def stored_bytes(shape: tuple[int, ...], precision: Precision, storage: Storage 
     numel = prod(shape)
     if precision.dtype == "fp16":
         return storage.matrix * numel
-    groups_a_row = (
-        1 if precision.group_size == PER_CHANNEL else -(-shape[-1] // precision.group_size)
-    )
-    groups = prod(shape[:-1]) * groups_a_row
-    zero_point_bits = 0 if precision.symmetric or precision.dtype == "nf4" else precision.bits
+    size = precision.group_size
+    groups_a_row = 1 if size == PER_CHANNEL else -(-shape[-1] // size)
+    rows = prod(shape[:-1])
+    if precision.dtype == "fp8" and size != PER_CHANNEL:
+        rows = -(-rows // size)
+    groups = rows * groups_a_row
+    zero_point_bits = precision.bits if precision.has_zero_points else 0
     codes, points = -(-numel * precision.bits // 8), -(-groups * zero_point_bits // 8)
     return codes + groups * storage.scale + points

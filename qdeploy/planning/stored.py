@@ -1,7 +1,8 @@
 """Weights that a checkpoint stores as integer codes: which a plan keeps, and why not others.
 
 Codes, scales and zero points that are kept reach every format bit for bit. The profile's precision
-is for the other weights; with `requantize` it is for these, too.
+is for the other weights; with `requantize` it is for these, too. FP8 is kept where the profile asks
+for FP8: little was lost by it, and its maker did not choose the codes with data.
 """
 
 from __future__ import annotations
@@ -19,16 +20,20 @@ from qdeploy.planning import constraints
 from qdeploy.planning.formats import Format, stored_bytes
 from qdeploy.planning.profile import Profile
 from qdeploy.planning.tensor_spec import TensorPlan
+from qdeploy.quantization.precision import Precision
 from qdeploy.targets import Target
 
 
-def kept_source(weight: Weight, checkpoint: Checkpoint) -> Source | None:
+def kept_source(weight: Weight, checkpoint: Checkpoint, wanted: Precision) -> Source | None:
     """The source that holds the codes of a weight; None where it is stored as floats.
 
-    It is not the weight's own where an adapter changes that.
+    It is not the weight's own where an adapter changes that. *wanted* is the profile's precision.
     """
     stored = checkpoint.stored.sources.get(weight.name)
-    return stored if stored and stored.precision and not stored.why_not() else None
+    if not stored or not stored.precision or stored.why_not():
+        return None
+    floats = stored.precision.dtype == "fp8"
+    return None if floats and wanted.dtype != "fp8" else stored
 
 
 def why_not_kept(
@@ -60,14 +65,19 @@ def plan_kept(weight: Weight, tensor: Tensor, profile: Profile, format: Format) 
     size = stored_bytes(tensor.shape, precision, storage)
     return TensorPlan(
         weight.name, tensor.shape, tensor.role, precision, size, tensor.expert,
-        scheme=source.scheme, scales=source.scale_type,
+        scheme=method(source), scales=source.scale_type,
     )  # fmt: skip
+
+
+def method(source: Source) -> str | None:
+    """Name of the method whose codes are kept; FP8 has its own name under every method."""
+    return source.scheme or (source.precision.dtype if source.precision else None)
 
 
 def refuse(weight: Weight, stored: Source, target: Target, reason: str) -> PlanError:
     """The error of a plan that cannot keep the codes of a weight."""
     return PlanError(
-        f"its codes, {stored.precision} of {stored.scheme}, cannot be kept for {target.name}: "
+        f"its codes, {stored.precision} of {method(stored)}, cannot be kept for {target.name}: "
         f"{reason}",
         where=weight.name,
         fix=REQUANTIZE,

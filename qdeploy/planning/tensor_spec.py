@@ -28,7 +28,7 @@ class TensorPlan:
         nbytes: predicted bytes in the bundle, including scales and zero points.
         scheme: the quantization method whose codes are kept as the checkpoint stores them; None
             where the exporter rounds.
-        scales: type of kept scales.
+        scales: type of the scales: that of kept ones, float16 of codes, float32 of FP8.
         reads: the checkpoint's weight that it is another form of; None where it is that weight.
     """
 
@@ -101,8 +101,9 @@ def plan_tensor(
     wanted = precisions(profile, linear)[role]
     # no layer has a scalar: it is refused with all other wrong shapes, when weights are checked
     precision = _fit(wanted, name, shape, profile) if shape else FLOAT
-    size = stored_bytes(shape, precision, format.storage(profile.graph))
-    return TensorPlan(name, shape, role, precision, size, expert)
+    scales: ScaleType = "float32" if precision.dtype == "fp8" else "float16"
+    size = stored_bytes(shape, precision, format.storage(profile.graph).with_scales(scales))
+    return TensorPlan(name, shape, role, precision, size, expert, scales=scales)
 
 
 def _fit(wanted: Precision, name: str, shape: tuple[int, ...], profile: Profile) -> Precision:

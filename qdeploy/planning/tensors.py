@@ -11,7 +11,7 @@ from qdeploy.checkpoint.sources.base import Weight
 from qdeploy.planning import stored
 from qdeploy.planning.formats import Format
 from qdeploy.planning.profile import Profile
-from qdeploy.planning.tensor_spec import TensorPlan, plan_tensor
+from qdeploy.planning.tensor_spec import TensorPlan, plan_tensor, precisions
 from qdeploy.quantization.precision import Precision
 from qdeploy.targets import Target
 
@@ -57,7 +57,8 @@ def _plan_weight(
         PlanError: the codes cannot be kept, or no group divides its rows.
     """
     described = checkpoint.described[weight.name]
-    codes = None if requantize else stored.kept_source(weight, checkpoint)
+    wanted = precisions(profile, linear)[described.role]
+    codes = None if requantize else stored.kept_source(weight, checkpoint, wanted)
     if codes is None:
         return plan_tensor(weight.name, described, profile, linear, row)
     task = checkpoint.task.name

@@ -29,6 +29,7 @@ GROUPED = {
     "int8 asym g32": '{ dtype = "int8", group_size = 32 }',
     "int8 sym g32": '{ dtype = "int8", group_size = 32, symmetric = true }',
 }
+FP8 = {"fp8": '{ dtype = "fp8" }'}
 BY_ROW = {"int8 asym": '{ dtype = "int8" }', "int8 sym": '{ dtype = "int8", symmetric = true }'}
 FLOAT = '{ dtype = "fp16" }'
 
@@ -58,11 +59,11 @@ def test_grouped(
 
 
 @pytest.mark.parametrize("config", [DENSE, SPARSE], ids=["dense", "experts"])
-@pytest.mark.parametrize("precision", GROUPED | BY_ROW)
-def test_words_of_compressed_tensors(
+@pytest.mark.parametrize("precision", GROUPED | BY_ROW | FP8)
+def test_parts_of_compressed_tensors(
     precision: str, config: dict[str, Any], made: Callable[..., Path], tmp_path: Path
 ) -> None:
-    chosen = (GROUPED | BY_ROW)[precision]
+    chosen = (GROUPED | BY_ROW | FP8)[precision]
     plan = resolve(made(config), linear=chosen, head=chosen, format="safetensors")
     folder = export(plan, tmp_path / "bundle")
     wanted = quantized(plan, config)

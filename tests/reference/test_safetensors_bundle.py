@@ -24,6 +24,7 @@ pytest.importorskip("compressed_tensors", reason="needs qdeploy[parity]")
 
 INT4 = '{ dtype = "int4", group_size = 128, symmetric = true }'
 INT8 = '{ dtype = "int8", symmetric = true }'
+FP8 = '{ dtype = "fp8" }'
 BYTES = {"linear": INT8, "head": INT4, "graph": 'input_activations = "int8"'}
 EXACT, ROUNDED, IN_BYTES = 1e-4, 0.25, 0.7
 """Of logits up to 10: in float32; with weights, scales and activations in bfloat16, where those of
@@ -37,6 +38,8 @@ SCHEMES: dict[str, tuple[dict[str, str], float]] = {
     "int8 asym g64": ({"linear": '{ dtype = "int8", group_size = 64 }'}, EXACT),
     "int8 by row": ({"linear": INT8}, EXACT),
     "bytes by bytes": (BYTES, IN_BYTES),
+    "fp8 by row": ({"linear": FP8, "head": FP8}, EXACT),
+    "fp8 by fp8": ({"linear": FP8, "graph": 'input_activations = "fp8"'}, IN_BYTES),
     "floats": ({}, EXACT),
     "bfloat16": ({"linear": INT4, "head": INT4, "graph": 'activations = "bf16"'}, ROUNDED),
 }  # fmt: skip
@@ -106,6 +109,18 @@ def test_each_module_is_of_one_group_and_of_its_own_form(tmp_path: Path) -> None
         for group in groups:
             assert group.weights.num_bits == tensor.precision.bits
             assert (group.weights.group_size or -1) == tensor.precision.group_size
+
+
+def test_small_floats_are_rounded_as_by_torch() -> None:
+    import numpy as np
+
+    from qdeploy.quantization import e4m3
+
+    bits = np.random.default_rng(0).integers(0, 2**32, 10**6, np.uint32)
+    numbers = np.concatenate([bits.view(np.float32), np.linspace(-2, 2, 10**5, dtype=np.float32)])
+    numbers = numbers[np.isfinite(numbers)].clip(-448, 448)  # torch makes more than that NaN
+    wanted = torch.from_numpy(numbers).to(torch.float8_e4m3fn).view(torch.uint8)
+    np.testing.assert_array_equal(e4m3.encode(numbers), wanted.numpy())
 
 
 @pytest.mark.parametrize("bits", [4, 8])

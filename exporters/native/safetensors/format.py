@@ -3,32 +3,57 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
 from qdeploy.architectures.graph import GraphConfig
 from qdeploy.checkpoint.weight_files import INDEX
 from qdeploy.errors import Refusal
 from qdeploy.exporters.native.format import ExportLayout, FormatWriter
-from qdeploy.exporters.native.safetensors.packing import WORD_BITS, Bytes, Stored, Words
+from qdeploy.exporters.native.safetensors.packing import (
+    WORD_BITS,
+    Bytes,
+    SmallFloatBlocks,
+    SmallFloats,
+    Stored,
+    Words,
+)
 from qdeploy.exporters.native.safetensors.quantization_config import quantization_config
 from qdeploy.exporters.native.safetensors.shards import Planned, describe, index, shards
 from qdeploy.planning.formats import SAFETENSORS
 from qdeploy.planning.plan import Plan
-from qdeploy.planning.tensor_spec import FLOAT, TensorPlan
-from qdeploy.quantization.precision import Precision
+from qdeploy.planning.tensor_spec import TensorPlan
+from qdeploy.quantization.precision import PER_CHANNEL, DType, Precision
 
 FLOATS = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 """The types of stored floats by a profile's word, which are torch's names as well."""
+
+
+class Weights(NamedTuple):
+    """Weights that are multiplied by rounded inputs.
+
+    Attributes:
+        form: as profiles say it.
+    """
+
+    form: str
+    takes: Callable[[Precision], bool]
+
+
 BYTES = Precision(dtype="int8", symmetric=True)
-"""Weights that are multiplied by inputs of eight bits."""
+MULTIPLIED: Mapping[str, Weights] = {
+    "int8": Weights('{ dtype = "int8", symmetric = true }', lambda precision: precision == BYTES),
+    "fp8": Weights('{ dtype = "fp8" }', lambda precision: precision.dtype == "fp8"),
+}
+"""By `graph.input_activations`."""
 
 
 class SafetensorsFormat(FormatWriter):
     """A model directory of transformers with weights as compressed-tensors stores them."""
 
     format = SAFETENSORS
+    dtypes: ClassVar[tuple[DType, ...]] = ("int4", "int8", "fp8", "fp16")
 
     def why_not(self, plan: Plan) -> Refusal | None:
         return next(filter(None, (_why_not(plan, t) for t in plan.tensors)), None)
@@ -67,9 +92,12 @@ def _planned(plan: Plan) -> list[Planned]:
 
 
 def _encoding(plan: Plan, tensor: TensorPlan) -> Stored:
-    graph = plan.profile.graph
-    rounded = tensor.role == "linear" and graph.input_activations == "int8"
-    kind = Bytes if rounded else Words
+    graph, precision = plan.profile.graph, tensor.precision
+    kind: type[Stored] = Words
+    if precision.dtype == "fp8":
+        kind = SmallFloats if precision.group_size == PER_CHANNEL else SmallFloatBlocks
+    elif tensor.role == "linear" and graph.input_activations == "int8":
+        kind = Bytes
     return kind(FLOATS[graph.activations])
 
 
@@ -87,12 +115,14 @@ def _why_not(plan: Plan, tensor: TensorPlan) -> Refusal | None:
             "word of 32 bits, which not all readers of its packed codes support",
             tensor.fix(f'set {tensor.key} = {{ dtype = "fp16" }} in the profile'),
         )
-    if tensor.role == "linear" and inputs == "int8" and precision not in (BYTES, FLOAT):
+    wanted = MULTIPLIED.get(inputs)
+    if tensor.role == "linear" and wanted and not wanted.takes(precision):
         return Refusal(
-            f"{tensor.name} is {tensor.label}, and inputs of int8 are multiplied by {BYTES}",
+            f"{tensor.name} is {tensor.label}, and inputs of {inputs} are multiplied by weights of "
+            f"{wanted.form}",
             tensor.fix(
-                'set graph.input_activations = "none", or weights.linear = { dtype = "int8", '
-                "symmetric = true } in the profile"
+                f'set graph.input_activations = "none", or weights.linear = {wanted.form} in the '
+                "profile"
             ),
         )
     return None

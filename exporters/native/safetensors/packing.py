@@ -10,6 +10,8 @@ Of a layer [N, K] with codes of b bits in G groups a row (compressed-tensors 0.2
                      weight_shape       int64 [2], N and K
     int-quantized    weight             int8 [N, K]
                      weight_scale       [N, 1]
+    float-quantized  weight             E4M3 [N, K]
+                     weight_scale       [N, 1], or one for each block of 128 x 128
 
 Packed numbers are in offset binary, the first in the lowest bits of a word; the last word of a row
 or column is filled with zero bits.
@@ -23,7 +25,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from qdeploy.checkpoint.headers import DTYPE_BITS
 from qdeploy.exporters.native.weights_file.packing import Encoding, Parts, Sizes
-from qdeploy.quantization.precision import PER_CHANNEL, Precision, ScaleType
+from qdeploy.quantization.precision import BLOCK, PER_CHANNEL, Precision, ScaleType
 
 if TYPE_CHECKING:
     from typing import Any
@@ -141,6 +143,32 @@ class Bytes(Stored):
 
     def encode(self, weight: Quantized, scales: ScaleType = "float16") -> Parts:
         return Parts(weight.codes, weight.scales.astype(scales, copy=False))
+
+
+class SmallFloats(Stored):
+    """`float-quantized`: FP8 with a scale a row."""
+
+    format = "float-quantized"
+    step = 1
+
+    def entries(
+        self, precision: Precision, rows: int, columns: int, scales: ScaleType = "float16"
+    ) -> Entries:
+        grid = (-(-rows // self.step), groups_of(precision, columns))
+        return Entries(
+            Entry("weight", "F8_E4M3", (rows, columns)),
+            Entry("weight_scale", FLOAT_DTYPES[scales], grid),
+        )
+
+    def encode(self, weight: Quantized, scales: ScaleType = "float16") -> Parts:
+        grid = weight.scales[:: self.step].astype(scales, copy=False)
+        return Parts(weight.codes, _contiguous(grid))
+
+
+class SmallFloatBlocks(SmallFloats):
+    """`float-quantized`: FP8 with a scale for each block."""
+
+    step = BLOCK
 
 
 def groups_of(precision: Precision, columns: int) -> int:

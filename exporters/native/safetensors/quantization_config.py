@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from qdeploy.exporters.native.safetensors.shards import Planned
 from qdeploy.planning.tensor_spec import TensorPlan
-from qdeploy.quantization.precision import PER_CHANNEL, Precision
+from qdeploy.quantization.precision import BLOCK, PER_CHANNEL, Precision
 
 LINEAR_CLASS = "Linear"
 """Name of the class of all modules that a group may mean: of a model with one group."""
@@ -24,13 +24,15 @@ LINEAR_ROLES = ("linear", "router", "lm_head", "score")
 MIXED = "mixed-precision"
 """Format of a model whose groups have several."""
 NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
+BY_TOKEN = {"num_bits": 8, "symmetric": True, "strategy": "token", "dynamic": True}
 INPUTS: Mapping[str, dict[str, Any] | None] = {
     "none": None,
-    "int8": {
-        "num_bits": 8, "type": "int", "symmetric": True, "strategy": "token", "dynamic": True,
-    },
-}  # fmt: skip
+    "int8": BY_TOKEN | {"type": "int"},
+    "fp8": BY_TOKEN | {"type": "float"},
+}
 """What a module rounds its inputs to, by `graph.input_activations`."""
+IN_BLOCKS = {"strategy": "group", "group_size": BLOCK}
+"""Of the same, where weights are FP8 in blocks: the library's preset `FP8_BLOCK`."""
 
 
 class Form(NamedTuple):
@@ -85,20 +87,35 @@ def _form(weight: Planned, inputs: str) -> Form | None:
 
 
 def _settings(form: Form) -> dict[str, Any]:
-    size = form.precision.group_size
+    precision, inputs = form.precision, INPUTS[form.inputs]
+    if inputs and _is_in_blocks(precision):
+        inputs = inputs | IN_BLOCKS
+    weights = {
+        "num_bits": precision.bits,
+        "type": "float" if precision.dtype == "fp8" else "int",
+        "symmetric": not precision.has_zero_points,
+        "dynamic": False,
+    }
     return {
         "format": form.format,
-        "weights": {
-            "num_bits": form.precision.bits,
-            "type": "int",
-            "symmetric": form.precision.symmetric,
-            "strategy": "channel" if size == PER_CHANNEL else "group",
-            "group_size": None if size == PER_CHANNEL else size,
-            "dynamic": False,
-        },
-        "input_activations": INPUTS[form.inputs],
+        "weights": weights | _sharing(precision),
+        "input_activations": inputs,
         "output_activations": None,
     }
+
+
+def _sharing(precision: Precision) -> dict[str, Any]:
+    """Which weights share a scale."""
+    size = precision.group_size
+    if _is_in_blocks(precision):
+        return {"strategy": "block", "block_structure": [size, size]}
+    if size == PER_CHANNEL:
+        return {"strategy": "channel", "group_size": None}
+    return {"strategy": "group", "group_size": size}
+
+
+def _is_in_blocks(precision: Precision) -> bool:
+    return precision.dtype == "fp8" and precision.group_size != PER_CHANNEL
 
 
 def _targets(form: Form | None, forms: Mapping[str, Form | None]) -> list[str]:

@@ -43,7 +43,7 @@ class Source(ABC):
 
     @property
     def precision(self) -> Precision | None:
-        """Precision of the integer codes that are stored; None where the values are floats."""
+        """Precision of the codes that are stored, integers or FP8; None where values are floats."""
         return None
 
     @property

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from qdeploy.quantization import e4m3
 
 NUMPY_DTYPES: dict[str, np.dtype[Any]] = {
     "BF16": np.dtype("<u2"),  # NumPy has no bfloat16
@@ -25,27 +26,7 @@ def widen(raw: NDArray[Any], dtype: str, out: NDArray[np.float32]) -> None:
         np.copyto(bits, raw)
         np.left_shift(bits, 16, out=bits)
     elif dtype == "F8_E4M3":
-        np.take(_e4m3(), raw, out=out, mode="clip")  # the default, "raise", makes a copy
+        np.take(e4m3.values(), raw, out=out, mode="clip")  # the default, "raise", makes a copy
     else:
         with np.errstate(over="ignore"):  # infinity: who reads weights refuses it
             np.copyto(out, raw, casting="same_kind")
-
-
-@cache
-def _e4m3() -> NDArray[np.float32]:
-    """The values of all 256 bytes in the OCP 8-bit format E4M3, PyTorch's `float8_e4m3fn`.
-
-    One sign bit, four exponent bits with a bias of 7, three mantissa bits; no infinity, and one NaN
-    of each sign: 0x7F and 0xFF.
-    """
-    values = np.empty(256, np.float32)
-    for byte in range(256):
-        exponent, mantissa = byte >> 3 & 15, byte & 7
-        if (exponent, mantissa) == (15, 7):
-            magnitude = np.nan
-        elif exponent:
-            magnitude = (1 + mantissa / 8) * 2.0 ** (exponent - 7)
-        else:
-            magnitude = mantissa / 8 * 2.0**-6
-        values[byte] = -magnitude if byte >> 7 else magnitude
-    return values

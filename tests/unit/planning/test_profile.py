@@ -229,6 +229,7 @@ def test_the_npu_profile_goes_from_groups_to_one_scale_a_row_between_4b_and_8b()
         (Precision(dtype="int4", group_size=128), "int4 asym g128"),
         (Precision(dtype="int4", symmetric=True), "int4 sym channel"),
         (Precision(dtype="nf4"), "nf4 channel"),
+        (Precision(dtype="fp8"), "fp8 channel"),
         (Precision(dtype="fp16"), "fp16"),
     ],
 )

@@ -77,7 +77,20 @@ def test_fp8_is_byte_times_scale(tmp_path: Path, method: str) -> None:
     np.testing.assert_array_equal(rows(made), of_bytes(BYTES) * factors)
     assert "activations, which stay float here" in made.dropped["x.input_scale"]
     assert "cache" in made.dropped["x.k_scale"]
-    assert made.stored.sources["x.weight"].precision is None
+    _check_bytes(made, factors, in_blocks=(high, wide) == (4, 32))
+
+
+def _check_bytes(made: Checkpoint, factors: NDArray[np.float32], *, in_blocks: bool) -> None:
+    """The bytes and the scales of rows, or why runtimes do not take such blocks."""
+    stored = made.stored.sources["x.weight"]
+    assert stored.scheme is None
+    reason = stored.why_not_codes()
+    assert reason == ("runtimes take no blocks of 4 x 32" if in_blocks else None)
+    with open_weights(made) as source:
+        found = source.codes("x.weight", 3, 8)
+    np.testing.assert_array_equal(found.codes, BYTES[3:8])
+    np.testing.assert_array_equal(found.scales, factors[3:8, :: 32 if in_blocks else COLUMNS])
+    np.testing.assert_array_equal(found.dequantize(), of_bytes(BYTES[3:8]) * factors[3:8])
 
 
 E2M1 = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6, 0, -0.5, -1, -1.5, -2, -3, -4, -6], np.float32)

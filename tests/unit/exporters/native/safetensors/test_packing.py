@@ -7,9 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qdeploy.exporters.native.safetensors.packing import Bytes, Stored, Words
+from qdeploy.exporters.native.safetensors.packing import (
+    Bytes,
+    SmallFloatBlocks,
+    SmallFloats,
+    Stored,
+    Words,
+)
 from qdeploy.exporters.quantize import quantize
-from qdeploy.quantization.precision import PER_CHANNEL, Precision
+from qdeploy.quantization.precision import BLOCK, PER_CHANNEL, Precision
+from qdeploy.quantization.quantized import Quantized
 from tests.support import quantized as q
 
 PRECISIONS = st.builds(
@@ -43,10 +50,27 @@ def test_bytes_and_their_blocks(rows: int, columns: int, seed: int) -> None:
     values = np.random.default_rng(seed).standard_normal((rows, columns), np.float32)
     precision = Precision(dtype="int8", symmetric=True)
     encoding = Bytes("float32")
-    np.testing.assert_array_equal(
-        encoding.encode(quantize(values, precision)).codes, quantize(values, precision).codes
-    )
+    made = quantize(values, precision)
+    np.testing.assert_array_equal(encoding.encode(made).codes, made.codes)
     check_blocks(encoding, values, precision)
+
+
+@given(st.integers(1, 600), st.integers(1, 3), st.booleans(), st.integers(0, 2**32 - 1))
+def test_small_floats(rows: int, across: int, blocks: bool, seed: int) -> None:
+    generator, columns = np.random.default_rng(seed), BLOCK * across
+    precision = Precision(dtype="fp8")
+    grid = generator.standard_normal((rows, 1), np.float32)
+    if blocks:
+        precision = precision.model_copy(update={"group_size": BLOCK})
+        grid = generator.standard_normal((-(-rows // BLOCK), across), np.float32)
+    scales = grid.repeat(BLOCK, axis=0)[:rows] if blocks else grid
+    made = Quantized(precision, generator.integers(0, 127, (rows, columns), np.uint8), scales, None)
+    encoding = (SmallFloatBlocks if blocks else SmallFloats)("float32")
+    whole = encoding.encode(made, "float32")
+    np.testing.assert_array_equal(whole.codes, made.codes)
+    np.testing.assert_array_equal(whole.scales, grid)
+    sizes = encoding.sizes(precision, rows, columns, "float32")
+    assert sizes == (whole.codes.nbytes, grid.nbytes, 0)
 
 
 def check_blocks(encoding: Stored, values: np.ndarray, precision: Precision) -> None:
