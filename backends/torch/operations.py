@@ -47,7 +47,8 @@ class Operations:
             query: [L, heads, D].
             keys: [kv heads, S, D].
             values: [kv heads, S, D].
-            mask: true where a query attends, [L, S]; None without one.
+            mask: true where a query attends, [L, S], which is up to its own token; a vendor may
+                have a way of its own for that. None without one.
             causal: query i of L attends to the first i + 1 of S = L, which kernels have a way for.
         """
         import torch.nn.functional as F  # noqa: N812

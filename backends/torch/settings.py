@@ -89,9 +89,9 @@ def resolve_settings(
     dtype = DTYPES[graph.activations]
     if dtype not in accelerator.dtypes:
         raise InputError(
-            f"{accelerator.target} computes in {' or '.join(accelerator.dtypes)}, and this bundle "
-            f"is for {dtype}",
-            fix=f"export it for that target: --target {accelerator.target}",
+            f"{device.name} computes in {' or '.join(accelerator.dtypes)}, and this bundle is for "
+            f"{dtype}",
+            fix=f"export it with another of {accelerator.target}'s profiles: qdeploy profiles",
         )
     longest = manifest.model.context_length
     return Settings(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from qdeploy.backends.torch.accelerators.cuda import Cuda
 from qdeploy.backends.torch.accelerators.dcu import Dcu
-from qdeploy.backends.torch.accelerators.gpu import Gpu
+from qdeploy.backends.torch.accelerators.limited import Limited
 from qdeploy.backends.torch.accelerators.rocm import Rocm
 from qdeploy.backends.torch.kernels import selftest
 from qdeploy.backends.torch.kernels.base import Form
@@ -26,7 +26,7 @@ INT4 = "aten::_weight_int4pack_mm"
 INT8 = "aten::_weight_int8pack_mm"
 INT8_INPUTS = "aten::_int_mm"
 DEQUANTIZED = "aten::linear after dequantization"
-CHIPS: dict[str, Gpu] = {
+CHIPS: dict[str, Limited] = {
     "cuda-sm90": Cuda("simulated", "sm_90"),
     "cuda-sm75": Cuda("simulated", "sm_75"),
     "rocm-gfx942": Rocm("simulated", "gfx942"),

@@ -31,7 +31,7 @@ class Accelerator(ABC):
     """
 
     target: ClassVar[str]
-    dtypes: ClassVar[tuple[str, ...]] = ("bfloat16", "float16")
+    dtypes: tuple[str, ...] = ("bfloat16", "float16")
 
     def __init__(self, device_type: str, architecture: str = "") -> None:
         self.device_type, self.architecture = device_type, architecture

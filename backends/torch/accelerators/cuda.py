@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from qdeploy.backends.torch.accelerators.gpu import Gpu, Limit
+from qdeploy.backends.torch.accelerators.limited import Limit, Limited
 from qdeploy.backends.torch.kernels import grouped
 from qdeploy.backends.torch.kernels.dequantized import DEQUANTIZED, FLOAT
 from qdeploy.backends.torch.kernels.gpu.experts import INT4_EXPERTS
@@ -26,7 +26,7 @@ def _has_int4(architecture: str) -> bool:
     return capability(architecture) >= (8, 0)
 
 
-class Cuda(Gpu):
+class Cuda(Limited):
     target = CUDA.name
     kernels = (
         FLOAT,

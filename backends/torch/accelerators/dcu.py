@@ -6,14 +6,14 @@ and Hygon's build is not public, so int4 weights are dequantized for each produc
 
 from __future__ import annotations
 
-from qdeploy.backends.torch.accelerators.gpu import Gpu
+from qdeploy.backends.torch.accelerators.limited import Limited
 from qdeploy.backends.torch.kernels import grouped
 from qdeploy.backends.torch.kernels.dequantized import DEQUANTIZED, FLOAT
 from qdeploy.backends.torch.kernels.gpu.int8 import INT8, INT8_INPUTS
 from qdeploy.targets import DCU
 
 
-class Dcu(Gpu):
+class Dcu(Limited):
     target = DCU.name
     kernels = (FLOAT, INT8, INT8_INPUTS, DEQUANTIZED)
     experts = (grouped.FLOAT, grouped.DEQUANTIZED)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qdeploy.backends.torch.accelerators.gpu import Gpu, Limit
+from qdeploy.backends.torch.accelerators.limited import Limit, Limited
 from qdeploy.backends.torch.kernels import grouped
 from qdeploy.backends.torch.kernels.dequantized import DEQUANTIZED, FLOAT
 from qdeploy.backends.torch.kernels.gpu.experts import INT4_EXPERTS
@@ -19,7 +19,7 @@ def _has_int4(architecture: str) -> bool:
     return architecture in CDNA2_OR_LATER
 
 
-class Rocm(Gpu):
+class Rocm(Limited):
     target = ROCM.name
     kernels = (
         FLOAT,

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from qdeploy.backends.torch.accelerators.ascend import Ascend
 from qdeploy.backends.torch.accelerators.base import Accelerator
 from qdeploy.backends.torch.accelerators.cpu import Cpu
 from qdeploy.backends.torch.accelerators.cuda import Cuda
 from qdeploy.backends.torch.accelerators.dcu import Dcu
 from qdeploy.backends.torch.accelerators.rocm import Rocm
-from qdeploy.targets import CPU, CUDA, DCU, ROCM, Target
+from qdeploy.targets import ASCEND, CPU, CUDA, DCU, ROCM, Target
 
-ACCELERATORS: Mapping[Target, type[Accelerator]] = {CPU: Cpu, CUDA: Cuda, ROCM: Rocm, DCU: Dcu}
+ACCELERATORS: Mapping[Target, type[Accelerator]] = {
+    CPU: Cpu,
+    CUDA: Cuda,
+    ROCM: Rocm,
+    DCU: Dcu,
+    ASCEND: Ascend,
+}

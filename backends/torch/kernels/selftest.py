@@ -33,11 +33,11 @@ TOKENS = (1, 20, 160)
 EXPERTS, CHOSEN = 6, 2
 ROUNDOFF = {"bfloat16": 2.0**-8, "float16": 2.0**-11, "float32": 2.0**-20}
 """Largest relative error of rounding to a type; float32's covers the order of its sums."""
+SMALLEST = {"bfloat16": 2.0**-133, "float16": 2.0**-24, "float32": 2.0**-149}
+"""The smallest number of a type above zero; a device may as well round it to zero."""
 ROUNDINGS = 2.0
 """Root of the sum of squares of the errors of scale, offset, and their product and sum."""
 SIGMAS = 6.0
-NOTHING = 1e-20
-"""Error that is allowed where nothing is rounded: the sum of zeros."""
 INPUTS = {"none": 0.0, "int8": 1 / 255, "fp8": 2.0**-4}
 """Largest error of a rounded input, of the largest magnitude of its row."""
 FIX = (
@@ -124,7 +124,7 @@ def multiplied(x: Sample, weight: Matrix, form: Form) -> Sample:
     rounded = INPUTS[form.activations] * x.value.abs().amax(-1, keepdim=True)
     error = x.error**2 + (ROUNDINGS * roundoff * x.value) ** 2 + rounded**2
     made = x.value @ values.t()
-    return Sample(made, torch.sqrt(error @ magnitudes.t() ** 2) + roundoff * made.abs())
+    return Sample(made, torch.sqrt(error @ magnitudes.t() ** 2) + _rounding(made, form))
 
 
 def _mixed(
@@ -148,12 +148,17 @@ def _mixed(
         hidden = F.silu(gate) * up
         # the slope of silu is below 1.1
         error = 1.1 * errors[0] * up.abs() + errors[1] * F.silu(gate).abs()
-        middle = Sample(hidden, error + 2 * roundoff * hidden.abs())
+        middle = Sample(hidden, error + 2 * _rounding(hidden, outer))
         made = multiplied(middle, stacks[1][number], inner)
         share = torch.where(chosen == number, weights.float(), 0).sum(-1, keepdim=True)
         value += share * made.value
         variance += (share * made.error) ** 2 + (2 * roundoff * share * made.value) ** 2
-    return Sample(value, variance.sqrt() + roundoff * value.abs())
+    return Sample(value, variance.sqrt() + _rounding(value, outer))
+
+
+def _rounding(value: Tensor, form: Form) -> Tensor:
+    """The error of a value that is rounded to the type of activations."""
+    return ROUNDOFF[form.dtype] * value.abs() + SMALLEST[form.dtype]
 
 
 def _dequantized(weight: Matrix) -> tuple[Tensor, Tensor]:
@@ -202,7 +207,7 @@ def _told(name: str, device: str) -> AbstractContextManager[None]:
 
 
 def _compare(name: str, made: Tensor, wanted: Sample, form: Form, device: str) -> None:
-    off = (made.float() - wanted.value).abs() / (SIGMAS * wanted.error + NOTHING)
+    off = (made.float() - wanted.value).abs() / (SIGMAS * wanted.error)
     # a result that is not a number compares with nothing
     if not bool((off <= 1).all()):
         worst = int(off.nan_to_num(nan=float("inf")).argmax())

@@ -1,7 +1,7 @@
-"""What CUDA and HIP devices have in common: PyTorch's operators for them, limited by architecture.
+"""Accelerators whose kernels are rows, some of them for certain architectures only.
 
-A limit names the operator's architectures as its source checks them. On a device of an unknown
-architecture none applies, and the self-test decides.
+A limit names the architectures that an operator's source or its vendor's documentation names. On a
+device of an unknown architecture none applies, and the self-test decides.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class Limit:
         return replace(kernel, why_not=lambda *forms: kernel.why_not(*forms) or reason)
 
 
-class Gpu(Accelerator):
-    """A device that PyTorch's CUDA operators, or their translation to HIP, run on.
+class Limited(Accelerator):
+    """An accelerator whose kernels are rows.
 
     Attributes:
         kernels: those of linear layers, the preferred one first.
