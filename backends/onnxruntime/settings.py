@@ -131,9 +131,8 @@ def resolve_settings(
 
 def _check_form(provider: Provider, manifest: Manifest) -> None:
     format_, graph = manifest.format, manifest.profile.graph
-    fix = f"export it for that target: --target {provider.target.name}"
-    if provider.profile:
-        fix += f" --profile {provider.profile}"
+    which = f"--profile {provider.profile}" if provider.profile else "--backend onnxruntime"
+    fix = f"export it for that target: --target {provider.target.name} {which}"
     if format_ not in provider.formats:
         known = " and ".join(provider.formats)
         raise InputError(

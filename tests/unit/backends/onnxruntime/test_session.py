@@ -84,7 +84,7 @@ def test_a_setting_that_cannot_be_is_refused(
 def test_a_bundle_of_another_format_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="takes onnx bundles, and this is onnx-static") as caught:
         resolve(tmp_path, "intel-cpu", format="onnx-static")
-    assert caught.value.fix == "export it for that target: --target intel-cpu"
+    assert caught.value.fix == "export it for that target: --target intel-cpu --backend onnxruntime"
 
 
 NODES = [
