@@ -82,6 +82,8 @@ def _running(plan: Plan) -> Iterator[str]:
     lines = [f"{step:{width}}  # {what}" if what else step for step, what in steps.items()]
     yield "## Run"
     yield "\n".join(["```", *lines, "```"])
+    if plan.task.generates and plan.format_row.loaded_by:
+        yield plan.format_row.loaded_by
 
 
 def _storage(plan: Plan) -> Iterator[str]:

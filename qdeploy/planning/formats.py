@@ -80,6 +80,7 @@ class Format:
         exporter: the default exporter; None is the first one installed that writes the format.
         peer: distribution of the library that runs such bundles without qdeploy, for
             `qdeploy bench --peer`; a backend provides it.
+        loaded_by: a sentence for cards about what runs a generating model without qdeploy.
         cache_types: the runtime's names of the cache's element types, by the profile's
             `kv_cache.dtype`; empty if the type is part of the graph.
     """
@@ -94,6 +95,7 @@ class Format:
     unties_head: bool = field(default=False, compare=False)
     exporter: str | None = field(default=None, compare=False)
     peer: str | None = field(default=None, compare=False)
+    loaded_by: str = field(default="", compare=False)
     cache_types: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def missing(self, names: Iterable[str], task: Task = GENERATE) -> list[str]:
@@ -157,6 +159,7 @@ OPENVINO = Format(
     graph_bytes=_openvino_graph,
     exporter="native",
     peer="openvino-genai",
+    loaded_by="openvino-genai loads the folder as it is.",
     cache_types={"u8": "u8", "fp16": "f16", "bf16": "bf16", "fp32": "f32"},
 )
 ONNX = Format(
@@ -173,6 +176,7 @@ ONNX = Format(
     graph_options=frozenset({"activations", "accuracy_level", "attention", "experts"}),
     exporter="native",
     peer="onnxruntime-genai",
+    loaded_by="onnxruntime-genai loads the folder as it is.",
 )
 ONNX_STATIC = Format(
     "onnx-static",
@@ -194,6 +198,8 @@ SAFETENSORS = Format(
     activations=("fp32", "fp16", "bf16"),
     unties_head=True,
     exporter="native",
+    loaded_by="The folder is a model directory with weights as compressed-tensors stores them: "
+    "vLLM loads it as it is, and so does transformers, but for experts in codes.",
 )
 
 BUILT_IN: tuple[Format, ...] = (OPENVINO, ONNX, ONNX_STATIC, SAFETENSORS)

@@ -65,6 +65,7 @@ def test_it_says_what_is_stored_and_that_nothing_was_run(made: Bundle, tmp_path:
     assert "| linear | int4 asym g128 |" in card
     assert "| norm | fp16 |" in card
     assert "qdeploy run ." in card
+    assert "openvino-genai loads the folder as it is" in card
     assert "## Evidence\n\nNone: an export runs nothing" in card
     assert "eval . --reference acme/made`" in card
     assert str(tmp_path) not in card
@@ -91,6 +92,7 @@ def test_a_model_that_embeds_is_called_so(made: Bundle, tmp_path: Path) -> None:
     assert front_matter(card)["pipeline_tag"] == "feature-extraction"
     assert 'qdeploy embed . "Hello"' in card
     assert "key-value" not in card
+    assert "openvino-genai" not in card
 
 
 def test_names_with_markup_stay_text(made: Bundle, tmp_path: Path) -> None:
