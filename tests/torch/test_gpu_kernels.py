@@ -17,6 +17,7 @@ from qdeploy.backends.torch.kernels import selftest
 from qdeploy.backends.torch.kernels.base import Form
 from qdeploy.backends.torch.kernels.table import linear_kernel
 from qdeploy.backends.torch.simulated.device import activate
+from qdeploy.errors import GenerationFailed
 from qdeploy.quantization.precision import Precision
 from qdeploy.quantization.quantized import Quantized
 
@@ -25,9 +26,11 @@ torch = pytest.importorskip("torch", reason="needs qdeploy[torch]")
 INT4 = "aten::_weight_int4pack_mm"
 INT8 = "aten::_weight_int8pack_mm"
 INT8_INPUTS = "aten::_int_mm"
+FP8_INPUTS = "aten::_scaled_mm"
 DEQUANTIZED = "aten::linear after dequantization"
 CHIPS: dict[str, Limited] = {
     "cuda-sm90": Cuda("simulated", "sm_90"),
+    "cuda-sm89": Cuda("simulated", "sm_89"),
     "cuda-sm75": Cuda("simulated", "sm_75"),
     "rocm-gfx942": Rocm("simulated", "gfx942"),
     "rocm-gfx1100": Rocm("simulated", "gfx1100"),
@@ -40,6 +43,9 @@ def precision(text: str) -> Precision:
     dtype, *rest = text.split()
     if not rest:
         return Precision(dtype="fp16")
+    if dtype == "fp8":  # blocks are of checkpoints only, and no profile can ask for them
+        size = {"channel": -1, "blocks": 128}[rest[0]]
+        return Precision(dtype="fp8").model_copy(update={"group_size": size})
     size = -1 if rest[1] == "channel" else int(rest[1][1:])
     return Precision.model_validate(
         {"dtype": dtype, "symmetric": rest[0] == "sym", "group_size": size}
@@ -60,6 +66,10 @@ def precision(text: str) -> Precision:
         ("cuda-sm90", "int8 asym channel", "none", "bfloat16", DEQUANTIZED),
         ("cuda-sm90", "int8 sym g128", "none", "bfloat16", DEQUANTIZED),
         ("cuda-sm90", "int8 sym channel", "int8", "bfloat16", INT8_INPUTS),
+        ("cuda-sm90", "fp8 channel", "fp8", "bfloat16", FP8_INPUTS),
+        ("cuda-sm89", "fp8 channel", "fp8", "bfloat16", FP8_INPUTS),
+        ("cuda-sm90", "fp8 blocks", "fp8", "bfloat16", DEQUANTIZED),
+        ("cuda-sm90", "fp8 channel", "none", "bfloat16", DEQUANTIZED),
         ("rocm-gfx942", "int4 sym g64", "none", "bfloat16", INT4),
         ("rocm-gfx1100", "int4 sym g64", "none", "bfloat16", DEQUANTIZED),
         ("rocm-gfx942", "int8 sym channel", "int8", "bfloat16", INT8_INPUTS),
@@ -73,6 +83,21 @@ def test_the_kernel_of_a_form(chip: str, weight: str, inputs: Any, dtype: str, k
     assert found.name == kernel
     for device in activate(chip):
         selftest.check(found, form, str(device))
+
+
+@pytest.mark.parametrize(
+    ("chip", "weight", "inputs", "reason"),
+    [
+        ("cuda-sm75", "fp8 channel", "fp8", "needs compute capability 8.9, .* is sm_75"),
+        ("rocm-gfx942", "fp8 channel", "fp8", "the 8-bit floats of gfx950.* is gfx942"),
+        ("cuda-sm90", "int8 sym g128", "int8", "one scale for each row"),
+        ("dcu-gfx936", "int4 sym g128", "int8", "float inputs"),
+    ],
+)
+def test_a_form_that_no_kernel_takes(chip: str, weight: str, inputs: Any, reason: str) -> None:
+    form = Form(48, 256, precision(weight), inputs)
+    with pytest.raises(GenerationFailed, match=reason):
+        linear_kernel(CHIPS[chip].linear_kernels(), form, where=chip)
 
 
 @given(data=st.data())
@@ -116,6 +141,8 @@ def test_fake_cuda_tensors_go_through_every_kernel() -> None:
         ("int8 sym channel", "none"),
         ("int8 sym channel", "int8"),
         ("int8 asym g32", "none"),
+        ("fp8 channel", "fp8"),
+        ("fp8 blocks", "fp8"),
     ]:
         form = Form(48, 256, precision(weight), inputs)  # type: ignore[arg-type]
         kernel = linear_kernel(Cuda("cuda", "sm_90").linear_kernels(), form, where=weight)

@@ -19,6 +19,7 @@ CUDA = Cuda("simulated", "sm_90")
 FLOAT = Precision(dtype="fp16")
 INT4 = Precision(dtype="int4", symmetric=True, group_size=32)
 INT8 = Precision(dtype="int8", symmetric=True)
+FP8 = Precision(dtype="fp8")
 
 
 def form(precision: Precision) -> Form:
@@ -27,7 +28,7 @@ def form(precision: Precision) -> Form:
 
 @pytest.mark.parametrize(
     ("precision", "at_a_time"),
-    [(FLOAT, 12), (INT4, 12), (INT8, 12), (FLOAT, 5), (INT8, 1)],
+    [(FLOAT, 12), (INT4, 12), (INT8, 12), (FP8, 12), (FLOAT, 5), (INT8, 1)],
     ids=str,
 )
 def test_any_routing(precision: Precision, at_a_time: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,7 +54,7 @@ def test_the_same_tokens_give_the_same_output() -> None:
     assert torch.equal(first.cpu(), again.cpu())
 
 
-@pytest.mark.parametrize("precision", [FLOAT, INT4, INT8], ids=str)
+@pytest.mark.parametrize("precision", [FLOAT, INT4, INT8, FP8], ids=str)
 def test_fake_cuda_tensors(precision: Precision) -> None:
     """No value is read on the host, so a step can be captured."""
     with fake_cuda():

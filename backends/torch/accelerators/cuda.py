@@ -8,6 +8,7 @@ from qdeploy.backends.torch.accelerators.limited import Limit, Limited
 from qdeploy.backends.torch.kernels import grouped
 from qdeploy.backends.torch.kernels.dequantized import DEQUANTIZED, FLOAT
 from qdeploy.backends.torch.kernels.gpu.experts import INT4_EXPERTS
+from qdeploy.backends.torch.kernels.gpu.fp8 import FP8_INPUTS
 from qdeploy.backends.torch.kernels.gpu.int4 import INT4
 from qdeploy.backends.torch.kernels.gpu.int8 import INT8, INT8_INPUTS
 from qdeploy.targets import CUDA
@@ -26,6 +27,11 @@ def _has_int4(architecture: str) -> bool:
     return capability(architecture) >= (8, 0)
 
 
+def _has_fp8(architecture: str) -> bool:
+    """Source: `scaled_mm_arch_allowed` in ScaledBlasDeviceUtils.cpp."""
+    return capability(architecture) >= (8, 9)
+
+
 class Cuda(Limited):
     target = CUDA.name
     kernels = (
@@ -33,6 +39,7 @@ class Cuda(Limited):
         Limit(INT4, _has_int4, NEEDS),
         INT8,
         INT8_INPUTS,
+        Limit(FP8_INPUTS, _has_fp8, "compute capability 8.9"),
         DEQUANTIZED,
     )
     experts = (

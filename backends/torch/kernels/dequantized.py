@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from qdeploy.backends.torch.kernels.base import Form, Kernel, Layer, Place
 from qdeploy.backends.torch.kernels.host import offsets, scales, signed_codes
+from qdeploy.quantization.precision import Precision
 from qdeploy.quantization.quantized import Quantized
 
 if TYPE_CHECKING:
@@ -37,13 +38,11 @@ class Float(Layer):
 
 
 class Dequantized(Layer):
-    """Codes int8 [N, K], or two four-bit ones a byte [N, K / 2]; scales and offsets [N, G]."""
+    """Codes as `held_codes` has them; scales and offsets [N, G]."""
 
     def __init__(self, weight: Quantized, dtype: Any, place: Place) -> None:
-        codes = signed_codes(weight)
-        self.rows = codes.shape[0]
-        self._packed = weight.precision.bits == 4
-        self._codes = place(pack_codes(codes) if self._packed else codes)
+        self.rows, self._precision = weight.codes.shape[0], weight.precision
+        self._codes = place(held_codes(weight))
         self._scales = place(scales(weight, dtype))
         points = weight.zero_points is not None
         self._offsets = place(offsets(weight, dtype)) if points else None
@@ -55,7 +54,7 @@ class Dequantized(Layer):
 
     def dequantize(self) -> Tensor:
         """The weight [N, K] in the type of its scales."""
-        codes = unpack_codes(self._codes) if self._packed else self._codes
+        codes = numbers(self._codes, self._precision)
         return dequantize(codes, self._scales, self._offsets)
 
     @property
@@ -75,7 +74,22 @@ def dequantize(codes: Tensor, scales: Tensor, offsets: Tensor | None) -> Tensor:
     return values.flatten(-2)
 
 
-def pack_codes(codes: Tensor) -> Tensor:
+def held_codes(weight: Quantized) -> Tensor:
+    """Codes on the host: int8 [N, K], bytes of 8-bit floats, or two codes of 4 bits a byte."""
+    codes = signed_codes(weight)
+    return _pack(codes) if weight.precision.bits == 4 else codes
+
+
+def numbers(held: Tensor, precision: Precision) -> Tensor:
+    """The numbers [..., N, K] that held codes stand for before they are scaled."""
+    import torch
+
+    if precision.dtype == "fp8":
+        return held.view(torch.float8_e4m3fn)
+    return _unpack(held) if precision.bits == 4 else held
+
+
+def _pack(codes: Tensor) -> Tensor:
     """Two int4 codes a byte, the even column in the low bits: int8 [N, K] to uint8 [N, K / 2]."""
     import torch
 
@@ -83,8 +97,8 @@ def pack_codes(codes: Tensor) -> Tensor:
     return low | (high << 4)
 
 
-def unpack_codes(packed: Tensor) -> Tensor:
-    """The inverse of `pack_codes`: int8 [..., N, K]."""
+def _unpack(packed: Tensor) -> Tensor:
+    """The inverse of `_pack`: int8 [..., N, K]."""
     import torch
 
     # shifting a signed number to the right copies its sign
@@ -105,6 +119,16 @@ def _pack_layer(weight: Matrix, form: Form, place: Place) -> Layer:
     return Dequantized(weight, getattr(torch, form.dtype), place)
 
 
+def _why_not(form: Form) -> str | None:
+    """Inputs that the profile rounds are for other kernels, but for weights that have none."""
+    if form.precision.dtype not in ("int4", "int8", "fp8"):
+        return "it takes integer weights, and 8-bit floats"
+    blocks = form.precision.dtype == "fp8" and form.group < form.columns
+    if form.activations != "none" and not blocks:
+        return "it takes float inputs"
+    return None
+
+
 FLOAT = Kernel(
     "aten::linear",
     lambda form: None if form.precision.dtype == "fp16" else "it takes floats",
@@ -113,11 +137,7 @@ FLOAT = Kernel(
 )
 DEQUANTIZED = Kernel(
     "aten::linear after dequantization",
-    lambda form: (
-        None
-        if form.precision.dtype in ("int4", "int8") and form.activations == "none"
-        else "it takes integer weights and float inputs"
-    ),
+    _why_not,
     _pack_layer,
     "w = (q - zero point) * scale",
 )

@@ -153,9 +153,7 @@ FLOAT = grouped(
 DEQUANTIZED = grouped(
     f"{NAME} after dequantization",
     Kind(
-        lambda form: (
-            None if form.precision.dtype in ("int4", "int8") else "it takes integer weights"
-        ),
+        lambda form: None if form.precision.dtype != "fp16" else "it takes quantized weights",
         stacks.code_parts,
         stacks.CodeStack,
     ),

@@ -20,11 +20,14 @@ def is_quantized(matrix: Matrix) -> bool:
 
 
 def signed_codes(weight: Quantized) -> Tensor:
-    """Codes as int8 [N, K]; unsigned ones, and their zero points, are shifted by their middle."""
+    """Codes as int8 [N, K]; unsigned ones, and their zero points, are shifted by their middle.
+
+    8-bit floats stay bytes.
+    """
     import torch
 
     codes = torch.from_numpy(weight.codes)
-    if weight.precision.symmetric:
+    if weight.zero_points is None:
         return codes
     return (codes.to(torch.int16) - MIDDLE[weight.precision.bits]).to(torch.int8)
 

@@ -38,8 +38,10 @@ SMALLEST = {"bfloat16": 2.0**-133, "float16": 2.0**-24, "float32": 2.0**-149}
 ROUNDINGS = 2.0
 """Root of the sum of squares of the errors of scale, offset, and their product and sum."""
 SIGMAS = 6.0
-INPUTS = {"none": 0.0, "int8": 1 / 255, "fp8": 2.0**-4}
-"""Largest error of a rounded input, of the largest magnitude of its row."""
+INPUTS = {"none": (0.0, 0.0), "int8": (0.0, 1 / 255), "fp8": (2.0**-4, 2.0**-18)}
+"""Largest error of a rounded input, of its own magnitude and of the largest one of its row."""
+NOT_A_NUMBER = 127
+"""The byte of E4M3 without its sign."""
 FIX = (
     "export with a profile of another precision (qdeploy profiles), or install another version of "
     "torch or of the driver"
@@ -108,6 +110,9 @@ def random_weight(form: Form, draw: np.random.Generator) -> Matrix:
     levels, groups = 1 << precision.bits, columns // form.group
     scales = draw.uniform(0.5, 1.5, (rows, groups)) * 4 / levels / columns**0.5
     codes = draw.integers(0, levels, (rows, columns))
+    if precision.dtype == "fp8":
+        codes = np.where(codes & 127 == NOT_A_NUMBER, 0, codes).astype(np.uint8)
+        return Quantized(precision, codes, scales.astype(np.float16), None)
     if precision.symmetric:
         signed = (codes - levels // 2).astype(np.int8)
         return Quantized(precision, signed, scales.astype(np.float16), None)
@@ -121,7 +126,8 @@ def multiplied(x: Sample, weight: Matrix, form: Form) -> Sample:
 
     roundoff = ROUNDOFF[form.dtype]
     values, magnitudes = _dequantized(weight)
-    rounded = INPUTS[form.activations] * x.value.abs().amax(-1, keepdim=True)
+    own, of_row = INPUTS[form.activations]
+    rounded = own * x.value.abs() + of_row * x.value.abs().amax(-1, keepdim=True)
     error = x.error**2 + (ROUNDINGS * roundoff * x.value) ** 2 + rounded**2
     made = x.value @ values.t()
     return Sample(made, torch.sqrt(error @ magnitudes.t() ** 2) + _rounding(made, form))

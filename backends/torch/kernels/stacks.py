@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from qdeploy.backends.torch.kernels.base import Form, Place, Read
-from qdeploy.backends.torch.kernels.dequantized import dequantize, pack_codes, unpack_codes
-from qdeploy.backends.torch.kernels.host import offsets, scales, signed_codes
+from qdeploy.backends.torch.kernels.dequantized import dequantize, held_codes, numbers
+from qdeploy.backends.torch.kernels.host import offsets, scales
 from qdeploy.planning.pass_memory import EXPERTS_AT_A_TIME
 from qdeploy.quantization.quantized import Quantized
 
@@ -82,8 +82,7 @@ class CodeStack(Stack):
 
     def _dequantized(self, held: Sequence[Tensor]) -> Tensor:
         codes, scales, *offsets = held
-        if self.form.precision.bits == 4:
-            codes = unpack_codes(codes)
+        codes = numbers(codes, self.form.precision)
         return dequantize(codes, scales, offsets[0] if offsets else None)
 
 
@@ -100,10 +99,8 @@ def code_parts(weight: Matrix, form: Form) -> tuple[Tensor, ...]:
 
     assert isinstance(weight, Quantized)  # noqa: S101
     dtype = getattr(torch, form.dtype)
-    codes = signed_codes(weight)
-    codes = pack_codes(codes) if weight.precision.bits == 4 else codes
     added = () if weight.zero_points is None else (offsets(weight, dtype),)
-    return (codes, scales(weight, dtype), *added)
+    return (held_codes(weight), scales(weight, dtype), *added)
 
 
 def stacked(reads: Sequence[Read], parts: Parts, form: Form, place: Place) -> list[Tensor]:

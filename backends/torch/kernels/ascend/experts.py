@@ -159,10 +159,10 @@ def _kernel(name: str, kind: Kind) -> ExpertKernel:
 
 FLOAT = _kernel(NAME, Kind(_why_not_floats, _floats))
 WEIGHT_ONLY = _kernel(
-    f"{NAME}, integer weights",
+    f"{NAME} (integer weights)",
     Kind(_why_not_weight_only, _weight_only, ("antiquant_scale", "antiquant_offset")),
 )
 INT8_INPUTS = _kernel(
-    f"{NAME}, int8 inputs",
+    f"{NAME} (int8 inputs)",
     Kind(why_not_int8_inputs, _int8_inputs, ("scale",), rounds=True),
 )

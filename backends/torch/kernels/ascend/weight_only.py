@@ -105,5 +105,5 @@ def _pack(weight: Matrix, form: Form, place: Place) -> Layer:
 
 
 SOURCE = "_op_plugin_docs.py, npu_weight_quant_batchmatmul"
-INT4 = Kernel("npu::npu_weight_quant_batchmatmul, int4", _why_not_int4, _pack, SOURCE)
-INT8 = Kernel("npu::npu_weight_quant_batchmatmul, int8", _why_not_int8, _pack, SOURCE)
+INT4 = Kernel("npu::npu_weight_quant_batchmatmul (int4)", _why_not_int4, _pack, SOURCE)
+INT8 = Kernel("npu::npu_weight_quant_batchmatmul (int8)", _why_not_int8, _pack, SOURCE)

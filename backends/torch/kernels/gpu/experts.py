@@ -77,7 +77,7 @@ def _why_not(form: Form) -> str | None:
 
 
 INT4_EXPERTS = grouped(
-    f"{INT4.name} for few tokens, {NAME} for many",
+    f"{NAME} with {INT4.name}",
     Kind(_why_not, _parts, Int4Stack),
     f"{INT4.source}, GroupedBlas.cpp",
 )
