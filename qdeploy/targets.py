@@ -252,11 +252,11 @@ ASCEND = Target(
         ),
         Constraint(
             when={"format": ("safetensors",), f"{LINEAR}.dtype": FOUR_BITS},
-            unless={f"{LINEAR}.group_size": (64, 128)},
-            reason="Ascend NPUs multiply by four-bit weights in groups of 64 or 128 only (error "
+            unless={f"{LINEAR}.group_size": (64, 128, -1)},
+            reason="of groups, Ascend NPUs take those of 64 and 128 four-bit weights only (error "
             "161002 of aclnnWeightQuantBatchMatmul for weights in FRACTAL_NZ: vllm-ascend issues "
             "3588, 5603, 8770)",
-            fix="set weights.linear.group_size to 64 or 128, or take int8: the profile ascend-int8",
+            fix="set weights.linear.group_size to 64, 128 or -1, or use the profile ascend-int8",
         ),
     ),
     masks=("ASCEND_RT_VISIBLE_DEVICES",),

@@ -18,7 +18,7 @@ from qdeploy.planning.formats import Format, format_of
 from qdeploy.planning.profile import Profile
 from qdeploy.planning.tensor_spec import TensorPlan, precisions
 from qdeploy.planning.tensors import plan_tensors
-from qdeploy.quantization.precision import PER_CHANNEL, Precision
+from qdeploy.quantization.precision import Precision
 from qdeploy.storage.hashing import Identity
 from qdeploy.targets import Target
 
@@ -258,12 +258,10 @@ def make_plan(
     for t in made.fallbacks():
         broken = constraints.broken_by(profile, target, t.precision, checkpoint.task.name)
         if broken and t.role == "linear":
-            a_row = linear.model_copy(update={"group_size": PER_CHANNEL})
-            a_row_runs = not constraints.broken_by(profile, target, a_row, checkpoint.task.name)
             raise PlanError(
                 f"group size {linear.group_size} does not divide the {t.shape[-1]} columns, and "
                 f"stored as {t.precision} it cannot run on {target.name}: {broken.reason}",
                 where=t.name,
-                fix="set weights.linear.group_size = -1" if a_row_runs else broken.fix,
+                fix="set weights.linear.group_size = -1",
             )
     return made

@@ -57,11 +57,11 @@ def test_torch_is_a_cpus_default_with_its_fast_kernels_only(is_fast: bool) -> No
 @pytest.mark.parametrize(
     ("_installed", "profiles"),
     [
-        ("", "cpu-int4 cuda-int4 rocm-int4 dcu-int4"),
-        ("torch", "cpu-int4-torch cuda-int4 rocm-int4 dcu-int4"),
-        ("onnxruntime", "cpu-int4 cuda-int4-onnx rocm-int4-onnx dcu-int4"),
-        ("onnxruntime torch", "cpu-int4 cuda-int4 rocm-int4 dcu-int4"),
-        ("openvino torch", "cpu-int4-openvino cuda-int4 rocm-int4 dcu-int4"),
+        ("", "cpu-int4 cuda-int4 rocm-int4 dcu-int4 ascend-int4"),
+        ("torch", "cpu-int4-torch cuda-int4 rocm-int4 dcu-int4 ascend-int4"),
+        ("onnxruntime", "cpu-int4 cuda-int4-onnx rocm-int4-onnx dcu-int4 ascend-fp16-onnx"),
+        ("onnxruntime torch", "cpu-int4 cuda-int4 rocm-int4 dcu-int4 ascend-int4"),
+        ("openvino torch", "cpu-int4-openvino cuda-int4 rocm-int4 dcu-int4 ascend-int4"),
     ],
     indirect=["_installed"],
 )

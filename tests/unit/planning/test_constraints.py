@@ -170,24 +170,24 @@ def torch_profile(linear: Precision) -> Profile:
     return profile_in(ASCEND, linear, "safetensors")
 
 
-def test_a_row_that_would_fall_back_to_a_group_that_cannot_run_gets_a_fix_that_can(
-    tmp_path: Path,
-) -> None:
-    odd = read_checkpoint(write_checkpoint(tmp_path, SMALL | {"intermediate_size": 96}))
-    with pytest.raises(PlanError, match="int4 sym g32") as caught:
-        make_plan(odd, torch_profile(INT4), ASCEND)
-    assert "the profile ascend-int8" in (caught.value.fix or "")
-    assert make_plan(odd, load_profile("ascend-int8"), ASCEND).fallbacks() == []
-
-
-@pytest.mark.parametrize("group", [32, 256, -1])
+@pytest.mark.parametrize("group", [32, 256])
 def test_ascend_takes_four_bits_in_groups_of_64_and_128_only(small: Checkpoint, group: int) -> None:
-    for taken in (64, 128):
+    for taken in (64, 128, -1):
         linear = INT4.model_copy(update={"group_size": taken})
         assert make_plan(small, torch_profile(linear), ASCEND).linear == linear
     refused = torch_profile(INT4.model_copy(update={"group_size": group}))
-    with pytest.raises(PlanError, match="groups of 64 or 128 only"):
+    with pytest.raises(PlanError, match="those of 64 and 128 four-bit weights only") as caught:
         make_plan(small, refused, ASCEND)
+    assert "the profile ascend-int8" in (caught.value.fix or "")
+
+
+def test_a_row_that_would_fall_back_to_a_group_that_cannot_run_is_refused(tmp_path: Path) -> None:
+    odd = read_checkpoint(write_checkpoint(tmp_path, SMALL | {"intermediate_size": 96}))
+    with pytest.raises(PlanError, match="int4 sym g32") as caught:
+        make_plan(odd, torch_profile(INT4), ASCEND)
+    assert caught.value.fix == "set weights.linear.group_size = -1"
+    a_row = torch_profile(INT4.model_copy(update={"group_size": -1}))
+    assert make_plan(odd, a_row, ASCEND).fallbacks() == []
 
 
 def test_every_constraint_of_a_target_names_keys_that_profiles_have() -> None:
