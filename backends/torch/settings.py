@@ -10,6 +10,8 @@ from qdeploy.backends.torch.kernels.base import Activations
 from qdeploy.errors import InputError, did_you_mean
 from qdeploy.interface import Device, LoadOptions, Property
 from qdeploy.planning.device_memory import CHUNK, PREFILL_CHUNK
+from qdeploy.planning.formats import SAFETENSORS
+from qdeploy.planning.profile import profiles_of
 from qdeploy.system.threads import usable_threads
 from qdeploy.targets import Evidence
 
@@ -91,7 +93,7 @@ def resolve_settings(
         raise InputError(
             f"{device.name} computes in {' or '.join(accelerator.dtypes)}, and this bundle is for "
             f"{dtype}",
-            fix=f"export it with another of {accelerator.target}'s profiles: qdeploy profiles",
+            fix=_profile_for(accelerator),
         )
     longest = manifest.model.context_length
     return Settings(
@@ -106,6 +108,16 @@ def resolve_settings(
         options.allow_fallback,
         options.devices[1:],
     )
+
+
+def _profile_for(accelerator: Accelerator) -> str:
+    """What to export with for a device that does not compute in a bundle's type."""
+    shipped = [p for p in profiles_of(accelerator.target) if p.format == SAFETENSORS.name]
+    fitting = [p.name for p in shipped if DTYPES[p.graph.activations] in accelerator.dtypes]
+    if fitting:
+        return f"export it with --profile {fitting[0]}"
+    known = [name for name, dtype in DTYPES.items() if dtype in accelerator.dtypes]
+    return f"export it with a profile whose graph.activations are {' or '.join(known)}"
 
 
 def _threads(device: Device) -> int:
