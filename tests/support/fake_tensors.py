@@ -21,6 +21,7 @@ from torch.utils._pytree import tree_leaves
 from qdeploy.architectures.graph import Expert, Linear
 from qdeploy.backends.torch.engine.loader import Loader
 from qdeploy.backends.torch.kernels.base import ExpertLayers, Layer
+from qdeploy.backends.torch.kernels.stacks import Stack
 from qdeploy.planning.device_memory import Model
 from qdeploy.quantization.quantized import Quantized
 
@@ -81,7 +82,7 @@ def copied(held: Any) -> Any:
         return torch.empty_like(held)
     if isinstance(held, list | tuple):
         return type(held)(map(copied, held))
-    if isinstance(held, Layer | ExpertLayers):
+    if isinstance(held, Layer | ExpertLayers | Stack):
         made = copy(held)
         vars(made).update({name: copied(value) for name, value in vars(held).items()})
         return made

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from qdeploy.backends.torch.accelerators.cuda import Cuda
+from qdeploy.backends.torch.engine.cache import Cache
 from qdeploy.backends.torch.engine.decoder import Decoder
 from qdeploy.backends.torch.engine.load import build_decoder
 from qdeploy.backends.torch.engine.loader import Loader
@@ -32,8 +33,7 @@ torch: Any = pytest.importorskip("torch")
 if not torch.backends.cuda.is_built():
     pytest.skip("this torch is built without CUDA", allow_module_level=True)
 
-from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
-
+from tests.support.fake_cuda import fake_cuda  # noqa: E402
 from tests.support.fake_tensors import MemoryCounter, Reader, Repeated  # noqa: E402
 
 FLOAT = Precision(dtype="fp16")
@@ -81,24 +81,75 @@ def feed_at_the_end(decoder: Decoder, tokens: int) -> None:
     decoder.forward(torch.empty(tokens, dtype=torch.int64, device="cuda:0"))
 
 
-@pytest.mark.parametrize(("linear", "count"), [(INT4, 1), (INT4, 3), (INT8, 3)], ids=str)
-@pytest.mark.parametrize("size", [size for size in published_sizes() if "-A" not in size])
-def test_the_memory_of_every_device_is_as_planned(
-    size: str, linear: Precision, count: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(selftest, "check", lambda *_: None)  # it compares values
+def check(size: str, linear: Precision, count: int) -> int:
+    """Hold a model's memory on *count* devices against the plan.
+
+    Returns:
+        Most bytes that a part of a prompt took on any device, beside weights and cache.
+    """
     made = model(size, linear)
     parts = balanced(made, [1] * count, CONTEXT)
     devices = {f"cuda:{i}": part for i, part in enumerate(parts)}
-    with torch.inference_mode(), FakeTensorMode(), MemoryCounter() as memory:
+    with torch.inference_mode(), fake_cuda(), MemoryCounter() as memory:
         decoder = load(made, parts)
         for device, part in devices.items():
             held = part.weights + part.tables
             assert memory.alive[device] == pytest.approx(held, rel=CLOSE), device
-        for tokens in (made.chunk, 1):
+        passing = 0
+        for tokens in (1, made.chunk):
             memory.restart()
             feed_at_the_end(decoder, tokens)
             planned = replace(made, chunk=tokens)
             for device, part in devices.items():
                 peak = planned.memory(range(part.first, part.last + 1), CONTEXT).needed
                 assert memory.most[device] == pytest.approx(peak, rel=CLOSE), device
+                passing = max(passing, memory.most[device] - memory.alive[device])
+    return passing
+
+
+@pytest.fixture(autouse=True)
+def no_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Self-tests compare values."""
+    for name in ("check", "check_experts"):
+        monkeypatch.setattr(selftest, name, lambda *_: None)
+
+
+@pytest.mark.parametrize(("linear", "count"), [(INT4, 1), (INT8, 4)], ids=str)
+@pytest.mark.parametrize("size", [size for size in published_sizes() if "-A" not in size])
+def test_a_dense_model_takes_what_was_planned(size: str, linear: Precision, count: int) -> None:
+    check(size, linear, count)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("linear", "count"), [(INT4, 1), (INT8, 4)], ids=str)
+@pytest.mark.parametrize("size", [size for size in published_sizes() if "-A" in size])
+def test_no_layer_of_experts_is_dequantized_as_a_whole(
+    size: str, linear: Precision, count: int
+) -> None:
+    config = model(size, linear).config
+    weights = config.experts * 3 * config.hidden * config.moe_intermediate
+    assert check(size, linear, count) < weights  # half of its 16-bit floats
+
+
+def test_parts_of_a_long_prompt_use_the_same_memory_one_after_the_other() -> None:
+    made = model("0.6B", INT4)
+    passing = []
+    with torch.inference_mode(), fake_cuda(), MemoryCounter() as memory:
+        decoder = load(made, balanced(made, [1], CONTEXT))
+        for parts in (1, 8):
+            decoder.begin(CONTEXT)
+            memory.restart()
+            decoder.forward(torch.empty(parts * made.chunk, dtype=torch.int64, device="cuda:0"))
+            passing.append(memory.most["cuda:0"] - memory.alive["cuda:0"])
+    one, eight = passing
+    assert eight < 2 * one
+
+
+def test_a_cache_that_grows_is_freed_first() -> None:
+    with torch.inference_mode(), fake_cuda(), MemoryCounter() as memory:
+        cache = Cache([torch.empty(0, device="cuda:0")] * 3, kv_heads=2, head_dim=8)
+        for tokens, capacity in ((200, 256), (256, 256), (5000, 5120), (300, 5120), (9000, 8192)):
+            cache.reserve(tokens, 8192)
+            assert cache.capacity == capacity
+            taken = 2 * 3 * 2 * 8 * capacity * 4
+            assert memory.alive["cuda:0"] == memory.most["cuda:0"] == taken
