@@ -8,7 +8,6 @@ unwrapped, run on the CPU tensors, and its results are wrapped.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -19,8 +18,8 @@ from qdeploy.backends.torch.simulated.state import STATES, TYPE, State
 
 COPIES = frozenset({"aten::copy_", "aten::_to_copy"})
 """Operators that move data between devices."""
-ACROSS = COPIES | {"aten::_has_compatible_shallow_copy_type"}
-"""Operators that take tensors of several devices."""
+ACROSS = frozenset({"aten::_has_compatible_shallow_copy_type"})
+"""Other operators that take tensors of several devices."""
 CPU_INDICES = frozenset({"aten::index", "aten::index_put", "aten::index_put_"})
 """Operators whose indices, their second argument, may be CPU tensors, as on CUDA."""
 
@@ -95,66 +94,85 @@ def dispatch(operator: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         torch.OutOfMemoryError: a result does not fit the device.
     """
     name = operator._schema.name
-    inputs: dict[int, SimulatedTensor] = {}
-    devices: set[torch.device] = set()
-
-    def unwrap(value: Any) -> Any:
-        if isinstance(value, SimulatedTensor):
-            inputs[id(value.raw)] = value
-            devices.add(value.device)
-            return value.raw
-        if isinstance(value, torch.Tensor) and value.dim():  # a CPU scalar goes with any device
-            devices.add(value.device)
-        if isinstance(value, torch.device) and value.type == TYPE:
-            return torch.device("cpu")
-        return value
-
     target = kwargs.get("device")
     target = None if target is None else torch.device(target)
+    inputs = Inputs()
     if name in CPU_INDICES:
-        indices = [i if isinstance(i, SimulatedTensor) else _at(args[0], i) for i in args[1]]
-        args = (args[0], indices, *args[2:])
-    raw_args, raw_kwargs = _mapped(unwrap, args), _mapped(unwrap, kwargs)
-    if name in COPIES:
-        _check_copy(name, devices | ({target} if target is not None else set()))
-    if len(devices) > 1 and name not in ACROSS:
-        raise RuntimeError(
-            f"{name}: Expected all tensors to be on the same device, but found at least two "
-            f"devices, {' and '.join(sorted(map(str, devices)))}!"
-        )
+        args = (args[0], [_at(args[0], index) for index in args[1]], *args[2:])
+    raw_args = [inputs.unwrap(value) for value in args]
+    raw_kwargs = {key: inputs.unwrap(value) for key, value in kwargs.items()}
+    _check_devices(name, inputs.devices, target)
     if target is not None and target.type == TYPE:
         index = _place(target)
     else:
-        index = next(iter(inputs.values())).device.index
+        index = next(iter(inputs.tensors.values())).device.index
     state = STATES[index]
     state.operators[name] += 1
     result = _run(state, operator, raw_args, raw_kwargs)
     if operator._schema.is_mutable:
-        for tensor in inputs.values():
+        for tensor in inputs.tensors.values():
             _follow(tensor)
     if target is not None and target.type != TYPE:
         return result
     if name == "aten::copy_":
         return args[0]
-
-    def wrap(value: Any) -> Any:
-        if not isinstance(value, torch.Tensor):
-            return value
-        if id(value) in inputs:
-            return inputs[id(value)]
-        state.memory.count(value)
-        return SimulatedTensor(value, index)
-
-    return _mapped(wrap, result)
+    return inputs.wrap(result, index)
 
 
-def _mapped(function: Callable[[Any], Any], value: Any) -> Any:
-    """Apply a function to what lists, tuples and dictionaries hold."""
-    if isinstance(value, list | tuple):
-        return type(value)([_mapped(function, item) for item in value])
-    if isinstance(value, dict):
-        return {key: _mapped(function, item) for key, item in value.items()}
-    return function(value)
+class Inputs:
+    """The tensors that an operator is given.
+
+    Attributes:
+        tensors: the simulated ones, by the id of their data.
+        devices: where all of them are, but for CPU scalars, which go with any device.
+    """
+
+    def __init__(self) -> None:
+        self.tensors: dict[int, SimulatedTensor] = {}
+        self.devices: set[torch.device] = set()
+
+    def unwrap(self, value: Any) -> Any:
+        """An argument for the CPU."""
+        if isinstance(value, SimulatedTensor):
+            self.tensors[id(value.raw)] = value
+            self.devices.add(value.device)
+            return value.raw
+        if isinstance(value, list | tuple):
+            return type(value)([self.unwrap(item) for item in value])
+        if isinstance(value, torch.Tensor) and value.dim():
+            self.devices.add(value.device)
+        if isinstance(value, torch.device) and value.type == TYPE:
+            return torch.device("cpu")
+        return value
+
+    def wrap(self, value: Any, index: int) -> Any:
+        """A result of the CPU on the device of this index. An argument's own data is that argument.
+
+        Raises:
+            torch.OutOfMemoryError: it does not fit there.
+        """
+        if isinstance(value, torch.Tensor):
+            known = self.tensors.get(id(value))
+            if known is not None:
+                return known
+            STATES[index].memory.count(value)
+            return SimulatedTensor(value, index)
+        if isinstance(value, list | tuple):
+            return type(value)([self.wrap(item, index) for item in value])
+        return value
+
+
+def _check_devices(name: str, devices: set[torch.device], target: torch.device | None) -> None:
+    if name in COPIES:
+        ends = devices | ({target} if target is not None else set())
+        found = {STATES[_place(end)].chip.target for end in ends if end.type == TYPE}
+        if len(found) > 1:
+            raise RuntimeError(f"{name}: no copy between devices of {' and '.join(sorted(found))}")
+    elif len(devices) > 1 and name not in ACROSS:
+        raise RuntimeError(
+            f"{name}: Expected all tensors to be on the same device, but found at least two "
+            f"devices, {' and '.join(sorted(map(str, devices)))}!"
+        )
 
 
 def _place(device: torch.device) -> int:
@@ -180,16 +198,11 @@ def _run(state: State, operator: Any, args: Any, kwargs: dict[str, Any]) -> Any:
 
 
 def _at(like: Any, index: Any) -> Any:
-    """The index as a tensor of the device of *like*, where it is a CPU tensor."""
-    if isinstance(index, torch.Tensor) and isinstance(like, SimulatedTensor):
+    """The index, as a tensor of the device of *like* if it is a CPU tensor."""
+    on_cpu = isinstance(index, torch.Tensor) and not isinstance(index, SimulatedTensor)
+    if on_cpu and isinstance(like, SimulatedTensor):
         return SimulatedTensor(index, like.device.index)
     return index
-
-
-def _check_copy(name: str, devices: set[torch.device]) -> None:
-    found = {STATES[_place(d)].chip.target for d in devices if d.type == TYPE}
-    if len(found) > 1:
-        raise RuntimeError(f"{name}: no copy between devices of {' and '.join(sorted(found))}")
 
 
 def _follow(tensor: SimulatedTensor) -> None:
