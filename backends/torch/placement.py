@@ -14,9 +14,12 @@ from qdeploy.interface import Placement
 PROOF = "the device of every operator's result in a pass, from torch's dispatcher"
 PROBE = (0, 0)
 """Token ids of the pass that is observed."""
-COPIES = frozenset({"aten::_to_copy", "aten::copy_", "aten::_copy_from", "aten::clone"})
+COPIES = frozenset({"aten::to", "aten::_to_copy", "aten::copy_", "aten::_copy_from", "aten::clone"})
 """Copies between host and device; token ids go in and logits come out on the host."""
-HOST_ONLY = frozenset({"aten::detach", "aten::lift_fresh", "aten::alias", "aten::view"})
+HOST_ONLY = frozenset(
+    f"aten::{name}"
+    for name in "detach detach_ lift_fresh alias view resolve_conj resolve_neg".split()
+)
 NAMED = 4
 
 

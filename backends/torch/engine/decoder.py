@@ -60,7 +60,10 @@ class Decoder:
 
     def feed(self, ids: Sequence[int]) -> NDArray[np.float32]:
         """Append one or more *ids* and return the logits [V] after the last of them."""
-        logits: NDArray[np.float32] = _on_host(self.forward(self._on_device(ids)))[0]
+        import torch
+
+        with torch.inference_mode():
+            logits: NDArray[np.float32] = _on_host(self.forward(self._on_device(ids)))[0]
         return logits
 
     def forward(self, ids: Tensor) -> Tensor:
@@ -75,12 +78,14 @@ class Decoder:
     def score(self, ids: Sequence[int]) -> NDArray[np.float32]:
         """Return the logits [T, V] after each of *ids*, as a sequence of its own."""
         import numpy as np
+        import torch
 
         self.begin(len(ids))
         parts = []
-        for part in self._on_device(ids).split(self._chunk):
-            hidden = self._pass(part)
-            parts += [_on_host(self._head(rows)) for rows in hidden.split(SCORED)]
+        with torch.inference_mode():
+            for part in self._on_device(ids).split(self._chunk):
+                hidden = self._pass(part)
+                parts += [_on_host(self._head(rows)) for rows in hidden.split(SCORED)]
         return np.concatenate(parts)
 
     def close(self) -> None:
