@@ -21,7 +21,7 @@ from qdeploy.planning.plan import Plan
 from tests.exporters.test_kept_codes import EXPERTS, KINDS, codes_of
 from tests.support import quantized as q
 from tests.support import tiny
-from tests.support.native import resolve
+from tests.support.native import FLOAT, resolve
 from tests.support.stored_codes import Codes, check_codes, in_safetensors, less_points
 from tests.support.tiny import DENSE, SPARSE
 from tests.support.weights import bf16
@@ -122,6 +122,22 @@ def test_forms_that_differ_from_layer_to_layer(tmp_path: Path) -> None:
     assert "model.layers.1.self_attn.v_proj" in most
     ignored = ("lm_head", "model.layers.0.self_attn.v_proj", "model.layers.2.mlp.down_proj")
     assert sorted(settings["ignore"]) == list(ignored)
+
+
+def test_one_form_is_all_of_a_class_and_the_head_by_its_name(
+    made: Callable[..., Path], tmp_path: Path
+) -> None:
+    """A head is found by its name only, by vLLM."""
+    for head, targets, ignored in (
+        (INT4, ["Linear", "lm_head"], []),
+        (FLOAT, ["Linear"], ["lm_head"]),
+    ):
+        plan = resolve(made(DENSE), linear=INT4, head=head, format="safetensors")
+        folder = bundle_of(plan, tmp_path / f"{len(ignored)}")
+        settings = json.loads((folder / "config.json").read_bytes())["quantization_config"]
+        (group,) = settings["config_groups"].values()
+        assert group["targets"] == targets
+        assert settings["ignore"] == ignored
 
 
 def test_experts_are_stored_one_by_one(made: Callable[..., Path], tmp_path: Path) -> None:

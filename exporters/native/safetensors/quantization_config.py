@@ -2,8 +2,9 @@
 
 Its schema is compressed-tensors' `QuantizationConfig` (0.20, `quantization/quant_config.py`). A
 module is of the group that has its name among the targets, or a pattern that matches it, or else
-its class. vLLM asks for the class before it looks at the modules that it has fused into one (its
-`find_matched_target`), so groups are told apart by names and patterns alone.
+its class. So that vLLM finds the same group (its `find_matched_target`), several groups are told
+apart by names and patterns alone: before 0.32 it asks for the class before it looks at the modules
+that it has fused into one. It finds an lm_head by its name only.
 """
 
 from __future__ import annotations
@@ -62,7 +63,9 @@ def quantization_config(
         return None
     groups = {}
     for number, (form, _) in enumerate(counts.most_common()):
-        targets = [LINEAR_CLASS] if len(counts) == 1 else _targets(form, forms)
+        targets = _targets(form, forms)
+        if len(counts) == 1:
+            targets = [LINEAR_CLASS, *({_module(head)} & set(targets))]
         groups[f"group_{number}"] = {"targets": targets, **_settings(form)}
     formats = {form.format for form in counts}
     return {
