@@ -5,7 +5,7 @@ kernels        how a weight lies on a device, and the product with it: tables of
 engine         the model's forward on these kernels, with its cache
 operations     what is computed between the linear layers
 simulated      devices of other vendors on the CPU, on request, with those vendors' checks
-platforms      the vendors' drivers, and the builds of torch for them: a table
+platforms      what is known of a vendor's driver, and of the builds of torch for it
 devices        which devices a target has here
 build, probe   which torch is installed, and what it says of devices, asked in a worker process
 diagnosis      why torch finds no device where the driver lists one

@@ -6,7 +6,8 @@ import sys
 from importlib.util import find_spec
 
 from qdeploy.backends.torch import build, diagnosis, probe
-from qdeploy.backends.torch.platforms import FOR_TARGET, Platform
+from qdeploy.backends.torch.accelerators.table import PLATFORMS
+from qdeploy.backends.torch.platforms import Platform
 from qdeploy.backends.torch.simulated import devices as simulated_devices
 from qdeploy.errors import InputError, TargetUnavailable
 from qdeploy.interface import Device
@@ -29,11 +30,11 @@ def find(target: Target) -> list[Device]:
         TargetUnavailable: the driver, the hardware, torch or a build of it for the target is
             missing, or torch does not get at the devices.
     """
-    platform = FOR_TARGET.get(target.name)
+    platform = PLATFORMS.get(target.name)
     if platform is None:
         raise InputError(
             f"torch does not serve the target {target.name}",
-            fix="choose one of: " + ", ".join(FOR_TARGET),
+            fix="choose one of: " + ", ".join(PLATFORMS),
         )
     if not SYSTEM.startswith(platform.systems):
         raise or_simulated(

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
+from qdeploy.backends.torch.accelerators.table import PLATFORMS
 from qdeploy.backends.torch.build import Build
 from qdeploy.backends.torch.platforms import (
     CPU_INDEX,
     OLD_CUDA_INDEX,
-    PLATFORMS,
     Platform,
     reinstall,
 )
@@ -69,7 +69,7 @@ def of_build(platform: Platform, build: Build) -> TargetUnavailable | None:
 
 def _served_here(build: Build) -> Platform | None:
     """The platform of this machine's hardware that a build is for, if there is one."""
-    return next((p for p in PLATFORMS if p.serves(build) and _is_here(p)), None)
+    return next((p for p in PLATFORMS.values() if p.serves(build) and _is_here(p)), None)
 
 
 def _is_here(platform: Platform) -> bool:

@@ -6,6 +6,7 @@ A3 (910C) have all of these operators; the 310P has weights of 8 bits with float
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qdeploy.backends.torch import runtime
@@ -15,6 +16,8 @@ from qdeploy.backends.torch.kernels.ascend.int8 import INT8_INPUTS
 from qdeploy.backends.torch.kernels.ascend.weight_only import INT4, INT8
 from qdeploy.backends.torch.kernels.dequantized import FLOAT
 from qdeploy.backends.torch.operations import Operations
+from qdeploy.backends.torch.platforms import Platform
+from qdeploy.system import drivers
 from qdeploy.targets import ASCEND
 
 if TYPE_CHECKING:
@@ -35,6 +38,12 @@ def _has_all(architecture: str) -> bool:
 
 class Ascend(Limited):
     target = ASCEND.name
+    platform = Platform(
+        ASCEND, "npu", "CANN", partial(drivers.ascend, ASCEND.masks), lambda build: True,
+        f"pip install 'qdeploy[{ASCEND.extras['torch-npu']}]'",
+        check="`npu-smi info` must list the NPU, and no other process may hold it alone",
+        package="torch-npu",
+    )  # fmt: skip
     kernels = (
         FLOAT,
         Limit(INT4, _has_all, NEEDS),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from qdeploy.backends.torch.kernels.base import ExpertKernel, Kernel
 from qdeploy.backends.torch.operations import Operations
+from qdeploy.backends.torch.platforms import Platform
 
 if TYPE_CHECKING:
     Tensor = Any
@@ -27,10 +28,12 @@ class Accelerator(ABC):
 
     Attributes:
         target: name of the target that it serves.
+        platform: how its devices are found; None where a third party's backend finds them itself.
         dtypes: types of activations that it computes in, the preferred one first.
     """
 
     target: ClassVar[str]
+    platform: ClassVar[Platform | None] = None
     dtypes: tuple[str, ...] = ("bfloat16", "float16")
 
     def __init__(self, device_type: str, architecture: str = "") -> None:

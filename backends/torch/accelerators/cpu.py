@@ -10,6 +10,8 @@ from qdeploy.backends.torch.kernels.base import ExpertKernel, Form, Kernel
 from qdeploy.backends.torch.kernels.dequantized import DEQUANTIZED, FLOAT
 from qdeploy.backends.torch.kernels.experts import host_experts
 from qdeploy.backends.torch.kernels.table import linear_kernel
+from qdeploy.backends.torch.platforms import Platform
+from qdeploy.backends.torch.runtime import INSTALL
 from qdeploy.system import info
 from qdeploy.targets import CPU
 
@@ -22,6 +24,10 @@ KERNELS = (FLOAT, cpu.INT4, DEQUANTIZED)
 
 class Cpu(Accelerator):
     target = CPU.name
+    platform = Platform(
+        CPU, "cpu", "the CPU", None, lambda build: True, INSTALL,
+        systems=("linux", "win32", "darwin"),
+    )  # fmt: skip
     dtypes = ("bfloat16", "float32")
 
     @classmethod

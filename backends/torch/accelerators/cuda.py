@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 
 from qdeploy.backends.torch.accelerators.limited import Limit, Limited
 from qdeploy.backends.torch.kernels import grouped
@@ -11,6 +12,8 @@ from qdeploy.backends.torch.kernels.gpu.experts import INT4_EXPERTS
 from qdeploy.backends.torch.kernels.gpu.fp8 import FP8_INPUTS
 from qdeploy.backends.torch.kernels.gpu.int4 import INT4
 from qdeploy.backends.torch.kernels.gpu.int8 import INT8, INT8_INPUTS
+from qdeploy.backends.torch.platforms import Platform, reinstall
+from qdeploy.system import drivers
 from qdeploy.targets import CUDA
 
 NEEDS = "compute capability 8.0"
@@ -34,6 +37,13 @@ def _has_fp8(architecture: str) -> bool:
 
 class Cuda(Limited):
     target = CUDA.name
+    platform = Platform(
+        CUDA, "cuda", "CUDA", partial(drivers.nvidia, CUDA.masks),
+        lambda build: build.cuda is not None,
+        reinstall(CUDA.torch_index), systems=("linux", "win32"),
+        check="a container needs --gpus all; after sleep, or a change of the driver, restart the "
+        "machine",
+    )  # fmt: skip
     kernels = (
         FLOAT,
         Limit(INT4, _has_int4, NEEDS),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+from qdeploy.backends.torch.accelerators.dcu import is_dtks
 from qdeploy.backends.torch.accelerators.limited import Limit, Limited
 from qdeploy.backends.torch.kernels import grouped
 from qdeploy.backends.torch.kernels.dequantized import DEQUANTIZED, FLOAT
@@ -9,6 +12,8 @@ from qdeploy.backends.torch.kernels.gpu.experts import INT4_EXPERTS
 from qdeploy.backends.torch.kernels.gpu.fp8 import FP8_INPUTS
 from qdeploy.backends.torch.kernels.gpu.int4 import INT4
 from qdeploy.backends.torch.kernels.gpu.int8 import INT8, INT8_INPUTS
+from qdeploy.backends.torch.platforms import Platform, reinstall
+from qdeploy.system import drivers
 from qdeploy.targets import ROCM
 
 NEEDS = "CDNA2 or later"
@@ -30,6 +35,12 @@ def _has_fp8(architecture: str) -> bool:
 
 class Rocm(Limited):
     target = ROCM.name
+    platform = Platform(
+        ROCM, "cuda", "ROCm", partial(drivers.amd, ROCM.masks),
+        lambda build: build.hip is not None and not is_dtks(build),
+        reinstall(ROCM.torch_index),
+        check="a container needs --device /dev/kfd --device /dev/dri; `rocminfo` must list the GPU",
+    )  # fmt: skip
     kernels = (
         FLOAT,
         Limit(INT4, _has_int4, NEEDS),

@@ -10,6 +10,7 @@ from qdeploy.backends.torch.accelerators.cpu import Cpu
 from qdeploy.backends.torch.accelerators.cuda import Cuda
 from qdeploy.backends.torch.accelerators.dcu import Dcu
 from qdeploy.backends.torch.accelerators.rocm import Rocm
+from qdeploy.backends.torch.platforms import Platform
 from qdeploy.targets import ASCEND, CPU, CUDA, DCU, ROCM, Target
 
 ACCELERATORS: Mapping[Target, type[Accelerator]] = {
@@ -19,3 +20,7 @@ ACCELERATORS: Mapping[Target, type[Accelerator]] = {
     DCU: Dcu,
     ASCEND: Ascend,
 }
+PLATFORMS: Mapping[str, Platform] = {
+    target.name: kind.platform for target, kind in ACCELERATORS.items() if kind.platform
+}
+"""The platform of each target."""
