@@ -232,6 +232,14 @@ DCU = Target(
     "dcu",
     "Hygon DCU (DTK)",
     "gpu",
+    constraints=(
+        Constraint(
+            when={"format": ("safetensors",), f"{LINEAR}.dtype": ("fp8",)},
+            reason="torch multiplies FP8 on NVIDIA's and AMD's architectures alone "
+            "(scaled_mm_arch_allowed in ScaledBlasDeviceUtils.cpp)",
+            fix="use int8 or int4, e.g. the profile dcu-int8",
+        ),
+    ),
     masks=("ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"),
     extras={"torch": "torch"},
 )
@@ -257,6 +265,12 @@ ASCEND = Target(
             "161002 of aclnnWeightQuantBatchMatmul for weights in FRACTAL_NZ: vllm-ascend issues "
             "3588, 5603, 8770)",
             fix="set weights.linear.group_size to 64, 128 or -1, or use the profile ascend-int8",
+        ),
+        Constraint(
+            when={"format": ("safetensors",), f"{LINEAR}.dtype": ("fp8",)},
+            reason="Atlas A2 and A3 multiply int8 and int4, not FP8 (documentation of "
+            "npu_quant_matmul, torch_npu 2.14)",
+            fix="use int8 or int4, e.g. the profile ascend-int8",
         ),
     ),
     masks=("ASCEND_RT_VISIBLE_DEVICES",),

@@ -20,6 +20,7 @@ from qdeploy.targets import (
     BUILT_IN,
     CPU,
     CUDA,
+    DCU,
     INTEL_CPU,
     INTEL_GPU,
     INTEL_NPU,
@@ -115,6 +116,7 @@ def profile_in(target: Target, linear: Precision, format: str, **graph: Any) -> 
 
 INT8 = Precision(dtype="int8", symmetric=True)
 FP16 = Precision(dtype="fp16")
+FP8 = Precision(dtype="fp8")
 ASYMMETRIC = Precision(dtype="int4", group_size=128)
 
 
@@ -125,11 +127,13 @@ ASYMMETRIC = Precision(dtype="int4", group_size=128)
         (ASCEND, INT4, "onnx-static", "no operator for four-bit weights", "ascend-int8-onnx"),
         (ROCM, INT4, "onnx", "for every shape", "onnx-static"),
         (ROCM, ASYMMETRIC, "onnx-static", "zero points", "symmetric = true"),
+        (ASCEND, FP8, "safetensors", "not FP8", "ascend-int8"),
+        (DCU, FP8, "safetensors", "FP8 on NVIDIA's and AMD's", "dcu-int8"),
         (INTEL_CPU, INT4, "onnx", "leaves GroupQueryAttention", 'attention = "plain"'),
         (INTEL_GPU, INT4, "onnx", "leaves GroupQueryAttention", 'attention = "plain"'),
     ],
 )
-def test_providers_of_onnx_runtime_refuse(
+def test_what_runs_a_format_on_a_target_refuses(
     small: Checkpoint,
     target: Target,
     linear: Precision,
@@ -153,9 +157,11 @@ def test_providers_of_onnx_runtime_refuse(
         (INTEL_CPU, INT4, "onnx", {"attention": "plain"}),
         (CPU, ASYMMETRIC, "onnx", {}),
         (CUDA, ASYMMETRIC, "onnx", {}),
+        (CUDA, FP8, "safetensors", {}),
+        (ROCM, FP8, "safetensors", {}),
     ],
 )
-def test_providers_of_onnx_runtime_accept(
+def test_what_runs_a_format_on_a_target_accepts(
     small: Checkpoint,
     target: Target,
     linear: Precision,
