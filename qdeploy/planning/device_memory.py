@@ -27,10 +27,10 @@ from qdeploy.architectures.config import RopeScaling
 from qdeploy.architectures.graph import GraphConfig
 from qdeploy.architectures.tensors import layer_of
 from qdeploy.checkpoint.checkpoint import Checkpoint
+from qdeploy.planning.formats import group_count
 from qdeploy.planning.pass_memory import INT64, Held, pass_bytes
 from qdeploy.planning.profile import FLOAT_BYTES
 from qdeploy.planning.tensor_spec import FLOAT
-from qdeploy.quantization.precision import PER_CHANNEL
 
 if TYPE_CHECKING:
     from qdeploy.planning.plan import Plan
@@ -170,8 +170,7 @@ def held_bytes(held: Held, float_bytes: int) -> int:
     numel = prod(held.shape)
     if held.precision.dtype == "fp16":
         return numel * float_bytes
-    group = held.precision.group_size
-    groups = prod(held.shape[:-1]) * (1 if group == PER_CHANNEL else -(-held.shape[-1] // group))
+    groups = group_count(held.shape, held.precision)
     return numel * held.precision.bits // 8 + 2 * groups * float_bytes
 
 

@@ -225,12 +225,17 @@ def stored_bytes(shape: tuple[int, ...], precision: Precision, storage: Storage 
     numel = prod(shape)
     if precision.dtype == "fp16":
         return storage.matrix * numel
-    size = precision.group_size
-    groups_a_row = 1 if size == PER_CHANNEL else -(-shape[-1] // size)
-    rows = prod(shape[:-1])
-    if precision.dtype == "fp8" and size != PER_CHANNEL:
-        rows = -(-rows // size)
-    groups = rows * groups_a_row
+    groups = group_count(shape, precision)
     zero_point_bits = precision.bits if precision.has_zero_points else 0
     codes, points = -(-numel * precision.bits // 8), -(-groups * zero_point_bits // 8)
     return codes + groups * storage.scale + points
+
+
+def group_count(shape: tuple[int, ...], precision: Precision) -> int:
+    """How many groups a quantized tensor has: parts of its rows, or blocks of 8-bit floats."""
+    size, rows = precision.group_size, prod(shape[:-1])
+    if size == PER_CHANNEL:
+        return rows
+    if precision.dtype == "fp8":
+        rows = -(-rows // size)
+    return rows * -(-shape[-1] // size)

@@ -18,6 +18,7 @@ from qdeploy.backends.torch.engine.decoder import Decoder
 from qdeploy.backends.torch.engine.load import build_decoder
 from qdeploy.backends.torch.engine.loader import Loader
 from qdeploy.backends.torch.kernels import selftest
+from qdeploy.backends.torch.kernels.base import Activations
 from qdeploy.backends.torch.settings import Settings
 from qdeploy.checkpoint.published.catalogue import find_published
 from qdeploy.checkpoint.published.names import published_sizes
@@ -62,7 +63,7 @@ def model(size: str, linear: Precision) -> Model:
     return of_plan(make_plan(published, profile, CUDA))
 
 
-def load(made: Model, parts: Sequence[DeviceMemory]) -> Decoder:
+def load(made: Model, parts: Sequence[DeviceMemory], activations: Activations = "none") -> Decoder:
     """The model on one fake device for each of *parts*."""
     devices = [f"cuda:{i}" for i, p in enumerate(parts) for _ in range(p.first, p.last + 1)]
     device = Device(devices[0], "a fake GPU", CUDA.name)
@@ -70,7 +71,7 @@ def load(made: Model, parts: Sequence[DeviceMemory]) -> Decoder:
     settings = Settings(device, "bfloat16", "none", CONTEXT, size, made.chunk, 1, None, False)
     precisions = {n: w.precision for n, w in made.weights.items() if w.precision != FLOAT}
     reader: Any = Reader(made)
-    weights = Repeated(Loader(reader, precisions, GPU, "bfloat16", "none"), made)
+    weights = Repeated(Loader(reader, precisions, GPU, "bfloat16", activations), made)
     return build_decoder(made.architecture, made.config, weights, GPU, settings, devices)
 
 
@@ -81,7 +82,7 @@ def feed_at_the_end(decoder: Decoder, tokens: int) -> None:
     decoder.forward(torch.empty(tokens, dtype=torch.int64, device="cuda:0"))
 
 
-def check(size: str, linear: Precision, count: int) -> int:
+def check(size: str, linear: Precision, count: int, activations: Activations = "none") -> int:
     """Hold a model's memory on *count* devices against the plan.
 
     Returns:
@@ -91,7 +92,7 @@ def check(size: str, linear: Precision, count: int) -> int:
     parts = balanced(made, [1] * count, CONTEXT)
     devices = {f"cuda:{i}": part for i, part in enumerate(parts)}
     with torch.inference_mode(), fake_cuda(), MemoryCounter() as memory:
-        decoder = load(made, parts)
+        decoder = load(made, parts, activations)
         for device, part in devices.items():
             held = part.weights + part.tables
             assert memory.alive[device] == pytest.approx(held, rel=CLOSE), device
@@ -118,6 +119,10 @@ def no_values(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("size", [size for size in published_sizes() if "-A" not in size])
 def test_a_dense_model_takes_what_was_planned(size: str, linear: Precision, count: int) -> None:
     check(size, linear, count)
+
+
+def test_inputs_that_are_rounded_take_what_was_planned() -> None:
+    check("8B", INT8, 2, "int8")
 
 
 @pytest.mark.slow

@@ -8,13 +8,14 @@ import pytest
 
 import qdeploy
 from qdeploy.backends.torch import TorchBackend
+from qdeploy.backends.torch.engine import layers
 from qdeploy.backends.torch.errors import LESS_ON_DEVICES
 from qdeploy.bundle import Bundle
 from qdeploy.checkpoint.read import read_checkpoint
 from qdeploy.errors import InputError, OutOfMemory
 from qdeploy.interface import Device, LoadOptions, Request
 from qdeploy.planning.device_memory import CHUNK, of_bundle
-from qdeploy.targets import CUDA
+from qdeploy.targets import CPU, CUDA
 
 pytest.importorskip("torch")
 
@@ -86,3 +87,10 @@ def test_more_devices_than_layers_are_refused(
 ) -> None:
     with pytest.raises(InputError, match="layers of"):
         tokens(bundle, *(devices * 9))
+
+
+def test_the_host_is_planned_too(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layers, "available_bytes", lambda: needed(bundle))
+    with pytest.raises(OutOfMemory, match="can be planned for") as raised:
+        tokens(bundle, *TorchBackend().devices(CPU))
+    assert "--devices" not in (raised.value.fix or "")
