@@ -70,7 +70,8 @@ class TorchBackend(Backend):
             else:
                 accelerator.prepare()
             decoder, kernels = load_decoder(bundle.path, accelerator, settings)
-            placement = prove_placement(decoder, kernels, settings)
+            tuned = accelerator.tune(settings.few_rows)
+            placement = prove_placement(decoder, kernels, settings, tuned)
             session = TorchSession(decoder, accelerator, placement, settings)
             if session.context > len(WARM_UP.prompt_ids):
                 for _ in session.generate(WARM_UP):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qdeploy.backends.torch.engine.decoder import Decoder
@@ -23,8 +23,16 @@ HOST_ONLY = frozenset(
 NAMED = 4
 
 
-def prove_placement(decoder: Decoder, kernels: Mapping[str, int], settings: Settings) -> Placement:
+def prove_placement(
+    decoder: Decoder, kernels: Mapping[str, int], settings: Settings, tuned: Sequence[str] = ()
+) -> Placement:
     """Run one pass and return where its operators ran.
+
+    Args:
+        decoder: the loaded model.
+        kernels: how many layers each kernel holds, by its name.
+        settings: those of the session.
+        tuned: what the accelerator has chosen, in its words.
 
     Raises:
         PlacementError: an operator ran on another device than asked.
@@ -48,7 +56,7 @@ def prove_placement(decoder: Decoder, kernels: Mapping[str, int], settings: Sett
     return Placement(
         (*names, *elsewhere),
         settings.device.evidence,
-        f"{PROOF}; layers by kernel: {held}",
+        "; ".join((f"{PROOF}; layers by kernel: {held}", *tuned)),
         dict(nodes.most_common()),
         tuple(f"{name} on {d}" for d, name in strays),
         settings.threads if settings.on_host else None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from qdeploy.backends.torch.accelerators.base import Accelerator
+from qdeploy.backends.torch.accelerators.base import FEW_ROWS, Accelerator
 from qdeploy.backends.torch.kernels.base import Activations
 from qdeploy.errors import InputError, did_you_mean
 from qdeploy.interface import Device, LoadOptions, Property
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 """Torch's names of the profile's `graph.activations`."""
-PROPERTIES: dict[str, type] = {PREFILL_CHUNK: int}
 HOST = "cpu"
 """Id of the CPU's device."""
 
@@ -37,6 +36,7 @@ class Settings:
         threads: CPU threads that torch computes with.
         rope_scaling: how positions are scaled, with the keys of `config.json`, or None.
         more: the devices that share the layers with *device*, in order.
+        few_rows: the property of that name; None if the accelerator decides.
     """
 
     device: Device
@@ -49,6 +49,7 @@ class Settings:
     rope_scaling: Any
     allow_fallback: bool
     more: tuple[Device, ...] = ()
+    few_rows: int | None = None
 
     @property
     def simulated(self) -> bool:
@@ -82,11 +83,13 @@ def resolve_settings(
     graph = manifest.profile.graph
     merged: dict[str, Property] = {**manifest.profile.runtime.properties, **options.properties}
     for name, value in merged.items():
-        if name not in PROPERTIES:
+        kind = accelerator.properties.get(name)
+        if kind is None:
             raise InputError(
-                f"torch's engine has no property {name!r}", fix=did_you_mean(name, PROPERTIES)
+                f"torch's engine has no property {name!r} on {accelerator.target}",
+                fix=did_you_mean(name, accelerator.properties),
             )
-        if type(value) is not PROPERTIES[name] or (PROPERTIES[name] is int and int(value) < 1):
+        if type(value) is not kind or (kind is int and int(value) < 1):
             raise InputError(f"{name} is {value!r}", fix="give a whole number above 0")
     dtype = DTYPES[graph.activations]
     if dtype not in accelerator.dtypes:
@@ -96,6 +99,7 @@ def resolve_settings(
             fix=_profile_for(accelerator),
         )
     longest = manifest.model.context_length
+    few = merged.get(FEW_ROWS)
     return Settings(
         device,
         dtype,
@@ -107,6 +111,7 @@ def resolve_settings(
         manifest.plan.get("rope_scaling"),
         options.allow_fallback,
         options.devices[1:],
+        None if few is None else int(few),
     )
 
 

@@ -11,10 +11,12 @@ import pytest
 
 import qdeploy
 from qdeploy import models
-from qdeploy.backends.torch.accelerators import cpu as accelerator
-from qdeploy.backends.torch.kernels import cpu, selftest
+from qdeploy.backends.torch.accelerators.cpu import Cpu
+from qdeploy.backends.torch.kernels import selftest
 from qdeploy.backends.torch.kernels.base import Form, Kernel, Layer, Place
-from qdeploy.backends.torch.kernels.dequantized import DEQUANTIZED
+from qdeploy.backends.torch.kernels.cpu.int4 import int4
+from qdeploy.backends.torch.kernels.cpu.switching import Switch
+from qdeploy.backends.torch.kernels.dequantized import DEQUANTIZED, FLOAT
 from qdeploy.errors import GenerationFailed
 from qdeploy.quantization.precision import Precision
 from qdeploy.quantization.quantized import Quantized
@@ -85,7 +87,8 @@ def test_loading_stops_at_the_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyP
     bundle = qdeploy.export(
         models.path("qwen3-nano"), target="cpu", profile="cpu-int4-torch", output=tmp_path / "nano"
     )
-    wrong = altered(cpu.INT4, lambda y: y.flip(-1))
-    monkeypatch.setattr(accelerator, "KERNELS", (accelerator.KERNELS[0], wrong, DEQUANTIZED))
-    with pytest.raises(GenerationFailed, match=f"{cpu.INT4.name} is wrong on cpu"):
+    right = int4(Switch())
+    wrong = altered(right, lambda y: y.flip(-1))
+    monkeypatch.setattr(Cpu, "linear_kernels", lambda self: (FLOAT, wrong, DEQUANTIZED))
+    with pytest.raises(GenerationFailed, match=f"{right.name} is wrong on cpu"):
         qdeploy.load(bundle, device="cpu")

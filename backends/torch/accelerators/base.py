@@ -7,14 +7,20 @@ all of them; it asks for operations, kernels and memory here.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from qdeploy.backends.torch.kernels.base import ExpertKernel, Kernel
 from qdeploy.backends.torch.operations import Operations
 from qdeploy.backends.torch.platforms import Platform
+from qdeploy.planning.device_memory import PREFILL_CHUNK
 
 if TYPE_CHECKING:
     Tensor = Any
+
+FEW_ROWS = "few_rows"
+"""Property of a CPU: most rows of inputs that torch's operators for integer weights multiply; more
+are multiplied by the dequantized weight. Measured at load if it is not set."""
 
 
 class Accelerator(ABC):
@@ -30,11 +36,13 @@ class Accelerator(ABC):
         target: name of the target that it serves.
         platform: how its devices are found; None where a third party's backend finds them itself.
         dtypes: types of activations that it computes in, the preferred one first.
+        properties: of a profile or a user that it has a use for, with their types.
     """
 
     target: ClassVar[str]
     platform: ClassVar[Platform | None] = None
     dtypes: tuple[str, ...] = ("bfloat16", "float16")
+    properties: ClassVar[Mapping[str, type]] = {PREFILL_CHUNK: int}
 
     def __init__(self, device_type: str, architecture: str = "") -> None:
         self.device_type, self.architecture = device_type, architecture
@@ -62,6 +70,17 @@ class Accelerator(ABC):
     def operations(self) -> Operations:
         """Norms, rotation, activation and attention; torch's own unless the vendor has better."""
         return Operations()
+
+    def tune(self, few_rows: int | None) -> tuple[str, ...]:
+        """Choose what only a measurement on the device can tell, once all weights are loaded.
+
+        Args:
+            few_rows: the property of that name, or None.
+
+        Returns:
+            What was chosen, for the proof of placement.
+        """
+        return ()
 
     def memory(self, device: Any) -> tuple[int, int] | None:
         """Free and total bytes of a device; None where it is the host's.

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
-from qdeploy.backends.torch.accelerators.base import Accelerator
-from qdeploy.backends.torch.kernels import cpu
+from qdeploy.backends.torch.accelerators.base import FEW_ROWS, Accelerator
+from qdeploy.backends.torch.cpu_operations import CpuOperations
 from qdeploy.backends.torch.kernels.base import ExpertKernel, Form, Kernel
+from qdeploy.backends.torch.kernels.cpu.int4 import int4
+from qdeploy.backends.torch.kernels.cpu.int8 import INT8_INPUTS, int8
+from qdeploy.backends.torch.kernels.cpu.switching import Switch
 from qdeploy.backends.torch.kernels.dequantized import DEQUANTIZED, FLOAT
 from qdeploy.backends.torch.kernels.experts import host_experts
 from qdeploy.backends.torch.kernels.table import linear_kernel
@@ -19,7 +23,6 @@ FAST = frozenset({"avx512vl", "avx512bw", "avx512dq", "fma"})
 """Instruction sets, as Linux names them, with which torch takes its AVX-512 kernels
 (`DispatchStub.cpp`). On a CPU with AVX2 alone its int4 kernel decoded 7.5 tok/s of Qwen3-0.6B where
 ONNX Runtime decoded 21; ARM was not measured."""
-KERNELS = (FLOAT, cpu.INT4, DEQUANTIZED)
 
 
 class Cpu(Accelerator):
@@ -29,16 +32,31 @@ class Cpu(Accelerator):
         systems=("linux", "win32", "darwin"),
     )  # fmt: skip
     dtypes = ("bfloat16", "float32")
+    properties: ClassVar[Mapping[str, type]] = {**Accelerator.properties, FEW_ROWS: int}
+
+    def __init__(self, device_type: str = CPU.name, architecture: str = "") -> None:
+        super().__init__(device_type, architecture)
+        self._switches = (Switch(), Switch())
+        four, eight = self._switches
+        self._kernels = (FLOAT, int4(four), int8(eight), INT8_INPUTS, DEQUANTIZED)
 
     @classmethod
     def is_fast_here(cls) -> bool:
         return info.cpu_flags() >= FAST
 
     def linear_kernels(self) -> tuple[Kernel, ...]:
-        return KERNELS
+        return self._kernels
 
     def expert_kernels(self) -> tuple[ExpertKernel, ...]:
-        return (host_experts(_pack_of),)
+        return (host_experts(self._pack_of),)
+
+    def operations(self) -> CpuOperations:
+        return CpuOperations()
+
+    def tune(self, few_rows: int | None) -> tuple[str, ...]:
+        four, eight = (switch.settle(few_rows) for switch in self._switches)
+        named = zip(self._kernels[1:], (four, eight), strict=False)
+        return tuple(f"{kernel.name} {said}" for kernel, said in named if said)
 
     def memory(self, device: Any) -> None:
         return None
@@ -46,6 +64,5 @@ class Cpu(Accelerator):
     def peak_memory_bytes(self, device: Any) -> None:
         return None
 
-
-def _pack_of(form: Form) -> Any:
-    return linear_kernel(KERNELS, form, where="cpu").pack
+    def _pack_of(self, form: Form) -> Any:
+        return linear_kernel(self._kernels, form, where=self.device_type).pack
