@@ -1,1 +1,1 @@
-"""Profiles, bundle formats and plans: the precision and size of every tensor."""
+"""Profiles, bundle formats and plans: precision and size of every tensor, memory of devices."""

@@ -35,7 +35,8 @@ if not torch.backends.cuda.is_built():
     pytest.skip("this torch is built without CUDA", allow_module_level=True)
 
 from tests.support.fake_cuda import fake_cuda  # noqa: E402
-from tests.support.fake_tensors import MemoryCounter, Reader, Repeated  # noqa: E402
+from tests.support.fake_tensors import Reader, Repeated  # noqa: E402
+from tests.support.tensor_memory import MemoryCounter  # noqa: E402
 
 FLOAT = Precision(dtype="fp16")
 INT4 = Precision(dtype="int4", symmetric=True, group_size=128)

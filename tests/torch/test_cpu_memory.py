@@ -1,0 +1,44 @@
+"""The embedded models on the CPU take the memory that was planned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import qdeploy
+from qdeploy.backends.torch.accelerators.cpu import Cpu
+from qdeploy.backends.torch.engine.load import load_decoder
+from qdeploy.backends.torch.settings import resolve_settings
+from qdeploy.checkpoint.read import read_checkpoint
+from qdeploy.interface import Device, LoadOptions
+from qdeploy.planning.device_memory import of_bundle
+from qdeploy.targets import CPU
+
+torch: Any = pytest.importorskip("torch")
+
+from tests.support.tensor_memory import MemoryCounter  # noqa: E402
+
+CONTEXT = 1024
+
+
+@pytest.mark.parametrize("name", ["qwen3-nano", "qwen3-nano-moe"])
+def test_a_prompt_takes_what_was_planned(name: str, tmp_path: Path) -> None:
+    folder = tmp_path / name
+    bundle = qdeploy.export(name, output=folder, target=CPU.name, profile="cpu-int4-torch")
+    cpu = Cpu("cpu")
+    device, options = Device("cpu", "a CPU", CPU.name), LoadOptions(context=CONTEXT)
+    settings = resolve_settings(bundle.manifest, cpu, device, options)
+    model = of_bundle(
+        read_checkpoint(folder), None, longest=CONTEXT, float_bytes=2, chunk=settings.prefill_chunk
+    )
+    planned = model.memory(range(model.layers), CONTEXT)
+    with torch.inference_mode(), MemoryCounter() as memory:
+        decoder, _ = load_decoder(folder, cpu, settings)
+        held = planned.weights + planned.tables
+        assert memory.alive["cpu"] == pytest.approx(held, rel=0.01)
+        decoder.begin(CONTEXT)
+        memory.restart()
+        decoder.feed([1] * (CONTEXT - 1))
+    assert memory.most["cpu"] == pytest.approx(planned.needed, rel=0.1)
