@@ -62,7 +62,11 @@ def on(device: Any, operator: Any, arguments: Mapping[str, Any]) -> Any:
 
 
 def moved(value: Any, device: Any) -> Any:
-    """A tensor, or those in a list, on a device. On `meta` and `cuda` it has no values."""
+    """A tensor, or those in a list or a dictionary, on a device. On `meta` and `cuda` it has no
+    values.
+    """
+    if isinstance(value, dict):
+        return {key: moved(item, device) for key, item in value.items()}
     if isinstance(value, tuple | list):
         return type(value)(moved(item, device) for item in value)
     if not isinstance(value, torch.Tensor):

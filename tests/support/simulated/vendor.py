@@ -1,4 +1,6 @@
-"""Compare with what torch_npu's wheel holds: `python -m tests.support.simulated.vendor WHEEL`.
+"""Compare with what torch_npu's wheel holds.
+
+    python -m tests.support.simulated.vendor WHEEL [DEVICE BUNDLE]...
 
 It defines all operators of the vendor in this process, and runs the vendor's own functions of
 shapes and types, so it is a process of its own. The package cannot be imported without CANN, so the
@@ -12,15 +14,18 @@ import json
 import sys
 import types
 import zipfile
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 import yaml  # type: ignore[import-untyped]
 
-from qdeploy.backends.torch.simulated.ascend import schemas
+import qdeploy
+from qdeploy.backends.torch.simulated.ascend import schemas, table
+from qdeploy.backends.torch.simulated.device import state
 from tests.support.simulated import ascend
-from tests.support.simulated.case import Case, on, operator
+from tests.support.simulated.case import Case, moved, on, operator
 
 LISTS = tuple(
     f"torch_npu/csrc/aten/npu_native_functions{part}.yaml" for part in ("_by_codegen", "")
@@ -36,7 +41,11 @@ FORMATS = {
 CODES = ["PARAM", "TYPE", "VALUE", "PTR", "INTERNAL", "MEMORY", "NOT_SUPPORT", "NOT_FOUND"]
 
 
-def main(wheel: str) -> None:
+checked: Counter[str] = Counter()
+"""Calls that the vendor's functions took and gave the same for, by operator."""
+
+
+def main(wheel: str, *places: str) -> None:
     with zipfile.ZipFile(wheel) as archive:
         lists = [yaml.safe_load(archive.read(name)) for name in LISTS]
         functions = archive.read(FUNCTIONS).decode()
@@ -45,11 +54,14 @@ def main(wheel: str) -> None:
     defined = list(define(library, vendors))
     stub()
     exec(compile(functions, FUNCTIONS, "exec"), {"__name__": "vendor"})  # noqa: S102
+    for name, kernel in table.KERNELS.items():
+        table.KERNELS[name] = watched(name, kernel)
     found = {
         "defined": len(defined),
         "of our own": sorted(set(schemas.SCHEMAS) - set(vendors)),
         "supported": sorted({of_torch(entry) for held in lists for entry in held["supported"]}),
         "calls": [compared(case) for case in ascend.CASES],
+        "sessions": [session(*pair) for pair in zip(places[::2], places[1::2], strict=True)],
     }
     print(json.dumps(found))
 
@@ -100,10 +112,37 @@ def compared(case: Case) -> dict[str, Any]:
     return {"case": str(case), "ours": ours, "vendors": vendors}
 
 
+def watched(name: str, kernel: Callable[..., Any]) -> Callable[..., Any]:
+    """A simulated operator, each of whose calls the vendor's function is asked of, too."""
+
+    def run(chip: Any, *args: Any, **kwargs: Any) -> Any:
+        made = kernel(chip, *args, **kwargs)
+        try:
+            vendors = operator(name)(*moved(args, "meta"), **moved(kwargs, "meta"))
+        except NotImplementedError:
+            return made
+        assert shapes(made) == shapes(vendors), f"{name}: {shapes(made)}, not {shapes(vendors)}"
+        checked[name] += 1
+        return made
+
+    return run
+
+
+def session(device: str, bundle: str) -> dict[str, Any]:
+    """The operators of a session, and those whose calls were compared with the vendor's."""
+    operators = state(device).operators
+    with qdeploy.load(bundle, device=device, simulate=True, backend="torch") as model:
+        operators.clear()
+        checked.clear()
+        model.score(list(range(5)))
+        model.chat("1 + 1", max_new_tokens=3)
+    return {"operators": sorted(operators), "checked": dict(checked)}
+
+
 def shapes(results: Any) -> list[str]:
     tensors = results if isinstance(results, tuple | list) else [results]
     return [f"{tensor.dtype} {list(tensor.shape)}" for tensor in tensors]
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from qdeploy.backends.torch.simulated.ascend import (
     attention,
     elementwise,
@@ -12,7 +15,7 @@ from qdeploy.backends.torch.simulated.ascend import (
 )
 from qdeploy.backends.torch.simulated.ascend.schemas import NAMESPACE, SCHEMAS
 
-KERNELS = {
+KERNELS: dict[str, Callable[..., Any]] = {
     f"{NAMESPACE}::{packing.PACK}": packing.convert_weight_to_int4pack,
     f"{NAMESPACE}::{weight_only.PRODUCT}": weight_only.weight_quant_batchmatmul,
     f"{NAMESPACE}::{int8.ROUND}": int8.dynamic_quant,
