@@ -10,6 +10,7 @@ from qdeploy.backends.torch.accelerators.base import Accelerator
 from qdeploy.backends.torch.accelerators.table import ACCELERATORS
 from qdeploy.backends.torch.engine.load import load_decoder
 from qdeploy.backends.torch.errors import translated
+from qdeploy.backends.torch.peer import PEER
 from qdeploy.backends.torch.placement import prove_placement
 from qdeploy.backends.torch.session import TorchSession
 from qdeploy.backends.torch.settings import resolve_settings
@@ -40,6 +41,7 @@ class TorchBackend(Backend):
     slow = frozenset({ROCM.name, DCU.name})  # CUDA's kernels, translated
     splits = True
     requires = ("torch", "torch-npu")
+    peers = (PEER,)
 
     def is_installed(self) -> bool:
         return runtime.is_installed()

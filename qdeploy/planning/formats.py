@@ -198,6 +198,7 @@ SAFETENSORS = Format(
     activations=("fp32", "fp16", "bf16"),
     unties_head=True,
     exporter="native",
+    peer="transformers",
     loaded_by="The folder is a model directory with weights as compressed-tensors stores them: "
     "vLLM loads it as it is, and so does transformers, but for experts in codes.",
 )
