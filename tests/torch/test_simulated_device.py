@@ -273,6 +273,23 @@ def test_views_in_inference_mode_of_tensors_made_before(device: Any) -> None:
     assert row.tolist() == [0, 0, 0]
 
 
+@pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad])
+def test_what_was_copied_to_the_host_does_not_share_the_devices_memory(
+    mode: Any, devices: tuple[Any, ...]
+) -> None:
+    with mode():
+        x = torch.arange(3.0, device=devices[0])
+        copies = [x.cpu(), x.to("cpu"), x.float().cpu(), x.type_as(torch.ones(1)), x.to(devices[1])]
+        same = [x.to(devices[0]), x.float(), x.type_as(x)]
+        x.zero_()
+        assert [copy.tolist() for copy in copies] == [[0, 1, 2]] * len(copies)
+        assert [tensor.tolist() for tensor in same] == [[0, 0, 0]] * len(same)
+    gc.collect()
+    before = state(devices[0]).memory.allocated
+    del x, same
+    assert state(devices[0]).memory.allocated == before - 12
+
+
 def run(code: str) -> str:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     return done.stdout + done.stderr

@@ -20,6 +20,9 @@ COPIES = frozenset({"aten::copy_", "aten::_to_copy"})
 """Operators that move data between devices."""
 ACROSS = frozenset({"aten::_has_compatible_shallow_copy_type"})
 """Other operators that take tensors of several devices."""
+MOVES = frozenset({"aten::to", "aten::type_as"})
+"""Operators that are made of copies, or of nothing where the tensor is there already. In inference
+mode they come here whole, and the data of a simulated tensor is always there already."""
 CPU_INDICES = frozenset({"aten::index", "aten::index_put", "aten::index_put_"})
 """Operators whose indices, their second argument, may be CPU tensors, as on CUDA."""
 
@@ -94,6 +97,8 @@ def dispatch(operator: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         torch.OutOfMemoryError: a result does not fit the device.
     """
     name = operator._schema.name
+    if name in MOVES:
+        return operator.decompose(*args, **kwargs)
     target = kwargs.get("device")
     target = None if target is None else torch.device(target)
     inputs = Inputs()
