@@ -72,6 +72,11 @@ def _operators(decoder: Decoder) -> Counter[tuple[str, str]]:
     ran: Counter[tuple[str, str]] = Counter()
 
     class Observer(TorchDispatchMode):  # type: ignore[misc]
+        @classmethod
+        def _should_skip_dynamo(cls) -> bool:
+            """Keep torch from importing its compiler for this: a second, and 100 MB."""
+            return False
+
         def __torch_dispatch__(
             self, operator: Any, types: Any, args: Any = (), kwargs: Any = None
         ) -> Any:

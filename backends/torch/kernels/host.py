@@ -32,14 +32,6 @@ def signed_codes(weight: Quantized) -> Tensor:
     return (codes.to(torch.int16) - MIDDLE[weight.precision.bits]).to(torch.int8)
 
 
-def unsigned_codes(weight: Quantized) -> Tensor:
-    """Codes as int32 [N, K], from 0 up."""
-    import torch
-
-    codes = torch.from_numpy(weight.codes).to(torch.int32)
-    return codes + MIDDLE[weight.precision.bits] if weight.precision.symmetric else codes
-
-
 def scales(weight: Quantized, dtype: Any) -> Tensor:
     """Scales [N, G]. Kernels that take bfloat16 round the eleven bits of a float16 to eight."""
     import torch

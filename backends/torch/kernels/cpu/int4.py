@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from qdeploy.backends.torch.kernels.base import Form, Kernel, Layer, Place
 from qdeploy.backends.torch.kernels.cpu.layouts import BLOCKS, layout
 from qdeploy.backends.torch.kernels.cpu.switching import TILE, Switch, Switching
-from qdeploy.backends.torch.kernels.host import offsets, pad_rows, scales, unsigned_codes
+from qdeploy.backends.torch.kernels.host import MIDDLE, offsets, pad_rows, scales, signed_codes
 from qdeploy.quantization.quantized import Quantized
 
 if TYPE_CHECKING:
@@ -15,10 +15,8 @@ if TYPE_CHECKING:
 
     Tensor = Any
 
-PACK_ROWS = 64 * BLOCKS
-"""Rows that are packed at a time, as int32."""
-MIDDLE = 8
-"""The code that the operator subtracts."""
+PACKED = 1 << 21
+"""Elements of a weight that are packed at a time, as int32."""
 
 
 class Int4(Switching):
@@ -31,12 +29,15 @@ class Int4(Switching):
     def __init__(self, weight: Quantized, form: Form, switch: Switch) -> None:
         import torch
 
-        codes = pad_rows(unsigned_codes(weight), BLOCKS)
+        codes = pad_rows(signed_codes(weight), BLOCKS)
         super().__init__(weight.codes.shape[0], codes.shape[1], switch)
         both = torch.stack((scales(weight, torch.bfloat16), offsets(weight, torch.bfloat16)), -1)
         both = pad_rows(both.flatten(1), BLOCKS).unflatten(1, (-1, 2))
         pack = torch.ops.aten._convert_weight_to_int4pack_for_cpu
-        self._codes = torch.cat([pack(part, 1) for part in codes.split(PACK_ROWS)])
+        self._codes = torch.empty((len(codes), self._columns // 2), dtype=torch.uint8)
+        step = max(PACKED // self._columns // BLOCKS, 1) * BLOCKS
+        for part, made in zip(codes.split(step), self._codes.split(step), strict=True):
+            made.copy_(pack(part.to(torch.int32).add_(MIDDLE[4]), 1))
         self._scales_and_offsets = both.transpose(0, 1).contiguous()
         self._group, self._symmetric = form.group, form.precision.symmetric
         self._layout = layout()
@@ -76,7 +77,7 @@ class Int4(Switching):
             part.contiguous().unsqueeze(1)
             for part in self._scales_and_offsets.narrow(1, start, count).unbind(-1)
         )
-        groups = made.unflatten(0, (-1, self._group)).sub_(MIDDLE)
+        groups = made.unflatten(0, (-1, self._group)).sub_(MIDDLE[4])
         if self._symmetric:
             groups.mul_(scale)
         else:
