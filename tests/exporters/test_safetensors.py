@@ -140,6 +140,23 @@ def test_one_form_is_all_of_a_class_and_the_head_by_its_name(
         assert settings["ignore"] == ignored
 
 
+@pytest.mark.parametrize("spelled", ["rope_theta", "rope_parameters"])
+def test_a_context_that_positions_are_scaled_for_is_in_the_config(
+    spelled: str, made: Callable[..., Path], tmp_path: Path
+) -> None:
+    config = DENSE | {"max_position_embeddings": 40_960, "rope_theta": 1e6}
+    if spelled == "rope_parameters":
+        config["rope_parameters"] = {"rope_theta": config.pop("rope_theta")}
+    plan = resolve(made(config), format="safetensors", context=65_536)
+    found = read_checkpoint(bundle_of(plan, tmp_path / "bundle"))
+    assert found.config.rope_scaling == plan.rope_scaling
+    assert plan.rope_scaling
+    assert plan.rope_scaling["rope_type"] == "yarn"
+    assert found.warnings == ()
+    assert found.decoder.rope_theta == 1e6
+    assert found.config.positions == 65_536
+
+
 def test_experts_are_stored_one_by_one(made: Callable[..., Path], tmp_path: Path) -> None:
     """By the names that vLLM reads, not in the stacks of transformers 5."""
     plan = resolve(made(SPARSE), linear=ASYMMETRIC, format="safetensors")

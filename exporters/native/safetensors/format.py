@@ -70,8 +70,11 @@ class SafetensorsFormat(FormatWriter):
             ),
         }
         if plan.rope_scaling != checkpoint.config.rope_scaling:
-            theta = {"rope_theta": checkpoint.decoder.rope_theta}
-            changes["rope_scaling"] = {**(plan.rope_scaling or {}), **theta}
+            changes |= {
+                "rope_theta": checkpoint.decoder.rope_theta,
+                "rope_scaling": plan.rope_scaling,
+                "rope_parameters": None,
+            }
         return changes
 
     def write_tokenizer(self, plan: Plan, folder: Path) -> None:
