@@ -1,13 +1,14 @@
-"""Time models of one format from several exporters beside each other, in that format's own runtime.
+"""Time models beside each other on the CPU, each in the runtime that its folder is for.
 
     python benchmarks/runtime.py OURS THEIRS... [--rounds 5] [--prompt 480] [--new 64] [--threads N]
 
-Every argument is a folder that openvino-genai (`openvino_model.xml`) or onnxruntime-genai
-(`genai_config.json`) loads as it is; the first is what the others are compared with. All get the
-same token ids and the same number of threads (`--threads`, by default one for each physical core
-that the process may use); everything else is the runtime's default. Each run has a process of its
-own, and the folders take turns, since machines drift. The table has medians; ratios are computed
-round by round.
+A folder is loaded by openvino-genai if it has `openvino_model.xml`, by onnxruntime-genai if it has
+`genai_config.json`, by qdeploy's backend `torch` if it is another bundle (`qdeploy.json`), and by
+transformers if it is a checkpoint (`config.json`). The first is what the others are compared with.
+All get the same token ids and the same number of threads (`--threads`, by default one for each
+physical core that the process may use); everything else is the runtime's default. Each run has a
+process of its own, and the folders take turns, since machines drift. The table has medians; ratios
+are computed round by round.
 """
 
 from __future__ import annotations
@@ -23,6 +24,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from qdeploy.backends.torch.peer import PEER
+from qdeploy.bundle import MANIFEST, open_bundle
+from qdeploy.deploy import run
+from qdeploy.interface import Request
 from qdeploy.planning.formats import ONNX, OPENVINO
 from qdeploy.system import info
 from qdeploy.system.threads import usable_threads
@@ -105,8 +110,39 @@ def onnxruntime(folder: Path, prompt: list[int], new: int, threads: int) -> Run:
     return _figures(loaded, prompt, generate(prompt, new), stamps)
 
 
-RUNTIMES = {OPENVINO.files["model"]: openvino, ONNX.files["genai_config"]: onnxruntime}
-"""By the file that such a folder has."""
+def torch(folder: Path, prompt: list[int], new: int, threads: int) -> Run:
+    """Generate with qdeploy's engine in torch."""
+    began = time.perf_counter()
+    bundle = open_bundle(folder)
+    session = run.load(bundle, run.choose(bundle), threads=threads)
+    loaded = time.perf_counter() - began
+
+    def generate(ids: list[int], tokens: int) -> tuple[float, list[float]]:
+        request = Request(prompt_ids=tuple(ids), max_new_tokens=tokens)
+        start = time.perf_counter()
+        return start, [token.timestamp for token in session.generate(request)]
+
+    generate(prompt[:WARM_UP_TOKENS], WARM_UP_TOKENS)
+    return _figures(loaded, prompt, *generate(prompt, new))
+
+
+def transformers(folder: Path, prompt: list[int], new: int, threads: int) -> Run:
+    """Generate with transformers, in the checkpoint's own type."""
+    began = time.perf_counter()
+    generate = PEER.load(folder, "cpu", threads)
+    loaded = time.perf_counter() - began
+    generate(prompt[:WARM_UP_TOKENS], WARM_UP_TOKENS)
+    start, stamps = generate(prompt, new)
+    return _figures(loaded, prompt, start, list(stamps))
+
+
+RUNTIMES = {
+    OPENVINO.files["model"]: openvino,
+    ONNX.files["genai_config"]: onnxruntime,
+    MANIFEST: torch,
+    "config.json": transformers,
+}
+"""By the first of these files that a folder has."""
 
 
 def _figures(loaded: float, prompt: list[int], start: float, stamps: list[float]) -> Run:
@@ -159,15 +195,15 @@ def main() -> None:
     parser.add_argument("--run", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.run:
-        use = next(run for file, run in RUNTIMES.items() if (asked.run / file).is_file())
+        use = next(each for file, each in RUNTIMES.items() if (asked.run / file).is_file())
         ids = [100 + (i * 37) % 1500 for i in range(asked.prompt)]
         print(json.dumps(asdict(use(asked.run, ids, asked.new, asked.threads))))
         return
     runs: dict[str, list[Run]] = {str(folder): [] for folder in asked.folders}
     for _ in range(asked.rounds):
         for folder in asked.folders:
-            run = measure(folder, asked.prompt, asked.new, asked.threads)
-            runs[str(folder)].append(run)
+            done = measure(folder, asked.prompt, asked.new, asked.threads)
+            runs[str(folder)].append(done)
     print(report(runs))
     print(f"{info.cpu_name()}, {asked.threads} threads")
 
