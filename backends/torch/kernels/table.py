@@ -40,5 +40,6 @@ def _none(form: str, refused: Sequence[str], where: object) -> GenerationFailed:
     return GenerationFailed(
         f"no kernel multiplies by {form}: {'; '.join(refused)}",
         where=where,
-        fix="export with one of the target's profiles: qdeploy profiles",
+        fix="export with another of the target's profiles (qdeploy profiles), or take another "
+        "device",
     )
