@@ -7,6 +7,7 @@ known key, so a typo never silently selects a default.
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Literal
@@ -150,10 +151,11 @@ class Profile(Strict):
 UNSHIPPED = "give the path of a TOML file, or a name that qdeploy profiles lists"
 
 
-def profile_names() -> list[str]:
+@cache
+def profile_names() -> tuple[str, ...]:
     """Names of the profiles that ship with qdeploy, sorted."""
-    folder = resources.files("qdeploy.profiles")
-    return sorted(Path(f.name).stem for f in folder.iterdir() if f.name.endswith(".toml"))
+    files = (Path(f.name) for f in resources.files("qdeploy.profiles").iterdir())
+    return tuple(sorted(file.stem for file in files if file.suffix == ".toml"))
 
 
 def profile_source(name: str) -> str:
@@ -184,8 +186,14 @@ def load_profile(name: str) -> Profile:
     Raises:
         ProfileError: no such profile, or an invalid file.
     """
-    stem = Path(name).name.removesuffix(".toml")
-    return parse_profile(profile_source(name), stem, where=f"{name.removesuffix('.toml')}.toml")
+    if not name.endswith(".toml"):
+        return _shipped(name)
+    return parse_profile(profile_source(name), Path(name).name.removesuffix(".toml"), where=name)
+
+
+@cache
+def _shipped(name: str) -> Profile:
+    return parse_profile(profile_source(name), name, where=f"{name}.toml")
 
 
 def profiles_of(target: str) -> list[Profile]:
