@@ -67,9 +67,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _is_spared(flow: Flow, item: pytest.Item) -> bool:
-    if flow.is_slow and item.get_closest_marker("essential") is None:
+    if (flow.is_slow or flow.is_variant) and item.get_closest_marker("essential") is None:
         return True
-    return flow.is_alternative and item.get_closest_marker("slow") is not None
+    return item.get_closest_marker("slow") is not None and flow.is_alternative
 
 
 @pytest.fixture(scope="session")

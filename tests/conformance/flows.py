@@ -6,13 +6,20 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from qdeploy import models, registry
 from qdeploy.checkpoint import hub
 from qdeploy.interface import Device, Exporter
 from qdeploy.planning.plan import Plan, make_plan
-from qdeploy.planning.profile import Profile, default_profile, load_profile, profile_names
+from qdeploy.planning.profile import (
+    Profile,
+    default_profile,
+    load_profile,
+    profile_names,
+    profiles_of,
+)
 
 FLOAT_PROFILES = Path(__file__).parent / "profiles"
 CONTEXT = 1056
@@ -60,6 +67,18 @@ class Flow:
         return self.simulate and self.target in registry.backend(self.backend).slow
 
     @property
+    def is_variant(self) -> bool:
+        """Whether it is simulated, and so is another profile whose weights have as many bits.
+
+        The calls are nearly the same, and the arithmetic is not the device's. Only cases marked
+        `essential` run.
+        """
+        if not self.simulate or self.is_float:
+            return False
+        own = self.load_profile()
+        return self.profile != _first(self.target, own.format, _bits(own))
+
+    @property
     def is_alternative(self) -> bool:
         """Whether its format is not the target's own: such a bundle has the same codes."""
         own = default_profile(self.target).format
@@ -77,7 +96,19 @@ class Flow:
         return load_profile(self.profile)
 
 
-def all_flows() -> list[Flow]:
+@cache
+def _first(target: str, format: str, bits: int) -> str:
+    """The first profile of a target with weights of so many bits."""
+    fitting = (p for p in profiles_of(target) if (p.format, _bits(p)) == (format, bits))
+    return next(p.name for p in fitting)
+
+
+def _bits(profile: Profile) -> int:
+    return profile.weights.linear.bits
+
+
+@cache
+def all_flows() -> tuple[Flow, ...]:
     """Return every combination of backend, target, profile and model that the backend accepts.
 
     Those on simulated devices come last.
@@ -94,7 +125,7 @@ def all_flows() -> list[Flow]:
         if p.target == target.name and p.format in backend.formats
         for model in models.EMBEDDED
     ]
-    return [f for f in flows if registry.backend(f.backend).why_not(plan_of(f)) is None]
+    return tuple(f for f in flows if registry.backend(f.backend).why_not(plan_of(f)) is None)
 
 
 def plan_of(flow: Flow) -> Plan:

@@ -1,4 +1,4 @@
-"""Which targets the conformance suite may not skip."""
+"""Which targets the conformance suite may not skip, and which profiles it tests in full."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.flows import required
+from tests.conformance.flows import Flow, required
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,3 +32,15 @@ def test_a_required_target_that_does_not_exist_fails_the_suite() -> None:
     )
     assert done.returncode != 0
     assert "did you mean 'cuda'?" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("profile", "is_variant"),
+    [("ascend-int4", False), ("ascend-int8", False), ("ascend-int8-310p", True)],
+)
+def test_a_simulated_device_is_tested_in_full_with_a_profile_for_each_number_of_bits(
+    profile: str, is_variant: bool
+) -> None:
+    flow = Flow("qwen3-nano", "torch", "ascend", profile, simulate=True)
+    assert flow.is_variant == is_variant
+    assert not Flow("qwen3-nano", "torch", "ascend", profile).is_variant
