@@ -30,8 +30,8 @@ class Stack(ABC):
     """One projection of all experts.
 
     Args:
-        parts: the tensors that it holds, each [E, ...].
-        at_a_time: most weights whose bytes are dequantized, or copied, at a time.
+        held: the tensors that it holds, each [E, ...].
+        form: of one expert's weight.
     """
 
     def __init__(self, held: Sequence[Tensor], form: Form) -> None:
