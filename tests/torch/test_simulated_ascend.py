@@ -7,18 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qdeploy.backends.torch.simulated.device import activate
-from tests.support.simulated.ascend import (
-    CASES,
-    CHIP,
-    GROUP,
-    K,
-    N,
-    cache,
-    fours,
-    full,
-    half,
-    packed,
-)
+from tests.support.simulated.ascend import CASES, CHIP
+from tests.support.simulated.ascend_chips import GROUP, K, N, full, half
+from tests.support.simulated.ascend_layers import cache
+from tests.support.simulated.ascend_products import fours, packed
 from tests.support.simulated.case import Case
 from tests.support.simulated.numbers import codes, floats
 

@@ -3,5 +3,5 @@
 case     a call, and how it is made
 numbers  tensors to call with
 gpu      operators of CUDA and HIP devices
-ascend   operators of Ascend
+ascend   operators of Ascend: those of ascend_products and ascend_layers
 """
