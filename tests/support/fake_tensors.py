@@ -58,6 +58,10 @@ class Repeated:
         made: list[tuple[Layer, tuple[int, ...]]] = self._of(names, device, pack)
         return made
 
+    def head(self, layer: Linear, device: str) -> Layer:
+        made: Layer = self._of([layer.weight], device, partial(self._loader.head, layer, device))
+        return made
+
     def experts(self, experts: Sequence[Expert], device: str) -> ExpertLayers:
         names = [experts[0].gate, experts[0].down]
         made: ExpertLayers = self._of(names, device, partial(self._loader.experts, experts, device))

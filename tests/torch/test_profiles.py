@@ -27,3 +27,19 @@ def test_a_chip_without_bfloat16_names_the_profile_for_it(tmp_path: Path) -> Non
     with qdeploy.load(small, device=SMALL_CHIP, simulate=True) as model:
         assert len(model.score(model.tokenizer.encode("1 + 1"))) > 0
         assert model.placement.nodes
+
+
+def test_inputs_are_rounded_for_linear_layers_alone(tmp_path: Path) -> None:
+    """A head in four bits goes with linear layers that round their inputs to eight."""
+    profile = tmp_path / "mixed.toml"
+    profile.write_text(
+        'schema = 1\ntarget = "cpu"\nformat = "safetensors"\nwhy = "A test."\n'
+        '[weights]\nlinear = { dtype = "int8", symmetric = true }\nembedding = { dtype = "fp16" }\n'
+        'lm_head = { dtype = "int4", symmetric = true, group_size = 128 }\n'
+        '[graph]\nactivations = "bf16"\ninput_activations = "int8"\n[kv_cache]\ndtype = "bf16"\n',
+        encoding="utf-8",
+    )
+    bundle = qdeploy.export("qwen3-nano", target="cpu", output=tmp_path / "bundle", profile=profile)
+    with qdeploy.load(bundle) as model:
+        assert "aten::_int_mm" in model.placement.proof
+        assert "1 x aten::_weight_int4pack_mm_for_cpu" in model.placement.proof

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -73,18 +74,22 @@ class Loader:
         for _, members in groupby(layers, lambda layer: self._fused_as(layer.weight)):
             names = [layer.weight for layer in members]
             rows = tuple(self._reader.shape(name)[0] for name in names)
-            form = self._form(names)
-            kernel = linear_kernel(self._accelerator.linear_kernels(), form, where=names[0])
-            if self._is_new(kernel.name, form, device):
-                selftest.check(kernel, form, device)
-            table = self._tables.get((names[0], device))
-            if table is not None and kernel.name == dequantized.FLOAT.name:
-                packed: Layer = dequantized.Float(table)  # a tied head is not held twice
-            else:
-                packed = kernel.pack(self._matrix(names), form, self._place(device))
-            self.kernels[kernel.name] += 1
-            found.append((packed, rows))
+            found.append((self._layer(names, self._form(names), device), rows))
         return found
+
+    def head(self, layer: Linear, device: str) -> Layer:
+        form = replace(self._form([layer.weight]), activations="none")
+        return self._layer([layer.weight], form, device)
+
+    def _layer(self, names: Sequence[str], form: Form, device: str) -> Layer:
+        kernel = linear_kernel(self._accelerator.linear_kernels(), form, where=names[0])
+        if self._is_new(kernel.name, form, device):
+            selftest.check(kernel, form, device)
+        self.kernels[kernel.name] += 1
+        table = self._tables.get((names[0], device))
+        if table is not None and kernel.name == dequantized.FLOAT.name:
+            return dequantized.Float(table)  # a tied head is not held twice
+        return kernel.pack(self._matrix(names), form, self._place(device))
 
     def experts(self, experts: Sequence[Expert], device: str) -> ExpertLayers:
         gate_up = [[expert.gate, expert.up] for expert in experts]

@@ -29,6 +29,9 @@ class Weights(Protocol):
     def linear(self, layers: Sequence[Linear], device: str) -> list[tuple[Layer, tuple[int, ...]]]:
         """Layers for *layers*, with the rows of each; those of equal forms are one product."""
 
+    def head(self, layer: Linear, device: str) -> Layer:
+        """A layer whose inputs are not rounded, whatever the profile says: lm_head and router."""
+
     def experts(self, experts: Sequence[Expert], device: str) -> ExpertLayers:
         """All experts of a layer."""
 
@@ -115,7 +118,7 @@ class Recorder(Builder[int]):
 
     def experts(self, x: int, router: str, experts: Sequence[Expert]) -> int:
         device = self._device(router)
-        route, _ = self._weights.linear([Linear(router, len(experts))], device)[0]
+        route = self._weights.head(Linear(router, len(experts)), device)
         layers = self._weights.experts(experts, device)
         top_k, renormalize = self._config.top_k, self._config.renormalize
 
@@ -135,7 +138,7 @@ class Recorder(Builder[int]):
         if self._steps[-1].outputs != (x,):
             raise ValueError("the head takes the last value of the graph")
         head = Linear(weight, self._config.vocab_size)
-        self._head, _ = self._weights.linear([head], self._devices[-1])[0]
+        self._head = self._weights.head(head, self._devices[-1])
 
     def _device(self, weight: str) -> str:
         """The device of a weight: its layer's, or the last one."""
