@@ -64,8 +64,8 @@ class TorchBackend(Backend):
         accelerator = self._accelerator(device)
         settings = resolve_settings(bundle.manifest, accelerator, device, options)
         fix = f"qdeploy verify {bundle.path}"
-        with translated(f"loading on {device.id}", where=bundle.path, fix=fix):
-            runtime.prepare(settings)
+        loading = translated(f"loading on {device.id}", where=bundle.path, fix=fix)
+        with loading, runtime.computing(settings.threads):
             if settings.simulated:
                 for each in (device, *settings.more):
                     simulated.prepare(each)

@@ -13,7 +13,7 @@ from qdeploy.interface import Placement
 
 PROOF = "the device of every operator's result in a pass, from torch's dispatcher"
 PROBE = (0, 0)
-"""Token ids of the pass that is observed."""
+"""Token ids of the pass that is observed; fewer where the context holds fewer."""
 COPIES = frozenset({"aten::to", "aten::_to_copy", "aten::copy_", "aten::_copy_from", "aten::clone"})
 """Copies between host and device; token ids go in and logits come out on the host."""
 HOST_ONLY = frozenset(
@@ -37,7 +37,7 @@ def prove_placement(
     Raises:
         PlacementError: an operator ran on another device than asked.
     """
-    ran = _operators(decoder)
+    ran = _operators(decoder, PROBE[: settings.context])
     wanted = settings.devices
     strays = Counter({(d, name): n for (d, name), n in ran.items() if d not in wanted})
     if strays and not settings.allow_fallback:
@@ -63,7 +63,7 @@ def prove_placement(
     )
 
 
-def _operators(decoder: Decoder) -> Counter[tuple[str, str]]:
+def _operators(decoder: Decoder, ids: Sequence[int]) -> Counter[tuple[str, str]]:
     """How often each operator ran on each device in one pass."""
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
@@ -88,7 +88,7 @@ def _operators(decoder: Decoder) -> Counter[tuple[str, str]]:
                         ran[str(leaf.device), name] += 1
             return made
 
-    decoder.begin(len(PROBE))
+    decoder.begin(len(ids))
     with Observer():
-        decoder.feed(PROBE)
+        decoder.feed(ids)
     return ran

@@ -1,18 +1,17 @@
-"""Imports torch and torch_npu on demand, and sets up the process for a session."""
+"""Imports torch and torch_npu on demand, and sets CPU threads for a session's work."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from qdeploy.errors import GenerationFailed, TargetUnavailable
 from qdeploy.system import torch_extensions
 from qdeploy.targets import CPU
-
-if TYPE_CHECKING:
-    from qdeploy.backends.torch.settings import Settings
 
 INSTALL = f"pip install 'qdeploy[{CPU.extras['torch']}]'"
 BEFORE = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
@@ -71,6 +70,19 @@ def load_npu() -> Any:
         ) from error
 
 
-def prepare(settings: Settings) -> None:
-    """Set the number of CPU threads, which torch keeps for the process."""
-    load().set_num_threads(settings.threads)
+@contextmanager
+def computing(threads: int) -> Iterator[None]:
+    """Compute with so many CPU threads, and leave torch's number of them as it was.
+
+    Torch has one number, which other sessions and the caller's own work compute with, too.
+    """
+    torch = load()
+    before: int = torch.get_num_threads()
+    if before == threads:
+        yield
+        return
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from qdeploy.backends.torch import runtime
 from qdeploy.backends.torch.accelerators.base import Accelerator
 from qdeploy.backends.torch.engine.decoder import Decoder
 from qdeploy.backends.torch.errors import translated
@@ -39,22 +41,30 @@ class TorchSession(Session):
     def _generate(self, request: Request) -> Generator[Token, None, None]:
         decoder = self._loaded()
         sampler = Sampler(request.sampling, request.prompt_ids)
-        with translated("generating", where=self._device_name):
+        with self._computing("generating"):
             decoder.begin(len(request.prompt_ids) + request.max_new_tokens)
             logits = decoder.feed(request.prompt_ids)
         for left in reversed(range(request.max_new_tokens)):
             token = sampler.draw(logits)
             yield Token(token, time.perf_counter())
             if left:
-                with translated("generating", where=self._device_name):
+                with self._computing("generating"):
                     logits = self._loaded().feed([token])
 
     def _score(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
-        with translated("scoring", where=self._device_name):
+        with self._computing("scoring"):
             return self._loaded().score(token_ids)
 
     def _close(self) -> None:
         self._decoder = None
+
+    @contextmanager
+    def _computing(self, doing: str) -> Iterator[None]:
+        with (
+            translated(doing, where=self._device_name),
+            runtime.computing(self._settings.threads),
+        ):
+            yield
 
     def _loaded(self) -> Decoder:
         self._require_open()
