@@ -10,7 +10,8 @@ On one device, in bytes:
     workspace = the most that a pass of a part of a prompt holds at a time (`pass_memory`)
 
 The embedding lies with the first layer, the last norm and the head with the last one. What the
-runtime takes for itself is not counted.
+runtime takes for itself is not counted, nor are a block of scores and a layer's keys in float32,
+which attention on a CPU has.
 """
 
 from __future__ import annotations

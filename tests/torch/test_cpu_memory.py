@@ -9,6 +9,7 @@ import pytest
 
 import qdeploy
 from qdeploy.backends.torch.accelerators.cpu import Cpu
+from qdeploy.backends.torch.cpu_operations import SCORES
 from qdeploy.backends.torch.engine.load import load_decoder
 from qdeploy.backends.torch.settings import resolve_settings
 from qdeploy.checkpoint.read import read_checkpoint
@@ -21,6 +22,8 @@ torch: Any = pytest.importorskip("torch")
 from tests.support.tensor_memory import MemoryCounter  # noqa: E402
 
 CONTEXT = 1024
+SCORE_COPIES = 4 + 4 + 2
+"""Bytes for each score: it, its softmax, and that in the type of activations."""
 
 
 @pytest.mark.parametrize("name", ["qwen3-nano", "qwen3-nano-moe"])
@@ -41,4 +44,9 @@ def test_a_prompt_takes_what_was_planned(name: str, tmp_path: Path) -> None:
         decoder.begin(CONTEXT)
         memory.restart()
         decoder.feed([1] * (CONTEXT - 1))
-    assert memory.most["cpu"] == pytest.approx(planned.needed, rel=0.1)
+    # attention is planned as a fused kernel; here blocks of its scores exist, and float32 copies of
+    # queries and keys
+    config = model.config
+    copied = config.heads * model.chunk + config.kv_heads * CONTEXT
+    blocks = SCORE_COPIES * SCORES + 4 * config.head_dim * copied
+    assert 0.9 * planned.needed < memory.most["cpu"] < 1.1 * planned.needed + blocks
