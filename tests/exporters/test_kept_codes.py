@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from qdeploy.errors import Refusal
 from qdeploy.exporters.native import NativeExporter
 from tests.exporters.variants import tokens
 from tests.support import forward, tiny
@@ -148,7 +149,8 @@ def test_experts_in_several_forms(tmp_path: Path) -> None:
 
     settings = q.gptq_settings(dynamic=dynamic)
     layers = q.write_quantized(tmp_path / "model", q.gptq, settings, SPARSE, by_name=by_name)
-    for name, fix in (("openvino", "--requantize"), ("onnx", 'graph.experts = "unrolled"')):
+    fixes = {"openvino": "--requantize", "safetensors": "--requantize"}
+    for name, fix in (*fixes.items(), ("onnx", 'graph.experts = "unrolled"')):
         refusal = NativeExporter().why_not(resolve(tmp_path / "model", format=name))
         assert refusal
         assert "several" in refusal.reason
@@ -158,6 +160,27 @@ def test_experts_in_several_forms(tmp_path: Path) -> None:
     ids = tokens(8)
     got = DynamicShapeModel(folder).feed(ids)
     assert np.abs(got - logits_of(SPARSE, layers, ids)).max() < CLOSE
+
+
+def test_gate_and_up_projections_in_several_forms(tmp_path: Path) -> None:
+    """They are one weight in the runtimes of safetensors; a down projection may be another."""
+
+    def refusal(kind: str) -> Refusal | None:
+        model, dynamic = tmp_path / kind, {rf"+:.*\.{kind}_proj$": {"bits": 8}}
+
+        def by_name(name: str) -> dict[str, Any]:
+            return {"bits": 8} if f"{kind}_proj" in name else {}
+
+        settings = q.gptq_settings(dynamic=dynamic)
+        q.write_quantized(model, q.gptq, settings, SPARSE, by_name=by_name)
+        return NativeExporter().why_not(
+            resolve(model, embedding=FLOAT, head=FLOAT, format="safetensors")
+        )
+
+    assert refusal("down") is None
+    said = refusal("up")
+    assert said
+    assert "gate and up" in said.reason
 
 
 @pytest.mark.parametrize("format", ["openvino", "onnx"])

@@ -18,6 +18,7 @@ from qdeploy.backends.torch.accelerators.base import Accelerator
 from qdeploy.backends.torch.kernels import dequantized, selftest
 from qdeploy.backends.torch.kernels.base import Activations, ExpertLayers, Form, Layer
 from qdeploy.backends.torch.kernels.table import expert_kernel, linear_kernel
+from qdeploy.errors import GenerationFailed
 from qdeploy.quantization.precision import Precision
 from qdeploy.quantization.quantized import Quantized
 
@@ -93,15 +94,16 @@ class Loader:
 
     def experts(self, experts: Sequence[Expert], device: str) -> ExpertLayers:
         gate_up = [[expert.gate, expert.up] for expert in experts]
-        outer, inner = self._form(gate_up[0]), self._form([experts[0].down])
+        downs = [[expert.down] for expert in experts]
+        outer, inner = (self._form_of_all(stack) for stack in (gate_up, downs))
         kernels = self._accelerator.expert_kernels()
         kernel = expert_kernel(kernels, outer, inner, where=experts[0].gate)
-        if self._is_new(kernel.name, outer, device):
+        if self._is_new(kernel.name, outer, device, inner.precision):
             selftest.check_experts(kernel, outer, inner, device)
         self.kernels[kernel.name] += 1
         return kernel.pack(
             [partial(self._matrix, names) for names in gate_up],
-            [partial(self._matrix, [expert.down]) for expert in experts],
+            [partial(self._matrix, names) for names in downs],
             outer,
             inner,
             self._place(device),
@@ -110,9 +112,9 @@ class Loader:
     def close(self) -> None:
         self._reader.close()
 
-    def _is_new(self, kernel: str, form: Form, device: str) -> bool:
+    def _is_new(self, kernel: str, form: Form, device: str, *inner: Precision) -> bool:
         """Whether a kernel has no self-test yet for weights of this kind on a device."""
-        kind = (kernel, form.precision, form.activations, device)
+        kind = (kernel, form.precision, form.activations, device, *inner)
         is_new = kind not in self._tested
         self._tested.add(kind)
         return is_new
@@ -125,6 +127,18 @@ class Loader:
 
     def _precision(self, name: str) -> Precision:
         return self._precisions.get(name, FLOAT)
+
+    def _form_of_all(self, stack: Sequence[Sequence[str]]) -> Form:
+        """The form of each expert's weights, which kernels hold as one."""
+        every = {name: self._precision(name) for names in stack for name in names}
+        if len(kinds := set(every.values())) > 1:
+            raise GenerationFailed(
+                f"experts of one layer are {' and '.join(sorted(map(str, kinds)))}, and are held "
+                "as one weight",
+                where=next(iter(every)),
+                fix="export the checkpoint again with --requantize",
+            )
+        return self._form(stack[0])
 
     def _form(self, names: Sequence[str]) -> Form:
         shapes = [self._reader.shape(name) for name in names]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from qdeploy.architectures.graph import GraphConfig
+from qdeploy.checkpoint.sources.codes import REQUANTIZE
 from qdeploy.checkpoint.weight_files import INDEX
 from qdeploy.errors import Refusal
-from qdeploy.exporters.native.format import ExportLayout, FormatWriter
+from qdeploy.exporters.native.format import NUMBER, ExportLayout, FormatWriter
 from qdeploy.exporters.native.safetensors.packing import (
     WORD_BITS,
     Bytes,
@@ -56,6 +57,12 @@ class SafetensorsFormat(FormatWriter):
     dtypes: ClassVar[tuple[DType, ...]] = ("int4", "int8", "fp8", "fp16")
 
     def why_not(self, plan: Plan) -> Refusal | None:
+        if one := _mixed_expert(plan.tensors):
+            return Refusal(
+                f"{one.name} and those of other experts, or its gate and up projection, are stored "
+                "in several forms, and runtimes multiply by all of a layer's experts as one weight",
+                REQUANTIZE,
+            )
         return next(filter(None, (_why_not(plan, t) for t in plan.tensors)), None)
 
     def config_changes(self, plan: Plan) -> Mapping[str, Any]:
@@ -102,6 +109,19 @@ def _encoding(plan: Plan, tensor: TensorPlan) -> Stored:
     elif tensor.role == "linear" and graph.input_activations == "int8":
         kind = Bytes
     return kind(FLOATS[graph.activations])
+
+
+def _mixed_expert(tensors: Iterable[TensorPlan]) -> TensorPlan | None:
+    """An expert's projection of another form than what it is stacked with, or None.
+
+    Gate and up projections of all experts of a layer are one stack, in vLLM, too.
+    """
+    forms: dict[str, Precision] = {}
+    for t in tensors:
+        stack = NUMBER.sub(".experts.", t.name).replace("gate_proj", "up_proj")
+        if t.expert and forms.setdefault(stack, t.precision) != t.precision:
+            return t
+    return None
 
 
 def _why_not(plan: Plan, tensor: TensorPlan) -> Refusal | None:
