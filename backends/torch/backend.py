@@ -61,7 +61,7 @@ class TorchBackend(Backend):
         return None
 
     def load(self, bundle: Bundle, device: Device, options: LoadOptions) -> Session:
-        accelerator = self._accelerator(device)
+        accelerator = self._accelerator(device, *options.devices[1:])
         settings = resolve_settings(bundle.manifest, accelerator, device, options)
         fix = f"qdeploy verify {bundle.path}"
         loading = translated(f"loading on {device.id}", where=bundle.path, fix=fix)
@@ -80,7 +80,8 @@ class TorchBackend(Backend):
                     pass
         return session
 
-    def _accelerator(self, device: Device) -> Accelerator:
-        """The accelerator of a device that this backend found."""
+    def _accelerator(self, device: Device, *more: Device) -> Accelerator:
+        """The accelerator of devices of one target that this backend found."""
         kinds = (kind for row, kind in self.accelerators.items() if row.name == device.target)
-        return next(kinds)(device.id.partition(":")[0], device.architecture or "")
+        architectures = [each.architecture or "" for each in (device, *more)]
+        return next(kinds)(device.id.partition(":")[0], *architectures)

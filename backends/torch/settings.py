@@ -93,9 +93,10 @@ def resolve_settings(
             raise InputError(f"{name} is {value!r}", fix="give a whole number above 0")
     dtype = DTYPES[graph.activations]
     if dtype not in accelerator.dtypes:
+        names = dict.fromkeys(each.name for each in (device, *options.devices[1:]))
         raise InputError(
-            f"{device.name} computes in {' or '.join(accelerator.dtypes)}, and this bundle is for "
-            f"{dtype}",
+            f"{' with '.join(names)} computes in {' or '.join(accelerator.dtypes)}, and this "
+            f"bundle is for {dtype}",
             fix=_profile_for(accelerator),
         )
     longest = manifest.model.context_length

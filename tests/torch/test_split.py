@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +16,7 @@ from qdeploy.checkpoint.read import read_checkpoint
 from qdeploy.errors import InputError, OutOfMemory
 from qdeploy.interface import Device, LoadOptions, Request
 from qdeploy.planning.device_memory import CHUNK, of_bundle
-from qdeploy.targets import CPU, CUDA
+from qdeploy.targets import ASCEND, CPU, CUDA, Target
 
 pytest.importorskip("torch")
 
@@ -80,6 +81,32 @@ def test_what_fails_for_want_of_memory_at_run_time_says_what_helps(
         assert raised.value.fix == LESS_ON_DEVICES
         memory.limit = None
         assert len(list(session.generate(REQUEST))) == REQUEST.max_new_tokens
+
+
+@pytest.mark.parametrize("target", [CUDA, ASCEND], ids=lambda target: str(target.name))
+@pytest.mark.parametrize("first", ["newest", "oldest"])
+def test_devices_of_two_generations_share_a_model_with_the_kernels_that_both_have(
+    bundle: Bundle, tmp_path: Path, target: Target, first: str
+) -> None:
+    """Turing has no int4 kernel, the 310P no bfloat16 and no attention of its vendor's."""
+    if target is ASCEND:
+        bundle = qdeploy.export(
+            "qwen3-nano", output=tmp_path / "b", target="ascend", profile="ascend-int8-310p"
+        )
+    newest, *_, oldest = TorchBackend().devices(target, simulate=True)
+    alone = tokens(bundle, oldest)
+    pair = (newest, oldest) if first == "newest" else (oldest, newest)
+    assert tokens(bundle, *pair) == alone
+
+
+def test_a_device_beside_another_that_lacks_its_type_is_named(tmp_path: Path) -> None:
+    made = qdeploy.export(
+        "qwen3-nano", output=tmp_path / "b", target="ascend", profile="ascend-int8"
+    )
+    newest, *_, oldest = TorchBackend().devices(ASCEND, simulate=True)
+    with pytest.raises(InputError, match=r"A2 .* with .*310P\) computes in float16") as raised:
+        tokens(made, newest, oldest)
+    assert raised.value.fix == "export it with --profile ascend-int8-310p"
 
 
 def test_more_devices_than_layers_are_refused(

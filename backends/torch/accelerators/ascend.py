@@ -55,9 +55,9 @@ class Ascend(Limited):
         for row in (experts.FLOAT, experts.WEIGHT_ONLY, experts.INT8_INPUTS)
     )
 
-    def __init__(self, device_type: str, architecture: str = "") -> None:
-        super().__init__(device_type, architecture)
-        self._has_all = not architecture or _has_all(architecture)
+    def __init__(self, device_type: str, *architectures: str) -> None:
+        super().__init__(device_type, *architectures)
+        self._has_all = all(map(_has_all, self.architectures))
         if not self._has_all:
             self.dtypes = ("float16",)
 

@@ -29,8 +29,8 @@ class Accelerator(ABC):
     Args:
         device_type: torch's word for it, before the colon of `cuda:0`; a simulated device has
             another one than the hardware that it stands for.
-        architecture: the vendor's name of the chip's generation, as `Device.architecture`; empty
-            where it is unknown, and then no kernel is refused for it.
+        architectures: the vendor's names of the chips' generations, as `Device.architecture`, of
+            all devices of a session; no kernel is refused for those that are unknown.
 
     Attributes:
         target: name of the target that it serves.
@@ -44,8 +44,9 @@ class Accelerator(ABC):
     dtypes: tuple[str, ...] = ("bfloat16", "float16")
     properties: ClassVar[Mapping[str, type]] = {PREFILL_CHUNK: int}
 
-    def __init__(self, device_type: str, architecture: str = "") -> None:
-        self.device_type, self.architecture = device_type, architecture
+    def __init__(self, device_type: str, *architectures: str) -> None:
+        self.device_type = device_type
+        self.architectures = tuple(sorted(filter(None, set(architectures))))
 
     @classmethod
     def is_fast_here(cls) -> bool:

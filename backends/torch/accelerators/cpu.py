@@ -34,8 +34,8 @@ class Cpu(Accelerator):
     dtypes = ("bfloat16", "float32")
     properties: ClassVar[Mapping[str, type]] = {**Accelerator.properties, FEW_ROWS: int}
 
-    def __init__(self, device_type: str = CPU.name, architecture: str = "") -> None:
-        super().__init__(device_type, architecture)
+    def __init__(self, device_type: str = CPU.name, *architectures: str) -> None:
+        super().__init__(device_type, *architectures)
         self._switches = (Switch(), Switch())
         four, eight = self._switches
         self._kernels = (FLOAT, int4(four), int8(eight), INT8_INPUTS, DEQUANTIZED)

@@ -1,12 +1,13 @@
 """Accelerators whose kernels are rows, some of them for certain architectures only.
 
 A limit names the architectures that an operator's source or its vendor's documentation names. On a
-device of an unknown architecture none applies, and the self-test decides.
+device of an unknown architecture none applies, and the self-test decides. Devices that share a
+model are all given the kernels that each of them has.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -28,12 +29,13 @@ class Limit:
     has: Callable[[str], bool]
     needs: str
 
-    def applied(self, architecture: str) -> Any:
-        """The kernel on a device, where it may refuse all forms that it takes on others."""
+    def applied(self, architectures: Sequence[str]) -> Any:
+        """The kernel on some devices, where it may refuse all forms that it takes on others."""
         kernel: Any = self.kernel
-        if not architecture or self.has(architecture):
+        lacking = [name for name in architectures if not self.has(name)]
+        if not lacking:
             return kernel
-        reason = f"it needs {self.needs}, and this device is {architecture}"
+        reason = f"it needs {self.needs}, and this device is {lacking[0]}"
         return replace(kernel, why_not=lambda *forms: kernel.why_not(*forms) or reason)
 
 
@@ -56,5 +58,5 @@ class Limited(Accelerator):
 
     def _limited(self, rows: tuple[Any, ...]) -> tuple[Any, ...]:
         return tuple(
-            row.applied(self.architecture) if isinstance(row, Limit) else row for row in rows
+            row.applied(self.architectures) if isinstance(row, Limit) else row for row in rows
         )
