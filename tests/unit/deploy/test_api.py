@@ -261,7 +261,7 @@ def keywords(*functions: Callable[..., object]) -> set[str]:
     ("command", "arguments", "only_options", "only_arguments"),
     [
         (export.command, keywords(qdeploy.export), {"dry_run", "json"}, {"progress"}),
-        (plan.command, keywords(qdeploy.plan), {"prompt", "device", "json"}, set()),
+        (plan.command, keywords(qdeploy.plan), {"prompt", "device", "split", "json"}, set()),
         (
             run.command,
             keywords(qdeploy.load) | AnswerOptions.__annotations__.keys(),
