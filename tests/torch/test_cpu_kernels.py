@@ -95,8 +95,13 @@ def test_the_layout_of_each_kind_of_processor_is_found(capability: str) -> None:
 class Timed(switching.Switching):
     """A layer whose two ways take times of its own, in seconds, by the number of rows."""
 
-    def __init__(self, operator: tuple[float, float], dense: tuple[float, float]) -> None:
-        super().__init__(1, 1, Switch())
+    def __init__(
+        self,
+        operator: tuple[float, float],
+        dense: tuple[float, float],
+        elements: int = switching.TILE,
+    ) -> None:
+        super().__init__(elements, 1, Switch())
         self.clock = 0.0
         self._operator, self._dense = operator, dense
 
@@ -140,6 +145,13 @@ def test_rows_that_a_user_sets_are_not_measured() -> None:
     switch.offer(Timed((0, 1), (30, 0.5)))
     assert "up to 5 rows" in switch.settle(5)
     assert switch.rows == 5
+
+
+def test_small_weights_are_multiplied_in_the_same_way_at_every_load() -> None:
+    """Their times are other processes' more than their own."""
+    switch = Switch()
+    switch.offer(Timed((50, 1), (0, 0.5), elements=switching.MEASURABLE - 1))
+    assert f"up to {switching.USUAL} rows" in switch.settle(None)
 
 
 def test_a_packing_of_an_unknown_layout_is_used_for_all_rows(

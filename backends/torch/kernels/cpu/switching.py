@@ -25,6 +25,9 @@ USUAL = 64
 """Rows where the two ways took equal time on AMD Zen 5, see docs/torch.md."""
 FEWEST, MOST = 8, 512
 ALL = sys.maxsize
+MEASURABLE = 1 << 20
+"""Elements of the smallest weight that is timed: a smaller one takes a fraction of a millisecond,
+of which other processes' turns may be the larger part."""
 MEASURED = (32, 96)
 """Rows of the inputs that are timed."""
 REPEATS = 3
@@ -52,6 +55,8 @@ class Switch:
     def settle(self, rows: int | None) -> str:
         """Use the operator up to so many *rows*, or up to where it was measured to be faster.
 
+        With small weights only, the usual number stays.
+
         Returns:
             What was settled, in words that follow the operator's name; empty without layers.
         """
@@ -60,7 +65,10 @@ class Switch:
             return ""
         if not layer.has_both:
             return "for any number of rows, since its packing has an unknown layout"
-        self.rows = _crossing(layer) if rows is None else rows
+        if rows is not None:
+            self.rows = rows
+        elif layer.elements >= MEASURABLE:
+            self.rows = _crossing(layer)
         return f"up to {self.rows} rows, and bfloat16's product above"
 
 
@@ -105,7 +113,7 @@ def _crossing(layer: Switching) -> int:
     """Where the times of both ways, as straight lines through two measured points, are equal.
 
     It takes some tens of milliseconds. The number is rounded to a power of two: the same request
-    should be computed in the same way at every load, and no two measurements are equal.
+    should be computed in the same way at most loads, and no two measurements are equal.
     """
     few, many = MEASURED
     operator, dense = (
