@@ -13,22 +13,12 @@ import pytest
 from qdeploy import registry
 from qdeploy.bundle import Bundle
 from qdeploy.deploy import cache, run
-from qdeploy.deploy.obtain import find_bundle
 from qdeploy.deploy.run import Choice, choose, load
-from qdeploy.errors import (
-    BundleError,
-    CheckFailed,
-    CheckpointError,
-    InputError,
-    PlanError,
-    QdeployError,
-    TargetUnavailable,
-)
-from qdeploy.interface import Device, LoadOptions, Progress, Session
-from qdeploy.planning.profile import load_profile, parse_profile
+from qdeploy.errors import InputError, PlanError, QdeployError, TargetUnavailable
+from qdeploy.interface import Device, LoadOptions, Session
+from qdeploy.planning.profile import load_profile
 from qdeploy.targets import Evidence, Target
-from tests.support.bundles import profile_text, scripted_bundle, write_manifest
-from tests.support.checkpoints import write_checkpoint
+from tests.support.bundles import scripted_bundle
 from tests.support.plugins import SCRIPTED, only
 from tests.support.scripted import HERE, NOT_HERE, ScriptedBackend, ScriptedSession
 
@@ -233,75 +223,3 @@ class TestLoad:
             load(made, choice)
         assert "simulated" in caught.value.what
         assert Strayed.session.closed
-
-
-class TestFindBundle:
-    def test_opens_a_bundle_at_its_path(self, made: Bundle) -> None:
-        assert find_bundle(str(made.path), None, Progress()) == (made, False)
-
-    def test_checks_what_it_opens(self, tmp_path: Path) -> None:
-        spoilt = scripted_bundle(tmp_path / "spoilt")
-        write_manifest(spoilt.path, {"schema_version": 99})
-        with pytest.raises(BundleError, match="schema version 99"):
-            find_bundle(str(spoilt.path), None, Progress())
-
-    def test_a_model_needs_a_target(self, tmp_path: Path) -> None:
-        folder = write_checkpoint(tmp_path / "model")
-        with pytest.raises(InputError, match="is a model, not a bundle") as caught:
-            find_bundle(str(folder), None, Progress())
-        assert "--target" in (caught.value.fix or "")
-
-    @pytest.mark.parametrize("model", ["nowhere", "~nobody/x", "What is 2 + 2?", "x" * 5000, ""])
-    def test_what_is_neither_model_nor_bundle_is_refused(self, model: str) -> None:
-        with pytest.raises(CheckpointError, match="no directory"):
-            find_bundle(model, "scripted", Progress())
-
-    @pytest.fixture
-    def a_default_profile(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Let the scripted target have a profile, as if one shipped for it."""
-        scripted = parse_profile(profile_text(answer="yes"), "scripted", where="a test")
-        monkeypatch.setattr("qdeploy.deploy.export.default_profile", lambda *_: scripted)
-
-    @pytest.mark.usefixtures("a_default_profile")
-    def test_a_model_is_exported_once_and_found_again(self, tmp_path: Path) -> None:
-        folder = str(write_checkpoint(tmp_path / "model"))
-        first, exported = find_bundle(folder, "scripted", Progress())
-        assert exported
-        assert find_bundle(folder, "scripted", Progress()) == (first, False)
-        assert [e.path for e in cache.entries()] == [first.path]
-
-    @pytest.mark.usefixtures("a_default_profile")
-    def test_a_changed_model_is_another_bundle(self, tmp_path: Path) -> None:
-        folder = write_checkpoint(tmp_path / "model")
-        first, _ = find_bundle(str(folder), "scripted", Progress())
-        with (folder / "model.safetensors").open("rb+") as file:
-            file.seek(-1, 2)
-            file.write(b"\x01")
-        second, exported = find_bundle(str(folder), "scripted", Progress())
-        assert exported
-        assert second.path != first.path
-
-    @pytest.mark.usefixtures("a_default_profile")
-    @pytest.mark.parametrize(
-        ("file", "content", "kind"),
-        [
-            ("tokenizer.json", None, CheckFailed),
-            ("qdeploy.json", None, BundleError),
-            ("qdeploy.json", "{", BundleError),
-            ("notes.txt", "mine", CheckFailed),
-        ],
-    )
-    def test_a_damaged_cache_entry_says_how_to_be_rid_of_it(
-        self, file: str, content: str | None, kind: type[QdeployError], tmp_path: Path
-    ) -> None:
-        folder = str(write_checkpoint(tmp_path / "model"))
-        first, _ = find_bundle(folder, "scripted", Progress())
-        if content is None:
-            (first.path / file).unlink()
-        else:
-            (first.path / file).write_text(content)
-        with pytest.raises(kind) as caught:
-            find_bundle(folder, "scripted", Progress())
-        assert caught.value.fix == f"qdeploy cache clear {first.path.name}"
-        cache.clear((first.path.name,))
-        assert find_bundle(folder, "scripted", Progress()) == (first, True)
