@@ -30,15 +30,11 @@ class Cache:
             return
         capacity = min(-(-tokens // STEP) * STEP, most)
         heads, size = self._shape
-        self.free()
+        self._keys, self._values = [], []  # freed before the new ones are allocated
         for like in self._like:
             self._keys.append(like.new_empty((heads, capacity, size)))
             self._values.append(like.new_empty((heads, capacity, size)))
         self.capacity = capacity
-
-    def free(self) -> None:
-        """Give the memory back."""
-        self._keys, self._values, self.capacity = [], [], 0
 
     def append(self, layer: int, start: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Write [L, kv heads, D] from position *start* on; return all up to them, [kv, S, D]."""

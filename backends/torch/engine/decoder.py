@@ -88,10 +88,6 @@ class Decoder:
                 parts += [_on_host(self._head(rows)) for rows in hidden.split(SCORED)]
         return np.concatenate(parts)
 
-    def close(self) -> None:
-        """Free the cache."""
-        self._cache.free()
-
     def _on_device(self, ids: Sequence[int]) -> Tensor:
         import torch
 

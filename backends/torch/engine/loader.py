@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from qdeploy.architectures.graph import Expert, Linear
 from qdeploy.backends.torch.accelerators.base import Accelerator
 from qdeploy.backends.torch.kernels import dequantized, selftest
-from qdeploy.backends.torch.kernels.base import Activations, ExpertLayers, Form, Layer
+from qdeploy.backends.torch.kernels.base import Activations, ExpertLayers, Form, Layer, Place
 from qdeploy.backends.torch.kernels.table import expert_kernel, linear_kernel
 from qdeploy.errors import GenerationFailed
 from qdeploy.quantization.precision import Precision
@@ -119,7 +119,7 @@ class Loader:
         self._tested.add(kind)
         return is_new
 
-    def _place(self, device: str) -> Any:
+    def _place(self, device: str) -> Place:
         return lambda tensor: tensor.to(device)
 
     def _fused_as(self, name: str) -> tuple[Precision, int]:

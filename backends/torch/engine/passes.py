@@ -39,8 +39,3 @@ class Pass:
     length: int
     causal: bool = False
     on: Mapping[str, Local] = field(default_factory=dict)
-
-    @property
-    def seen(self) -> int:
-        """S: tokens that are attended to, those of this pass included."""
-        return self.start + self.length

@@ -42,9 +42,6 @@ class Program:
         self._values = 1 + max(max(step.outputs) for step in steps)
         self._result = steps[-1].outputs[0]
 
-    def __len__(self) -> int:
-        return len(self._steps)
-
     def run(self, now: Pass) -> Tensor:
         """Run all steps; gives the hidden states [L, H]."""
         values: list[Any] = [None] * self._values

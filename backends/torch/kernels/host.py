@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qdeploy.quantization.quantized import Quantized
-
 if TYPE_CHECKING:
-    from qdeploy.backends.torch.kernels.base import Matrix
+    from qdeploy.quantization.quantized import Quantized
 
     Tensor = Any
 
 MIDDLE = {4: 8, 8: 128}
 """The code that stands for zero where codes are unsigned and symmetric."""
-
-
-def is_quantized(matrix: Matrix) -> bool:
-    return isinstance(matrix, Quantized)
 
 
 def signed_codes(weight: Quantized) -> Tensor:

@@ -87,6 +87,7 @@ LAYERS = (
             (lambda: {"r2": full(1, 1, 3, 64)}, "do not go with"),
             (lambda: {"self": full(1, 4, 5, 128)}, "do not go with"),
             (lambda: {"self": full(1, 4, 3, 896)}, "heads of 896"),
+            (lambda: {"self": full(1, 1000, 3, 128)}, "batch and heads are below 1000"),
             (lambda: {"rotary_mode": "interleave"}, "rotates halves only"),
         ),
         ALL,

@@ -14,7 +14,8 @@ ROTATION = "npu_rotary_mul"
 MOST_DIMENSIONS = 8
 LARGEST_HEAD = 896
 HEAD_OF_310P = 128
-LARGEST_BATCH = 1000
+LARGEST_SHARED = 1000
+"""The batch and the heads, which share tables, are fewer."""
 
 
 def rms_norm(chip: Chip, x: Any, gamma: Any, epsilon: float = 1e-6) -> tuple[Any, Any]:
@@ -54,7 +55,7 @@ def rotary_mul(
     """Rotate heads: x * r1 + (the halves swapped, the second one negative) * r2.
 
     It takes four axes, whose last is the head's; the tables are r1 and r2, of x's type, with axes
-    of one for those that share values.
+    of one for those that share values: the batch and the heads.
     """
     import torch
 
@@ -78,6 +79,11 @@ def rotary_mul(
             and all(own in (1, full) for own, full in zip(table.shape, x.shape, strict=True)),
             ROTATION, f"tables {told(r1)} and {told(r2)} do not go with {told(x)}",
         )  # fmt: skip
+    shared = [full for own, full in zip(r1.shape, x.shape, strict=True) if own < full]
+    require(
+        all(count < LARGEST_SHARED for count in shared), ROTATION,
+        f"batch and heads are below {LARGEST_SHARED}, got {shared}",
+    )  # fmt: skip
     first, second = x.float().chunk(2, -1)
     swapped = torch.cat((-second, first), -1)
     return (x.float() * r1.float() + swapped * r2.float()).to(x.dtype)
