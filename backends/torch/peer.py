@@ -36,7 +36,11 @@ def load(folder: Path, device: str, threads: int | None) -> PeerRun:
     if threads is not None:
         torch.set_num_threads(threads)
     model, report = AutoModelForCausalLM.from_pretrained(
-        folder, dtype="auto", output_loading_info=True
+        folder,
+        dtype="auto",
+        output_loading_info=True,
+        local_files_only=True,
+        trust_remote_code=False,
     )
     wrong = {what: keys for what, keys in report.items() if keys and what.endswith("_keys")}
     if wrong:
