@@ -84,9 +84,18 @@ class Matrix:
         file = self._file(probed.target.name, "doctor")
         checked = self._step("doctor", probed, file)
         if checked.status == "absent":
-            recorded = file.is_file()  # doctor has written its own row
+            recorded = file.is_file()  # doctor has written its own rows
+            reasons = _reasons(file) if recorded else {}
             why = checked.message or "absent"
-            return [self._left_out(c, c.absent or why, checked.fix, known=recorded) for c in cells]
+            return [
+                self._left_out(
+                    cell,
+                    cell.absent or reasons.get(cell.backend) or why,
+                    checked.fix,
+                    known=recorded,
+                )
+                for cell in cells
+            ]
         ran = self._run_cells(cells, bundles)
         if checked.status == "ok":
             return list(ran)
@@ -242,6 +251,12 @@ def judge(done: Sequence[CellOutcome], required: Collection[str] = ()) -> None:
             where = " ".join(filter(None, (first.cell.model, first.cell.scheme)))
             rest = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
             raise error(f"{first.message}{rest}", where=where)
+
+
+def _reasons(file: Path) -> dict[str | None, str | None]:
+    """Why each backend is absent, as doctor wrote it."""
+    rows = read_results(file).results
+    return {row.backend: row.message for row in rows if isinstance(row, Diagnosis)}
 
 
 def _bundles(folder: Path) -> tempfile.TemporaryDirectory[str]:

@@ -152,6 +152,18 @@ def test_a_target_that_the_doctor_does_not_find_is_absent(
     assert [r.fix for r in rows] == (["install the driver"] * 2 if silent else [])
 
 
+def test_each_backend_is_absent_for_its_own_reason(tmp_path: Path) -> None:
+    rows = [
+        shown.diagnosis().model_copy(
+            update={"backend": name, "status": "absent", "message": f"{name} is not installed"}
+        )
+        for name in ("onnxruntime", "openvino")
+    ]
+    gone = Outcome("absent", rows[0].message or "")
+    done, _ = run(tmp_path / "out", FakeRunner(rows=rows, doctor=gone), NANO)
+    assert [(r.status, r.message) for r in done] == [("absent", "openvino is not installed")]
+
+
 @pytest.mark.parametrize(
     ("outcome", "kind"),
     [
