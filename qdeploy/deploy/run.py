@@ -180,7 +180,8 @@ def _pick(found: list[Device], name: int | str) -> Device:
     for place, device in enumerate(found):
         if str(name) in (str(place), device.id, device.id.partition(":")[0]):
             return device
-    raise InputError(f"there is no device {name}", fix=f"choose one of {_listing(found)}")
+    shown = str(name) or "without a name"
+    raise InputError(f"there is no device {shown}", fix=f"choose one of {_listing(found)}")
 
 
 def _listing(found: list[Device]) -> str:

@@ -182,7 +182,7 @@ class TestSeveralDevices:
         [
             ((0, "SCRIPT:0"), "device 0 is given twice"),
             ((0, 7), "there is no device 7"),
-            ((0, ""), "there is no device "),
+            ((0, ""), "there is no device without a name"),
             ((), "no device is given"),
         ],
     )
