@@ -89,7 +89,7 @@ def test_the_page_on_targets(qdeploy: Command) -> None:
     assert answer.stdout.strip() == ANSWER
     assert json.loads(job.stdout)["include"] == [
         {"target": "numpy", "runner": ["self-hosted", "raspberry-pi"], "self_hosted": True,
-         "extras": ""}
+         "extras": "", "torch_index": ""}
     ]  # fmt: skip
     assert page.lines("numpy_target.py") == stated_lines(page)
     forecast = qdeploy("plan", "qwen3-nano", "--target", "numpy", "--profile", "numpy-fp16.toml")

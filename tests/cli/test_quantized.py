@@ -60,7 +60,7 @@ def test_a_target_that_does_not_take_them(here: Path, quick: QuickCommand) -> No
 
 
 def test_requantize_needs_a_target(quick: QuickCommand) -> None:
-    quick("plan", "qwen3-nano", "--requantize").fails(2, "--requantize need a --target")
+    quick("plan", "qwen3-nano", "--requantize").fails(2, "--requantize and --split need a --target")
 
 
 @NEEDS_RUNTIME

@@ -80,7 +80,9 @@ def write_classifier(folder: Path, config: Mapping[str, Any] = DENSE, *, seed: i
 
 def float_profile(file: Path, format: str) -> Path:
     """Write a profile for the target cpu that stores floats."""
-    text = PROFILE.format(target="cpu", format=format, linear=FLOAT, embedding=FLOAT, graph="")
+    text = PROFILE.format(
+        target="cpu", format=format, linear=FLOAT, embedding=FLOAT, head=FLOAT, graph=""
+    )
     file.write_text(text, encoding="utf-8")
     return file
 
