@@ -33,6 +33,8 @@ class DeviceSpec(Strict):
         bytes_per_s: read bandwidth of that memory.
         fp16_flops, int8_ops, fp32_flops: dense operations a second on matrices of float16 or
             bfloat16, int8 and float32.
+        lacks: types of rounded inputs, as a profile's `graph.input_activations`, that it does not
+            multiply; others are not ruled out.
         arithmetic: the narrow types that a CPU multiplies fast; None for other devices.
         sources: the page each number was read from; `all` is the page of the others.
     """
@@ -46,6 +48,7 @@ class DeviceSpec(Strict):
     fp16_flops: float | None = Field(default=None, gt=0)
     int8_ops: float | None = Field(default=None, gt=0)
     fp32_flops: float | None = Field(default=None, gt=0)
+    lacks: tuple[str, ...] = ()
     arithmetic: Arithmetic | None = None
     sources: dict[str, str] = Field(default_factory=dict)
 

@@ -108,6 +108,18 @@ def test_what_no_source_tells_is_not_forecast(missing: str, reason: str) -> None
     assert (row.decode_tokens_per_s is None) == (missing != "fp16_flops")
 
 
+def test_a_gpu_that_has_no_products_of_a_profiles_inputs_is_told_and_gets_no_speed() -> None:
+    rows = [
+        forecast.of_target(make_plan(model("8B"), load_profile(name), CUDA, context=8192))
+        for name in ("cuda-fp8", "cuda-int4")
+    ]
+    eights, fours = ({row.device: row for row in found} for found in rows)
+    assert eights["A100 80GB"].reason == "it does not multiply inputs in fp8"
+    assert eights["A100 80GB"].decode_tokens_per_s is None
+    assert eights["H20"].decode_tokens_per_s
+    assert fours["A100 80GB"].decode_tokens_per_s
+
+
 def test_a_prefill_by_the_rate_of_int8_says_so() -> None:
     row = of_plan(made(), spec(fp16_flops=None, int8_ops=2e14))
     assert row.prefill_tokens_per_s
