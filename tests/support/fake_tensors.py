@@ -69,21 +69,21 @@ class Repeated:
 
     def _of(self, names: Sequence[str], device: str, pack: Callable[[], Any]) -> Any:
         held = [self._held[name] for name in names]
-        key = device, *((weight.shape, weight.precision) for weight in held)
+        key = tuple((weight.shape, weight.precision) for weight in held)
         if key not in self._packed:
             self._packed[key] = pack()
             return self._packed[key]
-        return copied(self._packed[key])
+        return copied(self._packed[key], device)
 
 
-def copied(held: Any) -> Any:
-    """The same with tensors of its own."""
+def copied(held: Any, device: str) -> Any:
+    """The same with tensors of its own on *device*."""
     if isinstance(held, torch.Tensor):
-        return torch.empty_like(held)
+        return torch.empty_like(held, device=device)
     if isinstance(held, list | tuple):
-        return type(held)(map(copied, held))
+        return type(held)([copied(value, device) for value in held])
     if isinstance(held, Layer | ExpertLayers | Stack):
         made = copy(held)
-        vars(made).update({name: copied(value) for name, value in vars(held).items()})
+        vars(made).update({name: copied(value, device) for name, value in vars(held).items()})
         return made
     return held
