@@ -78,7 +78,7 @@ def test_transformers_loads_all_of_it_and_computes_with_the_same_weights(
 
 
 def test_each_module_is_of_one_group_and_of_its_own_form(tmp_path: Path) -> None:
-    """Queries in eight bits, a down projection and one layer's keys as floats, experts in four."""
+    """Queries in eight bits, down projections and one layer's keys as floats, the rest in four."""
     from compressed_tensors.quantization import QuantizationConfig
     from compressed_tensors.utils.match import match_targets
 
@@ -89,7 +89,7 @@ def test_each_module_is_of_one_group_and_of_its_own_form(tmp_path: Path) -> None
 
     q.write_quantized(
         tmp_path / "model", q.gptq, q.gptq_settings(dynamic=dynamic, sym=True), SPARSE,
-        by_name=by_name, floats=("layers.0.self_attn.k_proj", "experts.1.down_proj"),
+        by_name=by_name, floats=("layers.0.self_attn.k_proj", "down_proj"),
         symmetric=True,
     )  # fmt: skip
     plan = resolve(tmp_path / "model", head=INT8, format="safetensors")
