@@ -73,7 +73,10 @@ def _open(place: Path) -> Bundle | None:
 def _check_logits(session: Session, plan: Plan, model: str) -> None:
     try:
         distance = measure_distance(session, model)
-        broken = distance.exceeded_bound(plan.linear.dtype, plan.profile.graph.activations)
+        graph = plan.profile.graph
+        broken = distance.exceeded_bound(
+            plan.linear.dtype, graph.activations, graph.input_activations
+        )
     except ValueError as error:
         broken = str(error)
     if broken:

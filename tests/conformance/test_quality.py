@@ -31,8 +31,8 @@ logits are compared with the golden ones directly."""
 def test_logits_are_near_the_golden_ones(loaded: Loaded) -> None:
     distance = measure_distance(loaded.session, loaded.flow.model)
     profile = loaded.flow.load_profile()
-    dtype, activations = profile.weights.linear.dtype, profile.graph.activations
-    assert distance.exceeded_bound(dtype, activations) is None
+    dtype, graph = profile.weights.linear.dtype, profile.graph
+    assert distance.exceeded_bound(dtype, graph.activations, graph.input_activations) is None
 
 
 @pytest.mark.essential
