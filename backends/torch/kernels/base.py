@@ -56,6 +56,15 @@ class Form:
         return f"{self.precision} [{self.rows}, {self.columns}]{rounded}, {self.dtype}"
 
 
+def why_not_int8_by_row(form: Form, activations: Activations) -> str | None:
+    """Why a form is not int8 with one scale for each row and such inputs, or None if it is."""
+    if form.precision.dtype != "int8" or form.activations != activations:
+        return f"it takes int8 weights and {'float' if activations == 'none' else 'int8'} inputs"
+    if not form.precision.symmetric or form.group != form.columns:
+        return "it takes symmetric weights with one scale for each row"
+    return None
+
+
 class Layer(ABC):
     """A linear layer's weight on a device.
 

@@ -8,7 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qdeploy.backends.torch.kernels.ascend.weight_only import why_not_axes
-from qdeploy.backends.torch.kernels.base import Form, Kernel, Layer, Place
+from qdeploy.backends.torch.kernels.base import (
+    Form,
+    Kernel,
+    Layer,
+    Place,
+    why_not_int8_by_row,
+)
 from qdeploy.backends.torch.kernels.host import scales, signed_codes
 from qdeploy.quantization.quantized import Quantized
 
@@ -43,11 +49,7 @@ class Int8Inputs(Layer):
 
 def why_not_int8_inputs(form: Form) -> str | None:
     """Why int8 products do not take weights of *form*, or None."""
-    if form.precision.dtype != "int8" or form.activations != "int8":
-        return "it takes int8 weights and int8 inputs"
-    if not form.precision.symmetric or form.group != form.columns:
-        return "it takes symmetric weights with one scale for each row"
-    return why_not_axes(form)
+    return why_not_int8_by_row(form, "int8") or why_not_axes(form)
 
 
 def _pack(weight: Matrix, form: Form, place: Place) -> Layer:

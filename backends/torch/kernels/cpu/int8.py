@@ -8,7 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qdeploy.backends.torch.kernels.base import Form, Kernel, Layer, Place
+from qdeploy.backends.torch.kernels.base import (
+    Form,
+    Kernel,
+    Layer,
+    Place,
+    why_not_int8_by_row,
+)
 from qdeploy.backends.torch.kernels.cpu.switching import TILE, Switch, Switching
 from qdeploy.backends.torch.kernels.host import scales, signed_codes
 from qdeploy.backends.torch.kernels.rounding import round_to_int8
@@ -74,16 +80,8 @@ class Int8Inputs(Layer):
         return (self._codes, self._scales)
 
 
-def _why_not(form: Form, activations: str) -> str | None:
-    if form.precision.dtype != "int8" or form.activations != activations:
-        return f"it takes int8 weights and {'float' if activations == 'none' else 'int8'} inputs"
-    if not form.precision.symmetric or form.group != form.columns:
-        return "it takes symmetric weights with one scale for each row"
-    return None
-
-
 def _why_not_floats(form: Form) -> str | None:
-    reason = _why_not(form, "none")
+    reason = why_not_int8_by_row(form, "none")
     if reason is None and form.dtype != "bfloat16":
         return "it computes in bfloat16"
     return reason
@@ -105,5 +103,8 @@ def int8(switch: Switch) -> Kernel:
 
 
 INT8_INPUTS = Kernel(
-    "aten::_int_mm", lambda form: _why_not(form, "int8"), _pack_inputs, "LinearAlgebra.cpp"
+    "aten::_int_mm",
+    lambda form: why_not_int8_by_row(form, "int8"),
+    _pack_inputs,
+    "LinearAlgebra.cpp",
 )

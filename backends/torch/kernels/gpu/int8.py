@@ -9,7 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qdeploy.backends.torch.kernels.base import Form, Kernel, Layer, Place
+from qdeploy.backends.torch.kernels.base import (
+    Activations,
+    Form,
+    Kernel,
+    Layer,
+    Place,
+    why_not_int8_by_row,
+)
 from qdeploy.backends.torch.kernels.dequantized import dequantize
 from qdeploy.backends.torch.kernels.host import pad_rows, scales, signed_codes
 from qdeploy.backends.torch.kernels.rounding import round_to_int8
@@ -78,11 +85,9 @@ class Int8Inputs(Layer):
         return (self._codes, self._scales)
 
 
-def _why_not(form: Form, activations: str) -> str | None:
-    if form.precision.dtype != "int8" or form.activations != activations:
-        return f"it takes int8 weights and {'float' if activations == 'none' else 'int8'} inputs"
-    if not form.precision.symmetric or form.group != form.columns:
-        return "it takes symmetric weights with one scale for each row"
+def _why_not(form: Form, activations: Activations) -> str | None:
+    if reason := why_not_int8_by_row(form, activations):
+        return reason
     if form.dtype == "float32":
         return "it computes in bfloat16 or float16"
     return None
