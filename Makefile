@@ -37,7 +37,7 @@ $(VENV)/.demo: pyproject.toml | links
 
 $(VENV)/.dev: pyproject.toml | links
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[optimum,webgpu,onnx-openvino,parity,dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[optimum,webgpu,onnx-openvino,parity,serve,dev]'
 	touch $@ $(VENV)/.demo
 
 # The toy is installed as a third party's package is, so a change to its files takes an installation.

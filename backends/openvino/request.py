@@ -39,6 +39,7 @@ def generation_config(runtime: Runtime, request: Request) -> Any:
     sampling = request.sampling
     config.repetition_penalty = sampling.repetition_penalty
     config.presence_penalty = sampling.presence_penalty
+    config.frequency_penalty = sampling.frequency_penalty
     config.do_sample = not sampling.greedy
     if not sampling.greedy:
         config.temperature = sampling.temperature

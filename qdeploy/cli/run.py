@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 @click.option("--presence-penalty", type=options.Finite(-2, 2), metavar="X",
               help="Over 0, tokens of the answer get less probable; Qwen advises 1.5 "
                    "for quantized models that repeat themselves.")  # fmt: skip
+@click.option("--frequency-penalty", type=options.Finite(-2, 2), metavar="X",
+              help="The same, times how often the answer has the token.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0, max=SEEDS - 1), metavar="N",
               help="The same seed gives the same answer.")  # fmt: skip
 @options.as_json

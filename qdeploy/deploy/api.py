@@ -191,6 +191,7 @@ def load(
     properties: Mapping[str, Property] | None = None,
     allow_fallback: bool = False,
     threads: int | None = None,
+    concurrency: int = 1,
     progress: Progress | None = None,
 ) -> Model:
     """Load a bundle on a device, and check with the runtime that it runs there.
@@ -211,6 +212,8 @@ def load(
         allow_fallback: heavy operators may run elsewhere; `placement.fallback` lists them.
         threads: CPU threads to compute with. None is one for each physical core that this process
             may use; `placement.threads` is the number.
+        concurrency: requests that should be served at once, each by a thread of its own;
+            `session.concurrency` is how many the backend serves.
         progress: receives the progress of an export.
 
     Returns:
@@ -251,6 +254,7 @@ def load(
         "properties": properties,
         "allow_fallback": allow_fallback,
         "threads": threads,
+        "concurrency": concurrency,
     }
     task = model.manifest.task.name
     if task == "generate":

@@ -196,12 +196,14 @@ class Asked(TypedDict, total=False):
         properties: runtime settings that override the profile's.
         allow_fallback: heavy operators may run elsewhere; the placement then lists them.
         threads: CPU threads; None is one for each physical core that this process may use.
+        concurrency: requests that should be served at once; the session says how many it serves.
     """
 
     context: int | None
     properties: Mapping[str, Property] | None
     allow_fallback: bool
     threads: int | None
+    concurrency: int
 
 
 def load(bundle: Bundle, choice: Choice, **asked: Unpack[Asked]) -> Session:
@@ -262,6 +264,7 @@ def _options(bundle: Bundle, choice: Choice, asked: Asked) -> LoadOptions:
         allow_fallback=asked.get("allow_fallback", False),
         threads=asked.get("threads"),
         devices=choice.devices,
+        concurrency=asked.get("concurrency", 1),
     )
 
 

@@ -50,6 +50,8 @@ class LoadOptions:
             may use (`qdeploy.system.threads`).
         devices: all devices that the model is spread over, in order; the first is that of the load.
             Empty is that one alone. Only a backend that `splits` gets more.
+        concurrency: requests that should be served at once. A backend that batches makes room for
+            them; one that does not serves one at a time: see `Session.concurrency`.
     """
 
     context: int | None = None
@@ -58,6 +60,7 @@ class LoadOptions:
     allow_fallback: bool = False
     threads: int | None = None
     devices: tuple[Device, ...] = ()
+    concurrency: int = 1
 
 
 @dataclass(frozen=True)

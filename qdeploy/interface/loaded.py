@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Loaded(ABC):
-    """A bundle loaded on a device. Not thread-safe: one caller at a time.
+    """A bundle loaded on a device.
 
     Args:
         context: most tokens that it can hold.

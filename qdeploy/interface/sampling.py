@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-MOST_PRESENCE_PENALTY = 2.0
+LARGEST_PENALTY = 2.0
 """The range of OpenAI's API and of vLLM, which runtimes keep to: -2 to 2."""
 
 
@@ -36,6 +37,7 @@ class Sampling:
             are divided by it, negative ones multiplied; 1 changes none.
         presence_penalty: -2 to 2. It is subtracted from the logits of tokens that the request has
             generated; 0 changes none.
+        frequency_penalty: -2 to 2. The same, times how often the request has generated the token.
 
     Raises:
         InputError: a number out of its range, or not a number.
@@ -48,6 +50,7 @@ class Sampling:
     min_p: float = 0.0
     repetition_penalty: float = 1.0
     presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < math.inf:
@@ -63,11 +66,12 @@ class Sampling:
                 f"the repetition penalty is {self.repetition_penalty}",
                 fix="give a finite number above 0; 1 is none",
             )
-        if not -MOST_PRESENCE_PENALTY <= self.presence_penalty <= MOST_PRESENCE_PENALTY:
-            raise InputError(
-                f"the presence penalty is {self.presence_penalty}",
-                fix="give a number from -2 to 2; 0 is none",
-            )
+        for name in ("presence", "frequency"):
+            penalty: float = getattr(self, f"{name}_penalty")
+            if not -LARGEST_PENALTY <= penalty <= LARGEST_PENALTY:
+                raise InputError(
+                    f"the {name} penalty is {penalty}", fix="give a number from -2 to 2; 0 is none"
+                )
 
     @property
     def greedy(self) -> bool:
@@ -79,7 +83,7 @@ class LogitsProcessor:
 
     For backends whose runtime does not apply them itself. The definitions are those of
     transformers (`RepetitionPenaltyLogitsProcessor`, `MinPLogitsWarper`) and of vLLM (presence
-    penalty).
+    and frequency penalty).
 
     Args:
         prompt_ids: the request's prompt.
@@ -87,7 +91,7 @@ class LogitsProcessor:
 
     def __init__(self, sampling: Sampling, prompt_ids: Sequence[int]) -> None:
         self._sampling = sampling
-        self._generated: set[int] = set()
+        self._generated: Counter[int] = Counter()
         self._seen = set(prompt_ids)
         self._seen_ids: NDArray[np.int64] | None = None
         self._min_p = 0.0 if sampling.greedy else sampling.min_p
@@ -96,14 +100,18 @@ class LogitsProcessor:
     def is_needed(self) -> bool:
         """Whether it ever changes a logit."""
         sampling = self._sampling
-        penalized = sampling.repetition_penalty != 1 or sampling.presence_penalty != 0
+        penalized = sampling.repetition_penalty != 1 or self._counts
         return penalized or self._min_p > 0
+
+    @property
+    def _counts(self) -> bool:
+        return self._sampling.presence_penalty != 0 or self._sampling.frequency_penalty != 0
 
     def append(self, token: int) -> None:
         """Count a token that was generated."""
         import numpy as np
 
-        self._generated.add(token)
+        self._generated[token] += 1
         if self._seen_ids is not None and token not in self._seen:
             self._seen_ids = np.append(self._seen_ids, token)
         self._seen.add(token)
@@ -126,9 +134,10 @@ class LogitsProcessor:
             found, penalty = changed[ids].astype(np.float64), sampling.repetition_penalty
             most = np.finfo(np.float32).max
             changed[ids] = np.where(found < 0, found * penalty, found / penalty).clip(-most, most)
-        if sampling.presence_penalty:
-            ids = np.fromiter(self._generated, np.int64)
-            changed[ids] -= np.float32(sampling.presence_penalty)
+        if self._counts:
+            ids = np.fromiter(self._generated.keys(), np.int64)
+            times = np.fromiter(self._generated.values(), np.float32)
+            changed[ids] -= sampling.presence_penalty + sampling.frequency_penalty * times
         if self._min_p:
             # p(i) / p(best) is exp((logit(i) - logit(best)) / temperature)
             least = changed.max() + sampling.temperature * math.log(self._min_p)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from abc import abstractmethod
-from collections.abc import Generator, Sequence
-from contextlib import closing
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from qdeploy.errors import GenerationFailed, PromptError
+from qdeploy.errors import GenerationFailed, InputError, PromptError
 from qdeploy.interface.loaded import Loaded
 from qdeploy.interface.sampling import Sampling
 
@@ -25,12 +26,18 @@ class Request:
         prompt_ids: the whole prompt as token ids; at least one.
         max_new_tokens: at most this many tokens are generated, a stop token included.
         stop_ids: generation ends after the first of these, which is still yielded.
+        logprobs: so many of the most probable tokens are told at each place, besides the one that
+            was drawn; None tells no log-probabilities at all.
+        json_schema: a JSON Schema as JSON text. The tokens up to a stop token are then the text of
+            a value that it allows.
     """
 
     prompt_ids: tuple[int, ...]
     max_new_tokens: int
     sampling: Sampling = field(default_factory=Sampling)
     stop_ids: frozenset[int] = frozenset()
+    logprobs: int | None = None
+    json_schema: str | None = None
 
 
 @dataclass(frozen=True)
@@ -42,11 +49,17 @@ class Token:
         timestamp: `time.perf_counter()` seconds at which the runtime returned it.
         text: the characters that this token completes. Backends leave it empty; the core's
             detokenizer fills it in, since a character may span several tokens.
+        logprob: its log-probability in nats, by the softmax of the model's logits before
+            penalties, temperature and schema; None unless the request asks for it.
+        most_probable: the most probable tokens at its place by the same measure, as (id, logprob),
+            most probable first: as many as the request asks for.
     """
 
     id: int
     timestamp: float
     text: str = ""
+    logprob: float | None = None
+    most_probable: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,6 +73,10 @@ class Limits:
         shortest_prompt: fewest tokens of a prompt.
         score: most tokens to score; None is the context.
         prompt_setting: the profile's property that sets `prompt`, named in the error.
+        concurrency: requests that the session serves at once.
+        logprobs: most tokens that a request may ask `logprobs` of; None where the runtime tells no
+            log-probabilities.
+        json_schema: whether a request may have a `json_schema`.
     """
 
     context: int
@@ -68,10 +85,17 @@ class Limits:
     shortest_prompt: int = 1
     score: int | None = None
     prompt_setting: str | None = None
+    concurrency: int = 1
+    logprobs: int | None = None
+    json_schema: bool = False
 
 
 class Session(Loaded):
-    """A bundle loaded on a device, which generates. Not thread-safe: one caller at a time.
+    """A bundle loaded on a device, which generates.
+
+    As many threads as `concurrency` says may each iterate over a request of their own, and the
+    session schedules them; a request more is refused. `score` counts as a request. `close` may
+    come from any thread: requests that run then end with an error.
 
     `generate`, `score` and `close` check what they are given and call the methods `_generate`,
     `_score` and `_close` of the backend. Every backend therefore refuses the same requests with
@@ -84,7 +108,18 @@ class Session(Loaded):
 
     def __init__(self, limits: Limits, *, device: str) -> None:
         super().__init__(limits.context, limits.vocab_size, device=device)
-        self._limits, self._busy = limits, False
+        self._limits, self._running = limits, 0
+        self._count_lock, self._score_lock = threading.Lock(), threading.Lock()
+
+    @property
+    def limits(self) -> Limits:
+        """What the session can take."""
+        return self._limits
+
+    @property
+    def concurrency(self) -> int:
+        """How many requests it serves at once: 1 where the runtime does not batch."""
+        return self._limits.concurrency
 
     @property
     def prompt_limit(self) -> int:
@@ -100,33 +135,29 @@ class Session(Loaded):
 
         Raises:
             PromptError: the session cannot take the prompt. Raised before any work is done.
+            InputError: it tells no log-probabilities, or not so many, or follows no schema.
             GenerationFailed: the runtime broke, or the session is closed or busy.
         """
         self._require_open()
         self.check_prompt(request.prompt_ids)
+        self._check_wishes(request)
         return self._run(request)
 
     def _run(self, request: Request) -> Generator[Token, None, None]:
         if request.max_new_tokens < 1:
             return
         self._require_open()
-        self._require_idle()
         room = self.context - len(request.prompt_ids)
         bounded = replace(request, max_new_tokens=min(request.max_new_tokens, room))
-        self._busy = True
-        try:
-            with closing(self._generate(bounded)) as tokens:
-                for token in tokens:
-                    yield token
-                    if token.id in request.stop_ids:
-                        return
-                    if self._closed:
-                        raise GenerationFailed(
-                            "the session was closed while it was generating",
-                            where=self._device_name,
-                        )
-        finally:
-            self._busy = False
+        with self._counted(), closing(self._generate(bounded)) as tokens:
+            for token in tokens:
+                yield token
+                if token.id in request.stop_ids:
+                    return
+                if self._closed:
+                    raise GenerationFailed(
+                        "the session was closed while it was generating", where=self._device_name
+                    )
 
     def score(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
         """Return teacher-forced logits, float32 [T, V], for T token ids.
@@ -138,7 +169,6 @@ class Session(Loaded):
             GenerationFailed: the runtime broke, or the session is closed or busy.
         """
         self._require_open()
-        self._require_idle()
         self._check_ids(token_ids)
         longest = self.context if self._limits.score is None else self._limits.score
         if len(token_ids) > longest:
@@ -146,7 +176,8 @@ class Session(Loaded):
                 f"{len(token_ids)} tokens to score; the session holds {longest}",
                 fix="score a shorter text, or load with a longer context",
             )
-        return self._score(token_ids)
+        with self._counted(), self._score_lock:
+            return self._score(token_ids)
 
     def check_prompt(self, token_ids: Sequence[int]) -> None:
         """Check that the session can take a prompt.
@@ -171,18 +202,51 @@ class Session(Loaded):
                 fix=fix,
             )
 
-    def _require_idle(self) -> None:
-        """A session has one cache, which a request that is not finished still needs."""
-        if self._busy:
-            raise GenerationFailed(
-                "the session is still generating for another request",
+    def _check_wishes(self, request: Request) -> None:
+        most = self._limits.logprobs
+        asked = request.logprobs
+        if asked is not None and (most is None or not 0 <= asked <= most):
+            told = "none" if most is None else f"those of up to {most} tokens"
+            raise InputError(
+                f"log-probabilities of {asked} tokens are asked for, and the session tells {told}",
                 where=self._device_name,
-                fix="close that request's generator first",
+                fix="leave logprobs out" if most is None else f"ask for 0 to {most}",
             )
+        if request.json_schema is not None and not self._limits.json_schema:
+            raise InputError(
+                "the session cannot keep an answer to a JSON schema",
+                where=self._device_name,
+                fix="leave the schema out, and say in the prompt what the answer should look like",
+            )
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        """Count a request while it runs.
+
+        Raises:
+            GenerationFailed: as many are running as the session serves at once. A session without
+                batching has one cache, which a request that is not finished still needs.
+        """
+        with self._count_lock:
+            if self._running >= self.concurrency:
+                others = "another request" if self.concurrency == 1 else f"{self._running} others"
+                raise GenerationFailed(
+                    f"the session is still generating for {others}",
+                    where=self._device_name,
+                    fix="close that request's generator first",
+                )
+            self._running += 1
+        try:
+            yield
+        finally:
+            with self._count_lock:
+                self._running -= 1
 
     @abstractmethod
     def _generate(self, request: Request) -> Generator[Token, None, None]:
         """Yield up to `max_new_tokens` tokens. The request was checked and fits the context.
+
+        With a concurrency above 1 it is called from several threads.
 
         Closing the generator must stop the runtime before it returns. The base class closes it
         after a stop token, at the latest.
@@ -193,7 +257,9 @@ class Session(Loaded):
 
     @abstractmethod
     def _score(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
-        """Return the logits of `score`. The ids were checked, and no request is running.
+        """Return the logits of `score`. The ids were checked.
+
+        No other `_score` is running, and no request either unless the concurrency is above 1.
 
         Raises:
             GenerationFailed: the runtime broke.

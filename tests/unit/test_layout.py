@@ -30,21 +30,22 @@ LAYERS = (
     ("planning",),
     ("bundle",),
     ("interface",),
+    ("engines",),
     ("registry", "generation"),
     ("deploy", "forecast"),
     ("results",),
     ("evaluate",),
-    ("bench", "doctor", "report", "verification"),
+    ("bench", "doctor", "report", "serving", "verification"),
     ("matrix",),
     ("cli",),
     ("__main__",),
 )
 """Folders and modules of the root, from the bottom up. An import may point to a lower layer or stay
-in its own folder. The bottom eight are what backends and exporters are written against."""
+in its own folder. The bottom nine are what backends and exporters are written against."""
 
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
 
-INTERFACE = LAYER["interface"]
+HIGHEST_FOR_PLUGINS = LAYER["engines"]
 PLUGINS = ("backends", "exporters")
 """The core imports none of these: the registry finds them by name."""
 
@@ -96,9 +97,8 @@ def may_import(module: str, target: str) -> bool:
     here, there = folder(module), folder(target)
     if here in PLUGINS:
         shared = here == "exporters" == there and target.split(".")[2] in SHARED
-        return (
-            plugin(module) == plugin(target) or shared or LAYER.get(there, len(LAYER)) <= INTERFACE
-        )
+        below = LAYER.get(there, len(LAYER)) <= HIGHEST_FOR_PLUGINS
+        return plugin(module) == plugin(target) or shared or below
     return here == there or (there in LAYER and LAYER[there] < LAYER[here])
 
 

@@ -38,6 +38,7 @@ class AnswerOptions(TypedDict, total=False):
         repetition_penalty: over 1 makes the tokens of prompt and answer less probable.
         presence_penalty: over 0 makes the tokens of the answer less probable. They count from the
             end of the thinking where a thinking budget ended it.
+        frequency_penalty: the same, times how often the answer holds the token.
     """
 
     system: str | None
@@ -51,6 +52,7 @@ class AnswerOptions(TypedDict, total=False):
     min_p: float | None
     repetition_penalty: float | None
     presence_penalty: float | None
+    frequency_penalty: float | None
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 SAMPLED = (
     "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "presence_penalty",
+    "frequency_penalty",
 )  # fmt: skip
 """Options that replace a field of the model's default sampling."""
 

@@ -32,7 +32,7 @@ METHODS = {"generate": "chat", "embed": "embed", "rerank": "rerank"}
 
 
 class Model:
-    """A bundle loaded on a device. Not thread-safe: one request at a time.
+    """A bundle loaded on a device. As many threads may use it as its session serves requests.
 
     Use it as a context manager, or call `close`, to free the device. Which of `chat`, `stream`,
     `score`, `embed` and `rerank` it has depends on its task; the others raise InputError.

@@ -266,7 +266,7 @@ def keywords(*functions: Callable[..., object]) -> set[str]:
             run.command,
             keywords(qdeploy.load) | AnswerOptions.__annotations__.keys(),
             {"think", "json"},
-            {"thinking", "properties", "progress"},
+            {"concurrency", "thinking", "properties", "progress"},
         ),
     ],
     ids=["export", "plan", "run"],
