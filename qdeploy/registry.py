@@ -135,8 +135,6 @@ def backends_for(target: Target, *, format: str | None = None) -> list[Backend]:
 def default_formats(target: Target, backend_name: str | None = None) -> frozenset[str]:
     """Bundle formats that *target* can run here, for its default profile: `is_default_for`.
 
-    Where no backend wants to be the default, those of the installed ones.
-
     With *backend_name*, the formats of that backend, installed or not.
 
     Raises:
@@ -151,9 +149,7 @@ def default_formats(target: Target, backend_name: str | None = None) -> frozense
                 fix="choose one of: " + ", ".join(b.name for b in serving),
             )
         return frozenset(chosen.formats)
-    wanting = [b for b in serving if b.is_default_for(target)]
-    able = wanting or [b for b in serving if b.is_installed()]
-    return frozenset(f for b in able for f in b.formats)
+    return frozenset(f for b in serving if b.is_default_for(target) for f in b.formats)
 
 
 def exporter_for(format: str, name: str | None = None) -> Exporter:
