@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from qdeploy.deploy.loaded_models.answers import Ranked as Ranked
     from qdeploy.deploy.loaded_models.model import Model as Model
     from qdeploy.errors import QdeployError as QdeployError
-    from qdeploy.generation.generate import Piece as Piece
+    from qdeploy.generation.pieces import Piece as Piece
     from qdeploy.interface import Placement as Placement
     from qdeploy.planning.plan import Plan as Plan
 
@@ -41,7 +41,7 @@ _HOMES = {
     "Answer": "qdeploy.deploy.loaded_models.answers",
     "Bundle": "qdeploy.bundle",
     "Model": "qdeploy.deploy.loaded_models.model",
-    "Piece": "qdeploy.generation.generate",
+    "Piece": "qdeploy.generation.pieces",
     "Placement": "qdeploy.interface",
     "Plan": "qdeploy.planning.plan",
     "QdeployError": "qdeploy.errors",

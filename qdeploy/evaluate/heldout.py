@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from qdeploy.evaluate.reference import Count
-from qdeploy.generation.generate import Generation, Settings
+from qdeploy.generation.generate import Generation
+from qdeploy.generation.settings import Settings
 from qdeploy.interface import Sampling, Session
 from qdeploy.models import HeldOut
 from qdeploy.tokenization.tokenizer import Tokenizer

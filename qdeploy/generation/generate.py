@@ -5,51 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
 from qdeploy.errors import InputError, PromptError
 from qdeploy.generation.latency import Timing
-from qdeploy.generation.reasoning import (
-    Channel,
-    ReasoningParser,
-    default_sampling,
-    early_stop,
-)
-from qdeploy.interface import Request, Sampling, Session, Token
+from qdeploy.generation.pieces import Channel, FinishReason, Piece
+from qdeploy.generation.reasoning import ReasoningParser, default_sampling, early_stop
+from qdeploy.generation.settings import Settings
+from qdeploy.interface import Request, Session, Token
 from qdeploy.tokenization.detokenizer import Detokenizer
 from qdeploy.tokenization.tokenizer import END_THINK, Message, Tokenizer
-
-FinishReason = Literal["stop", "length", "cancelled"]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a user may ask for besides the prompt. None is the model's own default.
-
-    Attributes:
-        thinking: whether the model thinks before it answers.
-        thinking_budget: most tokens of thinking, after which the model is made to answer. Fewer
-            where these tokens and the sentence that ends them exceed the session's prompt limit.
-        max_new_tokens: most tokens to generate, thinking included; None is what the model's
-            generation_config.json says, or else what the context leaves.
-        sampling: how tokens are drawn; None is the default: see `default_sampling`.
-        seed: replaces the seed of `sampling`.
-    """
-
-    thinking: bool | None = None
-    thinking_budget: int | None = None
-    max_new_tokens: int | None = None
-    sampling: Sampling | None = None
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class Piece:
-    """Complete characters of an answer, and the channel that they belong to."""
-
-    text: str
-    channel: Channel
 
 
 class Generation:

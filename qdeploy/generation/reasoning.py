@@ -7,15 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 from qdeploy.architectures.recommended import Recommended, RecommendedSampling
 from qdeploy.architectures.table import find_family
+from qdeploy.generation.pieces import Channel
 from qdeploy.interface import Sampling
 from qdeploy.tokenization.tokenizer import END_THINK, THINK, Tokenizer
-
-Channel = Literal["reasoning", "content"]
-"""The two parts of an answer: the thinking, and the text after it."""
 
 TRANSFORMERS = RecommendedSampling(temperature=1.0, top_p=1.0, top_k=50)
 """Defaults of transformers' `GenerationConfig` where `do_sample` is set; without it, greedy."""

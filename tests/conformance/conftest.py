@@ -13,7 +13,8 @@ from qdeploy.deploy import run
 from qdeploy.deploy.export import export
 from qdeploy.deploy.run import Choice
 from qdeploy.errors import TargetUnavailable
-from qdeploy.generation.generate import Generation, Settings
+from qdeploy.generation.generate import Generation
+from qdeploy.generation.settings import Settings
 from qdeploy.interface import Device, Progress, Request, Sampling, Session, Token
 from qdeploy.tokenization.tokenizer import Tokenizer
 from tests.conformance.flows import REQUIRED, Flow, all_flows, device_of, exporter_of, plan_of

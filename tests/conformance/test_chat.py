@@ -7,8 +7,9 @@ import pytest
 from qdeploy import models
 from qdeploy.deploy.loaded_models.chat import ChatModel
 from qdeploy.deploy.run import Choice
-from qdeploy.generation.generate import Generation, Settings
+from qdeploy.generation.generate import Generation
 from qdeploy.generation.reasoning import early_stop
+from qdeploy.generation.settings import Settings
 from qdeploy.interface import Sampling
 from tests.conformance.conftest import Loaded
 

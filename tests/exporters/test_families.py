@@ -16,7 +16,8 @@ from qdeploy.bundle import Bundle
 from qdeploy.deploy import run
 from qdeploy.deploy.export import export, prepare
 from qdeploy.errors import TargetUnavailable
-from qdeploy.generation.generate import Generation, Settings
+from qdeploy.generation.generate import Generation
+from qdeploy.generation.settings import Settings
 from qdeploy.interface import Progress, Request, Sampling, Session
 from qdeploy.tokenization.tokenizer import Tokenizer
 from tests.exporters.variants import dequantized

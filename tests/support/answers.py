@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from qdeploy import models
-from qdeploy.generation.generate import Generation, Piece, Settings
+from qdeploy.generation.generate import Generation
+from qdeploy.generation.pieces import Piece
 from qdeploy.generation.reasoning import early_stop
+from qdeploy.generation.settings import Settings
 from qdeploy.tokenization.tokenizer import Tokenizer
 from tests.support.scripted import ScriptedSession
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, TypedDict
 
-from qdeploy.generation.generate import FinishReason
+from qdeploy.generation.pieces import FinishReason
 from qdeploy.interface import Placement
 
 

@@ -13,9 +13,10 @@ from qdeploy.bundle import Bundle
 from qdeploy.deploy.loaded_models.answers import Answer, AnswerOptions, check_options
 from qdeploy.deploy.loaded_models.model import Model
 from qdeploy.deploy.run import Choice
-from qdeploy.generation.generate import Generation, Settings
+from qdeploy.generation.generate import Generation
 from qdeploy.generation.reasoning import sampling_for
 from qdeploy.generation.seed import SEEDS
+from qdeploy.generation.settings import Settings
 from qdeploy.generation.system import with_system
 from qdeploy.interface import Session
 from qdeploy.tokenization.tokenizer import Message

@@ -11,7 +11,8 @@ import pytest
 
 from qdeploy.architectures.qwen3 import RECOMMENDED
 from qdeploy.errors import InputError, PromptError
-from qdeploy.generation.generate import Generation, Settings
+from qdeploy.generation.generate import Generation
+from qdeploy.generation.settings import Settings
 from qdeploy.interface import Sampling
 from qdeploy.tokenization.tokenizer import Tokenizer
 from tests.support.answers import (
