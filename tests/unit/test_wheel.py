@@ -31,7 +31,7 @@ def expected(files: list[Path]) -> set[str]:
     found: set[str] = set()
     for file in files:
         top, rest = file.parts[0], "/".join(file.parts[1:])
-        if top == "qdeploy" and "templates" in file.parts:
+        if top == "qdeploy" and {"templates", "page"} & set(file.parts):
             found.add(file.as_posix())
         elif top in CODE and file.suffix == ".py":
             found.add(f"{CODE[top]}/{rest}")
