@@ -13,6 +13,7 @@
     │   ├── BundleError          2  not a bundle, or one this version cannot read
     │   ├── OutputError          2  the output folder cannot be written
     │   └── PromptError          2  a prompt the model or the bundle cannot take
+    │       └── PromptTooLong    2  one that is longer than the session holds
     ├── TargetUnavailable        3  runtime, driver or hardware is absent here
     └── CheckFailed              4  a check failed: checksum, quality gate, regression
 
@@ -97,6 +98,10 @@ class OutputError(InputError):
 
 class PromptError(InputError):
     """A prompt that the model or the bundle cannot take."""
+
+
+class PromptTooLong(PromptError):
+    """A prompt that is longer than the session holds."""
 
 
 class TargetUnavailable(QdeployError):

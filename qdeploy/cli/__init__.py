@@ -20,6 +20,7 @@ from qdeploy.errors import QdeployError
 COMMANDS = {
     "export": "Turn a Qwen3 checkpoint into a bundle for a target.",
     "run": "Answer a prompt, or chat, from a bundle or a model.",
+    "serve": "Serve a bundle or a model over HTTP, as OpenAI's API.",
     "embed": "Make vectors of texts with an embedding model.",
     "rerank": "Score documents against a query with a reranking model.",
     "eval": "Measure how far a bundle is from its float checkpoint, or from another bundle.",

@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from qdeploy.errors import GenerationFailed, InputError, PromptError
+from qdeploy.errors import GenerationFailed, InputError, PromptError, PromptTooLong
 from qdeploy.interface.loaded import Loaded
 from qdeploy.interface.sampling import Sampling
 
@@ -172,7 +172,7 @@ class Session(Loaded):
         self._check_ids(token_ids)
         longest = self.context if self._limits.score is None else self._limits.score
         if len(token_ids) > longest:
-            raise PromptError(
+            raise PromptTooLong(
                 f"{len(token_ids)} tokens to score; the session holds {longest}",
                 fix="score a shorter text, or load with a longer context",
             )
@@ -196,7 +196,7 @@ class Session(Loaded):
             fix = "shorten the prompt, or give a longer --context, here or to export"
             if setting := self._limits.prompt_setting:
                 fix = f"shorten the prompt, or raise {setting} in the profile"
-            raise PromptError(
+            raise PromptTooLong(
                 f"the prompt has {tokens} tokens; the session holds {self.context}, answer "
                 f"included, and takes a prompt of {self.prompt_limit}",
                 fix=fix,

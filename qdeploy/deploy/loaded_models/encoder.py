@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from qdeploy.bundle import Bundle
 from qdeploy.deploy.loaded_models.model import Model
 from qdeploy.deploy.run import Choice
-from qdeploy.errors import InputError, PromptError
+from qdeploy.errors import InputError, PromptTooLong
 from qdeploy.interface import Encoder
 
 if TYPE_CHECKING:
@@ -54,12 +54,12 @@ class EncoderModel(Model):
         """How many of a text's *tokens* fit beside *taken* others.
 
         Raises:
-            PromptError: not all, and it may not be cut.
+            PromptTooLong: not all, and it may not be cut.
         """
         room = self.context - taken
         if tokens <= room or (truncate and room > 0):
             return min(tokens, room)
-        raise PromptError(
+        raise PromptTooLong(
             f"a text has {tokens + taken} tokens, {taken} of them around it; the model takes "
             f"{self.context}",
             fix="shorten it, allow truncation (--truncate), or give a longer --context, here or to "

@@ -1,0 +1,67 @@
+"""Errors as OpenAI's API gives them: a status, and `{"error": {message, type, param, code}}`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from qdeploy.errors import InputError, OutOfMemory, PromptTooLong, QdeployError
+
+TYPES = {400: "invalid_request_error", 401: "authentication_error", 429: "rate_limit_error"}
+"""OpenAI's words for kinds of errors, by status; other 4xx are as 400, and 5xx `server_error`."""
+
+
+class ApiError(Exception):
+    """What a client is told in place of an answer.
+
+    Args:
+        status: the HTTP status.
+        message: what is wrong and what helps, in words that hold nothing of the machine.
+        param: the field of the request that the message is about.
+        code: OpenAI's short word for it.
+        headers: further headers of the response, such as `retry-after`.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status, self.message, self.param, self.code = status, message, param, code
+        self.headers = dict(headers or {})
+
+    def body(self) -> dict[str, Any]:
+        """The response's body."""
+        kind = "server_error" if self.status >= 500 else TYPES.get(self.status, TYPES[400])
+        told = {"message": self.message, "type": kind, "param": self.param, "code": self.code}
+        return {"error": told}
+
+
+def invalid(param: str, message: str, *, code: str | None = None) -> ApiError:
+    """The refusal of one field of a request."""
+    return ApiError(400, f"{param}: {message}", param=param, code=code)
+
+
+def told(error: Exception) -> ApiError:
+    """Return what a client is told of *error*.
+
+    The error of a request is passed on with its fix. Of a fault of the server the client gets one
+    sentence, and the log the rest: where it happened is the name of a device or a folder.
+    """
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, PromptTooLong):
+        message = f"{error.what}; shorten the prompt"
+        return ApiError(400, message, param="messages", code="context_length_exceeded")
+    if isinstance(error, InputError):
+        return ApiError(400, f"{error.what}; {error.fix}" if error.fix else error.what)
+    if isinstance(error, OutOfMemory):
+        return ApiError(503, f"too little memory for this request: {error.what}", code="no_memory")
+    if isinstance(error, QdeployError):
+        return ApiError(500, f"the runtime failed: {error.what}", code="runtime_failed")
+    return ApiError(500, "an internal error, which the server's log explains", code="internal")

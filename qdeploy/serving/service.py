@@ -1,0 +1,171 @@
+"""What the routes share: the model, its queue, and how a request becomes work for it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+from qdeploy.deploy.loaded_models.chat import ChatModel
+from qdeploy.deploy.loaded_models.model import Model
+from qdeploy.errors import InputError
+from qdeploy.generation.generate import Generation, Piece
+from qdeploy.interface import Session
+from qdeploy.serving import logs
+from qdeploy.serving.errors import ApiError
+from qdeploy.serving.metrics import Metrics
+from qdeploy.serving.observed import Observed
+from qdeploy.serving.queue import Queue
+from qdeploy.serving.record import Answered, Record
+from qdeploy.serving.settings import Settings
+from qdeploy.serving.work import Cancelled, Work, Works
+
+G = TypeVar("G", bound=Generation)
+ROUTES = {
+    "generate": "/v1/chat/completions",
+    "embed": "/v1/embeddings",
+    "rerank": "/v1/rerank",
+}
+"""The main route of models for each task."""
+
+
+class Service:
+    """A loaded model that many clients share.
+
+    Args:
+        model: what is served.
+        settings: how.
+        concurrency: how many requests the model serves at once.
+    """
+
+    def __init__(self, model: Model, settings: Settings, *, concurrency: int) -> None:
+        self.model, self.settings, self.concurrency = model, settings, concurrency
+        self.queue = Queue(concurrency, settings.queue)
+        self.metrics = Metrics(settings.name, self.queue)
+
+    def check(self, name: str | None, task: str) -> None:
+        """Check that a request for the model *name* and a *task* is for this one.
+
+        Raises:
+            ApiError: the model is another one (404), or not for that (400).
+        """
+        if name is not None and name != self.settings.name:
+            raise ApiError(
+                404,
+                f"there is no model {name!r}; this server has {self.settings.name!r}",
+                param="model",
+                code="model_not_found",
+            )
+        if self.model.task != task:
+            raise ApiError(
+                400,
+                f"the model is to {self.model.task}; its route is {ROUTES[self.model.task]}",
+                param="model",
+                code="wrong_task",
+            )
+
+    async def start(
+        self, session: Session, count: int, prepare: Callable[[Session, int], G]
+    ) -> tuple[Works[Piece], list[G]]:
+        """Prepare so many generations and put them into the queue.
+
+        Args:
+            session: what they run on.
+            count: how many.
+            prepare: makes the generation with an index, on a session that ends with its work. It
+                is called in a thread, since long prompts take their time.
+
+        Raises:
+            ApiError: the queue is full, or the server is stopping.
+            InputError: the request cannot be served.
+        """
+        if count > self.queue.places:
+            message = f"{count} answers at once, and this server has {self.queue.places} places"
+            raise ApiError(400, message, param="n")
+        with self.queue.reserve(count):
+            works = Works[Piece](count)
+            device = self.model.device.name
+            sessions = [Observed(session, work, device=device) for work in works.each]
+            made = await asyncio.to_thread(
+                lambda: [prepare(observed, index) for index, observed in enumerate(sessions)]
+            )
+            for work, generation in zip(works.each, made, strict=True):
+                work.give(generation.__iter__)
+            self.queue.submit(works.each)
+        return works, made
+
+    def parts(
+        self, record: Record, works: Works[Piece], generations: Sequence[Generation]
+    ) -> dict[str, Any]:
+        """What a `Reply` needs to cancel its works, and to say how they ended."""
+        seconds = self.settings.limits.seconds
+        timer = None
+        if seconds is not None:
+            late = ApiError(504, f"no answer within {seconds:g} s", code="timeout")
+            timer = asyncio.get_running_loop().call_later(seconds, self._drop, works.each, late)
+
+        def finished(error: Exception | None) -> None:
+            if timer is not None:
+                timer.cancel()
+            self._account(record, works.each, generations, error)
+
+        return {"leave": partial(self._drop, works.each), "finished": finished}
+
+    def _drop(self, works: Sequence[Work[Any]], error: Exception | None = None) -> None:
+        for work in works:
+            self.queue.drop(work, error)
+
+    def _account(
+        self,
+        record: Record,
+        works: Sequence[Work[Any]],
+        generations: Sequence[Generation],
+        error: Exception | None,
+    ) -> None:
+        record.prompt_tokens = generations[0].prompt_tokens
+        record.new_tokens = sum(len(g.tokens) for g in generations)
+        pairs = zip(works, generations, strict=True)
+        record.answers = [Answered.of(work, generation) for work, generation in pairs]
+        if error is not None:
+            record.error = describe(error)
+            if not isinstance(error, ApiError | Cancelled | InputError):
+                logs.failure("an answer failed", error, request_id=record.id)
+        self.metrics.answered(record)
+
+    async def drain(self, seconds: float) -> None:
+        """Take no more requests, let those that run go on for so long, and cancel the rest."""
+        self.queue.draining = True
+        deadline = asyncio.get_running_loop().time() + seconds
+        while not self.queue.idle and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(0.05)
+        if not self.queue.idle:
+            logs.log(
+                logging.WARNING,
+                "cancelled",
+                running=self.queue.running,
+                waiting=self.queue.waiting,
+                drain_seconds=seconds,
+            )
+            self.cancel_all()
+
+    def cancel_all(self) -> None:
+        """End all requests now, with an error."""
+        self.queue.drop_all(ApiError(503, "the server is stopping", code="draining"))
+
+    def close(self) -> None:
+        """End the threads and free the device."""
+        if not self.queue.close(10.0):
+            logs.log(logging.WARNING, "a request does not end; the device is freed under it")
+        self.model.close()
+
+
+def concurrency_of(model: Model, asked: int) -> int:
+    """How many requests a loaded model serves at once; encoders make batches of their own."""
+    return min(asked, model.session.concurrency) if isinstance(model, ChatModel) else 1
+
+
+def describe(error: Exception) -> str:
+    """What the log says of an error of a request: one line."""
+    return " ".join(str(error).split()) or type(error).__name__
