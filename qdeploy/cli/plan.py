@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qdeploy.cli import device_memory, options, output
+from qdeploy.cli import device_memory, options, output, parallel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -37,6 +37,13 @@ if TYPE_CHECKING:
               help="Only this device, e.g. 'A100 80GB'; may be repeated.")  # fmt: skip
 @click.option("--split", type=click.IntRange(min=1), metavar="N",
               help="Spread the layers over N devices of one size; needs --target.")  # fmt: skip
+@click.option("--engine", type=click.Choice(["vllm"]),
+              help="Spread it as this engine does; needs --target, --devices.")  # fmt: skip
+@click.option("--devices", metavar="NxM",
+              help="Devices of a machine: 8x80GB, or 4xH20; needs --engine.")  # fmt: skip
+@click.option("--nodes", type=click.IntRange(min=1, max=parallel.MOST_NODES), default=1,
+              metavar="N", help="Machines with so many devices; default: 1.")  # fmt: skip
+@parallel.sizes
 @options.as_json
 def command(
     model: str,
@@ -51,6 +58,13 @@ def command(
     prompt: int | None,
     device_names: tuple[str, ...],
     split: int | None,
+    engine: str | None,
+    devices: str | None,
+    nodes: int,
+    tensor_parallel: int | None,
+    pipeline_parallel: int | None,
+    data_parallel: int | None,
+    expert_parallel: bool | None,
     as_json: bool,
 ) -> None:
     """Forecast whether and how fast MODEL runs on each target, or show the plan of one export.
@@ -63,6 +77,11 @@ def command(
         raise click.UsageError(
             "--profile, --exporter, --backend, --adapter, --requantize and --split need a --target"
         )
+    asked = parallel.wanted(tensor_parallel, pipeline_parallel, data_parallel, expert_parallel)
+    if engine and not (target and devices):
+        raise click.UsageError("--engine needs a --target and --devices, e.g. --devices 8x80GB")
+    if not engine and (devices or nodes > 1 or asked.is_any):
+        raise click.UsageError("--devices, --nodes and --...-parallel need an --engine")
 
     import qdeploy
     from qdeploy import registry
@@ -72,17 +91,17 @@ def command(
     from qdeploy.forecast.forecast import PROMPT, for_model, of_target
     from qdeploy.forecast.hardware import check_target, named
 
-    devices = named(device_names)
+    only = named(device_names)
     prompt = prompt or PROMPT
     if target is None:
         checkpoint = describe(model, task=task)
         preflight.check(checkpoint)
         targets = list(registry.targets().values())
-        rows = for_model(checkpoint, targets, context=context, prompt=prompt, only=devices)
+        rows = for_model(checkpoint, targets, context=context, prompt=prompt, only=only)
         show_forecasts(checkpoint, rows, as_json=as_json)
         return
     registry.target(target)
-    check_target(devices, target)
+    check_target(only, target)
     plan = qdeploy.plan(
         model,
         target=target,
@@ -94,7 +113,11 @@ def command(
         requantize=requantize,
         task=task,
     )
-    rows = of_target(plan, prompt=prompt, only=devices)
+    if engine and devices:
+        cluster = parallel.read_cluster(devices, nodes)
+        parallel.show(plan, parallel.plan_layouts(plan, cluster, asked), as_json=as_json)
+        return
+    rows = of_target(plan, prompt=prompt, only=only)
     chosen = registry.exporter_for(plan.format, exporter)
     show(plan, chosen, as_json=as_json, forecasts=rows, split=split)
 
