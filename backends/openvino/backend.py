@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from qdeploy.backends.openvino import devices, runtime
+from qdeploy.backends.openvino.batching.session import BatchedSession
 from qdeploy.backends.openvino.compile_cache import cache_folder
 from qdeploy.backends.openvino.encoder import OpenVINOEncoder
 from qdeploy.backends.openvino.energy import integrated_gpu
@@ -62,6 +63,9 @@ class OpenVINOBackend(Backend):
         loaded = runtime.load()
         settings = resolve_settings(bundle.manifest, device, options)
         cache = _cache(loaded, bundle, device, options, settings)
+        if settings.batches:
+            vocab_size = bundle.manifest.model.vocab_size
+            return BatchedSession(settings, bundle.path, vocab_size, cache, device.name)
         fix = f"qdeploy verify {bundle.path}"
         with translated(f"loading on {device.id}", where=bundle.path, fix=fix):
             with loading_log() as log:

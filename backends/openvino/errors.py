@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from qdeploy.errors import GenerationFailed, OutOfMemory
+from qdeploy.errors import GenerationFailed, InputError, OutOfMemory
 from qdeploy.system.memory import LESS, is_out_of_memory, out_of_memory
 
 NOISE = ("Exception from ", "Check '")
 """Beginnings of the lines that only name the runtime's source files."""
 SETTING_REFUSED = ("Unsupported property", "Wrong value", "is not supported for current config")
 """Messages of the CPU and NPU plugins about a property's name or value."""
+GRAMMAR = re.compile(r"\[[\d:]+\] \S*xgrammar\S*: (?:Check failed: \(.*?\) is false: )?")
+"""What xgrammar, which openvino-genai compiles schemas with, writes before a message."""
 LONGEST = 400
 
 
@@ -40,5 +43,19 @@ def essence(error: BaseException) -> str:
     """Return the message of a nested OpenVINO exception, without source paths and line breaks."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     telling = [line for line in lines if not line.startswith(NOISE)] or lines[-1:]
-    text = " ".join(telling).rstrip(".") or type(error).__name__
+    text = GRAMMAR.sub("", " ".join(telling)).rstrip(". ") or type(error).__name__
     return text if len(text) <= LONGEST else text[:LONGEST] + "..."
+
+
+def is_about_a_schema(error: BaseException) -> bool:
+    """Whether the runtime's exception comes from compiling a JSON schema."""
+    return GRAMMAR.search(str(error)) is not None
+
+
+def schema_refused(said: str, device: str) -> InputError:
+    """Return the error of a request whose JSON schema the runtime does not take."""
+    return InputError(
+        f"the JSON schema cannot be followed: {said}",
+        where=device,
+        fix="correct the schema, or leave out what the message names",
+    )

@@ -40,6 +40,11 @@ def generation_config(runtime: Runtime, request: Request) -> Any:
     config.repetition_penalty = sampling.repetition_penalty
     config.presence_penalty = sampling.presence_penalty
     config.frequency_penalty = sampling.frequency_penalty
+    config.logprobs = 0 if request.logprobs is None else 1
+    if request.json_schema is not None:
+        config.structured_output_config = runtime.genai.StructuredOutputConfig(
+            json_schema=request.json_schema
+        )
     config.do_sample = not sampling.greedy
     if not sampling.greedy:
         config.temperature = sampling.temperature

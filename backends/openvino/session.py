@@ -6,12 +6,19 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qdeploy.backends.openvino.errors import translated
+from qdeploy.backends.openvino.errors import (
+    essence,
+    is_about_a_schema,
+    schema_refused,
+    translated,
+)
 from qdeploy.backends.openvino.request import generation_config
 from qdeploy.backends.openvino.runtime import Runtime
 from qdeploy.backends.openvino.score import Scorer, compile_scorer
 from qdeploy.backends.openvino.settings import Settings
 from qdeploy.backends.openvino.stream import Stream
+from qdeploy.backends.openvino.white_space import WhiteSpace
+from qdeploy.errors import GenerationFailed
 from qdeploy.interface import Placement, Request, Session, Token
 
 if TYPE_CHECKING:
@@ -45,6 +52,7 @@ class OpenVINOSession(Session):
         self._settings = settings
         self._model = model
         self._cache = cache
+        self._white_space = WhiteSpace(model.parent, settings.device)
         self._scorer: Scorer | None = None
         self._stream: Stream | None = None
 
@@ -59,7 +67,12 @@ class OpenVINOSession(Session):
         self._stream = stream
         try:
             stream.start()
-            yield from stream
+            yield from self._white_space.bounded(stream, request)
+        except GenerationFailed as error:
+            cause = error.__cause__
+            if cause is None or not is_about_a_schema(cause):
+                raise
+            raise schema_refused(essence(cause), self._settings.device) from cause
         finally:
             stream.stop()
             self._stream = None

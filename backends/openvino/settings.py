@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from qdeploy.backends.openvino import isa, npu
+from qdeploy.backends.openvino.batching.cache import cache_blocks
 from qdeploy.errors import InputError
 from qdeploy.interface import Device, Limits, LoadOptions, Property
 from qdeploy.planning.formats import OPENVINO
@@ -60,6 +61,7 @@ class Settings:
         context: most tokens, prompt and answer together.
         prompt_limit: most prompt tokens; on the NPU less than the context.
         prompt_minimum: fewest prompt tokens.
+        concurrency: requests at once; more than 1 only where attention is paged.
     """
 
     device: str
@@ -69,10 +71,16 @@ class Settings:
     context: int
     prompt_limit: int
     prompt_minimum: int = 1
+    concurrency: int = 1
 
     @property
     def on_npu(self) -> bool:
         return self.device == "NPU"
+
+    @property
+    def batches(self) -> bool:
+        """Whether a session serves many requests at once."""
+        return self.concurrency > 1
 
     @property
     def threads(self) -> int | None:
@@ -85,7 +93,8 @@ class Settings:
 
         On the NPU a prompt over its limit gave garbled text without an error (openvino.genai issue
         3255), and the cache holds one token less than the context, since the last token generated
-        is never fed back.
+        is never fed back. LLMPipeline tells a streamer no log-probabilities, and
+        ContinuousBatchingPipeline only that of the token itself.
         """
         return Limits(
             self.context,
@@ -94,6 +103,9 @@ class Settings:
             shortest_prompt=self.prompt_minimum,
             score=self.context - 1 if self.on_npu else None,
             prompt_setting=npu.PROMPT if self.on_npu else None,
+            concurrency=self.concurrency,
+            logprobs=0 if self.batches else None,
+            json_schema=True,
         )
 
 
@@ -123,7 +135,34 @@ def resolve_settings(manifest: Manifest, device: Device, options: LoadOptions) -
     plugin = {n: v for n, v in merged.items() if n != ATTENTION and n not in SCHEDULER}
     longest = manifest.model.context_length
     context = min(options.context or longest, longest)
-    return Settings(device.id, device.evidence, plugin, scheduler, context, context - 1)
+    found = Settings(device.id, device.evidence, plugin, scheduler, context, context - 1)
+    if scheduler is None or options.concurrency == 1:
+        return found
+    asked = {name: merged[name] for name in SCHEDULER if name in merged}
+    blocks = cache_blocks(manifest, device, context, options.concurrency, asked)
+    batched = _batched(asked, device.id == "CPU", options.concurrency, blocks)
+    return replace(found, scheduler=batched, concurrency=options.concurrency)
+
+
+def _batched(
+    asked: Mapping[str, Property], on_cpu: bool, concurrency: int, blocks: int | None
+) -> dict[str, Property]:
+    """Return the scheduler's options for many requests at once.
+
+    Prefixes are cached: chats that go on, and prompts with the same instructions, are most of a
+    server's work. The rest of such a prompt is computed in other shapes, and so is each token
+    beside other requests, so an answer may differ from the one that a single request gets.
+    """
+    options: dict[str, Property] = {
+        "enable_prefix_caching": True,
+        "dynamic_split_fuse": True,
+        "max_num_seqs": concurrency,
+    }
+    if on_cpu:
+        options["max_num_batched_tokens"] = max(CPU_BATCH, concurrency)
+    if blocks is not None:
+        options["num_kv_blocks"] = blocks
+    return {**options, **asked}
 
 
 def _scheduler(properties: Mapping[str, Property], batch: int) -> dict[str, Property] | None:

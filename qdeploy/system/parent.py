@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Iterator
 from importlib import import_module
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, TextIO
 
 from qdeploy import errors
 from qdeploy.errors import QdeployError
@@ -21,12 +21,7 @@ class Parent:
     """The worker's end of the pipes."""
 
     def __init__(self) -> None:
-        # Libraries must not read or write the pipes. On Windows there is another reason: a library
-        # that inspects standard input when it is loaded hangs while a thread reads from it.
-        self._in = os.dup(0)
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        self._out = os.fdopen(os.dup(1), "w", encoding="utf-8")
-        os.dup2(2, 1)
+        self._in, self._out = take_pipes()
         self._taken: SimpleQueue[None] = SimpleQueue()
 
     def stage(self, title: str) -> None:
@@ -42,7 +37,7 @@ class Parent:
         with os.fdopen(self._in, "rb", buffering=0, closefd=False) as line:
             text = bytearray()
             while not text.endswith(b"\n"):
-                text += line.read(2**16) or _end()
+                text += line.read(2**16) or end_with_the_parent()
         threading.Thread(target=self._watch, daemon=True).start()
         return json.loads(text)
 
@@ -58,17 +53,32 @@ class Parent:
     def _watch(self) -> None:
         while os.read(self._in, 1):
             self._taken.put(None)
-        _end()
+        end_with_the_parent()
 
 
-def _end() -> bytes:
+def take_pipes() -> tuple[int, TextIO]:
+    """Return the ends of the pipes to the parent: standard input, and a file for the output.
+
+    Libraries must not read or write them: they find an empty standard input, and their output goes
+    to standard error. On Windows there is another reason: a library that inspects standard input
+    when it is loaded hangs while a thread reads from it.
+    """
+    taken = os.dup(0)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return taken, out
+
+
+def end_with_the_parent() -> bytes:
     """Kill this process and the processes that it started, after its parent has ended."""
     if os.name == "posix" and os.getpgrp() == os.getpid():
         os.killpg(os.getpid(), signal.SIGKILL)
     os._exit(1)
 
 
-def _describe(error: QdeployError) -> dict[str, Any]:
+def describe(error: QdeployError) -> dict[str, Any]:
+    """Return an error as plain data; `worker.rebuild` makes it an error again."""
     kind = next(c for c in type(error).__mro__ if c.__module__ == errors.__name__)
     return {"kind": kind.__name__, "what": error.what, "where": error.where, "fix": error.fix}
 
@@ -94,6 +104,6 @@ def serve(name: str) -> None:
     try:
         result = getattr(import_module(module), function)(job, parent)
     except QdeployError as error:
-        parent.finish(error=_describe(error))
+        parent.finish(error=describe(error))
     else:
         parent.finish(result=result)

@@ -128,17 +128,17 @@ def run_worker(
                 elif "event" in message:
                     on_event(message["event"])
                 elif "error" in message:
-                    raise _rebuild(message["error"])
+                    raise rebuild(message["error"])
                 else:
                     if until_exit and (code := worker.wait()) != 0:
-                        raise WorkerFailed(_ending(code), stage, code, _last_words(noise))
+                        raise WorkerFailed(ending(code), stage, code, last_words(noise))
                     return message["result"]
             code = worker.wait()
-            raise WorkerFailed(_ending(code), stage, code, _last_words(noise))
+            raise WorkerFailed(ending(code), stage, code, last_words(noise))
         except _TooLate:
             code = process.poll()  # it may have died while a process that it left holds the pipe
-            how = f"did not answer within {seconds:g} s" if code is None else _ending(code)
-            raise WorkerFailed(how, stage, code, _last_words(noise)) from None
+            how = f"did not answer within {seconds:g} s" if code is None else ending(code)
+            raise WorkerFailed(how, stage, code, last_words(noise)) from None
         finally:
             group.end()
             worker.close()
@@ -209,7 +209,7 @@ class _Worker:
         self._lines.put(b"")
 
 
-def _ending(code: int | None) -> str:
+def ending(code: int | None) -> str:
     """Return how a process with this exit code ended, as a phrase that follows its name."""
     if code is None:
         return f"did not exit within {EXIT_SECONDS:g} s"
@@ -221,13 +221,14 @@ def _ending(code: int | None) -> str:
         return f"was killed by signal {-code}"
 
 
-def _last_words(noise: IO[bytes]) -> tuple[str, ...]:
+def last_words(noise: IO[bytes]) -> tuple[str, ...]:
+    """Return the last lines of a process's standard error, which went into the file *noise*."""
     noise.seek(max(0, noise.seek(0, os.SEEK_END) - 2**16))
     lines = noise.read().decode(errors="replace").strip().splitlines()
     return tuple(line.rstrip()[:LINE_CHARACTERS] for line in lines[-LAST_WORDS:])
 
 
-def _rebuild(described: dict[str, Any]) -> QdeployError:
+def rebuild(described: dict[str, Any]) -> QdeployError:
     """Return the worker's error as an instance of the same class of `qdeploy.errors`."""
     kind = getattr(errors, described["kind"])
     if kind is TargetUnavailable:

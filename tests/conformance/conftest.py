@@ -93,11 +93,14 @@ def bundle_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Flow], Bund
 @pytest.fixture(scope="session")
 def open_flow(
     bundle_of: Callable[[Flow], Bundle], tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[Flow], Loaded]:
-    """Open a flow, or skip the test with the reason why its target is absent."""
+) -> Callable[..., Loaded]:
+    """Open a flow, or skip the test with the reason why its target is absent.
+
+    The function takes a `concurrency` as well, of 1 by default.
+    """
     cache = tmp_path_factory.mktemp("cache")
 
-    def get(flow: Flow) -> Loaded:
+    def get(flow: Flow, concurrency: int = 1) -> Loaded:
         try:
             device = device_of(flow)
             bundle = bundle_of(flow)
@@ -110,7 +113,7 @@ def open_flow(
             choice = run.choose(
                 bundle, target=flow.target, backend=flow.backend, simulate=flow.simulate
             )
-            session = run.load(bundle, choice)
+            session = run.load(bundle, choice, concurrency=concurrency)
         return Loaded(flow, bundle, device, session, Tokenizer(bundle.path))
 
     return get
@@ -123,7 +126,7 @@ def flow(request: pytest.FixtureRequest) -> Flow:
 
 
 @pytest.fixture(scope="session")
-def loaded(flow: Flow, open_flow: Callable[[Flow], Loaded]) -> Iterator[Loaded]:
+def loaded(flow: Flow, open_flow: Callable[..., Loaded]) -> Iterator[Loaded]:
     """The flow's session, shared by all of its tests."""
     opened = open_flow(flow)
     with opened.session:

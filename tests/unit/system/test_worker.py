@@ -170,7 +170,7 @@ def test_any_other_end_is_reported_with_the_stage_and_the_last_lines(
 
 @POSIX
 def test_a_signal_without_a_name_is_reported_by_its_number() -> None:
-    assert worker._ending(-99) == "was killed by signal 99"
+    assert worker.ending(-99) == "was killed by signal 99"
 
 
 @POSIX
