@@ -21,6 +21,7 @@ from qdeploy.backends.onnxruntime.session import OnnxRuntimeSession
 from qdeploy.backends.onnxruntime.settings import Settings, resolve_settings
 from qdeploy.backends.onnxruntime.static_decoder import StaticDecoder
 from qdeploy.interface import Backend, Device, Encoder, LoadOptions, Request, Session
+from qdeploy.interface.schema import schema_guide
 from qdeploy.planning.formats import ONNX, ONNX_STATIC
 from qdeploy.targets import Evidence, Target
 
@@ -71,19 +72,20 @@ class OnnxRuntimeBackend(Backend):
         settings = self._settings(bundle, device, options)
         provider = settings.provider
         open_model = partial(_open_model, bundle.path, settings)
+        schemas = schema_guide(bundle.path, settings.vocabulary)
         fix = f"qdeploy verify {bundle.path}"
         with translated(f"loading on {provider.name}", where=bundle.path, fix=fix):
             if settings.loop == "own":
                 model = open_model()
                 nodes = [n for s in model.sessions() for n in assigned_nodes(s)]
                 placement = prove_placement(nodes, settings)
-                session = OnnxRuntimeSession(settings, placement, lambda: model, None)
+                session = OnnxRuntimeSession(settings, placement, lambda: model, None, schemas)
             else:
                 # onnxruntime-genai does not expose its session, so an equal one shows the placement
                 nodes = assigned_nodes(open_session(bundle.path / GENERATE, settings))
                 placement = prove_placement(nodes, settings)
                 loop = GenaiLoop(bundle.path, settings)
-                session = OnnxRuntimeSession(settings, placement, open_model, loop)
+                session = OnnxRuntimeSession(settings, placement, open_model, loop, schemas)
             if session.context > len(WARM_UP.prompt_ids):
                 for _ in session.generate(WARM_UP):
                     pass

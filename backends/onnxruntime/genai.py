@@ -16,7 +16,9 @@ from qdeploy.backends.onnxruntime.errors import essence
 from qdeploy.backends.onnxruntime.providers import Provider
 from qdeploy.backends.onnxruntime.settings import SESSION, Settings, text_of
 from qdeploy.errors import TargetUnavailable
-from qdeploy.interface import LogitsProcessor, Request, Sampling
+from qdeploy.interface import LogitsProcessor, Request, Sampling, Token
+from qdeploy.interface.logprobs import token_of
+from qdeploy.interface.schema import SchemaMask
 
 CPU = "cpu"
 NOT_IN_THIS_BUILD = "interface not available"
@@ -68,8 +70,10 @@ class GenaiLoop:
                 provider.install,
             ) from error
 
-    def generate(self, request: Request) -> Generator[int, None, None]:
-        """Yield token ids as they are generated. Closing the generator stops the runtime.
+    def generate(
+        self, request: Request, schema: SchemaMask | None = None
+    ) -> Generator[Token, None, None]:
+        """Yield tokens as they are generated. Closing the generator stops the runtime.
 
         A full cache is replaced by one of twice its size, after a new prefill of all tokens.
         """
@@ -80,27 +84,38 @@ class GenaiLoop:
             length = min(end, len(ids) + max(len(ids), ROOM))
             made = len(ids) - len(request.prompt_ids)
             params = self._parameters(request.sampling, length, made)
-            for token in self._until_full(params, ids, length, process):
-                ids.append(token)
-                process.append(token)
+            for token in self._until_full(params, ids, length, request, process, schema):
+                ids.append(token.id)
+                process.append(token.id)
+                if schema:
+                    schema.append(token.id)
                 yield token
 
     def _until_full(
-        self, params: Any, ids: Sequence[int], length: int, process: LogitsProcessor
-    ) -> Iterator[int]:
+        self,
+        params: Any,
+        ids: Sequence[int],
+        length: int,
+        request: Request,
+        process: LogitsProcessor,
+        schema: SchemaMask | None,
+    ) -> Iterator[Token]:
         """Yield the tokens after *ids*, until there are *length* in all."""
         import numpy as np
 
+        changed = process.is_needed or schema is not None
+        seen = changed or request.logprobs is not None
         generator = self._genai.Generator(self._model, params)
         for at in range(0, len(ids), self._longest_pass):
             generator.append_tokens(np.array(ids[at : at + self._longest_pass], np.int32))
         for left in reversed(range(length - len(ids))):
-            if process.is_needed:  # the runtime has neither min_p nor a presence penalty
-                logits = generator.get_logits()
-                generator.set_logits(process(logits.reshape(-1)).reshape(logits.shape))
+            logits = generator.get_logits().reshape(-1).copy() if seen else None
+            if changed and logits is not None:  # the runtime has no min_p, presence or schema
+                allowed = schema.mask(logits) if schema else logits
+                generator.set_logits(process(allowed).reshape(1, 1, -1))
             generator.generate_next_token()
             token = generator.get_next_tokens()[0]
-            yield int(token)
+            yield token_of(request, int(token), logits)
             if left and generator.is_done():
                 generator.append_tokens(np.array([token], np.int32))
 

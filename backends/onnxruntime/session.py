@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -12,7 +11,9 @@ from qdeploy.backends.onnxruntime.errors import translated
 from qdeploy.backends.onnxruntime.genai import GenaiLoop
 from qdeploy.backends.onnxruntime.settings import Settings
 from qdeploy.interface import Limits, Placement, Request, Session, Token
+from qdeploy.interface.logprobs import MOST_LOGPROBS, token_of
 from qdeploy.interface.sampler import Sampler
+from qdeploy.interface.schema import SchemaGuide, SchemaMask
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,6 +28,7 @@ class OnnxRuntimeSession(Session):
         placement: the proved placement.
         open_model: opens the graphs, for qdeploy's own loop and for scoring.
         loop: onnxruntime-genai's loop; None where qdeploy's own generates.
+        schemas: compiles JSON schemas; None where the library for them is missing.
     """
 
     def __init__(
@@ -35,8 +37,13 @@ class OnnxRuntimeSession(Session):
         placement: Placement,
         open_model: Callable[[], Model],
         loop: GenaiLoop | None,
+        schemas: SchemaGuide | None,
     ) -> None:
-        super().__init__(Limits(settings.context, settings.vocabulary), device=settings.device.name)
+        limits = Limits(
+            settings.context, settings.vocabulary,
+            logprobs=MOST_LOGPROBS, json_schema=schemas is not None,
+        )  # fmt: skip
+        super().__init__(limits, device=settings.device.name, schemas=schemas)
         self._settings, self._placement, self._loop = settings, placement, loop
         self._open_model = open_model
         self._model = None if loop else open_model()
@@ -45,22 +52,26 @@ class OnnxRuntimeSession(Session):
         return self._placement
 
     def _generate(self, request: Request) -> Generator[Token, None, None]:
-        made = self._loop.generate(request) if self._loop else self._own(request)
-        with closing(made) as ids:
+        schema = self._schema_of(request)
+        loop = self._loop
+        made = loop.generate(request, schema) if loop else self._own(request, schema)
+        with closing(made) as tokens:
             while True:
                 with translated("generating", where=self._settings.device.name):
-                    token = next(ids, None)
+                    token = next(tokens, None)
                 if token is None:
                     return
-                yield Token(token, time.perf_counter())
+                yield token
 
-    def _own(self, request: Request) -> Generator[int, None, None]:
-        model, sampler = self._own_model(), Sampler(request.sampling, request.prompt_ids)
+    def _own(
+        self, request: Request, schema: SchemaMask | None
+    ) -> Generator[Token, None, None]:
+        model, sampler = self._own_model(), Sampler(request.sampling, request.prompt_ids, schema)
         model.begin(len(request.prompt_ids) + request.max_new_tokens)
         logits = model.feed(request.prompt_ids)
         for left in reversed(range(request.max_new_tokens)):
             token = sampler.draw(logits)
-            yield token
+            yield token_of(request, token, logits)
             if left:
                 logits = model.feed([token])
 

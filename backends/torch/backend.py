@@ -16,6 +16,7 @@ from qdeploy.backends.torch.session import TorchSession
 from qdeploy.backends.torch.settings import resolve_settings
 from qdeploy.backends.torch.simulated import devices as simulated
 from qdeploy.interface import Backend, Device, LoadOptions, Request, Session
+from qdeploy.interface.schema import schema_guide
 from qdeploy.planning.formats import SAFETENSORS
 from qdeploy.targets import DCU, ROCM, Target
 
@@ -74,7 +75,8 @@ class TorchBackend(Backend):
             decoder, kernels = load_decoder(bundle.path, accelerator, settings)
             tuned = accelerator.tune(settings.few_rows)
             placement = prove_placement(decoder, kernels, settings, tuned)
-            session = TorchSession(decoder, accelerator, placement, settings)
+            schemas = schema_guide(bundle.path, settings.vocabulary)
+            session = TorchSession(decoder, accelerator, placement, settings, schemas)
             if session.context > len(WARM_UP.prompt_ids):
                 for _ in session.generate(WARM_UP):
                     pass

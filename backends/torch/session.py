@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -13,7 +12,9 @@ from qdeploy.backends.torch.engine.decoder import Decoder
 from qdeploy.backends.torch.errors import translated
 from qdeploy.backends.torch.settings import Settings
 from qdeploy.interface import Limits, Placement, Request, Session, Token
+from qdeploy.interface.logprobs import MOST_LOGPROBS, token_of
 from qdeploy.interface.sampler import Sampler
+from qdeploy.interface.schema import SchemaGuide
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,9 +25,18 @@ class TorchSession(Session):
     """A bundle on one or several devices of an accelerator."""
 
     def __init__(
-        self, decoder: Decoder, accelerator: Accelerator, placement: Placement, settings: Settings
+        self,
+        decoder: Decoder,
+        accelerator: Accelerator,
+        placement: Placement,
+        settings: Settings,
+        schemas: SchemaGuide | None,
     ) -> None:
-        super().__init__(Limits(settings.context, settings.vocabulary), device=settings.device.name)
+        limits = Limits(
+            settings.context, settings.vocabulary,
+            logprobs=MOST_LOGPROBS, json_schema=schemas is not None,
+        )  # fmt: skip
+        super().__init__(limits, device=settings.device.name, schemas=schemas)
         self._decoder: Decoder | None = decoder
         self._accelerator, self._placement, self._settings = accelerator, placement, settings
 
@@ -40,13 +50,13 @@ class TorchSession(Session):
 
     def _generate(self, request: Request) -> Generator[Token, None, None]:
         decoder = self._loaded()
-        sampler = Sampler(request.sampling, request.prompt_ids)
+        sampler = Sampler(request.sampling, request.prompt_ids, self._schema_of(request))
         with self._computing("generating"):
             decoder.begin(len(request.prompt_ids) + request.max_new_tokens)
             logits = decoder.feed(request.prompt_ids)
         for left in reversed(range(request.max_new_tokens)):
             token = sampler.draw(logits)
-            yield Token(token, time.perf_counter())
+            yield token_of(request, token, logits)
             if left:
                 with self._computing("generating"):
                     logits = self._loaded().feed([token])

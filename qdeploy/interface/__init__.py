@@ -6,6 +6,8 @@
     encoder     a loaded bundle that embeds or reranks: token ids in, vectors out
     sampling    how a request draws its tokens, and the penalties that change their logits
     sampler     draws them, where the runtime does not
+    logprobs    log-probabilities of tokens, from logits
+    schema      keeps an answer to a JSON schema, by masking logits
     backend     finds devices and loads bundles
     exporter    writes the files of a bundle
     peer        a library that runs bundles without qdeploy

@@ -11,28 +11,41 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from qdeploy.interface.schema import SchemaMask
+ROWS = 64
+"""Of the table that `most_probable` looks for columns in."""
+
 
 class Sampler:
     """Samples tokens from logits. The same seed and logits give the same tokens.
 
-    The order is penalties and min_p, temperature, top_k, then the fewest tokens whose probabilities
-    reach top_p.
+    The order is schema, penalties and min_p, temperature, top_k, then the fewest tokens whose
+    probabilities reach top_p.
 
     Args:
         prompt_ids: the prompt, whose tokens a repetition penalty counts, too.
+        schema: what keeps the answer to a JSON schema.
     """
 
-    def __init__(self, sampling: Sampling, prompt_ids: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        sampling: Sampling,
+        prompt_ids: Sequence[int] = (),
+        schema: SchemaMask | None = None,
+    ) -> None:
         import numpy as np
 
-        self._sampling = sampling
+        self._sampling, self._schema = sampling, schema
         self._process = LogitsProcessor(sampling, prompt_ids)
         self._random = np.random.default_rng(sampling.seed)
 
     def draw(self, logits: NDArray[np.float32]) -> int:
-        """Sample the next token from logits [V]."""
-        token = self._draw(self._process(logits))
+        """Sample the next token from logits [V], which are left as they are."""
+        allowed = self._schema.mask(logits) if self._schema else logits
+        token = self._draw(self._process(allowed))
         self._process.append(token)
+        if self._schema:
+            self._schema.append(token)
         return token
 
     def _draw(self, logits: NDArray[np.float32]) -> int:
@@ -50,31 +63,36 @@ def distribution(
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return the tokens that may be drawn, most probable first, and their probabilities.
 
-    The *logits* [V] are those after penalties and min_p; the temperature is above 0.
+    The *logits* [V] are those after schema, penalties and min_p; the temperature is above 0.
     """
     import numpy as np
 
-    order = _most_probable(logits, sampling.top_k)
+    order = most_probable(logits, sampling.top_k)
     scaled = logits[order].astype(np.float64) / sampling.temperature
     weights = np.exp(scaled - scaled[0])
     weights /= weights.sum()
+    weights = weights[weights > 0]  # a schema may allow fewer tokens than top_k
     kept = int(np.searchsorted(weights.cumsum(), sampling.top_p)) + 1
-    return order[:kept], weights[:kept] / weights[:kept].sum()
+    return order[: len(weights)][:kept], weights[:kept] / weights[:kept].sum()
 
 
-def _most_probable(logits: NDArray[np.float32], top_k: int) -> NDArray[np.int64]:
-    """The *top_k* tokens of the highest logits, or all; of equal ones the lower id is first.
+def most_probable(logits: NDArray[np.float32], count: int) -> NDArray[np.int64]:
+    """The *count* tokens of the highest logits [V], or all for 0; of equal ones the lower id first.
 
-    A partition finds the k-th logit of a vocabulary of 150 000 in a hundredth of the time that a
-    stable sort of all takes.
+    They are fewer where the logits of others are negative infinity.
+
+    At least *count* columns of a table of the logits reach the bound that is found first, and
+    hardly more tokens do. That takes a fraction of the time that a sort of 150 000 takes.
     """
     import numpy as np
 
-    if not 0 < top_k < len(logits):
+    if not 0 < count < len(logits):
         return _descending(logits)
-    least = np.partition(logits, -top_k)[-top_k]
-    found = np.flatnonzero(logits >= least)
-    return found[_descending(logits[found])][:top_k]
+    width = max(count, len(logits) // ROWS)
+    tops = logits[: len(logits) // width * width].reshape(-1, width).max(0)
+    bound = np.partition(tops, -count)[-count]
+    found = np.flatnonzero(logits >= bound if bound > -np.inf else logits > bound)
+    return found[_descending(logits[found])][:count]
 
 
 def _descending(values: NDArray[np.float32]) -> NDArray[np.int64]:

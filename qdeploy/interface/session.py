@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from qdeploy.interface.schema import SchemaGuide, SchemaMask
+
 
 @dataclass(frozen=True)
 class Request:
@@ -104,11 +106,12 @@ class Session(Loaded):
     Args:
         limits: what the session can take.
         device: named in errors.
+        schemas: compiles JSON schemas, in backends that keep answers to them by it.
     """
 
-    def __init__(self, limits: Limits, *, device: str) -> None:
+    def __init__(self, limits: Limits, *, device: str, schemas: SchemaGuide | None = None) -> None:
         super().__init__(limits.context, limits.vocab_size, device=device)
-        self._limits, self._running = limits, 0
+        self._limits, self._running, self._schemas = limits, 0, schemas
         self._count_lock, self._score_lock = threading.Lock(), threading.Lock()
 
     @property
@@ -135,7 +138,7 @@ class Session(Loaded):
 
         Raises:
             PromptError: the session cannot take the prompt. Raised before any work is done.
-            InputError: it tells no log-probabilities, or not so many, or follows no schema.
+            InputError: it tells no log-probabilities, or not so many, or cannot follow the schema.
             GenerationFailed: the runtime broke, or the session is closed or busy.
         """
         self._require_open()
@@ -218,6 +221,14 @@ class Session(Loaded):
                 where=self._device_name,
                 fix="leave the schema out, and say in the prompt what the answer should look like",
             )
+        if request.json_schema is not None and self._schemas:
+            self._schemas.check(request.json_schema)
+
+    def _schema_of(self, request: Request) -> SchemaMask | None:
+        """What keeps the request's answer to its schema; None where it has none."""
+        if request.json_schema is None or self._schemas is None:
+            return None
+        return self._schemas.follow(request.json_schema, request.stop_ids)
 
     @contextmanager
     def _counted(self) -> Iterator[None]:

@@ -25,6 +25,7 @@ def sorted_first(
     order = np.argsort(-scaled, kind="stable")[: sampling.top_k or None]
     weights = np.exp(scaled[order] - scaled[order[0]])
     weights /= weights.sum()
+    order, weights = order[weights > 0], weights[weights > 0]
     kept = int(np.searchsorted(weights.cumsum(), sampling.top_p)) + 1
     return order[:kept], weights[:kept] / weights[:kept].sum()
 

@@ -57,7 +57,7 @@ def prompt(nano: Path) -> tuple[int, ...]:
 
 def made(loop: GenaiLoop, prompt: tuple[int, ...], count: int, **drawn: float) -> list[int]:
     sampling = Sampling(temperature=0.8, top_p=0.95, top_k=20, **drawn)  # type: ignore[arg-type]
-    return list(loop.generate(Request(prompt, count, sampling)))
+    return [token.id for token in loop.generate(Request(prompt, count, sampling))]
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
@@ -79,10 +79,10 @@ def test_a_cache_that_is_full_is_followed_by_a_larger(
 ) -> None:
     loop = GenaiLoop(nano, chosen)
     requests = [Request(prompt, 80), Request(prompt, 80, Sampling(presence_penalty=2.0))]
-    expected = [list(loop.generate(request)) for request in requests]
+    expected = [[token.id for token in loop.generate(request)] for request in requests]
     assert expected[0] != expected[1]
     monkeypatch.setattr(genai, "ROOM", 16)
-    assert [list(loop.generate(request)) for request in requests] == expected
+    assert [[token.id for token in loop.generate(request)] for request in requests] == expected
     drawn = made(loop, prompt, 80, seed=5)
     assert drawn == made(loop, prompt, 80, seed=5)
     assert len(drawn) == 80
