@@ -6,7 +6,8 @@ app               the application and its layers
 requests_log      the outermost layer: ids, the log, counts
 gate              hosts, origins and API keys
 keys              API keys of a file or the environment
-text_routes       chats
+text_routes       chats and completions
+encode_routes     embeddings and reranking
 info_routes       models, health, metrics, device and evidence
 page_files        the chat page
 service           the model that all requests share
@@ -15,9 +16,13 @@ observed          one request's view of the session
 body              a request's body, within limits
 fields            how requests' fields are checked or refused
 generate_fields   those that chats and completions have in common
-chat_request      those of chats
+chat_request, completion_request    those of each, and the generation that they ask for
 reply             answers on their way, whole or streamed
-replies, events   their JSON
+frame             what the parts of one answer have in common
+chat_reply, completion_reply        their JSON
+token_logprobs    log-probabilities in it
+events            server-sent events
+made              what an answer has to be
 errors            errors in OpenAI's shape
 record            what the log and the metrics say of a request
 logs, metrics     where they say it

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from qdeploy.errors import QdeployError
-from qdeploy.serving import info_routes, text_routes
+from qdeploy.serving import encode_routes, info_routes, text_routes
 from qdeploy.serving.errors import ApiError, told
 from qdeploy.serving.gate import Gate
 from qdeploy.serving.page_files import mount_page
@@ -35,6 +35,7 @@ def make_app(service: Service) -> ASGIApp:
     app.add_exception_handler(ClientDisconnect, _left)
     info_routes.add(app, service)
     text_routes.add(app, service)
+    encode_routes.add(app, service)
     mount_page(app, PAGE)
     layers: ASGIApp = Gate(app, service.settings)
     if service.settings.origins:

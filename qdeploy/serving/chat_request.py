@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from qdeploy.generation.generate import Generation, Settings
-from qdeploy.generation.seed import SEEDS
+from qdeploy.generation.generate import Generation
+from qdeploy.generation.settings import Settings
 from qdeploy.interface import Session
 from qdeploy.serving.errors import invalid
-from qdeploy.serving.fields import IN_CHATS, Checked, check
+from qdeploy.serving.fields import IN_CHATS, check
 from qdeploy.serving.generate_fields import Count, GenerateFields
 from qdeploy.serving.settings import Limits
 from qdeploy.tokenization.tokenizer import Tokenizer
@@ -30,12 +29,6 @@ of its own, so they are budgets."""
 SWITCH = "enable_thinking"
 
 
-class Turn(Checked):
-    """What every message has; the rest is the chat template's business."""
-
-    role: Annotated[str, Field(min_length=1)]
-
-
 class ChatFields(GenerateFields):
     """Fields of a chat's request."""
 
@@ -46,10 +39,21 @@ class ChatFields(GenerateFields):
     thinking_budget: Annotated[int, Field(ge=0)] | None = None
     thinking_token_budget: Annotated[int, Field(ge=0)] | None = None
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0)] | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: Literal["none", "auto", "required"] | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    add_generation_prompt: bool | None = None
+    continue_final_message: bool | None = None
 
     @property
     def most_tokens(self) -> int | None:
         return self.max_completion_tokens or self.max_tokens
+
+    @property
+    def most_probable(self) -> int | None:
+        return (self.top_logprobs or 0) if self.logprobs else None
 
 
 def parse(body: Mapping[str, Any], limits: Limits) -> ChatFields:
@@ -62,6 +66,8 @@ def parse(body: Mapping[str, Any], limits: Limits) -> ChatFields:
     for place, message in enumerate(fields.messages):
         if not isinstance(message.get("role"), str) or not message["role"]:
             raise invalid(f"messages[{place}].role", "a text is needed", code="invalid_value")
+    if fields.top_logprobs is not None and not fields.logprobs:
+        raise invalid("top_logprobs", "logprobs must be true", code="invalid_value")
     fields.check_limits(limits)
     return fields
 
@@ -82,6 +88,15 @@ def settings(
         max_new_tokens=fields.most_tokens or most_tokens,
         sampling=fields.sampling(tokenizer, thinking),
         seed=seed,
+        tools=tuple(fields.tools or ()),
+        tool_choice=fields.tool_choice or "auto",
+        parallel_tool_calls=fields.parallel_tool_calls is not False,
+        template_kwargs=_further_kwargs(fields),
+        stop=fields.stops,
+        logprobs=fields.most_probable,
+        json_schema=fields.schema_text,
+        add_generation_prompt=fields.add_generation_prompt is not False,
+        continue_final_message=bool(fields.continue_final_message),
     )
 
 
@@ -93,8 +108,13 @@ def generation(
     Raises:
         InputError: the prompt does not fit, or the chat template refuses it.
     """
-    asked = replace(asked, seed=(asked.seed + index) % SEEDS)
-    return Generation(session, tokenizer, fields.messages, asked)
+    return Generation(session, tokenizer, fields.messages, asked.choice(index))
+
+
+def _further_kwargs(fields: ChatFields) -> dict[str, Any]:
+    """Variables of the chat template, but for the switch of the thinking."""
+    given = fields.chat_template_kwargs or {}
+    return {name: value for name, value in given.items() if name != SWITCH}
 
 
 def _thinking(fields: ChatFields) -> tuple[bool | None, int | None]:

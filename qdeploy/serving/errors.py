@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,8 @@ from qdeploy.errors import InputError, OutOfMemory, PromptTooLong, QdeployError
 
 TYPES = {400: "invalid_request_error", 401: "authentication_error", 429: "rate_limit_error"}
 """OpenAI's words for kinds of errors, by status; other 4xx are as 400, and 5xx `server_error`."""
+FIELD = re.compile(r"(messages|prompt|input|tools|tool_choice|response_format)\b")
+"""Where an error is, if in a field of the request: of folders and devices, clients are not told."""
 
 
 class ApiError(Exception):
@@ -59,7 +62,9 @@ def told(error: Exception) -> ApiError:
         message = f"{error.what}; shorten the prompt"
         return ApiError(400, message, param="messages", code="context_length_exceeded")
     if isinstance(error, InputError):
-        return ApiError(400, f"{error.what}; {error.fix}" if error.fix else error.what)
+        field = error.where if FIELD.match(error.where or "") else None
+        parts = [f"{field}: {error.what}" if field else error.what, error.fix]
+        return ApiError(400, "; ".join(filter(None, parts)), param=field, code="invalid_value")
     if isinstance(error, OutOfMemory):
         return ApiError(503, f"too little memory for this request: {error.what}", code="no_memory")
     if isinstance(error, QdeployError):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import secrets
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from qdeploy.generation.reasoning import sampling_for
 from qdeploy.generation.seed import SEEDS
+from qdeploy.interface import Limits as SessionLimits
 from qdeploy.interface import Sampling
 from qdeploy.serving.errors import invalid
 from qdeploy.serving.fields import Checked
@@ -25,6 +27,29 @@ class StreamOptions(Checked):
     """`stream_options`."""
 
     include_usage: bool | None = None
+
+
+class ResponseFormat(Checked):
+    """`response_format`."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: dict[str, Any] | None = None
+
+    @property
+    def schema_text(self) -> str | None:
+        """The JSON Schema as JSON; None where any text may come.
+
+        Raises:
+            ApiError: it is missing, or no schema.
+        """
+        if self.type == "text":
+            return None
+        if self.type == "json_object":
+            return json.dumps({"type": "object"})
+        schema = (self.json_schema or {}).get("schema")
+        if not isinstance(schema, dict):
+            raise invalid("response_format.json_schema.schema", "a JSON Schema is needed")
+        return json.dumps(schema)
 
 
 class GenerateFields(Checked):
@@ -44,6 +69,7 @@ class GenerateFields(Checked):
     repetition_penalty: float | None = None
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
+    response_format: ResponseFormat | None = None
 
     @property
     def choices(self) -> int:
@@ -66,6 +92,34 @@ class GenerateFields(Checked):
     def most_tokens(self) -> int | None:
         """Most tokens of an answer, thinking included."""
         return self.max_tokens
+
+    @property
+    def most_probable(self) -> int | None:
+        """Of how many tokens at each place log-probabilities are wanted; None is of none at all."""
+        raise NotImplementedError
+
+    @property
+    def schema_text(self) -> str | None:
+        """The JSON Schema of the answer, as JSON."""
+        return None if self.response_format is None else self.response_format.schema_text
+
+    def check_able(self, session: SessionLimits) -> None:
+        """Check that the session can do what is asked for, before anything is generated.
+
+        Raises:
+            ApiError: it tells no log-probabilities, or not so many, or follows no schema.
+        """
+        most, asked = session.logprobs, self.most_probable
+        if asked is not None and (most is None or asked > most):
+            told = "none" if most is None else f"those of up to {most} tokens"
+            raise invalid("logprobs", f"the model's runtime tells {told}", code="unsupported")
+        if self.schema_text is not None and not session.json_schema:
+            raise invalid(
+                "response_format",
+                "the model's runtime cannot keep an answer to a schema; leave it out, and say in "
+                "the prompt what the answer should look like",
+                code="unsupported",
+            )
 
     def check_limits(self, limits: Limits) -> None:
         """Check the request against the server's own limits.

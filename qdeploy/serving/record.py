@@ -7,7 +7,7 @@ from typing import Any
 
 from starlette.types import Scope
 
-from qdeploy.generation.generate import Generation
+from qdeploy.serving.made import Made
 from qdeploy.serving.work import Work
 
 
@@ -32,7 +32,7 @@ class Answered:
     total_s: float
 
     @classmethod
-    def of(cls, work: Work[Any], generation: Generation) -> Answered:
+    def of(cls, work: Work[Any], generation: Made) -> Answered:
         timing = generation.timing
         stamps, tpot = timing.stamps, timing.tpot_ms
         reason = generation.finish_reason

@@ -13,21 +13,19 @@ from typing import Any, Generic, Protocol, TypeVar
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from qdeploy.generation.generate import Generation, Piece
+from qdeploy.generation.pieces import Piece
 from qdeploy.serving.errors import ApiError, told
 from qdeploy.serving.events import event
+from qdeploy.serving.made import Made
 from qdeploy.serving.work import Cancelled, Works
 
-G = TypeVar("G", bound=Generation)
-
-
-class Chunks(Protocol):
-    """How the parts of a streamed answer are written; see `replies.Chunks`."""
-
-    def begin(self, index: int) -> bytes: ...
-    def pieces(self, index: int, pieces: Sequence[Piece]) -> bytes: ...
-    def end(self, index: int, generation: Any) -> bytes: ...
-    def last(self, generations: Sequence[Any]) -> bytes: ...
+A = TypeVar("A", bound=Made)
+T = TypeVar("T")
+HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),  # nginx would collect the events
+]
 
 
 def error_response(error: ApiError) -> Response:
@@ -35,8 +33,8 @@ def error_response(error: ApiError) -> Response:
     return JSONResponse(error.body(), error.status, headers=error.headers)
 
 
-class Reply(Response, Generic[G]):
-    """A response that works for its client while it is sent.
+class Reply(Response, Generic[T]):
+    """A response whose works are done while it is sent.
 
     Args:
         works: a work for each answer, submitted already.
@@ -46,15 +44,13 @@ class Reply(Response, Generic[G]):
 
     def __init__(
         self,
-        works: Works[Piece],
-        generations: Sequence[G],
         *,
+        works: Works[T],
         leave: Callable[[], None],
         finished: Callable[[Exception | None], None],
     ) -> None:
         super().__init__()
-        self.works, self.generations = works, generations
-        self._leave, self._finished = leave, finished
+        self.works, self._leave, self._finished = works, leave, finished
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         watch = asyncio.create_task(_watch(receive, self._leave))
@@ -65,7 +61,7 @@ class Reply(Response, Generic[G]):
             failure = error
             if not isinstance(error, Cancelled):
                 await self.fail(told(error), scope, receive, send)
-        except asyncio.CancelledError as error:  # the server is made to end
+        except asyncio.CancelledError as error:  # the server ends before its answers
             failure = Cancelled(str(error))
             raise
         finally:
@@ -84,39 +80,73 @@ class Reply(Response, Generic[G]):
         await error_response(error)(scope, receive, send)
 
 
-class WholeReply(Reply[G]):
-    """All answers at once, when the last of them is made."""
+class ResultReply(Reply[T]):
+    """What one work made, as JSON.
+
+    Args:
+        write: makes the response of it.
+    """
+
+    def __init__(self, write: Callable[[Sequence[T]], Response], **parts: Any) -> None:
+        super().__init__(**parts)
+        self._write = write
+
+    async def reply(self, scope: Scope, receive: Receive, send: Send) -> None:
+        made: list[T] = []
+        async for _, items, _ in self.works.batches():
+            made += items
+        await self._write(made)(scope, receive, send)
+
+
+class WholeReply(Reply[Piece], Generic[A]):
+    """All answers at once, when the last of them is made.
+
+    Args:
+        answers: what the works go through.
+        write: makes JSON of the answers and of the pieces of each.
+    """
 
     def __init__(
         self,
-        works: Works[Piece],
-        generations: Sequence[G],
-        whole: Callable[[Sequence[G], Mapping[int, list[Piece]]], dict[str, Any]],
+        answers: Sequence[A],
+        write: Callable[[Sequence[A], Mapping[int, list[Piece]]], dict[str, Any]],
         **parts: Any,
     ) -> None:
-        super().__init__(works, generations, **parts)
-        self._whole = whole
+        super().__init__(**parts)
+        self._answers, self._write = answers, write
 
     async def reply(self, scope: Scope, receive: Receive, send: Send) -> None:
-        made: dict[int, list[Piece]] = {place: [] for place in range(len(self.generations))}
+        made: dict[int, list[Piece]] = {place: [] for place in range(len(self._answers))}
         async for place, pieces, _ in self.works.batches():
             made[place] += pieces
-        await JSONResponse(self._whole(self.generations, made))(scope, receive, send)
+        await JSONResponse(self._write(self._answers, made))(scope, receive, send)
 
 
-class StreamedReply(Reply[G]):
-    """Server-sent events. The status waits for the first of them, so that it can tell an error."""
+class Writer(Protocol):
+    """How the parts of a streamed answer are written: `ChatReply`, `CompletionReply`."""
 
-    def __init__(
-        self, works: Works[Piece], generations: Sequence[G], chunks: Chunks, **parts: Any
-    ) -> None:
-        super().__init__(works, generations, **parts)
-        self._chunks, self._started = chunks, False
+    def begin(self, index: int) -> bytes: ...
+    def pieces(self, index: int, pieces: Sequence[Piece]) -> bytes: ...
+    def end(self, index: int, answer: Any) -> bytes: ...
+    def last(self, answers: Sequence[Any]) -> bytes: ...
+
+
+class StreamedReply(Reply[Piece], Generic[A]):
+    """Server-sent events. The status waits for the first of them, so that it can tell an error.
+
+    Args:
+        answers: what the works go through.
+        writer: writes their parts.
+    """
+
+    def __init__(self, answers: Sequence[A], writer: Writer, **parts: Any) -> None:
+        super().__init__(**parts)
+        self._answers, self._writer, self._started = answers, writer, False
 
     async def reply(self, scope: Scope, receive: Receive, send: Send) -> None:
         async for data in self._events():
             await self._send(send, data)
-        await self._send(send, self._chunks.last(self.generations), more=False)
+        await self._send(send, self._writer.last(self._answers), more=False)
 
     async def fail(self, error: ApiError, scope: Scope, receive: Receive, send: Send) -> None:
         """Nothing follows the event of an error: an answer that broke is not `[DONE]`."""
@@ -128,27 +158,17 @@ class StreamedReply(Reply[G]):
     async def _events(self) -> AsyncIterator[bytes]:
         begun: set[int] = set()
         async for place, pieces, ended in self.works.batches():
-            data = b"" if place in begun else self._chunks.begin(place)
+            data = b"" if place in begun else self._writer.begin(place)
             begun.add(place)
-            data += self._chunks.pieces(place, pieces)
+            data += self._writer.pieces(place, pieces)
             if ended:
-                data += self._chunks.end(place, self.generations[place])
+                data += self._writer.end(place, self._answers[place])
             yield data
 
     async def _send(self, send: Send, data: bytes, *, more: bool = True) -> None:
         if not self._started:
             self._started = True
-            await send(
-                {
-                    "type": "http.response.start",
-                    "status": 200,
-                    "headers": [
-                        (b"content-type", b"text/event-stream; charset=utf-8"),
-                        (b"cache-control", b"no-cache"),
-                        (b"x-accel-buffering", b"no"),  # nginx would collect the events
-                    ],
-                }
-            )
+            await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
         await send({"type": "http.response.body", "body": data, "more_body": more})
 
 

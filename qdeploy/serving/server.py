@@ -9,6 +9,7 @@ import ipaddress
 import logging
 import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
@@ -84,6 +85,14 @@ def serve(service: Service, listening: socket.socket, ready: Callable[[], None])
         listening: a bound socket.
         ready: called when requests are answered.
     """
+    try:
+        asyncio.run(make_server(service, ready).serve(sockets=[listening]))
+    finally:
+        service.close()
+
+
+def make_server(service: Service, ready: Callable[[], None]) -> Server:
+    """Make the server, which its `serve` runs."""
     config = uvicorn.Config(
         make_app(service),
         http=limited_protocol(service.settings.limits),
@@ -95,13 +104,10 @@ def serve(service: Service, listening: socket.socket, ready: Callable[[], None])
         backlog=BACKLOG,
         timeout_graceful_shutdown=LAST_WRITES,
     )
-    try:
-        asyncio.run(_Server(config, service, ready).serve(sockets=[listening]))
-    finally:
-        service.close()
+    return Server(config, service, ready)
 
 
-class _Server(uvicorn.Server):
+class Server(uvicorn.Server):
     """uvicorn's server, which goes on answering while running requests end.
 
     The first signal drains; a second one ends the server at once.
@@ -118,10 +124,13 @@ class _Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield  # only the main thread is told of signals
+            return
         loop = asyncio.get_running_loop()
 
         def tell(number: int, _frame: FrameType | None) -> None:
-            loop.call_soon_threadsafe(self._stop, number)
+            loop.call_soon_threadsafe(self.stop, signal.Signals(number).name)
 
         signals = (signal.SIGINT, signal.SIGTERM)
         before: dict[int, Any] = {number: signal.signal(number, tell) for number in signals}
@@ -131,15 +140,15 @@ class _Server(uvicorn.Server):
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _stop(self, number: int) -> None:
-        name = signal.Signals(number).name
+    def stop(self, reason: str) -> None:
+        """Drain and end; at once if it is called again. It is called on the event loop."""
         if self._drain is None:
             queue = self._service.queue
             counts = {"running": queue.running, "waiting": queue.waiting}
-            logs.log(logging.INFO, "stopping", signal=name, **counts)
+            logs.log(logging.INFO, "stopping", reason=reason, **counts)
             self._drain = asyncio.get_running_loop().create_task(self._drained())
         else:
-            logs.log(logging.WARNING, "stopping at once", signal=name)
+            logs.log(logging.WARNING, "stopping at once", reason=reason)
             self._drain.cancel()
             self._service.cancel_all()
             self.should_exit = True

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
 from qdeploy.deploy.loaded_models.chat import ChatModel
 from qdeploy.deploy.loaded_models.model import Model
 from qdeploy.errors import InputError
-from qdeploy.generation.generate import Generation, Piece
+from qdeploy.generation.pieces import Piece
 from qdeploy.interface import Session
 from qdeploy.serving import logs
 from qdeploy.serving.errors import ApiError
+from qdeploy.serving.made import Made
 from qdeploy.serving.metrics import Metrics
 from qdeploy.serving.observed import Observed
 from qdeploy.serving.queue import Queue
@@ -22,7 +23,8 @@ from qdeploy.serving.record import Answered, Record
 from qdeploy.serving.settings import Settings
 from qdeploy.serving.work import Cancelled, Work, Works
 
-G = TypeVar("G", bound=Generation)
+A = TypeVar("A", bound=Made)
+T = TypeVar("T")
 ROUTES = {
     "generate": "/v1/chat/completions",
     "embed": "/v1/embeddings",
@@ -67,15 +69,15 @@ class Service:
             )
 
     async def start(
-        self, session: Session, count: int, prepare: Callable[[Session, int], G]
-    ) -> tuple[Works[Piece], list[G]]:
-        """Prepare so many generations and put them into the queue.
+        self, session: Session, count: int, prepare: Callable[[Session, int], A]
+    ) -> tuple[Works[Piece], list[A]]:
+        """Prepare so many answers and put them into the queue.
 
         Args:
             session: what they run on.
             count: how many.
-            prepare: makes the generation with an index, on a session that ends with its work. It
-                is called in a thread, since long prompts take their time.
+            prepare: makes the answer with an index, on a session that ends with its work. It is
+                called in a thread, since long prompts take their time.
 
         Raises:
             ApiError: the queue is full, or the server is stopping.
@@ -91,48 +93,57 @@ class Service:
             made = await asyncio.to_thread(
                 lambda: [prepare(observed, index) for index, observed in enumerate(sessions)]
             )
-            for work, generation in zip(works.each, made, strict=True):
-                work.give(generation.__iter__)
+            for work, answer in zip(works.each, made, strict=True):
+                work.give(answer.__iter__)
             self.queue.submit(works.each)
         return works, made
 
-    def parts(
-        self, record: Record, works: Works[Piece], generations: Sequence[Generation]
+    def start_one(
+        self, record: Record, source: Callable[[], Generator[T, None, None]]
     ) -> dict[str, Any]:
-        """What a `Reply` needs to cancel its works, and to say how they ended."""
+        """Put one work into the queue that is no generation; return what a `Reply` needs.
+
+        Raises:
+            ApiError: the queue is full, or the server is stopping.
+        """
+        with self.queue.reserve(1):
+            works = Works[T](1)
+            works.each[0].give(source)
+            self.queue.submit(works.each)
+        return self.parts(record, works, ())
+
+    def parts(
+        self, record: Record, works: Works[T], answers: Sequence[Made], *, choices: int = 1
+    ) -> dict[str, Any]:
+        """What a `Reply` needs: the works, how to cancel them, and whom to tell of their end.
+
+        So many *choices* in a row answer the same prompt.
+        """
         seconds = self.settings.limits.seconds
         timer = None
         if seconds is not None:
-            late = ApiError(504, f"no answer within {seconds:g} s", code="timeout")
+            late = ApiError(504, f"no whole answer within {seconds:g} s", code="timeout")
             timer = asyncio.get_running_loop().call_later(seconds, self._drop, works.each, late)
 
         def finished(error: Exception | None) -> None:
             if timer is not None:
                 timer.cancel()
-            self._account(record, works.each, generations, error)
+            if answers:
+                record.prompt_tokens = sum(a.prompt_tokens for a in answers[::choices])
+                record.new_tokens = sum(len(answer.tokens) for answer in answers)
+            pairs = zip(works.each, answers, strict=False)
+            record.answers = [Answered.of(work, answer) for work, answer in pairs]
+            if error is not None:
+                record.error = describe(error)
+                if not isinstance(error, ApiError | Cancelled | InputError):
+                    logs.failure("an answer failed", error, request_id=record.id)
+            self.metrics.answered(record)
 
-        return {"leave": partial(self._drop, works.each), "finished": finished}
+        return {"works": works, "leave": partial(self._drop, works.each), "finished": finished}
 
     def _drop(self, works: Sequence[Work[Any]], error: Exception | None = None) -> None:
         for work in works:
             self.queue.drop(work, error)
-
-    def _account(
-        self,
-        record: Record,
-        works: Sequence[Work[Any]],
-        generations: Sequence[Generation],
-        error: Exception | None,
-    ) -> None:
-        record.prompt_tokens = generations[0].prompt_tokens
-        record.new_tokens = sum(len(g.tokens) for g in generations)
-        pairs = zip(works, generations, strict=True)
-        record.answers = [Answered.of(work, generation) for work, generation in pairs]
-        if error is not None:
-            record.error = describe(error)
-            if not isinstance(error, ApiError | Cancelled | InputError):
-                logs.failure("an answer failed", error, request_id=record.id)
-        self.metrics.answered(record)
 
     async def drain(self, seconds: float) -> None:
         """Take no more requests, let those that run go on for so long, and cancel the rest."""

@@ -8,15 +8,21 @@ from fastapi import FastAPI, Request
 from starlette.responses import Response
 
 from qdeploy.deploy.loaded_models.chat import ChatModel
+from qdeploy.generation.completion import Completion
 from qdeploy.generation.generate import Generation
 from qdeploy.interface import Session
-from qdeploy.serving import chat_request, replies
+from qdeploy.serving import chat_request, completion_request
 from qdeploy.serving.body import read_json
+from qdeploy.serving.chat_reply import ChatReply
+from qdeploy.serving.completion_reply import CompletionReply
+from qdeploy.serving.frame import frame
+from qdeploy.serving.generate_fields import GenerateFields
 from qdeploy.serving.record import Record
 from qdeploy.serving.reply import StreamedReply, WholeReply
 from qdeploy.serving.service import Service
 
 CHATS = "/v1/chat/completions"
+COMPLETIONS = "/v1/completions"
 
 
 def add(app: FastAPI, service: Service) -> None:
@@ -26,33 +32,77 @@ def add(app: FastAPI, service: Service) -> None:
     async def chats(request: Request) -> Response:
         return await _chat(request, service)
 
-
-async def _body(request: Request, service: Service, route: str) -> tuple[Record, dict[str, Any]]:
-    record = Record.of(request.scope)
-    record.route = route
-    limits = service.settings.limits
-    body = await read_json(request, most_bytes=limits.body_bytes, seconds=limits.body_seconds)
-    return record, body
+    @app.post(COMPLETIONS)
+    async def completions(request: Request) -> Response:
+        return await _complete(request, service)
 
 
 async def _chat(request: Request, service: Service) -> Response:
-    record, body = await _body(request, service, CHATS)
-    limits = service.settings.limits
-    fields = chat_request.parse(body, limits)
-    service.check(fields.model, "generate")
-    model = service.model
-    assert isinstance(model, ChatModel)  # noqa: S101  # what the task says
+    record = Record.of(request.scope)
+    record.route = CHATS
+    fields = chat_request.parse(await body(request, service), service.settings.limits)
+    model, seed = _model(service, fields), fields.drawn_seed()
     asked = chat_request.settings(
-        fields, model.tokenizer, fields.drawn_seed(), limits.answer_tokens
+        fields, model.tokenizer, seed, service.settings.limits.answer_tokens
     )
 
     def prepare(session: Session, index: int) -> Generation:
         return chat_request.generation(fields, session, model.tokenizer, asked, index)
 
-    works, generations = await service.start(model.session, fields.choices, prepare)
-    parts = service.parts(record, works, generations)
-    common = replies.frame(model, service.settings.name, "chatcmpl")
+    works, made = await service.start(model.session, fields.choices, prepare)
+    parts = service.parts(record, works, made, choices=fields.choices)
+    reply = ChatReply(
+        frame(model, service.settings.name, "chatcmpl", seed),
+        model.tokenizer,
+        with_logprobs=asked.logprobs is not None,
+        with_usage=fields.include_usage,
+    )
     if fields.stream:
-        chunks = replies.Chunks(common, with_usage=fields.include_usage)
-        return StreamedReply(works, generations, chunks, **parts)
-    return WholeReply(works, generations, common.chat, **parts)
+        return StreamedReply(made, reply, **parts)
+    return WholeReply(made, reply.whole, **parts)
+
+
+async def _complete(request: Request, service: Service) -> Response:
+    record = Record.of(request.scope)
+    record.route = COMPLETIONS
+    fields = completion_request.parse(await body(request, service), service.settings.limits)
+    model, seed = _model(service, fields), fields.drawn_seed()
+    asked = completion_request.settings(
+        fields, model.tokenizer, seed, service.settings.limits.answer_tokens
+    )
+
+    def prepare(session: Session, index: int) -> Completion:
+        return completion_request.completion(fields, session, model.tokenizer, asked, index)
+
+    count = len(fields.prompts) * fields.choices
+    works, made = await service.start(model.session, count, prepare)
+    parts = service.parts(record, works, made, choices=fields.choices)
+    reply = CompletionReply(
+        frame(model, service.settings.name, "cmpl", seed),
+        model.tokenizer,
+        choices=fields.choices,
+        with_logprobs=asked.logprobs is not None,
+        with_usage=fields.include_usage,
+    )
+    if fields.stream:
+        return StreamedReply(made, reply, **parts)
+    return WholeReply(made, reply.whole, **parts)
+
+
+async def body(request: Request, service: Service) -> dict[str, Any]:
+    """The request's body.
+
+    Raises:
+        ApiError: it is not what it should be; see `read_json`.
+    """
+    limits = service.settings.limits
+    return await read_json(request, most_bytes=limits.body_bytes, seconds=limits.body_seconds)
+
+
+def _model(service: Service, fields: GenerateFields) -> ChatModel:
+    """The model, after a check that it is the right one, and able."""
+    service.check(fields.model, "generate")
+    model = service.model
+    assert isinstance(model, ChatModel)  # noqa: S101  # what the task says
+    fields.check_able(model.session.limits)
+    return model

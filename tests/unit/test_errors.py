@@ -49,8 +49,8 @@ def test_the_drawing_shows_every_error_with_its_parent_and_exit_code() -> None:
         ),
         (
             2,
-            "InputError CheckpointError ProfileError PlanError BundleError OutputError PromptError "
-            "PromptTooLong",
+            """InputError CheckpointError ProfileError PlanError BundleError OutputError
+            PromptError PromptTooLong""",
         ),
         (3, "TargetUnavailable"),
         (4, "CheckFailed"),

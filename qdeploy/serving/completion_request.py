@@ -1,0 +1,86 @@
+"""A request to `/v1/completions`: its fields, and the continuations that they ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from qdeploy.generation.completion import Completion
+from qdeploy.generation.settings import Settings
+from qdeploy.interface import Session
+from qdeploy.serving.errors import invalid
+from qdeploy.serving.fields import IN_COMPLETIONS, check
+from qdeploy.serving.generate_fields import GenerateFields
+from qdeploy.serving.settings import Limits
+from qdeploy.tokenization.tokenizer import Tokenizer
+
+MOST_TOKENS = 16
+"""OpenAI's default of `max_tokens`, for completions only."""
+Prompt = str | list[int]
+
+
+class CompletionFields(GenerateFields):
+    """Fields of a completion's request."""
+
+    prompt: Annotated[str | list[int] | list[str] | list[list[int]], Field(min_length=1)]
+    logprobs: Annotated[int, Field(ge=0)] | None = None
+    echo: bool | None = None
+
+    @property
+    def most_probable(self) -> int | None:
+        return self.logprobs
+
+    @property
+    def prompts(self) -> Sequence[Prompt]:
+        """Each prompt, as text or token ids."""
+        if isinstance(self.prompt, str):
+            return [self.prompt]
+        if isinstance(self.prompt[0], int):
+            return [self.prompt]
+        return self.prompt
+
+
+def parse(body: Mapping[str, Any], limits: Limits) -> CompletionFields:
+    """Check the body of a request.
+
+    Raises:
+        ApiError: it cannot be served.
+    """
+    fields = check(CompletionFields, body, IN_COMPLETIONS)
+    fields.check_limits(limits)
+    answers = len(fields.prompts) * fields.choices
+    if answers > limits.choices:
+        raise invalid("prompt", f"{answers} answers are asked for; the limit is {limits.choices}")
+    return fields
+
+
+def settings(
+    fields: CompletionFields, tokenizer: Tokenizer, seed: int, most_tokens: int | None
+) -> Settings:
+    """What the fields ask of a completion.
+
+    Raises:
+        InputError: a number is out of its range.
+    """
+    return Settings(
+        max_new_tokens=fields.most_tokens or min(MOST_TOKENS, most_tokens or MOST_TOKENS),
+        sampling=fields.sampling(tokenizer, None),
+        seed=seed,
+        stop=fields.stops,
+        logprobs=fields.most_probable,
+        json_schema=fields.schema_text,
+    )
+
+
+def completion(
+    fields: CompletionFields, session: Session, tokenizer: Tokenizer, asked: Settings, index: int
+) -> Completion:
+    """Tokenize a prompt. *index* counts the answers of all prompts, those of the first one first.
+
+    Raises:
+        InputError: the prompt does not fit.
+    """
+    prompt, place = divmod(index, fields.choices)
+    return Completion(session, tokenizer, fields.prompts[prompt], asked.choice(place))
