@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
-from typing import Literal
+from typing import Any, Literal
 
 from qdeploy.bench.pairing import Pair, Pairing, bench_rows, pair_rows
 from qdeploy.bench.statistics import Groups, pooled_median, ratio_interval, relative_iqr
 from qdeploy.errors import InputError
-from qdeploy.results import Bench, Sample, read_results
+from qdeploy.results import Bench, Load, LoadSample, Sample, read_results
 
 Verdict = Literal["regression", "worse", "within noise", "better", "too few processes"]
 
@@ -22,14 +22,14 @@ class Measure:
 
     Attributes:
         name: of the field in results.
-        higher_is_better: true for speed, false for memory.
+        higher_is_better: true for speed, false for memory and times.
         values: returns the values of a row, grouped by process.
     """
 
     name: str
     title: str
     higher_is_better: bool
-    values: Callable[[Bench], Groups]
+    values: Callable[[Any], Groups]
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def compare(a: Path, b: Path, *, threshold: float, across: bool = False) -> Comp
 def judge(pair: Pair, threshold: float) -> tuple[Finding, ...]:
     """Compare all measures that both rows have."""
     found = []
-    for measure in MEASURES:
+    for measure in MEASURES[pair.a.kind]:
         a, b = measure.values(pair.a), measure.values(pair.b)
         if a and b:
             found.append(_finding(measure, a, b, threshold))
@@ -146,14 +146,43 @@ def _decode(row: Bench) -> Groups:
     return _by_process(row, lambda sample: 1000 / mean(sample.inter_token_latencies_ms))
 
 
-def _memory(row: Bench) -> Sequence[Sequence[float]]:
+def _memory(row: Bench | Load) -> Sequence[Sequence[float]]:
     peaks = [p.peak_memory_bytes for p in row.processes]
     return [[float(peak)] for peak in peaks if peak is not None]
 
 
-MEASURES = (
-    Measure("prefill_tokens_per_s", "prefill tok/s", True, _prefill),
-    Measure("decode_tokens_per_s", "decode tok/s", True, _decode),
-    Measure("peak_memory_bytes", "peak memory", False, _memory),
-)
-"""The figures that are compared. Load times are not: one per process is too few."""
+def _throughput(row: Load) -> Groups:
+    """One value a process, since requests of one process share its time."""
+    tokens = [0] * len(row.processes)
+    for sample in row.samples:
+        tokens[sample.process] += sample.new_tokens
+    pairs = zip(tokens, row.processes, strict=True)
+    return [[made / process.duration_s] for made, process in pairs if made]
+
+
+def _of_requests(value: Callable[[LoadSample], float]) -> Callable[[Load], Groups]:
+    def values(row: Load) -> Groups:
+        groups: dict[int, list[float]] = {}
+        for sample in row.samples:
+            groups.setdefault(sample.process, []).append(value(sample))
+        return list(groups.values())
+
+    return values
+
+
+MEMORY = Measure("peak_memory_bytes", "peak memory", False, _memory)
+MEASURES: Mapping[str, tuple[Measure, ...]] = {
+    "bench": (
+        Measure("prefill_tokens_per_s", "prefill tok/s", True, _prefill),
+        Measure("decode_tokens_per_s", "decode tok/s", True, _decode),
+        MEMORY,
+    ),
+    "load": (
+        Measure("output_tokens_per_s", "tok/s", True, _throughput),
+        Measure("ttft_ms", "TTFT ms", False, _of_requests(lambda sample: sample.ttft_ms)),
+        Measure("tpot_ms", "TPOT ms", False, _of_requests(lambda sample: sample.tpot_ms)),
+        MEMORY,
+    ),
+}
+"""The figures that are compared, by the kind of row. Load times are not: one per process is too
+few."""

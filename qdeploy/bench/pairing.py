@@ -1,8 +1,8 @@
 """Pair the benchmark rows of two results files, and list the differences between them.
 
-A row is identified by model, target, backend, profile and grid point. If the files have no value of
-a field in common, rows are paired by the other fields and the field is reported as a difference.
-The user decides whether to compare such rows.
+A row is identified by model, target, backend, profile and grid point or load. If the files have no
+value of a field in common, rows are paired by the other fields and the field is reported as a
+difference. The user decides whether to compare such rows.
 """
 
 from __future__ import annotations
@@ -12,26 +12,27 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qdeploy.errors import InputError
-from qdeploy.results import Bench, Results
+from qdeploy.results import Bench, Load, Results
 
 FIELDS = ("model", "target", "backend", "profile")
 
 Key = tuple[str, ...]
+Measured = Bench | Load
 
 
 @dataclass(frozen=True)
 class Pair:
     """Two corresponding rows, one of each file."""
 
-    a: Bench
-    b: Bench
+    a: Measured
+    b: Measured
 
     @property
     def title(self) -> str:
         """Fields and grid point, with both values of a field that differs."""
         one, other = row_identity(self.a), row_identity(self.b)
         words = [one[f] if one[f] == other[f] else f"{one[f]} | {other[f]}" for f in FIELDS]
-        return f"{' · '.join(words)} · {self.a.prompt_tokens}+{self.a.new_tokens}"
+        return f"{' · '.join(words)} · {self.a.point}"
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,8 @@ class Pairing:
     only_b: tuple[str, ...]
 
 
-def row_identity(row: Bench) -> dict[str, str]:
-    """The fields that identify a row, except the grid point."""
+def row_identity(row: Measured) -> dict[str, str]:
+    """The fields that identify a row, except the grid point or load."""
     return {
         "model": row.artifact.model,
         "target": row.environment.target,
@@ -59,13 +60,13 @@ def row_identity(row: Bench) -> dict[str, str]:
     }
 
 
-def bench_rows(results: Results, where: Path) -> list[Bench]:
+def bench_rows(results: Results, where: Path) -> list[Measured]:
     """The benchmark rows of a file.
 
     Raises:
         InputError: there are none.
     """
-    rows = [row for row in results.results if isinstance(row, Bench)]
+    rows = [row for row in results.results if isinstance(row, Bench | Load)]
     if not rows:
         raise InputError(
             "there is no benchmark among these results", where=where, fix="qdeploy bench BUNDLE"
@@ -73,7 +74,9 @@ def bench_rows(results: Results, where: Path) -> list[Bench]:
     return rows
 
 
-def pair_rows(a: Sequence[Bench], b: Sequence[Bench], names: tuple[object, object]) -> Pairing:
+def pair_rows(
+    a: Sequence[Measured], b: Sequence[Measured], names: tuple[object, object]
+) -> Pairing:
     """Pair the rows of two files; *names* are used in messages.
 
     Raises:
@@ -124,15 +127,15 @@ def pair_differences(pair: Pair) -> list[str]:
     return found
 
 
-def _values(rows: Sequence[Bench], name: str) -> set[str]:
+def _values(rows: Sequence[Measured], name: str) -> set[str]:
     return {row_identity(row)[name] for row in rows}
 
 
-def _by_key(rows: Sequence[Bench], fields: Sequence[str], name: object) -> dict[Key, Bench]:
-    found: dict[Key, Bench] = {}
+def _by_key(rows: Sequence[Measured], fields: Sequence[str], name: object) -> dict[Key, Measured]:
+    found: dict[Key, Measured] = {}
     for row in rows:
         known = row_identity(row)
-        key = (*(known[f] for f in fields), f"{row.prompt_tokens}+{row.new_tokens}")
+        key = (*(known[f] for f in fields), row.point)
         if key in found:
             raise InputError(
                 f"several rows are {_title(key)}, so it is unclear which to compare",
@@ -147,5 +150,5 @@ def _title(key: Key) -> str:
     return " · ".join(key)
 
 
-def _listing(keyed: dict[Key, Bench]) -> str:
+def _listing(keyed: dict[Key, Measured]) -> str:
     return ", ".join(_title(key) for key in keyed)

@@ -9,21 +9,18 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from qdeploy.bench import grid, peer
+from qdeploy.bench.apart import measure_apart, with_context
 from qdeploy.bench.protocol import Protocol
 from qdeploy.bench.rows import BundleRecord, make_rows
 from qdeploy.bench.worker import Job, Task, work
 from qdeploy.bundle import Bundle
 from qdeploy.deploy import cache, run
-from qdeploy.errors import GenerationFailed, InputError, OutOfMemory, OutputError, QdeployError
+from qdeploy.errors import InputError, OutputError, QdeployError
 from qdeploy.results import Bench, Machine, Sample
-from qdeploy.system.memory import KILLED
-from qdeploy.system.worker import Event, WorkerFailed, run_worker
+from qdeploy.system.worker import Event
 
 UNFINISHED = "not finished yet"
 STOPPED = "stopped by the user"
-SMALLER = "close other programs, or give a shorter --prompt and --new, or a smaller bundle"
-LAST_WORDS = 4
-"""Lines of a dead worker's standard error that go into the message."""
 
 
 @dataclass(frozen=True)
@@ -123,20 +120,15 @@ def measure(
     except QdeployError as failure:
         if not any(record.samples for record in records):
             raise
-        ended = outcome(failure.what, _with_context("measuring ended early", failure))
+        ended = outcome(failure.what, with_context("measuring ended early", failure))
     else:
         of_peers = (record.peer_failure for record in records if record.peer_failure)
-        ended = outcome(None, next((_with_context("the peer failed", f) for f in of_peers), None))
+        ended = outcome(None, next((with_context("the peer failed", f) for f in of_peers), None))
     try:
         save(ended)
     except OutputError as failure:  # the caller can still show the results
         ended = replace(ended, failure=failure)
     return ended
-
-
-def _with_context(what: str, failure: QdeployError) -> QdeployError:
-    """Return the error with a message that starts with *what*."""
-    return GenerationFailed(f"{what}: {failure.what}", where=failure.where, fix=failure.fix)
 
 
 class _Turns:
@@ -197,24 +189,8 @@ def _threads_of(record: BundleRecord) -> int | None:
 
 
 def run_job(job: Job, environment: Mapping[str, str], hear: Callable[[Event], None]) -> None:
-    """Run one worker; *hear* gets each of its events.
-
-    Raises:
-        QdeployError: the worker raised it.
-        GenerationFailed: the worker died; OutOfMemory, if the system killed it.
-    """
-    try:
-        run_worker(work, asdict(job), environment=environment, on_event=hear)
-    except OutOfMemory as error:
-        raise OutOfMemory(error.what, where=error.where, fix=SMALLER) from None
-    except WorkerFailed as error:
-        last = " | ".join(error.words[-LAST_WORDS:])
-        said = f"the process that ran it {error.how}{': ' if last else ''}{last}"
-        if error.code in KILLED:
-            raise OutOfMemory(
-                f"{said} (the system does so when memory runs out)", fix=SMALLER
-            ) from None
-        raise GenerationFailed(said) from None
+    """Run one worker; *hear* gets each of its events. Raises as `measure_apart`."""
+    measure_apart(work, asdict(job), environment, hear)
 
 
 def listen(event: Event, task: Task, number: int, record: BundleRecord) -> None:

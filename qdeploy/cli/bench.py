@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from qdeploy.cli import options, output
 
@@ -24,6 +25,18 @@ if TYPE_CHECKING:
               help="Measured runs at every point, in every process.")  # fmt: skip
 @click.option("--processes", type=click.IntRange(min=1), default=3, show_default=True, metavar="N",
               help="Rounds; each starts new worker processes.")  # fmt: skip
+@click.option("--concurrency", metavar="N,...",
+              help="Measure many requests at once: so many clients, e.g. 1,8,32.")  # fmt: skip
+@click.option("--rate", type=options.Finite(0, min_open=True), metavar="R",
+              help="Mean arrivals per second, which do not wait for answers.")  # fmt: skip
+@click.option("--requests", type=click.IntRange(min=1), metavar="N",
+              help="Requests at every load; default: 4 a client, at least 8.")  # fmt: skip
+@click.option("--shared", type=options.Finite(0, 1), default=0.0, metavar="S",
+              help="Share of the prompt that all requests have in common, 0 to 1.")  # fmt: skip
+@click.option("--vary", type=options.Finite(0, 1, max_open=True), default=0.0, metavar="V",
+              help="Lengths lie within this share of the mean, 0 to 1.")  # fmt: skip
+@click.option("--goodput", metavar="LIMITS",
+              help="Count answers within these milliseconds, e.g. ttft:500,tpot:50.")  # fmt: skip
 @options.device
 @options.backend
 @options.simulate
@@ -39,6 +52,12 @@ def command(
     new: str | None,
     runs: int,
     processes: int,
+    concurrency: str | None,
+    rate: float | None,
+    requests: int | None,
+    shared: float,
+    vary: float,
+    goodput: str | None,
     device: Which,
     backend: str | None,
     simulate: bool,
@@ -51,8 +70,24 @@ def command(
     """Measure the speed and cost of BUNDLES by a written protocol (docs/benchmarking.md).
 
     Several bundles take turns, so that a drift of the machine affects all of them. FILE is written
-    after every turn.
+    after every turn. With --concurrency or --rate, throughput and latency are measured under load.
     """
+    if concurrency is not None or rate is not None:
+        from qdeploy.bench.load.parent import LoadOptions
+        from qdeploy.cli.bench_load import LoadWish, protocol_of, run_load
+
+        _refuse_with_load(peer=peer)
+        wish = LoadWish(concurrency, rate, requests, shared, vary, goodput)
+        run_load(
+            bundles,
+            protocol_of(wish, prompt, new, processes),
+            LoadOptions(backend, device, simulate, threads),
+            machine=machine,
+            file=file,
+            as_json=as_json,
+        )
+        return
+    _refuse_without_load()
     import qdeploy
     from qdeploy.bench.parent import BenchOptions, check_bench, measure
     from qdeploy.bench.protocol import make_protocol
@@ -86,6 +121,25 @@ def command(
             where=outcome.failure.where,
             fix=_kept(outcome, protocol, len(bundles), file),
         )
+
+
+def _refuse_with_load(*, peer: bool) -> None:
+    """Options of single requests say nothing about a load."""
+    if peer:
+        raise click.UsageError("--peer is of single requests; leave it or --concurrency out")
+    _refuse_given(("runs",), "is of single requests; a load has --requests")
+
+
+def _refuse_without_load() -> None:
+    names = ("requests", "shared", "vary", "goodput")
+    _refuse_given(names, "is of a load; add --concurrency or --rate")
+
+
+def _refuse_given(names: tuple[str, ...], why: str) -> None:
+    context = click.get_current_context()
+    for name in names:
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--{name} {why}")
 
 
 def _kept(outcome: BenchOutcome, protocol: Protocol, bundles: int, file: Path | None) -> str:

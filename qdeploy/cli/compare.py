@@ -130,6 +130,7 @@ def _pair(pair: Pair, findings: tuple[Finding, ...]) -> dict[str, Any]:
     }
     return {
         **sides,
+        "point": pair.a.point,
         "prompt_tokens": pair.a.prompt_tokens,
         "new_tokens": pair.a.new_tokens,
         "notes": _notes(pair),

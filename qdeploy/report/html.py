@@ -14,11 +14,13 @@ from markupsafe import Markup
 
 from qdeploy.report.charts.bars import decode_chart, prefill_chart, roofline_chart
 from qdeploy.report.charts.inter_token_latency import latency_chart
+from qdeploy.report.charts.load import tpot_chart, ttft_chart
 from qdeploy.report.charts.scatter import prediction_chart, quality_chart
+from qdeploy.report.data.loads import LoadSection
 from qdeploy.report.data.model import Page, Quality, Speed
 from qdeploy.report.data.rows import Row
 from qdeploy.report.data.table import Badge
-from qdeploy.results import Bench
+from qdeploy.results import Bench, Load
 
 PAGE = "report.html.jinja"
 EVIDENCE = {
@@ -58,6 +60,21 @@ SPEED_CHARTS: tuple[tuple[str, Callable[[Sequence[Row[Bench]]], Markup], str], .
 """Charts of benchmark results: title, drawing function, caption."""
 
 
+LOAD_CHARTS: tuple[tuple[str, Callable[[Sequence[Row[Load]]], Markup], str], ...] = (
+    (
+        "Throughput against time per token",
+        tpot_chart,
+        "One point per load, joined by ascending concurrency. Lower right is better.",
+    ),
+    (
+        "Throughput against time to first token",
+        ttft_chart,
+        "The same loads. Waiting for other requests is part of the time.",
+    ),
+)
+"""Charts of results under load: title, drawing function, caption."""
+
+
 def render_html(page: Page) -> str:
     """Render a report as HTML."""
     environment = Environment(
@@ -72,6 +89,7 @@ def render_html(page: Page) -> str:
         page=page,
         evidence=EVIDENCE,
         speed_charts=_speed_charts,
+        load_charts=_load_charts,
         quality_charts=_quality_charts,
     )
 
@@ -80,6 +98,12 @@ def _speed_charts(speed: Speed) -> list[tuple[str, Markup, str]]:
     """Title, picture and caption of each chart that is not empty."""
     rows = speed.group.rows
     charts = [(title, draw(rows), caption) for title, draw, caption in SPEED_CHARTS]
+    return [chart for chart in charts if chart[1]]
+
+
+def _load_charts(load: LoadSection) -> list[tuple[str, Markup, str]]:
+    rows = load.group.rows
+    charts = [(title, draw(rows), caption) for title, draw, caption in LOAD_CHARTS]
     return [chart for chart in charts if chart[1]]
 
 

@@ -20,6 +20,13 @@ def render_markdown(page: Page) -> str:
             _folded("Load, memory, energy, placement and conditions", speed.costs),
             _folded("Protocol", speed.protocol),
         ]
+    for load in page.loads:
+        parts += [
+            f"## Under load: {escaped(load.model)}",
+            f"model `{code(load.digest)}`, protocol `{code(load.protocol_hash)}`",
+            markdown_table(load.table),
+            _folded("Protocol", load.protocol),
+        ]
     for quality in page.qualities:
         compared = f"against {escaped(quality.reference)}, on {escaped(quality.text)}"
         parts += [

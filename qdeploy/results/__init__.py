@@ -6,6 +6,7 @@ machines.
 """
 
 from qdeploy.results.collection import Collection, collect_results
+from qdeploy.results.conditions import Conditions
 from qdeploy.results.file import (
     make_results,
     parse_results,
@@ -13,9 +14,9 @@ from qdeploy.results.file import (
     results_schema,
     write_results,
 )
+from qdeploy.results.load import Histogram, Load, LoadProcess, LoadSample, Percentiles
 from qdeploy.results.model import (
     Bench,
-    Conditions,
     Diagnosis,
     Process,
     Result,
@@ -38,7 +39,12 @@ __all__ = [
     "EncodingEval",
     "Environment",
     "Eval",
+    "Histogram",
+    "Load",
+    "LoadProcess",
+    "LoadSample",
     "Machine",
+    "Percentiles",
     "Process",
     "Result",
     "Results",

@@ -11,6 +11,7 @@ from typing import Any
 
 from qdeploy.errors import InputError, OutputError
 from qdeploy.results.file import make_results, read_results, write_results
+from qdeploy.results.load import Load
 from qdeploy.results.model import Bench, Result, Results
 from qdeploy.results.quality import EncodingEval, Eval
 from qdeploy.results.subject import Machine
@@ -90,24 +91,24 @@ def _replaces(new: Result, old: Result) -> bool:
 
     A new diagnosis of a target also replaces an old one that found the target absent.
     """
-    if isinstance(new, Bench | Eval | EncodingEval):
-        return isinstance(old, Bench | Eval | EncodingEval) and _key(new) == _key(old)
-    if isinstance(old, Bench | Eval | EncodingEval) or new.target != old.target:
+    if isinstance(new, Bench | Load | Eval | EncodingEval):
+        return isinstance(old, type(new)) and _key(new) == _key(old)
+    if isinstance(old, Bench | Load | Eval | EncodingEval) or new.target != old.target:
         return False
     same_case = all(getattr(new, n) == getattr(old, n) for n in ("backend", "model", "profile"))
     same_evidence = new.evidence == old.evidence or Evidence.NONE in (new.evidence, old.evidence)
     return old.status == "absent" or (same_case and same_evidence)
 
 
-def _key(row: Bench | Eval | EncodingEval) -> tuple[object, ...]:
+def _key(row: Bench | Load | Eval | EncodingEval) -> tuple[object, ...]:
     """What identifies a measurement: artifact, environment, and protocol or reference and text."""
     artifact, environment = row.artifact, row.environment
     ran = (artifact.model, artifact.checkpoint_digest, artifact.profile)
     ran_on = (
         environment.target, environment.backend, environment.device, environment.evidence,
     )  # fmt: skip
-    if isinstance(row, Bench):
-        return (*ran, *ran_on, row.protocol_hash, row.prompt_tokens, row.new_tokens)
+    if isinstance(row, Bench | Load):
+        return (*ran, *ran_on, row.protocol_hash, row.point)
     return (*ran, *ran_on, sorted(row.reference.items()), sorted(row.text.items(), key=str))
 
 

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
+from qdeploy.results.conditions import Conditions
+from qdeploy.results.load import Load
 from qdeploy.results.quality import EncodingEval, Eval
 from qdeploy.results.subject import Amount, Artifact, Bytes, Environment, Machine, Positive
 from qdeploy.storage.toml_file import Strict
@@ -25,19 +27,6 @@ class Spread(Strict):
     p50: Amount
     p95: Amount
     p99: Amount
-
-
-class Conditions(Strict):
-    """Load from other work on the machine during the measurement.
-
-    Attributes:
-        load_average: one-minute load average at the start and at the end; None except on POSIX.
-        cpu_steal: fraction of CPU time, 0 to 1, that the hypervisor gave to other guests; None
-            except on Linux.
-    """
-
-    load_average: tuple[float, float] | None = None
-    cpu_steal: float | None = None
 
 
 class Process(Strict):
@@ -131,6 +120,11 @@ class Bench(Strict):
     ratio: dict[str, float] | None = None
 
     @property
+    def point(self) -> str:
+        """What identifies the row besides model, target, backend and profile."""
+        return f"{self.prompt_tokens}+{self.new_tokens}"
+
+    @property
     def joules_per_token(self) -> float | None:
         """Energy per new token, prefill included, over the processes that have a meter."""
         metered = {i for i, p in enumerate(self.processes) if p.energy_joules is not None}
@@ -161,7 +155,7 @@ class Diagnosis(Strict):
     seconds: float | None = None
 
 
-Result = Annotated[Bench | Eval | EncodingEval | Diagnosis, Field(discriminator="kind")]
+Result = Annotated[Bench | Load | Eval | EncodingEval | Diagnosis, Field(discriminator="kind")]
 
 
 class Results(Strict):
@@ -172,7 +166,7 @@ class Results(Strict):
         qdeploy: version of qdeploy that wrote the file.
     """
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     created: str
     qdeploy: str
     machine: Machine

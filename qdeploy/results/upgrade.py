@@ -64,7 +64,12 @@ def _sample_from_1(sample: Json) -> Json:
     return _renamed(sample, {"gaps_ms": "inter_token_latencies_ms"})
 
 
-UPGRADES: Mapping[int, Callable[[Json], Json]] = {1: _from_1}
+def _from_2(content: Json) -> Json:
+    """Version 3 added the kind `load`, which older versions of qdeploy do not know."""
+    return content
+
+
+UPGRADES: Mapping[int, Callable[[Json], Json]] = {1: _from_1, 2: _from_2}
 """By the schema version that is upgraded to the next one."""
 
 

@@ -25,17 +25,17 @@ def test_a_folder_of_results_becomes_a_folder_of_a_report(
 ) -> None:
     done = qdeploy("report", "results", "-o", "out")
     assert (done.code, done.stdout) == (0, f"{Path('out/index.html')}\n")
-    assert done.stderr == "16 results of 2 machines\n"
+    assert done.stderr == "20 results of 2 machines\n"
     assert {f.name for f in (here / "out").iterdir()} == {"index.html", "report.md", "report.json"}
 
 
 def test_json_is_one_object(measurements: Path, quick: QuickCommand, here: Path) -> None:
     done = quick("report", measurements / "0.json", "-o", "out", "--json")
-    assert done.json["results"] == 12
+    assert done.json["results"] == 16
     assert done.json["machines"] == 1
     assert all((here / done.json[kind]).is_file() for kind in ("html", "markdown", "json"))
     again = quick("report", "out/report.json", measurements, "-o", "both", "--json")
-    assert (again.json["results"], again.json["machines"]) == (16, 2)
+    assert (again.json["results"], again.json["machines"]) == (20, 2)
 
 
 def newer() -> str:
@@ -111,7 +111,7 @@ def test_force_replaces_the_three_files_and_nothing_else(
     assert "laptop" in (here / "out" / "index.html").read_text(encoding="utf-8")
     assert "laptop" in (here / "out" / "report.md").read_text(encoding="utf-8")
     again = quick("report", "out/report.json", "-o", "again", "--json").json
-    assert (again["results"], again["machines"]) == (16, 2)
+    assert (again["results"], again["machines"]) == (20, 2)
 
 
 def test_a_file_of_a_report_that_cannot_be_replaced(

@@ -14,7 +14,12 @@ from qdeploy.results import (
     Divergence,
     Environment,
     Eval,
+    Histogram,
+    Load,
+    LoadProcess,
+    LoadSample,
     Machine,
+    Percentiles,
     Process,
     Result,
     Results,
@@ -116,6 +121,35 @@ def bench(
     )  # fmt: skip
 
 
+def load(
+    concurrency: int = 8,
+    speed: float = 90.0,
+    *,
+    of: Artifact | None = None,
+    on: Environment | None = None,
+    **changes: Any,
+) -> Load:
+    """Return a measurement of clients that get about *speed* tokens per second together."""
+    tpot = 1000 * concurrency / speed
+    times = Percentiles(count=32, p50=tpot, p90=1.3 * tpot, p99=2 * tpot)
+    sample = LoadSample(
+        process=0, start_s=0, ttft_ms=9 * tpot, e2e_ms=72 * tpot, prompt_tokens=128, new_tokens=64
+    )
+    process = LoadProcess(duration_s=60, inter_token_latencies=Histogram.of([tpot] * 63))
+    return _made(
+        Load, changes, {
+            "artifact": of or artifact(), "environment": on or environment(),
+            "conditions": Conditions(load_average=(0.1, 2.0), cpu_steal=0.003),
+            "protocol": {"version": "load 1", "shared": 0.5, "goodput": {"ttft": 500}},
+            "protocol_hash": "ef" * 32, "concurrency": concurrency, "serves": 32,
+            "prompt_tokens": 128, "new_tokens": 64, "samples": (sample,), "processes": (process,),
+            "requests_per_s": speed / 64, "output_tokens_per_s": speed,
+            "goodput_per_s": speed / 70, "ttft_ms": times, "tpot_ms": times,
+            "inter_token_latency_ms": times, "e2e_ms": times, "peak_memory_bytes": 1_000_000_000,
+        },
+    )  # fmt: skip
+
+
 def evaluation(kl: float = 0.02, *, of: Artifact | None = None, **changes: Any) -> Eval:
     return _made(
         Eval, changes, {
@@ -167,6 +201,8 @@ def two_machines() -> list[Results]:
               interrupted="the device vanished"),
         bench(212.0, of=other, seed=5, protocol_hash="34" * 32,
               predicted={"decode_tokens_per_s": 180.0}),
+        load(1, 51.0), load(8, 160.0), load(32, 210.0, failures={"the queue is full": 3}),
+        load(8, 20.0, of=artifact("intel-npu-int4"), on=npu),
         evaluation(0.021), evaluation(0.0011, of=eight, failures=("kl_mean 0.0011 > 0.001",)),
         diagnosis(), diagnosis("intel-npu", evidence=Evidence.SIMULATED, profile="intel-npu-int4"),
         absent("intel-gpu", "no such device", "install the driver"),

@@ -56,7 +56,7 @@ def prediction_chart(rows: Iterable[Row[Bench]]) -> Markup:
         svg.line(x(x.low), y(x.low), x(x.high), y(x.high), "mark"),
     ]
     label = "Decode speed, predicted against measured, tokens per second"
-    return _draw(dots, x, y, ("predicted tok/s", "measured tok/s"), label, behind)
+    return draw_dots(dots, x, y, ("predicted tok/s", "measured tok/s"), label, behind)
 
 
 def quality_chart(rows: Iterable[Row[Eval]]) -> Markup:
@@ -78,10 +78,10 @@ def quality_chart(rows: Iterable[Row[Eval]]) -> Markup:
     x = svg.from_zero([dot.x for dot in dots], LEFT, RIGHT)
     y = svg.over_decades([dot.y for dot in dots], BOTTOM, TOP)
     label = "Mean KL divergence from the reference against bundle size"
-    return _draw(dots, x, y, ("bundle, MB", "mean KL, nats per token"), label)
+    return draw_dots(dots, x, y, ("bundle, MB", "mean KL, nats per token"), label)
 
 
-def _draw(
+def draw_dots(
     dots: Sequence[Dot],
     x: svg.Scale,
     y: svg.Scale,
@@ -89,6 +89,7 @@ def _draw(
     label: str,
     behind: Sequence[Markup] = (),
 ) -> Markup:
+    """Draw dots over two axes, and below them a key of their owners."""
     owners = list(dict.fromkeys(dot.owner for dot in dots))
     parts = [*_axes(x, y, units), *behind]
     taken: list[tuple[float, float]] = [(x(dot.x), y(dot.y)) for dot in dots]

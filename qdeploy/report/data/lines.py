@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from qdeploy.report.data.machines import machine_identity
 from qdeploy.report.data.rows import Row, rows_of_kind
-from qdeploy.results import Bench, Diagnosis, Eval, Machine, Results
+from qdeploy.results import Bench, Diagnosis, Eval, Load, Machine, Results
 from qdeploy.targets import Evidence
 
 
@@ -86,7 +86,9 @@ def collect_lines(files: Iterable[Results]) -> tuple[list[Line], dict[str, Diagn
 
 def _measured_lines(files: Sequence[Results]) -> list[Line]:
     lines: dict[tuple[object, ...], Line] = {}
-    rows: list[Row[Bench] | Row[Eval]] = [*rows_of_kind(files, Bench), *rows_of_kind(files, Eval)]
+    rows: list[Row[Bench] | Row[Load] | Row[Eval]] = [
+        *rows_of_kind(files, Bench), *rows_of_kind(files, Load), *rows_of_kind(files, Eval),
+    ]  # fmt: skip
     for row in rows:
         new = _line(row)
         key = (
@@ -96,12 +98,12 @@ def _measured_lines(files: Sequence[Results]) -> list[Line]:
         line = lines.setdefault(key, new)
         if isinstance(row.result, Bench):
             line.bench = line.bench or row.result
-        else:
+        elif isinstance(row.result, Eval):
             line.evals.append(row.result)
     return list(lines.values())
 
 
-def _line(row: Row[Bench] | Row[Eval]) -> Line:
+def _line(row: Row[Bench] | Row[Load] | Row[Eval]) -> Line:
     artifact, environment = row.result.artifact, row.result.environment
     return Line(
         target=environment.target,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from qdeploy.report.data.coverage import coverage_table
 from qdeploy.report.data.encodings import encoding_table
+from qdeploy.report.data.loads import LoadSection, load_sections
 from qdeploy.report.data.machines import distinct_machines
 from qdeploy.report.data.merged import Merged
 from qdeploy.report.data.rows import (
@@ -19,8 +19,8 @@ from qdeploy.report.data.rows import (
     group_evaluations,
     rows_of_kind,
 )
-from qdeploy.report.data.table import Badge, Cell, Column, Table, make_table, megabytes
-from qdeploy.results import Bench, Diagnosis, EncodingEval, Eval, Machine
+from qdeploy.report.data.table import Badge, Cell, Column, Table, make_table, megabytes, plain
+from qdeploy.results import Bench, Diagnosis, EncodingEval, Eval, Load, Machine
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,7 @@ class Page:
     facts: tuple[tuple[int, str], ...]
     coverage: Table
     speeds: tuple[Speed, ...]
+    loads: tuple[LoadSection, ...]
     qualities: tuple[Quality, ...]
     encodings: Table
     diagnoses: Table
@@ -79,7 +80,10 @@ def build_page(merged: Merged) -> Page:
     benches, evals = rows_of_kind(files, Bench), rows_of_kind(files, Eval)
     machines = distinct_machines(files)
     encodings = rows_of_kind(files, EncodingEval)
-    measured: list[Row[Bench] | Row[Eval] | Row[EncodingEval]] = [*benches, *evals, *encodings]
+    loads = rows_of_kind(files, Load)
+    measured: list[Row[Bench] | Row[Load] | Row[Eval] | Row[EncodingEval]] = [
+        *benches, *loads, *evals, *encodings,
+    ]  # fmt: skip
     artifacts = [row.result.artifact for row in measured]
     devices = {row.result.environment.device for row in measured}
     return Page(
@@ -90,10 +94,11 @@ def build_page(merged: Merged) -> Page:
             device=len(devices),
             model=len({a.checkpoint_digest for a in artifacts}),
             bundle=len({a.bundle_digest for a in artifacts}),
-            measurement=len(benches),
+            measurement=len(benches) + len(loads),
             evaluation=len(evals) + len(encodings),
         ),
         coverage=coverage_table(files),
+        loads=load_sections(files),
         speeds=tuple(_speed(group) for group in group_benchmarks(files)),
         qualities=tuple(_quality(group) for group in group_evaluations(files)),
         encodings=encoding_table(encodings),
@@ -146,7 +151,7 @@ def _speed(group: Group[Bench]) -> Speed:
         model=first.artifact.model,
         digest=first.artifact.checkpoint_digest[:SHORT],
         protocol_hash=first.protocol_hash[:SHORT],
-        protocol=make_table(("rule", "value"), [(k, _plain(v)) for k, v in first.protocol.items()]),
+        protocol=make_table(("rule", "value"), [(k, plain(v)) for k, v in first.protocol.items()]),
         group=group,
         speed=make_table(SPEED, (_speed_cells(row) for row in group.rows)),
         costs=make_table(COSTS, (_cost_cells(row) for row in group.rows)),
@@ -176,8 +181,8 @@ def _cost_cells(row: Row[Bench]) -> tuple[Cell, ...]:
         r.joules_per_token, r.energy_source,
         None if load is None else f"{load[0]:.1f}, {load[1]:.1f}",
         _percent(conditions.cpu_steal),
-        _plain(placement.get("devices", "")), _plain(placement.get("proof", "")),
-        _plain(placement.get("fallback", "")), r.environment.driver, _named(r.environment.versions),
+        plain(placement.get("devices", "")), plain(placement.get("proof", "")),
+        plain(placement.get("fallback", "")), r.environment.driver, _named(r.environment.versions),
         _named(r.environment.properties),
         max((p.threads or 0 for p in r.processes), default=0) or None, *_trailing_cells(row),
     )  # fmt: skip
@@ -269,10 +274,3 @@ def _described(facts: Mapping[str, str | int]) -> str:
 
 def _named(facts: Mapping[str, object], form: str = "{}") -> str:
     return ", ".join(f"{key} {form.format(value)}" for key, value in facts.items())
-
-
-def _plain(value: object) -> str:
-    """A JSON value as text."""
-    if isinstance(value, list | tuple):
-        return ", ".join(map(_plain, value))
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -11,9 +11,9 @@ from math import isfinite
 from typing import Generic, TypeVar
 
 from qdeploy.report.data.machines import machine_identity, machine_names
-from qdeploy.results import Bench, Diagnosis, EncodingEval, Eval, Machine, Results
+from qdeploy.results import Bench, Diagnosis, EncodingEval, Eval, Load, Machine, Results
 
-R = TypeVar("R", Bench, Eval, EncodingEval, Diagnosis)
+R = TypeVar("R", Bench, Load, Eval, EncodingEval, Diagnosis)
 SHORT = 8
 """Characters of a digest that are displayed."""
 
@@ -62,6 +62,14 @@ def group_benchmarks(files: Iterable[Results]) -> list[Group[Bench]]:
     )
 
 
+def group_loads(files: Iterable[Results]) -> list[Group[Load]]:
+    """Results under load, grouped by model and protocol."""
+    return _grouped(
+        rows_of_kind(files, Load),
+        lambda b: (b.artifact.model, b.artifact.checkpoint_digest, b.protocol_hash),
+    )
+
+
 def group_evaluations(files: Iterable[Results]) -> list[Group[Eval]]:
     """Evaluations grouped by model, reference and text."""
     return _grouped(
@@ -97,12 +105,12 @@ def _grouped(rows: Iterable[Row[R]], key: Callable[[R], Hashable]) -> list[Group
     return [Group(tuple(members)) for members in groups.values()]
 
 
-def headline(row: Row[Bench] | Row[Eval]) -> str:
+def headline(row: Row[Bench] | Row[Load] | Row[Eval]) -> str:
     """First line of a label in a chart: the device."""
     return row.result.environment.device
 
 
-def subline(row: Row[Bench] | Row[Eval]) -> str:
+def subline(row: Row[Bench] | Row[Load] | Row[Eval]) -> str:
     """Second line of a label in a chart: profile, backend and machine."""
     result = row.result
     return f"{result.artifact.profile} · {result.environment.backend} · {row.machine_name}"

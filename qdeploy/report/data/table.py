@@ -7,6 +7,7 @@ below `LEAST_PLAIN` are written with an exponent.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -97,6 +98,13 @@ def exponential(value: float, digits: int) -> str:
 def megabytes(nbytes: float | None) -> float | None:
     """Bytes in decimal megabytes."""
     return None if nbytes is None else nbytes / 1e6
+
+
+def plain(value: object) -> str:
+    """A JSON value as text."""
+    if isinstance(value, list | tuple):
+        return ", ".join(map(plain, value))
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _numbers(rows: Iterable[Sequence[Cell]], index: int) -> list[float]:

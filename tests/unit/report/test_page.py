@@ -18,7 +18,15 @@ from qdeploy.report.data.model import Page, build_page
 from qdeploy.report.data.table import Badge
 from qdeploy.report.html import SPEED_CHARTS, render_html
 from qdeploy.report.markdown import render_markdown
-from qdeploy.results import Bench, Divergence, Result, Sample, Spread, results_schema
+from qdeploy.results import (
+    Bench,
+    Divergence,
+    Percentiles,
+    Result,
+    Sample,
+    Spread,
+    results_schema,
+)
 from qdeploy.targets import Evidence
 from tests.support import shown
 from tests.support.shown import artifact, bench, environment, evaluation, file
@@ -103,6 +111,26 @@ def test_results_that_may_not_be_compared_are_in_separate_charts(other: Bench) -
     assert read(bench(50), bench(99)).count("svg", role="img") == 3
 
 
+def test_loads_of_one_protocol_are_one_curve_for_each_configuration() -> None:
+    found = (shown.load(1), shown.load(8), shown.load(32), shown.load(8, of=artifact("cpu-int8")))
+    reader = read(*found, shown.load(protocol_hash="aa" * 32))
+    assert reader.count("svg", role="img") == 2 * 2
+    assert reader.count("line", **{"class": "curve"}) == 2 * 2  # three points of one of them
+    for words in ("Under load: qwen3-made-up", "served at once", "128+64 at 32"):
+        assert words in reader.text
+
+
+def test_requests_that_failed_are_shown_even_where_none_was_answered() -> None:
+    nothing = shown.load(
+        samples=(), failures={"the queue is full": 8}, requests_per_s=0, output_tokens_per_s=0,
+        ttft_ms=None, tpot_ms=None, inter_token_latency_ms=None, e2e_ms=None,
+    )  # fmt: skip
+    page = page_of(nothing)
+    assert "8 x the queue is full" in Reader(render_html(page)).text
+    assert "8 x the queue is full" in render_markdown(page)
+    assert read(nothing).count("svg", role="img") == 0
+
+
 @pytest.mark.parametrize("changes", [{"text": {"name": "other", "tokens": 9}},
                                      {"reference": {"name": "other"}}], ids=str)  # fmt: skip
 def test_quality_compares_within_one_reference_and_text(changes: dict[str, Any]) -> None:
@@ -174,6 +202,7 @@ def test_nothing_in_a_result_becomes_markup() -> None:
               memory_bandwidth_utilization=0.5),
         evaluation(of=named, environment=on, reference={HOSTILE: HOSTILE}, text={HOSTILE: HOSTILE},
                    failures=(HOSTILE,)),
+        shown.load(of=named, on=on, protocol={HOSTILE: HOSTILE}, failures={HOSTILE: 1}),
         shown.diagnosis(HOSTILE, "failed", message=HOSTILE, fix=HOSTILE),
     ]  # fmt: skip
     machine = shown.SERVER.model_copy(update={"name": HOSTILE, "cpu": HOSTILE})
@@ -219,7 +248,9 @@ def test_the_page_renders_any_numbers_in_a_file(n: list[float], gaps: list[float
     )  # fmt: skip
     far = Divergence(mean=n[1], p99=n[2], max=n[3])
     distant = evaluation().model_copy(update={"kl": far, "perplexity": n[4]})
-    page = page_of(odd, bench(), evaluation(), distant)
+    times = Percentiles(count=1, p50=n[0], p90=n[1], p99=n[2])
+    loaded = shown.load(output_tokens_per_s=n[3], tpot_ms=times, ttft_ms=times, rate=n[4])
+    page = page_of(odd, bench(), evaluation(), distant, loaded, shown.load())
     Reader(render_html(page))
     render_markdown(page)
 
