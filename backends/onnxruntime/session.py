@@ -63,9 +63,7 @@ class OnnxRuntimeSession(Session):
                     return
                 yield token
 
-    def _own(
-        self, request: Request, schema: SchemaMask | None
-    ) -> Generator[Token, None, None]:
+    def _own(self, request: Request, schema: SchemaMask | None) -> Generator[Token, None, None]:
         model, sampler = self._own_model(), Sampler(request.sampling, request.prompt_ids, schema)
         model.begin(len(request.prompt_ids) + request.max_new_tokens)
         logits = model.feed(request.prompt_ids)

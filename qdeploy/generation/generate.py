@@ -1,30 +1,40 @@
-"""Answer a chat: render and tokenize it, run the session, split and detokenize the tokens."""
+"""Answer a chat: render and tokenize it, run the session, and read what it makes."""
 
 from __future__ import annotations
 
-import time
+import json
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import replace
 
 from qdeploy.errors import InputError, PromptError
 from qdeploy.generation.latency import Timing
-from qdeploy.generation.pieces import Channel, FinishReason, Piece
-from qdeploy.generation.reasoning import ReasoningParser, default_sampling, early_stop
+from qdeploy.generation.pieces import FinishReason, Piece, ToolCall, tool_calls
+from qdeploy.generation.prompt import make_prompt, may_think, wanted_thinking
+from qdeploy.generation.reading.answer import AnswerReader
+from qdeploy.generation.reading.calls import CALL
+from qdeploy.generation.reasoning import early_stop
+from qdeploy.generation.requests import Requests
 from qdeploy.generation.settings import Settings
-from qdeploy.interface import Request, Session, Token
-from qdeploy.tokenization.detokenizer import Detokenizer
-from qdeploy.tokenization.tokenizer import END_THINK, Message, Tokenizer
+from qdeploy.generation.tools import Forced, Offer, offer
+from qdeploy.interface import Session, Token
+from qdeploy.tokenization.tokenizer import END_THINK, THINK, Message, Tokenizer
 
 
 class Generation:
     """One answer. Iterate over it once for the pieces, then read the results.
 
     Closing the iterator early stops the runtime. The results then hold what was generated so far.
+    Pieces joined are the results, so an answer is the same streamed and whole.
+
+    Most answers take one request to the session. A second one follows where the thinking has ended
+    and the rest is bound: a thinking budget ran out, a tool call is required, or the content has to
+    keep to a JSON schema.
 
     Raises:
-        InputError: the chat template has no thinking switch, and `thinking` is set.
-        PromptError: the prompt does not fit the session, or leaves no room for a thinking budget.
+        InputError: settings contradict each other, or ask for what the model or the session cannot
+            do.
+        PromptError: a message is malformed; or the prompt does not fit the session, or leaves no
+            room for a thinking budget.
     """
 
     def __init__(
@@ -35,27 +45,37 @@ class Generation:
         settings: Settings,
     ) -> None:
         self._session, self._tokenizer, self._settings = session, tokenizer, settings
-        if settings.thinking is not None and not tokenizer.has_thinking_switch:
-            raise InputError(
-                "this model's chat template has no thinking switch",
-                where=tokenizer.folder,
-                fix="leave out --think and --no-think",
-            )
-        self._prompt = tuple(
-            tokenizer.encode(tokenizer.render(messages, thinking=settings.thinking))
+        offered = offer(
+            settings.tools,
+            settings.tool_choice,
+            tokenizer.chat_template.source,
+            follows_schemas=session.limits.json_schema,
         )
+        self._forced = offered.forced or _schema(settings, offered)
+        prompt = make_prompt(tokenizer, messages, settings, offered.tools)
+        self._prompt = prompt.ids
+        self._may_think = may_think(tokenizer, prompt, settings)
         self._early_stop = early_stop(tokenizer)
         self._ending = tuple(tokenizer.encode(self._early_stop))
+        self._opening: tuple[int, ...] = ()
+        if self._forced and self._forced.call is not None:
+            self._opening = tuple(tokenizer.encode(CALL + self._forced.call))
         self._check_prompt()
-        self._most = self._most_new_tokens()
-        sampling = settings.sampling or default_sampling(tokenizer, settings.thinking)
-        self.sampling = replace(sampling, seed=settings.seed)
-        self._pieces: dict[Channel, list[str]] = {"reasoning": [], "content": []}
-        self.tokens: list[Token] = []
+        self._requests = Requests(
+            session, tokenizer, settings,
+            prompt_tokens=len(self._prompt), thinking=wanted_thinking(settings),
+        )  # fmt: skip
+        self.sampling = self._requests.sampling
+        once = not settings.parallel_tool_calls
+        self._reader = AnswerReader(
+            tokenizer,
+            thinking=prompt.thinking,
+            body=offered.body,
+            one_call=once or (offered.forced is not None and offered.forced.once),
+            stop=settings.stop,
+        )
+        self.pieces: list[Piece] = []
         self.finish_reason: FinishReason = "cancelled"
-        self._resumed: set[int] = set()
-        self._newlines = ""
-        self._start = 0.0
 
     def _check_prompt(self) -> None:
         """Raise PromptError where the prompt, or the end of a thinking budget, does not fit."""
@@ -70,113 +90,144 @@ class Generation:
                 "--context, here or to export",
             )
 
-    def _most_new_tokens(self) -> int | None:
-        """Most tokens of the answer, as asked or as the model's settings say; None is no limit.
-
-        Raises:
-            PromptError: the settings limit prompt and answer together, and the prompt is longer.
-        """
-        config = self._tokenizer.generation_config
-        if (asked := self._settings.max_new_tokens or config.max_new_tokens) is not None:
-            return asked
-        if config.max_length is None:
-            return None
-        if config.max_length <= self.prompt_tokens:
-            raise PromptError(
-                f"the prompt has {self.prompt_tokens} tokens, and max_length = {config.max_length} "
-                f"of generation_config.json leaves none for the answer",
-                where=self._tokenizer.folder,
-                fix="say how many tokens to generate: --max-new-tokens N",
-            )
-        return config.max_length - self.prompt_tokens
-
     @property
     def _most_before_ending(self) -> int:
         """Most tokens of thinking: prompt, thinking and ending become the next request's prompt."""
-        return self._session.prompt_limit - self.prompt_tokens - len(self._ending)
-
-    def _room(self, prompt_tokens: int) -> int:
-        """Return how many tokens may be generated after a prompt of this length."""
-        if prompt_tokens > self._session.prompt_limit:
-            return 0
-        left = self._session.context - prompt_tokens
-        return left if self._most is None else min(left, self._most - len(self.tokens))
+        after = len(self._ending) + len(self._opening)
+        return self._session.prompt_limit - self.prompt_tokens - after
 
     @property
     def prompt_tokens(self) -> int:
         return len(self._prompt)
 
     @property
+    def reasoning_tokens(self) -> int:
+        """How many of the tokens are thinking, its tags left out."""
+        return self._reader.thinking_tokens
+
+    @property
+    def tokens(self) -> list[Token]:
+        """All tokens that were generated, each with the text that it completed."""
+        return self._reader.tokens
+
+    @property
     def text(self) -> str:
         """The content generated so far: its pieces joined."""
-        return "".join(self._pieces["content"])
+        return "".join(piece.text for piece in self.pieces if piece.channel == "content")
 
     @property
     def thinking(self) -> str:
         """The reasoning generated so far: its pieces joined."""
-        return "".join(self._pieces["reasoning"])
+        return "".join(piece.text for piece in self.pieces if piece.channel == "reasoning")
+
+    @property
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        """The calls generated so far. Where the length limit cut the answer, so may be the last."""
+        return tool_calls(self.pieces)
+
+    @property
+    def stop_text(self) -> str | None:
+        """The stop text that ended the answer, if any."""
+        return self._reader.stop_text
 
     @property
     def timing(self) -> Timing:
-        stamps = tuple(t.timestamp for t in self.tokens)
-        return Timing(self._start, stamps, frozenset(self._resumed))
+        return self._requests.timing(self.tokens)
 
     def __iter__(self) -> Generator[Piece, None, None]:
-        parser = ReasoningParser(self._tokenizer, self._prompt)
-        budget = self._settings.thinking_budget
-        self._start = time.perf_counter()
-        if budget != 0 or not parser.thinking:  # a budget of 0 allows not even the first token
-            yield from self._stream(self._prompt, parser, budget)
-        if budget is not None and parser.thinking and self.finish_reason == "cancelled":
-            prompt = (*self._prompt, *(t.id for t in self.tokens), *self._ending)
-            if self._room(len(prompt)) < 1:
-                self.finish_reason = "length"
+        for piece in self._answer():
+            self.pieces.append(piece)
+            yield piece
+
+    def _answer(self) -> Iterator[Piece]:
+        reader, forced, budget = self._reader, self._forced, self._settings.thinking_budget
+        self._requests.start()
+        if forced is None or self._may_think:
+            if budget != 0 or not reader.thinking:  # 0 allows not even the first token
+                yield from self._stream(self._prompt, budget=budget, thinking_only=bool(forced))
+            if self.finish_reason != "cancelled":
                 return
-            yield from self._emit(self._early_stop.removesuffix(f"{END_THINK}\n\n"), "reasoning")
-            for token in self._ending:
-                parser.push(token)
-            self._resumed.add(len(self.tokens))
-            yield from self._stream(prompt, parser, None)
+        between = self._ending if reader.thinking else ()
+        if forced and reader.tokens and not reader.thinking:
+            between = tuple(self._tokenizer.encode("\n\n"))  # as the early stop has it
+        prompt = (*self._prompt, *(t.id for t in reader.tokens), *between, *self._opening)
+        if self._requests.room(len(prompt), len(reader.tokens)) < 1:
+            self.finish_reason = "length"
+            return
+        if reader.thinking:
+            yield from reader.end_thinking(self._early_stop.removesuffix(f"{END_THINK}\n\n"))
+        if forced and forced.call is not None:
+            yield from reader.begin_call(forced.call)
+        yield from self._stream(prompt, json_schema=forced.json_schema if forced else None)
 
     def _stream(
-        self, prompt: tuple[int, ...], parser: ReasoningParser, budget: int | None
+        self,
+        prompt: tuple[int, ...],
+        *,
+        budget: int | None = None,
+        thinking_only: bool = False,
+        json_schema: str | None = None,
     ) -> Iterator[Piece]:
         """Yield the pieces of one request.
 
-        Sets `finish_reason`, unless it ends because the thinking budget ran out.
+        Sets `finish_reason`, unless another request follows: the thinking budget ran out, or
+        nothing but thinking was asked for and it is over.
         """
-        stops = self._tokenizer.stop_ids
-        channel: Channel = "reasoning" if parser.thinking else "content"
-        detokenizer = Detokenizer(self._tokenizer)
-        request = Request(prompt, self._room(len(prompt)), self.sampling, stops)
-        with closing(self._session.generate(request)) as stream:
+        reader, stops = self._reader, self._tokenizer.stop_ids
+        begins = self._tokenizer.id_of(THINK)
+        sent = self._requests.send(prompt, len(reader.tokens), json_schema)
+        with closing(sent) as stream:
             for token in stream:
-                belongs = None if token.id in stops else parser.push(token.id)
-                if belongs != channel:
-                    yield from self._emit(detokenizer.flush(), channel)
-                    channel = belongs or channel
-                text = detokenizer.push(token.id) if belongs else ""
-                self.tokens.append(replace(token, text=text))
-                yield from self._emit(text, channel)
-                if token.id in stops:
-                    self.finish_reason = "stop"
+                if thinking_only and (
+                    token.id in stops or not (reader.thinking or token.id == begins)
+                ):
+                    break  # the token is left out: the rest is bound to be another
+                yield from reader.push(token)
+                if token.id in stops or reader.ended:
+                    yield from self._end(stopped=True)
                     return
-                if budget is not None and parser.thinking:
-                    most = len(self.tokens) >= self._most_before_ending
-                    if most or parser.thinking_tokens >= budget:
+                if thinking_only and not reader.thinking:
+                    break
+                if budget is not None and reader.thinking:
+                    most = len(reader.tokens) >= self._most_before_ending
+                    if most or reader.thinking_tokens >= budget:
                         break
             else:
-                self.finish_reason = "length"
-        yield from self._emit(detokenizer.flush(), channel)
+                yield from self._end(stopped=False)
+                return
+        yield from reader.pause()
 
-    def _emit(self, text: str, channel: Channel) -> Iterator[Piece]:
-        """Yield *text* as a piece, without the blank lines around the thinking tags."""
-        if not self._pieces[channel]:
-            text = text.lstrip("\n")
-        if channel == "reasoning":  # hold newlines back: the closing tag may follow them
-            text = self._newlines + text
-            self._newlines = text[len(text.rstrip("\n")) :]
-            text = text.rstrip("\n")
-        if text:
-            self._pieces[channel].append(text)
-            yield Piece(text, channel)
+    def _end(self, *, stopped: bool) -> Iterator[Piece]:
+        """End the answer, and yield the pieces that were held back."""
+        yield from self._reader.finish(stopped=stopped)
+        self.finish_reason = "length"
+        if stopped:
+            self.finish_reason = "tool_calls" if self._reader.calls else "stop"
+
+
+def _schema(settings: Settings, offered: Offer) -> Forced | None:
+    """Return what the content is bound to, where a JSON schema is asked for.
+
+    Raises:
+        InputError: the schema is not an object in JSON, or tools are offered, too.
+    """
+    if settings.json_schema is None:
+        return None
+    if offered.tools:
+        raise InputError(
+            "an answer that keeps to a JSON schema cannot call tools",
+            fix='leave out the schema or the tools, or set the tool choice to "none"',
+        )
+    try:
+        schema = json.loads(settings.json_schema)
+    except (ValueError, RecursionError) as error:
+        schema = None
+        reason = f" ({error})"
+    else:
+        reason = ""
+    if not isinstance(schema, dict):
+        raise InputError(
+            f"the JSON schema is not an object in JSON{reason}",
+            fix='give a schema, e.g. {"type": "object"}',
+        )
+    return Forced(None, settings.json_schema)

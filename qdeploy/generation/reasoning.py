@@ -1,55 +1,21 @@
-"""Reasoning: its tokens told from content, the default sampling, and the early stop.
+"""Reasoning: the sampling that it is meant to have, and its early stop.
 
 What differs by family is in the row of its architecture (`qdeploy.architectures.recommended`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from qdeploy.architectures.recommended import Recommended, RecommendedSampling
 from qdeploy.architectures.table import find_family
-from qdeploy.generation.pieces import Channel
 from qdeploy.interface import Sampling
-from qdeploy.tokenization.tokenizer import END_THINK, THINK, Tokenizer
+from qdeploy.tokenization.tokenizer import END_THINK, Tokenizer
 
 TRANSFORMERS = RecommendedSampling(temperature=1.0, top_p=1.0, top_k=50)
 """Defaults of transformers' `GenerationConfig` where `do_sample` is set; without it, greedy."""
-
-
-class ReasoningParser:
-    """Assigns the tokens of an answer to channels, in order.
-
-    The thinking tags belong to neither channel. A chat template may open the thinking in the prompt
-    (Qwen3-*-Thinking-2507), so the answer then begins with reasoning. A tag in a user's turn does
-    not count: that turn has ended.
-
-    Attributes:
-        thinking: whether the next token is reasoning.
-        thinking_tokens: reasoning tokens so far.
-    """
-
-    def __init__(self, tokenizer: Tokenizer, prompt_ids: Sequence[int]) -> None:
-        self._open, self._close = tokenizer.id_of(THINK), tokenizer.id_of(END_THINK)
-        ends = {self._close, *tokenizer.stop_ids}
-        last = next((t for t in reversed(prompt_ids) if t == self._open or t in ends), None)
-        self.thinking = last is not None and last == self._open
-        self.thinking_tokens = 0
-
-    def push(self, token: int) -> Channel | None:
-        """Return the channel of the next token; None for a thinking tag."""
-        if token == self._open:
-            self.thinking = True
-            return None
-        if token == self._close:
-            self.thinking = False
-            return None
-        if self.thinking:
-            self.thinking_tokens += 1
-            return "reasoning"
-        return "content"
 
 
 def default_sampling(tokenizer: Tokenizer, thinking: bool | None) -> Sampling:

@@ -143,7 +143,7 @@ class Session(Loaded):
         """
         self._require_open()
         self.check_prompt(request.prompt_ids)
-        self._check_wishes(request)
+        self.check_wishes(request)
         return self._run(request)
 
     def _run(self, request: Request) -> Generator[Token, None, None]:
@@ -205,7 +205,12 @@ class Session(Loaded):
                 fix=fix,
             )
 
-    def _check_wishes(self, request: Request) -> None:
+    def check_wishes(self, request: Request) -> None:
+        """Check that the session can do what a request asks for besides its prompt.
+
+        Raises:
+            InputError: it tells no log-probabilities, or not so many, or follows no schema.
+        """
         most = self._limits.logprobs
         asked = request.logprobs
         if asked is not None and (most is None or not 0 <= asked <= most):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from qdeploy.errors import CheckpointError, PromptError
 from qdeploy.storage.json_file import read_json
@@ -21,8 +21,20 @@ KEY = "chat_template"
 DEFAULT = "default"
 SAVE = f"save the one to be used as {TEMPLATE_FILE} in the checkpoint"
 
+MARK = "CONTINUE_FINAL_MESSAGE_TAG "
+"""Put behind a message that is to be continued, as in transformers."""
+
 Message = Mapping[str, Any]
 """One turn of a chat: `role`, `content`, and what else its template reads."""
+
+
+class RenderOptions(TypedDict, total=False):
+    """What `ChatTemplate.render` takes besides a chat and whether to think."""
+
+    tools: Sequence[Mapping[str, Any]]
+    variables: Mapping[str, Any] | None
+    add_generation_prompt: bool
+    continue_final_message: bool
 
 
 @dataclass(frozen=True)
@@ -57,34 +69,60 @@ class ChatTemplate:
         messages: Sequence[Message],
         *,
         thinking: bool | None = None,
+        tools: Sequence[Mapping[str, Any]] = (),
+        variables: Mapping[str, Any] | None = None,
         add_generation_prompt: bool = True,
+        continue_final_message: bool = False,
     ) -> str:
         """Render a chat, as `apply_chat_template` of transformers does.
 
         Args:
             messages: the turns in order.
             thinking: the template's `enable_thinking`; None leaves the model's default.
+            tools: functions that the model may call.
+            variables: further ones that the template may read.
             add_generation_prompt: whether the assistant's next turn is begun.
+            continue_final_message: whether the text ends with that of the last message, so that
+                the model continues it.
 
         Raises:
-            PromptError: the template refuses the chat, or fails.
+            PromptError: the template refuses the chat, or fails, or leaves the last message out.
         """
+        turns = list(messages)
+        if continue_final_message:
+            turns[-1] = {**turns[-1], "content": f"{turns[-1].get('content')}{MARK}"}
         settings: dict[str, Any] = {
-            **self.variables,
-            "messages": list(messages),
-            "tools": None,
             "documents": None,
+            **self.variables,
+            **(variables or {}),
+            "messages": turns,
+            "tools": list(tools) or None,
             "add_generation_prompt": add_generation_prompt,
         }
         if thinking is not None:
             settings["enable_thinking"] = thinking
         try:
-            return compile_template(self.source).render(settings)
+            rendered = compile_template(self.source).render(settings)
         except ChatRefused as refusal:
             reason = f"the chat template does not take this chat: {refusal}"
         except Exception as error:  # a template is code that may raise anything
             reason = f"the chat template failed ({error})"
+        else:
+            return self._up_to_mark(rendered) if continue_final_message else rendered
         raise PromptError(reason, where=self.where, fix=self._without_system(messages, thinking))
+
+    def _up_to_mark(self, rendered: str) -> str:
+        """Cut a chat behind the text of its last message, whose end is marked."""
+        place = rendered.rfind(MARK.strip())
+        if place < 0:
+            raise PromptError(
+                "the chat template leaves out the last message, which is to be continued",
+                where=self.where,
+                fix="let the last message be the assistant's, or do not continue it",
+            )
+        before = rendered[:place]
+        # a template that strips texts has stripped the mark's space, and would that before it
+        return before if rendered.startswith(MARK, place) else before.rstrip()
 
     def _without_system(self, messages: Sequence[Message], thinking: bool | None) -> str | None:
         """A fix, where the system turn is what the template does not take."""

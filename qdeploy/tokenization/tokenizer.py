@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tokenizers import Tokenizer as _Tokenizer
 
@@ -21,8 +21,14 @@ from qdeploy.tokenization.generation_config import GenerationConfig, read_genera
 from qdeploy.tokenization.special_tokens import TokenSettings, read_settings, token_settings
 from qdeploy.tokenization.stop_tokens import stop_tokens
 from qdeploy.tokenization.text_files import CONFIG_FILE, TOKENIZER_FILE, TextFiles, find_text_files
+from qdeploy.tokenization.token_bytes import token_bytes
 from qdeploy.tokenization.tokenizer_class import tokenizer_class
 from qdeploy.tokenization.tokenizer_file import read_tokenizer
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from qdeploy.tokenization.chat_template import RenderOptions
 
 __all__ = ["END_THINK", "THINK", "Message", "Tokenizer"]
 
@@ -133,9 +139,33 @@ class Tokenizer:
         found: int | None = self._inner.token_to_id(token)
         return found
 
-    def render(self, messages: Sequence[Message], *, thinking: bool | None = None) -> str:
+    def render(
+        self,
+        messages: Sequence[Message],
+        *,
+        thinking: bool | None = None,
+        **further: Unpack[RenderOptions],
+    ) -> str:
         """Render a chat, ready for the assistant's next turn; see `ChatTemplate.render`."""
-        return self.chat_template.render(messages, thinking=thinking)
+        return self.chat_template.render(messages, thinking=thinking, **further)
+
+    def token_text(self, token: int) -> tuple[str, bytes]:
+        r"""Text and bytes of one token, special ones included.
+
+        A token that holds only a part of a character has its bytes escaped in the text: `\xf0`.
+        """
+        found = self._inner.id_to_token(token) or ""
+        data = token_bytes(found, bytewise=self._is_bytewise and token not in self._added)
+        return data.decode(errors="backslashreplace"), data
+
+    @cached_property
+    def _added(self) -> frozenset[int]:
+        return frozenset(self._inner.get_added_tokens_decoder())
+
+    @cached_property
+    def _is_bytewise(self) -> bool:
+        """Whether its vocabulary writes bytes as characters, as that of GPT-2."""
+        return "ByteLevel" in str(self._inner.decoder)
 
     @property
     def special_tokens(self) -> Mapping[str, str]:

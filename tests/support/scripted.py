@@ -17,6 +17,7 @@ import errno
 import os
 import time
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -73,8 +74,13 @@ class ScriptedSession(Session):
         evidence: Evidence = Evidence.DEVICE,
         vanish: int | None = None,
         die: int | None = None,
+        logprobs: int | None = None,
+        json_schema: bool = False,
     ) -> None:
-        super().__init__(Limits(context, vocab_size, prompt=prompt_limit), device="SCRIPT")
+        limits = Limits(
+            context, vocab_size, prompt=prompt_limit, logprobs=logprobs, json_schema=json_schema
+        )
+        super().__init__(limits, device="SCRIPT")
         self._answers, self._delay = answers, delay
         self._evidence, self._vanish, self._die = evidence, vanish, die
         self.requests: list[Request] = []
@@ -93,7 +99,7 @@ class ScriptedSession(Session):
             time.sleep(self._delay)
             last = token in request.stop_ids
             try:
-                yield Token(token, time.perf_counter())
+                yield _told(Token(token, time.perf_counter()), request.logprobs)
             except GeneratorExit:
                 self.closed_early += not last
                 raise
@@ -108,6 +114,14 @@ class ScriptedSession(Session):
 
     def _close(self) -> None:
         self.closed = True
+
+
+def _told(token: Token, logprobs: int | None) -> Token:
+    """Tell log-probabilities of tokens with the next ids: -1 of the token itself, -2, -3, ..."""
+    if logprobs is None:
+        return token
+    best = tuple((token.id + i, -1.0 - i) for i in range(logprobs))
+    return replace(token, logprob=-1.0, most_probable=best)
 
 
 class ScriptedBackend(Backend):

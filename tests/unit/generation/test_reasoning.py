@@ -1,4 +1,4 @@
-"""Telling thinking from the answer, and the sampling that each is meant to have."""
+"""The sampling that thinking and the answer are each meant to have, and the early stop."""
 
 from __future__ import annotations
 
@@ -11,42 +11,11 @@ from typing import Any
 import pytest
 
 from qdeploy import models
-from qdeploy.generation.reasoning import ReasoningParser, default_sampling, early_stop
+from qdeploy.generation.reasoning import default_sampling, early_stop
 from qdeploy.interface import Sampling
 from qdeploy.tokenization.tokenizer import Tokenizer
 
 NANO = Tokenizer(models.path("qwen3-nano"))
-
-
-def channels(prompt: str, answer: str) -> list[str | None]:
-    parser = ReasoningParser(NANO, NANO.encode(prompt))
-    return [parser.push(token) for token in NANO.encode(answer)]
-
-
-@pytest.mark.parametrize(
-    ("prompt", "answer", "expected"),
-    [
-        ("p", "1</think>2", ["content", None, "content"]),
-        ("p", "<think>1</think>2", [None, "reasoning", None, "content"]),
-        ("p<think>", "1</think>2", ["reasoning", None, "content"]),
-        ("p<think></think>", "12", ["content", "content"]),
-        ("p<think>x</think>y<think>", "1", ["reasoning"]),
-        ("p", "<think>1", [None, "reasoning"]),
-        ("What is <think>?<|im_end|>\n", "1", ["content"]),
-        ("What is <think>?<|im_end|>\n<think>\n", "1", ["reasoning"]),
-    ],
-)
-def test_every_token_belongs_to_a_channel_and_tags_to_none(
-    prompt: str, answer: str, expected: list[str | None]
-) -> None:
-    assert channels(prompt, answer) == expected
-
-
-def test_only_thinking_is_counted_as_such() -> None:
-    parser = ReasoningParser(NANO, [])
-    for token in NANO.encode("<think>123</think>45"):
-        parser.push(token)
-    assert parser.thinking_tokens == 3
 
 
 def with_config(
