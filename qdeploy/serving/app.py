@@ -16,7 +16,7 @@ from qdeploy.errors import QdeployError
 from qdeploy.serving import encode_routes, info_routes, text_routes
 from qdeploy.serving.errors import ApiError, told
 from qdeploy.serving.gate import Gate
-from qdeploy.serving.page_files import mount_page
+from qdeploy.serving.page_files import add_page
 from qdeploy.serving.record import Record
 from qdeploy.serving.reply import error_response
 from qdeploy.serving.requests_log import RequestsLog
@@ -36,7 +36,7 @@ def make_app(service: Service) -> ASGIApp:
     info_routes.add(app, service)
     text_routes.add(app, service)
     encode_routes.add(app, service)
-    mount_page(app, PAGE)
+    add_page(app, PAGE)
     layers: ASGIApp = Gate(app, service.settings)
     if service.settings.origins:
         layers = CORSMiddleware(

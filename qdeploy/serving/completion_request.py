@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, PlainValidator
 
 from qdeploy.generation.completion import Completion
 from qdeploy.generation.settings import Settings
 from qdeploy.interface import Session
 from qdeploy.serving.errors import invalid
-from qdeploy.serving.fields import IN_COMPLETIONS, check
+from qdeploy.serving.fields import IN_COMPLETIONS, check, texts_or_ids
 from qdeploy.serving.generate_fields import GenerateFields
 from qdeploy.serving.settings import Limits
 from qdeploy.tokenization.tokenizer import Tokenizer
@@ -24,22 +24,13 @@ Prompt = str | list[int]
 class CompletionFields(GenerateFields):
     """Fields of a completion's request."""
 
-    prompt: Annotated[str | list[int] | list[str] | list[list[int]], Field(min_length=1)]
+    prompts: Annotated[list[Prompt], PlainValidator(texts_or_ids)] = Field(alias="prompt")
     logprobs: Annotated[int, Field(ge=0)] | None = None
     echo: bool | None = None
 
     @property
     def most_probable(self) -> int | None:
         return self.logprobs
-
-    @property
-    def prompts(self) -> Sequence[Prompt]:
-        """Each prompt, as text or token ids."""
-        if isinstance(self.prompt, str):
-            return [self.prompt]
-        if isinstance(self.prompt[0], int):
-            return [self.prompt]
-        return self.prompt
 
 
 def parse(body: Mapping[str, Any], limits: Limits) -> CompletionFields:

@@ -8,13 +8,13 @@ from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import FastAPI, Request
-from pydantic import Field
+from pydantic import BeforeValidator, Field, PlainValidator
 from starlette.responses import JSONResponse, Response
 
 from qdeploy.deploy.loaded_models.embedding import Embedder
 from qdeploy.deploy.loaded_models.reranking import Reranker, probabilities
 from qdeploy.serving.errors import invalid
-from qdeploy.serving.fields import IN_ENCODINGS, Checked, check
+from qdeploy.serving.fields import IN_ENCODINGS, Checked, check, texts_or_ids
 from qdeploy.serving.record import Record
 from qdeploy.serving.reply import ResultReply
 from qdeploy.serving.service import Service
@@ -33,40 +33,29 @@ AT_ONCE = 64
 class EmbeddingFields(Checked):
     """Fields of a request to embed."""
 
-    input: Annotated[str | list[int] | list[str] | list[list[int]], Field(min_length=1)]
+    inputs: Annotated[list[str | list[int]], PlainValidator(texts_or_ids)] = Field(alias="input")
     model: str | None = None
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: Annotated[int, Field(ge=1)] | None = None
     prompt_name: str | None = None
 
-    @property
-    def inputs(self) -> Sequence[str | list[int]]:
-        """Each text, or its token ids."""
-        if isinstance(self.input, str):
-            return [self.input]
-        return self.input if isinstance(self.input[0], str | list) else [self.input]
 
-
-class Document(Checked):
-    """A document with further fields, which do not count."""
-
-    text: str
+def _texts(documents: object) -> object:
+    """The documents, of which some may be objects with a text and more, as Cohere's API has it."""
+    if not isinstance(documents, list):
+        return documents
+    return [d.get("text") if isinstance(d, dict) else d for d in documents]
 
 
 class RerankFields(Checked):
     """Fields of a request to rerank."""
 
     query: str
-    documents: Annotated[list[str | Document], Field(min_length=1)]
+    documents: Annotated[list[str], BeforeValidator(_texts), Field(min_length=1)]
     model: str | None = None
     top_n: Annotated[int, Field(ge=0)] | None = None
     return_documents: bool | None = None
     instruction: str | None = None
-
-    @property
-    def texts(self) -> list[str]:
-        """The documents' texts."""
-        return [d if isinstance(d, str) else d.text for d in self.documents]
 
 
 def add(app: FastAPI, service: Service) -> None:
@@ -122,7 +111,7 @@ async def _rerank(request: Request, service: Service) -> Response:
     fields = check(RerankFields, await body(request, service), IN_ENCODINGS)
     service.check(fields.model, "rerank")
     _check_count("documents", len(fields.documents), service)
-    model, documents = service.model, fields.texts
+    model, documents = service.model, fields.documents
     assert isinstance(model, Reranker)  # noqa: S101  # what the task says
 
     def work() -> Generator[tuple[Vectors, int], None, None]:

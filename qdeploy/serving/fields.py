@@ -72,6 +72,9 @@ INSTEAD = {
 """What to ask for in place of a refused field."""
 
 
+TEXTS = "a text, token ids, or a list of one or more of these is needed"
+
+
 class Checked(BaseModel):
     """A part of a request. Types are taken literally: `"1"` is not a number."""
 
@@ -97,6 +100,31 @@ def check(kind: type[C], body: Mapping[str, Any], refused: Mapping[str, Sequence
         return kind.model_validate(body)
     except ValidationError as error:
         raise _worded(error) from None
+
+
+def listed(value: object) -> object:
+    """A value that may stand alone, as the list of it: for fields that are lists."""
+    return [value] if isinstance(value, str) else value
+
+
+def texts_or_ids(value: object) -> list[str | list[int]]:
+    """A text, several, or the token ids of one or several, as a list of them.
+
+    Raises:
+        ValueError: it is something else, or nothing.
+    """
+    if isinstance(value, str) or (isinstance(value, list) and value and _is_id(value[0])):
+        value = [value]
+    if not isinstance(value, list) or not value:
+        raise ValueError(TEXTS)
+    for item in value:
+        if not isinstance(item, str) and not (isinstance(item, list) and all(map(_is_id, item))):
+            raise ValueError(TEXTS)
+    return value
+
+
+def _is_id(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _worded(error: ValidationError) -> ApiError:

@@ -6,14 +6,14 @@ import json
 import secrets
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from qdeploy.generation.reasoning import sampling_for
 from qdeploy.generation.seed import SEEDS
 from qdeploy.interface import Limits as SessionLimits
 from qdeploy.interface import Sampling
 from qdeploy.serving.errors import invalid
-from qdeploy.serving.fields import Checked
+from qdeploy.serving.fields import Checked, listed
 from qdeploy.serving.settings import Limits
 from qdeploy.tokenization.tokenizer import Tokenizer
 
@@ -60,11 +60,11 @@ class GenerateFields(Checked):
     stream_options: StreamOptions | None = None
     n: Count | None = None
     seed: int | None = None
-    stop: Stop | list[Stop] | None = None
+    stop: Annotated[list[Stop], BeforeValidator(listed)] | None = None
     max_tokens: Count | None = None
     temperature: float | None = None
     top_p: float | None = None
-    top_k: int | None = None
+    top_k: Annotated[int, Field(ge=-1)] | None = None
     min_p: float | None = None
     repetition_penalty: float | None = None
     presence_penalty: float | None = None
@@ -84,9 +84,7 @@ class GenerateFields(Checked):
     @property
     def stops(self) -> tuple[str, ...]:
         """The texts that end an answer."""
-        if self.stop is None:
-            return ()
-        return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
+        return tuple(self.stop or ())
 
     @property
     def most_tokens(self) -> int | None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fastapi import FastAPI
-from starlette.responses import Response
-from starlette.staticfiles import StaticFiles
-from starlette.types import Scope
+from fastapi import FastAPI, Request
+from starlette.responses import FileResponse, Response
+
+from qdeploy.serving.record import Record
 
 HEADERS = {
     "content-security-policy": (
@@ -19,16 +19,22 @@ HEADERS = {
     "referrer-policy": "no-referrer",
     "cache-control": "no-cache",  # asks again, so a newer version is seen at once
 }
+INDEX = "index.html"
+TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+"""Types of the files that are served; what else lies beside them is for readers of the code."""
 
 
-class _Page(StaticFiles):
-    async def get_response(self, path: str, scope: Scope) -> Response:
-        response = await super().get_response(path, scope)
-        response.headers.update(HEADERS)
-        return response
+def add_page(app: FastAPI, folder: Path) -> None:
+    """Serve the files of *folder*: a route for each, so that no path leads anywhere else."""
+    for file in sorted(folder.rglob("*")):
+        if file.suffix in TYPES:
+            name = file.relative_to(folder).as_posix()
+            _add(app, "/" if name == INDEX else f"/{name}", file)
 
 
-def mount_page(app: FastAPI, folder: Path) -> None:
-    """Serve the files of *folder* at `/`, after all other routes."""
-    if (folder / "index.html").is_file():
-        app.mount("/", _Page(directory=folder, html=True), name="page")
+def _add(app: FastAPI, path: str, file: Path) -> None:
+    async def page(request: Request) -> Response:
+        Record.of(request.scope).route = "page"
+        return FileResponse(file, headers=HEADERS, media_type=TYPES[file.suffix])
+
+    app.api_route(path, methods=["GET", "HEAD"])(page)
