@@ -70,7 +70,9 @@ class ChatReply:
         return event(told) + DONE
 
     def _usage(self, answers: Sequence[Generation]) -> dict[str, Any]:
-        return usage([answers[0].prompt_tokens], answers)
+        thought = sum(answer.reasoning_tokens for answer in answers)
+        details = {"completion_tokens_details": {"reasoning_tokens": thought}}
+        return usage([answers[0].prompt_tokens], answers) | details
 
     def _choice(self, index: int, answer: Generation, pieces: Sequence[Piece]) -> dict[str, Any]:
         content, thinking = _text(pieces, "content"), _text(pieces, "reasoning")

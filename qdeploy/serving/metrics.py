@@ -15,6 +15,8 @@ SECONDS = (
 )  # fmt: skip
 TOKENS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144)
 LABELS = ("model_name",)
+ABORTED = "abort"
+"""The finish reason of an answer that was cut off, as vLLM calls it."""
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
 
@@ -70,8 +72,8 @@ class Metrics:
                 self._ttft.labels(self._model).observe(answer.ttft_s)
             if answer.tpot_s is not None:
                 self._tpot.labels(self._model).observe(answer.tpot_s)
+            self._finished.labels(self._model, answer.finish_reason or ABORTED).inc()
             if answer.finish_reason is not None:
-                self._finished.labels(self._model, answer.finish_reason).inc()
                 self._e2e.labels(self._model).observe(answer.total_s)
             between = self._inter_token.labels(self._model)
             for seconds in answer.inter_token_s:

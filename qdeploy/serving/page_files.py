@@ -20,7 +20,12 @@ HEADERS = {
     "cache-control": "no-cache",  # asks again, so a newer version is seen at once
 }
 INDEX = "index.html"
-TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+TYPES = {
+    ".html": "text/html",
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+}
 """Types of the files that are served; what else lies beside them is for readers of the code."""
 
 

@@ -16,7 +16,7 @@ def chat_logprobs(tokens: Sequence[Token], tokenizer: Tokenizer) -> dict[str, An
     """`logprobs` of a chat's choice: each token with its bytes and its rivals."""
 
     def told(token: int, logprob: float | None) -> dict[str, Any]:
-        text, data = _text(tokenizer, token)
+        text, data = tokenizer.token_text(token)
         return {"token": text, "logprob": _finite(logprob), "bytes": list(data)}
 
     content = [
@@ -33,7 +33,7 @@ def completion_logprobs(
 
     *begin* is how many characters the answer has before these tokens.
     """
-    texts = [_text(tokenizer, token.id)[0] for token in tokens]
+    texts = [tokenizer.token_text(token.id)[0] for token in tokens]
     offsets = []
     for token in tokens:
         offsets.append(begin)
@@ -50,14 +50,9 @@ def _rivals(token: Token, tokenizer: Tokenizer) -> dict[str, float]:
     """The most probable tokens and the drawn one; of two that look the same, the first counts."""
     found: dict[str, float] = {}
     for i, value in (*token.most_probable, (token.id, token.logprob)):
-        found.setdefault(_text(tokenizer, i)[0], _finite(value))
+        found.setdefault(tokenizer.token_text(i)[0], _finite(value))
     return found
 
 
 def _finite(logprob: float | None) -> float:
     return LEAST if logprob is None else max(logprob, LEAST)
-
-
-def _text(tokenizer: Tokenizer, token: int) -> tuple[str, bytes]:
-    text = tokenizer.decode_raw([token])
-    return text, text.encode()

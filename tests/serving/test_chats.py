@@ -39,6 +39,7 @@ def test_a_whole_answer_has_its_thinking_apart_under_both_names(served: Running)
     assert answer["object"] == "chat.completion"
     assert answer["system_fingerprint"].startswith("fp_")
     usage = answer["usage"]
+    assert 0 < usage["completion_tokens_details"]["reasoning_tokens"] < usage["completion_tokens"]
     assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
 
 

@@ -108,18 +108,26 @@ def leave_before_the_answer(served: Running) -> Callable[[], None]:
     return leave
 
 
-def test_a_client_that_leaves_in_mid_stream_ends_its_generation(
-    bundle: Bundle, session: Script
-) -> None:
+def test_a_client_that_leaves_in_mid_stream_ends_its_generation(bundle: Bundle) -> None:
+    session = Script("word " * 2000, concurrency=2)
+    session.hold = True
     with running(chat_model(bundle, session), concurrency=2) as served:
         session.go.release(1)
         leave = leave_before_the_answer(served)
         assert served.service.queue.running == 1
         leave()
-        until(lambda: served.service.queue.idle or session.go.release() is not None)
+
+        def idle() -> bool:
+            session.go.release(1)
+            return served.service.queue.idle
+
+        until(idle)
+        assert session.given < 2000
         assert session.ended == 1
+        aborted = 'finished_reason="abort",model_name="scripted"} 1.0'
+        until(lambda: aborted in served.http.get("/metrics").text)
         finish(session)
-        assert served.chat().status_code == 200
+        assert served.chat(max_tokens=2).status_code == 200
 
 
 def test_a_client_that_leaves_while_it_waits_is_never_begun(

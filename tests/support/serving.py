@@ -41,6 +41,7 @@ class Script(Session):
         hold: where set, every token waits for `go`, a token for each release.
         breaks_after: the runtime breaks after so many tokens of a request.
         begun, ended: how many requests were begun, and ended in whatever way.
+        given: how many tokens were generated for all of them.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class Script(Session):
         self._answers = [script(answer) for answer in answers]
         self._lock = threading.Lock()
         self.requests: list[Request] = []
-        self.begun = self.ended = 0
+        self.begun = self.ended = self.given = 0
         self.hold, self.go = False, threading.Semaphore(0)
         self.breaks_after: int | None = None
 
@@ -75,6 +76,8 @@ class Script(Session):
                     raise GenerationFailed("the chip is on fire", where="/dev/chip")
                 rivals = tuple((token, -0.5) for _ in range(request.logprobs or 0))
                 logprob = None if request.logprobs is None else -0.5
+                with self._lock:
+                    self.given += 1
                 yield Token(token, time.perf_counter(), logprob=logprob, most_probable=rivals)
                 if token in request.stop_ids:
                     return

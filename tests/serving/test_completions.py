@@ -1,0 +1,78 @@
+"""Completions over HTTP: texts and token ids that are continued."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from qdeploy.bundle import Bundle
+from tests.support.serving import Running, Script, chat_model, events, running
+
+COMPLETION = "/v1/completions"
+TEXT = "<think>a</think> 汉🚀 b"
+
+
+@pytest.fixture(scope="module")
+def served(bundle: Bundle) -> Iterator[Running]:
+    session = Script(TEXT, logprobs=5)
+    with running(chat_model(bundle, session)) as found:
+        yield found
+
+
+def complete(served: Running, **fields: Any) -> Any:
+    response = served.http.post(COMPLETION, json={"max_tokens": 50} | fields)
+    assert response.status_code == 200, response.text
+    return response.json() if not fields.get("stream") else events(response.text)
+
+
+def test_a_text_is_continued_and_its_tags_are_text(served: Running) -> None:
+    answer = complete(served, prompt="x")
+    [choice] = answer["choices"]
+    assert answer["object"] == "text_completion"
+    assert choice["text"].endswith("汉🚀 b")
+    assert choice["finish_reason"] == "stop"
+    assert choice["logprobs"] is None
+
+
+def test_a_stream_joins_to_the_whole_text(served: Running) -> None:
+    stream = complete(served, prompt="x", stream=True, stream_options={"include_usage": True})
+    whole = complete(served, prompt="x")
+    text = "".join(choice["text"] for chunk in stream[:-1] for choice in chunk["choices"])
+    assert text == whole["choices"][0]["text"]
+    assert stream[-2]["usage"] == whole["usage"]
+    assert stream[-1] == "[DONE]"
+
+
+def test_every_prompt_has_its_answers_and_is_counted_once(bundle: Bundle) -> None:
+    session = Script("y")
+    with running(chat_model(bundle, session)) as served:
+        answer = complete(served, prompt=["a b c", [1, 2, 3, 4]], n=2, seed=5)
+    assert [choice["index"] for choice in answer["choices"]] == [0, 1, 2, 3]
+    lengths = [len(request.prompt_ids) for request in session.requests]
+    assert lengths[:2] == [lengths[0]] * 2
+    assert lengths[2:] == [4, 4]
+    assert session.requests[3].prompt_ids == (1, 2, 3, 4)
+    assert answer["usage"]["prompt_tokens"] == lengths[0] + 4
+    assert [r.sampling.seed for r in session.requests] == [5, 6, 5, 6]
+
+
+def test_without_a_number_of_tokens_there_are_sixteen(bundle: Bundle) -> None:
+    session = Script("y")
+    with running(chat_model(bundle, session)) as served:
+        complete(served, prompt="x", max_tokens=None)
+    assert session.requests[0].max_new_tokens == 16
+
+
+def test_a_single_list_of_token_ids_is_one_prompt(bundle: Bundle) -> None:
+    session = Script("y")
+    with running(chat_model(bundle, session)) as served:
+        complete(served, prompt=[7, 8])
+    assert [request.prompt_ids for request in session.requests] == [(7, 8)]
+
+
+def test_more_log_probabilities_than_the_runtime_tells_are_refused(served: Running) -> None:
+    response = served.http.post(COMPLETION, json={"prompt": "x", "logprobs": 6})
+    assert response.status_code == 400
+    assert "up to 5" in response.json()["error"]["message"]
