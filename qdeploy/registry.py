@@ -124,11 +124,15 @@ def exporter(name: str) -> Exporter:
 
 
 def backends_for(target: Target, *, format: str | None = None) -> list[Backend]:
-    """Backends that serve *target*, and load the format of this name if one is given."""
+    """Backends that serve *target*, and load the format of this name if one is given.
+
+    Those that are `addressed` take any: the server has the weights.
+    """
     return [
         b
         for b in backends().values()
-        if target.name in {t.name for t in b.targets} and (format is None or format in b.formats)
+        if target.name in {t.name for t in b.targets}
+        and (format is None or b.addressed or format in b.formats)
     ]
 
 

@@ -61,7 +61,7 @@ class Target:
     Attributes:
         name: the word on the command line.
         title: the hardware in a person's words.
-        kind: `cpu`, `gpu` or `npu`.
+        kind: `cpu`, `gpu` or `npu`; `server` for hardware behind a server's address.
         constraints: what it cannot run, checked when planning.
         masks: environment variables that hide and renumber its devices, in the order in which they
             apply: each counts what the one before it leaves.

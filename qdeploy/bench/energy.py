@@ -99,10 +99,10 @@ def _meters(target: Target, devices: Sequence[Device]) -> Meter:
 
 
 def _meter(target: Target, device: Device) -> Meter:
-    if device.evidence is not Evidence.DEVICE:
-        raise NoMeter("the energy of a simulated device is not the target's")
     if target.meter is None:
         raise NoMeter(f"no meter is known for {target.name}")
+    if device.evidence is not Evidence.DEVICE:
+        raise NoMeter("the energy of a simulated device is not the target's")
     make = OWN.get(target.meter) or registry.meters().get(target.meter)
     if make is None:
         raise NoMeter(f"no installed backend provides the meter {target.meter!r}")

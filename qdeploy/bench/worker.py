@@ -123,6 +123,7 @@ def _measure(
     """Warm up and measure at every point. Each sample is sent at once."""
     vocab = opened.manifest.model.vocab_size
     used = energy.find(choice.target, choice.devices)
+    elsewhere = choice.backend.addressed  # what this process takes says nothing of the server
     for index, (length, new) in enumerate(job.points):
         _checked(generate(prompt(length, vocab, -1), new), new)
         parent.send(event="warm", point=index)
@@ -142,11 +143,11 @@ def _measure(
         parent.send(
             event="point",
             point=index,
-            peak_memory_bytes=memory.peak_resident_bytes(),
+            peak_memory_bytes=None if elsewhere else memory.peak_resident_bytes(),
             device_peak_memory_bytes=session.device_peak_memory_bytes() if session else None,
             energy_joules=used.joules,
             energy_source=used.source,
-            threads=memory.threads(),
+            threads=None if elsewhere else memory.threads(),
             load_average=conditions.load(begin, end),
             cpu_steal=conditions.steal(begin, end),
         )

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 @click.option("--goodput", metavar="LIMITS",
               help="Count answers within these milliseconds, e.g. ttft:500,tpot:50.")  # fmt: skip
 @options.device
+@options.endpoint
 @options.backend
 @options.simulate
 @options.threads
@@ -59,6 +60,8 @@ def command(
     vary: float,
     goodput: str | None,
     device: Which,
+    endpoint: str | None,
+    endpoint_model: str | None,
     backend: str | None,
     simulate: bool,
     threads: int | None,
@@ -72,6 +75,7 @@ def command(
     Several bundles take turns, so that a drift of the machine affects all of them. FILE is written
     after every turn. With --concurrency or --rate, throughput and latency are measured under load.
     """
+    device = options.at_endpoint(endpoint, endpoint_model, device)
     if concurrency is not None or rate is not None:
         from qdeploy.bench.load.parent import LoadOptions
         from qdeploy.cli.bench_load import LoadWish, protocol_of, run_load

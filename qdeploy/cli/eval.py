@@ -38,6 +38,7 @@ FOLDER = click.Path(path_type=Path)
               help="Least cosine of an embedding, in place of the profile's.")  # fmt: skip
 @options.target
 @options.device
+@options.endpoint
 @options.backend
 @options.simulate
 @options.context
@@ -59,6 +60,8 @@ def command(
     min_cosine: float | None,
     target: str | None,
     device: Which,
+    endpoint: str | None,
+    endpoint_model: str | None,
     backend: str | None,
     simulate: bool,
     context: int | None,
@@ -98,7 +101,7 @@ def command(
             min_top1=min_top1,
             min_cosine=min_cosine,
             target=target,
-            device=device,
+            device=options.at_endpoint(endpoint, endpoint_model, device, target),
             backend=backend,
             simulate=simulate,
             context=context,

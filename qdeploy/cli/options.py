@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +56,39 @@ device = click.option(
 def load_on(which: Which) -> dict[str, Any]:
     """The argument of `qdeploy.load` for what `device` gave."""
     return {"device": which} if isinstance(which, int | str) else {"devices": which}
+
+
+def endpoint(command: Callable[..., None]) -> Callable[..., None]:
+    """Add --endpoint and --endpoint-model: a server that runs already is the device."""
+    for option in (
+        click.option(
+            "--endpoint-model",
+            metavar="NAME",
+            help="Which of the server's models; default: its only.",
+        ),
+        click.option(
+            "--endpoint",
+            metavar="URL",
+            help="Use the OpenAI-compatible server there as the device.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def at_endpoint(
+    endpoint: str | None, model: str | None, device: Which, target: str | None = None
+) -> Which:
+    """The device that --endpoint and --endpoint-model stand for, or *device* without them."""
+    if endpoint is None:
+        if model is not None:
+            raise click.UsageError("--endpoint-model needs an --endpoint")
+        return device
+    if "://" not in endpoint:
+        raise click.UsageError("--endpoint takes an address, e.g. http://127.0.0.1:8000/v1")
+    if target is not None or device != "0":
+        raise click.UsageError("--endpoint is the target and the device; leave those options out")
+    return f"{endpoint}#{model}" if model else endpoint
 
 
 backend = click.option(

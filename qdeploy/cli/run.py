@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 @click.argument("prompt", required=False)
 @options.target
 @options.device
+@options.endpoint
 @options.backend
 @options.simulate
 @options.allow_fallback
@@ -56,6 +57,8 @@ def command(
     prompt: str | None,
     target: str | None,
     device: Which,
+    endpoint: str | None,
+    endpoint_model: str | None,
     backend: str | None,
     simulate: bool,
     allow_fallback: bool,
@@ -69,6 +72,7 @@ def command(
     Without PROMPT, it is read from stdin; on a terminal, a chat begins. The answer goes to stdout,
     thinking and statistics to stderr.
     """
+    device = options.at_endpoint(endpoint, endpoint_model, device, target)
     if asked["thinking"] is False and asked["thinking_budget"] is not None:
         raise click.UsageError("--no-think leaves no thinking to give a --thinking-budget to")
     chatting = prompt is None and sys.stdin is not None and sys.stdin.isatty()

@@ -71,12 +71,14 @@ def choose(
 ) -> Choice:
     """Choose where *bundle* runs. The default is the target that it was exported for.
 
+    A device that is an address, e.g. `http://127.0.0.1:8000/v1`, names its target, too.
+
     Raises:
         InputError: names that do not go together.
         TargetUnavailable: no backend finds the target here; it has the reason of each.
     """
     manifest = bundle.manifest
-    chosen = registry.target(target or manifest.target)
+    chosen = registry.target(target or _target_at(device) or manifest.target)
     linear = manifest.profile.linear_for(manifest.model.parameters, moe=manifest.model.experts > 0)
     task = manifest.task.name
     if broken := constraints.broken_by(manifest.profile, chosen, linear, task):
@@ -86,6 +88,19 @@ def choose(
             fix=f"export it for that target: --target {chosen.name}",
         )
     return find_device(chosen, manifest.format, backend=backend, device=device, simulate=simulate)
+
+
+def is_address(device: int | str) -> bool:
+    """Whether a device is given by the address of a server."""
+    return isinstance(device, str) and "://" in device
+
+
+def _target_at(device: Which) -> str | None:
+    """The target of servers, if *device* is the address of one."""
+    if not (isinstance(device, str) and is_address(device)):
+        return None
+    servers = (b for b in registry.backends().values() if b.addressed)
+    return next((backend.targets[0].name for backend in servers), None)
 
 
 def find_device(
@@ -113,17 +128,30 @@ def find_device(
     absent: list[TargetUnavailable] = []
     for candidate in candidates:
         try:
-            found = candidate.devices(target, simulate=simulate)
+            first, *more = _devices(candidate, target, wanted, simulate)
         except TargetUnavailable as error:
             absent.append(error)
             continue
-        first, *more = _picked(found, wanted)
         return Choice(target, candidate, first, tuple(more))
     raise TargetUnavailable(
         "; ".join(e.reason for e in absent),
         " / ".join(dict.fromkeys(e.fix or "" for e in absent)),
         where=target.name,
     )
+
+
+def _devices(
+    backend: Backend, target: Target, wanted: Sequence[int | str], simulate: bool
+) -> list[Device]:
+    """Return the devices of a backend that are *wanted*: found, or at an address.
+
+    Raises:
+        InputError: one of them is not there, or is given twice.
+        TargetUnavailable: the target is absent.
+    """
+    if backend.addressed and wanted and all(map(is_address, wanted)):
+        return [backend.device_at(target, str(address)) for address in wanted]
+    return _picked(backend.devices(target, simulate=simulate), wanted)
 
 
 def _other_way(target: Target, format: str, backend: str | None) -> str:

@@ -35,6 +35,9 @@ class Backend(ABC):
     device, or that of another target runs the same kernels."""
     splits: ClassVar[bool] = False
     """Whether it spreads a model over several devices of a target, `LoadOptions.devices`."""
+    addressed: ClassVar[bool] = False
+    """Whether its devices are servers, which `device_at` finds by their addresses. The server has
+    the weights, so a bundle may be of any format."""
     requires: ClassVar[tuple[str, ...]] = ()
     """Distributions whose versions belong in reports, e.g. `openvino`."""
     peers: ClassVar[tuple[Peer, ...]] = ()
@@ -63,6 +66,15 @@ class Backend(ABC):
         Raises:
             TargetUnavailable: runtime, driver or hardware is absent (reason and fix).
         """
+
+    def device_at(self, target: Target, address: str) -> Device:
+        """Return the server at *address*, as it describes itself. Only one that is `addressed`.
+
+        Raises:
+            TargetUnavailable: it does not answer.
+            InputError: that is no address.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def why_not(self, plan: Plan) -> str | None:

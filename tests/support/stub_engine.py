@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -51,22 +51,25 @@ class StubEngine:
     """What the server answers by path, and what it was asked.
 
     Attributes:
-        replies: for each path a reply, or several in turn, of which the last is repeated.
+        replies: for each path a reply; or several in turn, of which the last is repeated; or what
+            makes one of a request's body.
         asked: all requests.
         left: set when a client went away before its answer was whole.
     """
 
     def __init__(self) -> None:
-        self.replies: dict[str, Reply | list[Reply]] = {}
+        self.replies: dict[str, Reply | list[Reply] | Callable[[Any], Reply]] = {}
         self.asked: list[Asked] = []
         self.left = threading.Event()
         self.over = threading.Event()
         self.url = ""
 
-    def reply(self, path: str) -> Reply:
+    def reply(self, path: str, body: object) -> Reply:
         found = self.replies.get(path, Reply([b'{"detail": "Not Found"}'], 404))
         if isinstance(found, Reply):
             return found
+        if callable(found):
+            return found(body)
         return found.pop(0) if len(found) > 1 else found[0]
 
     def bodies(self, path: str) -> list[Any]:
@@ -105,6 +108,26 @@ def stream(events: Sequence[object], *, finish: str | None = None, **how: Any) -
     return Reply(parts, kind=STREAM, **how)
 
 
+def models(*names: str, owner: str = "vllm", **found: object) -> Reply:
+    """A list of models."""
+    return told({"data": [{"id": name, "owned_by": owner, **found} for name in names]})
+
+
+def like_vllm(stub: StubEngine, answer: Sequence[int], *, context: int = 2048) -> None:
+    """Let a stub answer as vLLM does: token ids with the ids of *answer*, whatever the prompt."""
+
+    def complete(body: Any) -> Reply:
+        if body.get("stream"):
+            return tokens(*answer[: body["max_tokens"]])
+        return told(choice(token_ids=list(answer[:1]), finish_reason="length"))
+
+    stub.replies |= {
+        "/v1/models": models("nano", max_model_len=context),
+        "/version": told({"version": "0.32.0"}),
+        "/v1/completions": complete,
+    }
+
+
 @contextmanager
 def stub_engine() -> Iterator[StubEngine]:
     """Yield a stub that listens on loopback until the context ends."""
@@ -124,7 +147,7 @@ def stub_engine() -> Iterator[StubEngine]:
             stub.asked.append(
                 Asked(self.path, dict(self.headers.items()), body, self.client_address[1])
             )
-            reply = stub.reply(self.path)
+            reply = stub.reply(self.path, body)
             try:
                 self._send(reply)
             except OSError:

@@ -29,12 +29,6 @@ KEY = "very-secret"
 
 
 @pytest.fixture
-def stub() -> Iterator[StubEngine]:
-    with stub_engine() as made:
-        yield made
-
-
-@pytest.fixture
 def client(stub: StubEngine) -> Iterator[EngineClient]:
     with EngineClient(stub.url, api_key=KEY) as made:
         yield made

@@ -14,17 +14,11 @@ from qdeploy.engines.session import EngineSession
 from qdeploy.errors import GenerationFailed
 from qdeploy.interface import Limits, Placement, Request, Sampling
 from qdeploy.targets import Evidence
-from tests.support.stub_engine import StubEngine, choice, stream, stub_engine, tokens, told
+from tests.support.stub_engine import StubEngine, choice, stream, tokens, told
 
 COMPLETIONS = "/v1/completions"
 VOCABULARY = 8
 WISH = Request((1, 2), 5, stop_ids=frozenset({7}))
-
-
-@pytest.fixture
-def stub() -> Iterator[StubEngine]:
-    with stub_engine() as made:
-        yield made
 
 
 @pytest.fixture

@@ -1,0 +1,83 @@
+"""Kinds of servers that speak OpenAI's API: how each names itself, and what its chats understand.
+
+Servers of one API differ in the fields that they know, and most ignore those that they do not know.
+What a row does not list is therefore not sent, and refused where a user asks for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+OPENAI = {
+    "max_new_tokens": "max_tokens",
+    "temperature": "temperature",
+    "top_p": "top_p",
+    "presence_penalty": "presence_penalty",
+    "frequency_penalty": "frequency_penalty",
+    "seed": "seed",
+}
+"""Fields of every server, by the option of qdeploy's that each is for."""
+RANKED = OPENAI | {"top_k": "top_k", "repetition_penalty": "repetition_penalty"}
+COMMON = RANKED | {"min_p": "min_p"}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of server. None of these but vLLM and qdeploy itself was run against this table.
+
+    Attributes:
+        name: for people.
+        owner: `owned_by` in its list of models, by which it is recognized.
+        source: where that and the fields are documented.
+        fields: names of fields in chats, by the option of qdeploy's that each is for.
+        thinks: whether chats take `chat_template_kwargs`, which hold Qwen3's thinking switch.
+        about: the page at the root that tells its version.
+        constrains: whether requests by token ids may have a JSON schema.
+    """
+
+    name: str
+    owner: str | None
+    source: str
+    fields: Mapping[str, str]
+    thinks: bool = True
+    about: str | None = None
+    constrains: bool = False
+
+
+QDEPLOY = Kind(
+    "qdeploy",
+    "qdeploy",
+    "qdeploy/serving",
+    COMMON | {"thinking_budget": "thinking_budget"},
+    about="/v1/qdeploy",
+)
+KINDS = (
+    QDEPLOY,
+    Kind(
+        "vLLM",
+        "vllm",
+        "vllm/entrypoints/openai/chat_completion/protocol.py, 0.32.0",
+        COMMON | {"thinking_budget": "thinking_token_budget"},
+        about="/version",
+        constrains=True,
+    ),
+    Kind("SGLang", "sglang", "sglang/srt/entrypoints/openai/protocol.py", COMMON),
+    Kind(
+        "llama-server",
+        "llamacpp",
+        "llama.cpp, tools/server/README.md",
+        COMMON | {"repetition_penalty": "repeat_penalty"},
+    ),
+    Kind(
+        "Ollama",
+        "library",
+        "docs.ollama.com/api/openai-compatibility; openai/openai.go",
+        OPENAI,
+        thinks=False,
+        about="/api/version",
+    ),
+    Kind("OpenVINO Model Server", "OVMS", "docs.openvino.ai, ovms_docs_rest_api_chat", RANKED),
+    Kind("MindIE", "MindIE Server", "hiascend.com, MindIE 2.3.0, mindie_service0073, 0319", RANKED),
+)
+OTHER = Kind("an unknown server", None, "OpenAI's API", OPENAI, thinks=False)
