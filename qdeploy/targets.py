@@ -105,6 +105,8 @@ class Target:
         return self.runner or (SELF_HOSTED, self.name)
 
 
+SERVER = "server"
+"""The kind of targets that are servers, whose hardware is behind an address."""
 SELF_HOSTED = "self-hosted"
 HOSTED = ("ubuntu-latest",)
 RAPL, INTEGRATED_GPU, NVML = "rapl", "rapl-integrated-gpu", "nvml"

@@ -7,9 +7,9 @@ import os
 from qdeploy.backends.endpoint import errors, runtime
 from qdeploy.engines.servers import ask
 from qdeploy.interface import Device
-from qdeploy.targets import Target
+from qdeploy.targets import SERVER, Target
 
-ENDPOINT = Target("endpoint", "OpenAI-compatible server", "server")
+ENDPOINT = Target("endpoint", "OpenAI-compatible server", SERVER)
 ADDRESS_VARIABLE = "QDEPLOY_ENDPOINT"
 """The environment variable that names the server where no address is given."""
 

@@ -14,7 +14,7 @@ from qdeploy.bundle import Bundle
 from qdeploy.errors import QdeployError
 from qdeploy.forecast import forecast
 from qdeploy.results import Bench, Conditions, Environment, Machine, Process, Sample, artifact_of
-from qdeploy.targets import Evidence
+from qdeploy.targets import SERVER, Evidence
 
 Event = dict[str, Any]
 Samples = dict[int, list[Sample]]
@@ -72,7 +72,8 @@ def _row(
     machine: Machine,
     interrupted: str | None,
 ) -> Bench:
-    artifact = artifact_of(record.bundle)
+    served = record.environment["kind"] == SERVER
+    artifact = artifact_of(record.bundle, served=served)
     facts = record.facts.get(index, [])
     ttft = spread([_ttft(s) for s in samples])
     tpot = spread([_tpot(s) for s in samples])

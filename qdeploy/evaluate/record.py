@@ -26,7 +26,7 @@ def make_eval(
     """Create the result of comparing *bundle* with *reference*: its kind, name and digest."""
     figures = measured.figures
     return Eval(
-        artifact=artifact_of(bundle),
+        artifact=artifact_of(bundle, served=choice.backend.addressed),
         environment=environment_of(bundle, choice, session),
         reference=dict(reference),
         text=text.as_dict(),

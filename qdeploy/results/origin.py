@@ -21,8 +21,12 @@ THREAD_VARIABLES = (
 """Environment variables from which runtimes take thread settings."""
 
 
-def artifact_of(bundle: Bundle) -> Artifact:
-    """Describe a bundle."""
+AS_SERVED = "as served"
+"""The precision of weights that a server holds: the bundle gave the text files only."""
+
+
+def artifact_of(bundle: Bundle, *, served: bool = False) -> Artifact:
+    """Describe a bundle, or one of whose model a server holds its own weights."""
     manifest = bundle.manifest
     model = manifest.model
     linear = manifest.profile.linear_for(model.parameters, moe=model.experts > 0)
@@ -31,12 +35,12 @@ def artifact_of(bundle: Bundle) -> Artifact:
         checkpoint_digest=model.digest,
         parameters=model.parameters,
         profile=manifest.profile.name,
-        precision=str(linear),
+        precision=AS_SERVED if served else str(linear),
         format=manifest.format,
         exporter=manifest.exporter,
         bundle_digest=bundle.digest,
         bundle_bytes=bundle.nbytes,
-        bytes_per_token=manifest.plan.get("bytes_per_token"),
+        bytes_per_token=None if served else manifest.plan.get("bytes_per_token"),
     )
 
 
