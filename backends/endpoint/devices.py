@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from qdeploy.backends.endpoint import errors, runtime
+from qdeploy.engines.faults import absent_where_gone
 from qdeploy.engines.servers import ask
 from qdeploy.interface import Device
 from qdeploy.targets import SERVER, Target
@@ -34,7 +35,7 @@ def named(name: str) -> Device:
         InputError: that is no address, or the server lacks the model.
     """
     client, model = runtime.connect(name)
-    with client, errors.absent():
+    with client, absent_where_gone():
         server = ask(client, model)
     address = client.address.api
     return Device(

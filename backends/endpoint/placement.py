@@ -8,4 +8,4 @@ from qdeploy.interface import Placement
 
 def of(server: Server) -> Placement:
     """Return the server's word, with the page on which it says so as the proof."""
-    return Placement((server.title,), server.evidence, f"the server's own word at {server.proof}")
+    return Placement((server.title,), server.evidence, server.proof)

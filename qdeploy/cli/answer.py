@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from contextlib import closing
+from typing import Protocol
 
 import click
 
 from qdeploy.deploy.loaded_models.model import Model
 from qdeploy.deploy.run import describe
 from qdeploy.generation.generate import Generation
+from qdeploy.generation.pieces import Piece
 from qdeploy.generation.reasoning import penalty_against_repetition
 
 
-def show(generation: Generation, *, quiet: bool = False) -> None:
+class Answering(Protocol):
+    """An answer that is made while it is iterated over."""
+
+    def __iter__(self) -> Generator[Piece, None, None]: ...
+
+
+def show(generation: Answering, *, quiet: bool = False) -> None:
     """Generate an answer and print its pieces as they come. With *quiet*, print nothing."""
     channel = None
     # closing() stops the runtime at once when Ctrl-C interrupts this loop

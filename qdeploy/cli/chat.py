@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections.abc import Callable
 
 import click
 
-from qdeploy.cli.answer import show, show_statistics
-from qdeploy.deploy.loaded_models.answers import AnswerOptions
-from qdeploy.deploy.loaded_models.model import Model
-from qdeploy.deploy.run import describe
 from qdeploy.errors import PromptError
+
+Say = Callable[[list[dict[str, str]]], str]
+"""Answers a chat on the terminal, statistics included, and returns the text of the answer."""
 
 HELP = "/exit leaves, /clear forgets the conversation, Ctrl-C stops an answer"
 TO_THE_MODEL = ("/think", "/no_think")
@@ -20,14 +20,16 @@ COMMAND = re.compile(r"/[A-Za-z?_]*")
 """A line that is one word with a slash is meant for the program; `/etc/hosts?` is not."""
 
 
-def loop(model: Model, options: AnswerOptions) -> None:
+def loop(title: str, say: Say) -> None:
     """Read turns until /exit or the end of input, with the conversation so far as context.
+
+    The *title* says with whom.
 
     The history holds answers without their thinking, as in the chats that Qwen3 is trained on.
     """
     with contextlib.suppress(ImportError):  # line editing and history, where Python has it
         import readline  # noqa: F401
-    click.secho(f"{describe(model.choice)}. {HELP}", dim=True, err=True)
+    click.secho(f"{title}. {HELP}", dim=True, err=True)
     messages: list[dict[str, str]] = []
     while True:
         try:
@@ -51,15 +53,14 @@ def loop(model: Model, options: AnswerOptions) -> None:
             how = f"{HELP}; to send {line} to the model, begin with a space"
             click.secho(how, dim=True, err=True)
         elif text:
-            _turn(model, options, messages, text)
+            _turn(say, messages, text)
 
 
-def _turn(model: Model, options: AnswerOptions, messages: list[dict[str, str]], text: str) -> None:
+def _turn(say: Say, messages: list[dict[str, str]], text: str) -> None:
     """Answer one turn. A turn that was stopped or did not fit is removed from the history."""
     messages.append({"role": "user", "content": text})
     try:
-        generation = model.stream(messages, **options)
-        show(generation)
+        answer = say(messages)
     except KeyboardInterrupt:
         messages.pop()
         click.secho("\nstopped", dim=True, err=True)
@@ -67,5 +68,4 @@ def _turn(model: Model, options: AnswerOptions, messages: list[dict[str, str]], 
         messages.pop()
         click.echo(f"error: {error}\n  /clear forgets the conversation", err=True)
     else:
-        messages.append({"role": "assistant", "content": generation.text})
-        show_statistics(generation, model)
+        messages.append({"role": "assistant", "content": answer})

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command("run", cls=TextCommand)
-@click.argument("model")
+@click.argument("model", required=False)
 @click.argument("prompt", required=False)
 @options.target
 @options.device
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
               help="The same seed gives the same answer.")  # fmt: skip
 @options.as_json
 def command(
-    model: str,
+    model: str | None,
     prompt: str | None,
     target: str | None,
     device: Which,
@@ -70,9 +70,20 @@ def command(
     """Answer PROMPT from MODEL: a bundle's folder or hub id, or a model that is exported first.
 
     Without PROMPT, it is read from stdin; on a terminal, a chat begins. The answer goes to stdout,
-    thinking and statistics to stderr.
+    thinking and statistics to stderr. With --endpoint, MODEL is a bundle whose tokenizer is used;
+    without one, the server does the text.
     """
     device = options.at_endpoint(endpoint, endpoint_model, device, target)
+    if endpoint is not None:
+        from qdeploy.cli import remote
+
+        model, prompt = remote.split(model, prompt)
+        if model is None:
+            local = {"backend": backend, "simulate": simulate, "context": context,
+                     "threads": threads, "allow-fallback": allow_fallback}  # fmt: skip
+            remote.refuse(local)
+    elif model is None:
+        raise click.UsageError("Missing argument 'MODEL'.")
     if asked["thinking"] is False and asked["thinking_budget"] is not None:
         raise click.UsageError("--no-think leaves no thinking to give a --thinking-budget to")
     chatting = prompt is None and sys.stdin is not None and sys.stdin.isatty()
@@ -81,13 +92,16 @@ def command(
     if not chatting:
         prompt = _read_prompt(prompt)
     _check_text(asked["system"], "--system")
+    if model is None:
+        remote.answer(endpoint or "", endpoint_model, prompt, asked, as_json=as_json)
+        return
 
     import qdeploy
     from qdeploy.cli.answer import show, show_statistics
     from qdeploy.cli.chat import loop
     from qdeploy.cli.progress import ExportProgress
     from qdeploy.deploy.obtain import find_bundle
-    from qdeploy.deploy.run import check_task
+    from qdeploy.deploy.run import check_task, describe
 
     with ExportProgress(quiet=as_json) as progress:
         bundle, exported = find_bundle(
@@ -111,7 +125,14 @@ def command(
         for warning in loaded.warnings:
             output.warn(warning)
         if chatting:
-            loop(loaded, asked)
+
+            def say(messages: list[dict[str, str]]) -> str:
+                turn = loaded.stream(messages, **asked)
+                show(turn)
+                show_statistics(turn, loaded)
+                return turn.text
+
+            loop(describe(loaded.choice), say)
             return
         generation = loaded.stream(prompt or "", **asked)
         show(generation, quiet=as_json)

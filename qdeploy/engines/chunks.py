@@ -65,7 +65,7 @@ def read_chunk(event: Mapping[str, Any], timestamp: float, where: str) -> Chunk:
     choices = event.get("choices")
     if not isinstance(choices, list) or not all(isinstance(c, dict) for c in choices[:1]):
         raise garbage(where, "an event without choices")
-    usage = _usage(event.get("usage"), where)
+    usage = read_usage(event.get("usage"), where)
     if not choices:
         return Chunk(timestamp, usage=usage)
     choice = choices[0]
@@ -86,7 +86,12 @@ def _ids(value: object, where: str) -> tuple[int, ...] | None:
     return tuple(value)
 
 
-def _usage(value: object, where: str) -> Usage | None:
+def read_usage(value: object, where: str) -> Usage | None:
+    """Return the usage of an event, None where it has none.
+
+    Raises:
+        GenerationFailed: it has not the shape that OpenAI's API has.
+    """
     if value is None:
         return None
     if isinstance(value, dict):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from qdeploy.errors import GenerationFailed, InputError, QdeployError
+from qdeploy.errors import GenerationFailed, InputError, QdeployError, TargetUnavailable
 
 if TYPE_CHECKING:
     import httpx
@@ -20,6 +22,19 @@ BUSY = frozenset({429, 503})
 
 class EngineGone(GenerationFailed):
     """An engine cannot be reached, or went away before its answer was whole."""
+
+
+@contextmanager
+def absent_where_gone() -> Iterator[None]:
+    """Make of a server that does not answer, when it is first asked, a target that is absent.
+
+    Raises:
+        TargetUnavailable: in place of EngineGone.
+    """
+    try:
+        yield
+    except EngineGone as error:
+        raise TargetUnavailable(error.what, error.fix or "", where=error.where) from error
 
 
 def unreachable(where: str, error: httpx.HTTPError) -> QdeployError:

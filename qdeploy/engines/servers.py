@@ -58,7 +58,8 @@ def ask(client: EngineClient, model: str | None = None) -> Server:
         chosen,
         hardware,
         evidence,
-        f"{client.address.root}{kind.about}" if hardware else f"{client.address.api}/models",
+        "the server's own word at "
+        + (f"{client.address.root}{kind.about}" if hardware else f"{client.address.api}/models"),
     )
 
 

@@ -108,6 +108,15 @@ def stream(events: Sequence[object], *, finish: str | None = None, **how: Any) -
     return Reply(parts, kind=STREAM, **how)
 
 
+def deltas(*parts: dict[str, Any], finish: str = "stop", usage: object = None) -> Reply:
+    """A stream of a chat, one event for each delta."""
+    events: list[object] = [{"choices": [{"index": 0, "delta": part}]} for part in parts]
+    events.append({"choices": [{"index": 0, "delta": {}, "finish_reason": finish}]})
+    if usage is not None:
+        events.append({"choices": [], "usage": usage})
+    return stream([*events, "[DONE]"])
+
+
 def models(*names: str, owner: str = "vllm", **found: object) -> Reply:
     """A list of models."""
     return told({"data": [{"id": name, "owned_by": owner, **found} for name in names]})
@@ -175,8 +184,14 @@ def stub_engine() -> Iterator[StubEngine]:
         def log_message(self, format: str, *args: object) -> None:
             """Print nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+
+        @override
+        def handle_error(self, request: object, client_address: object) -> None:
+            """Print nothing: a client has left."""
+
+    server = Server(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     stub.url = f"http://127.0.0.1:{server.server_port}"
