@@ -78,15 +78,14 @@ def test_what_is_no_http_is_refused(hasty: Running, sent: bytes) -> None:
 
 def test_a_reader_that_stalls_is_left_and_holds_nobody_up(bundle: Bundle) -> None:
     """Its buffers are made small, so that the answer does not fit them."""
-    session = Script("word " * 3000, concurrency=2)
+    model = chat_model(bundle, Script("word " * 3000, concurrency=2))
     with (
-        running(chat_model(bundle, session), concurrency=2, limits=HASTY) as served,
+        running(model, concurrency=2, limits=HASTY, send_buffer=4096) as served,
         socket.socket() as client,
     ):
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
         client.connect(("127.0.0.1", served.port))
-        body = json.dumps({"messages": QUESTION, "stream": True, "n": 8}).encode()
-        client.sendall(head(len(body)) + body)
+        client.sendall(head(len(BODY)) + BODY)
         assert served.http.get("/health").status_code == 200
         until(lambda: served.service.queue.idle)
         until(lambda: not served.server.server_state.tasks)

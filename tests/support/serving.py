@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -129,12 +130,22 @@ def chat_model(bundle: Bundle, session: Session) -> ChatModel:
 
 @contextmanager
 def running(
-    model: Model, *, concurrency: int = 1, limits: ServerLimits | None = None, **settings: Any
+    model: Model,
+    *,
+    concurrency: int = 1,
+    limits: ServerLimits | None = None,
+    send_buffer: int | None = None,
+    **settings: Any,
 ) -> Iterator[Running]:
-    """Serve *model* on a free port, until the end of the block."""
+    """Serve *model* on a free port, until the end of the block.
+
+    The kernel keeps *send_buffer* bytes for a client that does not read; None is its own choice.
+    """
     made = Settings(name=NAME, limits=limits or ServerLimits(), **settings)
     service = Service(model, made, concurrency=concurrency)
     listening = server.bind("127.0.0.1", 0)
+    if send_buffer is not None:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
     ready = threading.Event()
     loops: list[asyncio.AbstractEventLoop] = []
     uvicorn = server.make_server(service, ready.set)
