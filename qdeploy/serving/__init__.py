@@ -12,6 +12,7 @@ info_routes       models, health, metrics, device and evidence
 page_files        the chat page
 service           the model that all requests share
 queue, work       threads, places, cancelling
+probe             whether the runtime works
 observed          one request's view of the session
 body              a request's body, within limits
 fields            how requests' fields are checked or refused

@@ -54,10 +54,12 @@ def add(app: FastAPI, service: Service) -> None:
 
     @app.get("/ready")
     async def ready(request: Request) -> Response:
-        """It takes requests. While it stops, it does not."""
+        """It takes requests: it does not stop, and its runtime answers."""
         route("/ready", request)
         if service.queue.draining:
             return error_response(ApiError(503, "the server is stopping", code="draining"))
+        if not await service.probe.is_well():
+            return error_response(ApiError(503, "the runtime fails", code="runtime_failed"))
         return JSONResponse({"status": "ready"})
 
     @app.get("/metrics")

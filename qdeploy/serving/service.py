@@ -18,6 +18,7 @@ from qdeploy.serving.errors import ApiError
 from qdeploy.serving.made import Made
 from qdeploy.serving.metrics import Metrics
 from qdeploy.serving.observed import Observed
+from qdeploy.serving.probe import Probe
 from qdeploy.serving.queue import Queue
 from qdeploy.serving.record import Answered, Record
 from qdeploy.serving.settings import Settings
@@ -46,6 +47,7 @@ class Service:
         self.model, self.settings, self.concurrency = model, settings, concurrency
         self.queue = Queue(concurrency, settings.queue)
         self.metrics = Metrics(settings.name, self.queue)
+        self.probe = Probe(model, self.queue)
 
     def check(self, name: str | None, task: str) -> None:
         """Check that a request for the model *name* and a *task* is for this one.
@@ -133,9 +135,12 @@ class Service:
                 record.new_tokens = sum(len(answer.tokens) for answer in answers)
             pairs = zip(works.each, answers, strict=False)
             record.answers = [Answered.of(work, answer) for work, answer in pairs]
-            if error is not None:
+            if error is None:
+                self.probe.told(failed=False)
+            else:
                 record.error = describe(error)
                 if not isinstance(error, ApiError | Cancelled | InputError):
+                    self.probe.told(failed=True)
                     logs.failure("an answer failed", error, request_id=record.id)
             self.metrics.answered(record)
 

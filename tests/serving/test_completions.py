@@ -76,3 +76,20 @@ def test_more_log_probabilities_than_the_runtime_tells_are_refused(served: Runni
     response = served.http.post(COMPLETION, json={"prompt": "x", "logprobs": 6})
     assert response.status_code == 400
     assert "up to 5" in response.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_prompt_is_echoed_before_each_of_its_answers(bundle: Bundle, stream: bool) -> None:
+    with running(chat_model(bundle, Script("y"))) as served:
+        ids = served.service.model.tokenizer.encode("b c")
+        for prompt, text in (("a ", "a y"), (ids, "b cy")):
+            found = complete(served, prompt=prompt, echo=True, n=2, stream=stream)
+            chunks = found[:-1] if stream else [found]
+            for index in (0, 1):
+                parts = [c["text"] for k in chunks for c in k["choices"] if c["index"] == index]
+                assert "".join(parts) == text
+
+
+def test_an_echo_has_no_log_probabilities(served: Running) -> None:
+    response = served.http.post(COMPLETION, json={"prompt": "x", "echo": True, "logprobs": 1})
+    assert (response.status_code, response.json()["error"]["param"]) == (400, "echo")

@@ -177,7 +177,9 @@ def test_a_runtime_that_breaks_before_the_first_token(bundle: Bundle, stream: bo
         error = refused(served.chat(stream=stream), 500, "runtime_failed", "on fire")
         assert error["type"] == "server_error"
         assert "/dev/chip" not in error["message"]
+        refused(served.http.get("/ready"), 503, "runtime_failed")
         session.breaks_after = None
+        assert served.http.get("/ready").status_code == 200
         assert served.chat().status_code == 200
 
 
