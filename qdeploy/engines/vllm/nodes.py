@@ -6,8 +6,9 @@ Two ways, with the same result:
             no server (`--headless`). They meet at the first node's master port
     ray     every node runs `ray start`; beside the first one, `vllm serve` places its ranks on them
 
-The API listens on loopback of the first node, where its client runs. What the nodes say to each
-other is neither encrypted nor authenticated: they belong in a network of their own.
+The API listens on loopback of the first node, where its client runs, unless told otherwise. What
+the nodes say to each other is neither encrypted nor authenticated: they belong in a network of
+their own.
 """
 
 from __future__ import annotations
@@ -81,6 +82,7 @@ class Server:
         flags: further arguments of `vllm serve`.
         environment: variables of every process.
         port: of the API.
+        listen: the address that the API listens on.
         way: `plain` or `ray`.
         base_port: added to the ports that nodes talk over, where several servers share machines.
     """
@@ -91,6 +93,7 @@ class Server:
     python: str
     model: str
     port: int
+    listen: str = LOOPBACK
     way: str = PLAIN
     flags: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -148,13 +151,14 @@ def _with_ray(server: Server) -> list[Member]:
     counted = [words.format(ranks=server.ranks_of_node) for words in rows.ray_arguments]
     found = []
     for rank, node in enumerate(server.nodes):
-        join = (f"--address={head}",) if rank else ("--head", f"--port={head.split(':')[-1]}")
+        port = RAY_PORT + server.base_port
+        leads = ("--head", f"--port={port}", "--include-dashboard=false")
+        join = (f"--address={head}",) if rank else leads
         raylet = RAYLET_PORT + server.base_port + rank
         command = (
             server.python, "-m", "ray.scripts.scripts", "start", *join, "--block",
             f"--node-ip-address={node.host}", f"--node-manager-port={raylet}",
-            "--include-dashboard=false", "--disable-usage-stats",
-            f"--object-store-memory={OBJECT_STORE_BYTES}", *counted,
+            "--disable-usage-stats", f"--object-store-memory={OBJECT_STORE_BYTES}", *counted,
         )  # fmt: skip
         environment = {**_environment(server, node), **dict(rows.ray_environment)}
         what = f"Ray, node {rank}" if rank else "Ray, node 0, the head"
@@ -174,7 +178,7 @@ def _serve(server: Server) -> tuple[str, ...]:
 
 
 def _listen(server: Server) -> tuple[str, ...]:
-    return ("--host", LOOPBACK, "--port", str(server.port))
+    return ("--host", server.listen, "--port", str(server.port))
 
 
 def _environment(server: Server, node: Node) -> dict[str, str]:

@@ -59,7 +59,8 @@ def test_two_machines_with_ray() -> None:
     head, worker, api = server("cuda", way=RAY).members()
     start = "/opt/vllm/bin/python -m ray.scripts.scripts start"
     assert words(head).startswith(
-        f"{start} --head --port=6379 --block --node-ip-address=10.0.0.1 --node-manager-port=6380"
+        f"{start} --head --port=6379 --include-dashboard=false --block "
+        "--node-ip-address=10.0.0.1 --node-manager-port=6380"
     )
     assert words(worker).startswith(
         f"{start} --address=10.0.0.1:6379 --block --node-ip-address=10.0.0.2"
