@@ -110,9 +110,10 @@ class AnswerReader:
             if lexeme.tag == END_THINK:
                 self.thinking, self._newlines = False, []
             elif lexeme.tag != THINK:
-                yield from self._emit(lexeme.span, "reasoning")
+                yield from self._emit(self._begin(lexeme.span, "reasoning"), "reasoning")
         elif lexeme.tag is None:
-            yield from self._emit(self._stop_texts.push(lexeme.span), "content")
+            span = self._begin(lexeme.span, "content")
+            yield from self._emit(self._stop_texts.push(span), "content")
             self.ended = self.stop_text is not None
         elif lexeme.tag in (THINK, CALL):
             yield from self._flush_stop_texts()
@@ -149,15 +150,20 @@ class AnswerReader:
         if (held := self._stop_texts.flush()) is not None:
             yield from self._emit(held, "content")
 
-    def _emit(self, span: Span, channel: Channel) -> Iterator[Piece]:
-        """Yield the text as pieces, without the blank lines around tags."""
+    def _begin(self, span: Span, channel: Channel) -> Span:
+        """Return the text without the blank lines that a channel begins with."""
         if channel not in self._begun:
             span = span.cut(len(span.text) - len(span.text.lstrip("\n")))
+        if span:
+            self._begun.add(channel)
+        return span
+
+    def _emit(self, span: Span, channel: Channel) -> Iterator[Piece]:
+        """Yield the text as pieces. Line breaks that a tag may follow are held back."""
         kept = len(span.text)
         if channel == "reasoning" or self._body is not None:
             kept = len(span.text.rstrip("\n"))
         if kept:
-            self._begun.add(channel)
             before, self._newlines = self._newlines, []
             for each in (*before, span.cut(0, kept)):
                 yield Piece(each.text, channel, self._lexer.ledger.take(each))
