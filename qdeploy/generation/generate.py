@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 
@@ -14,6 +13,7 @@ from qdeploy.generation.reading.answer import AnswerReader
 from qdeploy.generation.reading.calls import CALL
 from qdeploy.generation.reasoning import early_stop
 from qdeploy.generation.requests import Requests
+from qdeploy.generation.schema import check_schema
 from qdeploy.generation.settings import Settings
 from qdeploy.generation.tools import Forced, Offer, offer
 from qdeploy.interface import Session, Token
@@ -218,16 +218,5 @@ def _schema(settings: Settings, offered: Offer) -> Forced | None:
             "an answer that keeps to a JSON schema cannot call tools",
             fix='leave out the schema or the tools, or set the tool choice to "none"',
         )
-    try:
-        schema = json.loads(settings.json_schema)
-    except (ValueError, RecursionError) as error:
-        schema = None
-        reason = f" ({error})"
-    else:
-        reason = ""
-    if not isinstance(schema, dict):
-        raise InputError(
-            f"the JSON schema is not an object in JSON{reason}",
-            fix='give a schema, e.g. {"type": "object"}',
-        )
+    check_schema(settings.json_schema)
     return Forced(None, settings.json_schema)
