@@ -122,7 +122,7 @@ def command(
                 name=name or bundle.manifest.model.name,
                 queue=queue,
                 keys=known,
-                hosts=(*server.LOOPBACK, *allow_host) if loopback else None,
+                hosts=tuple(map(str.lower, allow_host)) if loopback else None,
                 origins=cors,
                 drain_seconds=drain_seconds,
                 limits=Limits(body_bytes=max_body, seconds=max_seconds, answer_tokens=max_tokens),

@@ -59,8 +59,7 @@ def told(error: Exception) -> ApiError:
     if isinstance(error, ApiError):
         return error
     if isinstance(error, PromptTooLong):
-        message = f"{error.what}; shorten the prompt"
-        return ApiError(400, message, param="messages", code="context_length_exceeded")
+        return ApiError(400, f"{error.what}; shorten it", code="context_length_exceeded")
     if isinstance(error, InputError):
         field = error.where if FIELD.match(error.where or "") else None
         parts = [f"{field}: {error.what}" if field else error.what, error.fix]

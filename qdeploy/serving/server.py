@@ -26,8 +26,6 @@ BACKLOG = 1024
 """Most connections that wait to be accepted."""
 LAST_WRITES = 5
 """Seconds for answers that are made, but not wholly sent, at the end."""
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
-"""Names of this machine for itself."""
 
 
 def bind(host: str, port: int) -> socket.socket:

@@ -42,7 +42,8 @@ class Settings:
         name: the model's name in requests and answers.
         queue: how many requests may wait, besides those that run.
         keys: API keys; none means that nobody is asked for one.
-        hosts: names in the header `host` that are answered; None answers all.
+        hosts: names in the header `host` that are answered besides `localhost` and loopback
+            addresses; None answers all.
         origins: of web pages elsewhere that may use the server (CORS); `*` is every page.
         drain_seconds: for which requests that run may go on once the server is told to stop.
     """
