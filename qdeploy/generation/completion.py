@@ -49,13 +49,14 @@ class Completion:
         echo: bool = False,
     ) -> None:
         self._session, self._tokenizer, self._settings = session, tokenizer, settings
-        self._shown = prompt if isinstance(prompt, str) else tokenizer.decode_raw(prompt)
+        text = prompt if isinstance(prompt, str) else None
         if isinstance(prompt, str):
             prompt = (*tokenizer.prefix, *tokenizer.encode(prompt))
         if not prompt:
             raise PromptError("the prompt is empty", fix="give a text, or at least one token id")
         self._prompt, self._echo = tuple(prompt), echo
         session.check_prompt(self._prompt)
+        self._shown = tokenizer.decode_raw(self._prompt) if text is None else text
         check_schema(settings.json_schema)
         self._requests = Requests(
             session, tokenizer, settings, prompt_tokens=len(self._prompt), thinking=None

@@ -33,6 +33,7 @@ def make_app(service: Service) -> ASGIApp:
     app.add_exception_handler(QdeployError, _known)
     app.add_exception_handler(StarletteHTTPException, _routing)
     app.add_exception_handler(ClientDisconnect, _left)
+    app.add_exception_handler(Exception, _unexpected)
     info_routes.add(app, service)
     text_routes.add(app, service)
     encode_routes.add(app, service)
@@ -51,6 +52,11 @@ def make_app(service: Service) -> ASGIApp:
 
 async def _known(request: Request, error: Exception) -> Response:
     Record.of(request.scope).error = describe(error)
+    return error_response(told(error))
+
+
+async def _unexpected(_request: Request, error: Exception) -> Response:
+    """A bug. Starlette raises it again, for the log."""
     return error_response(told(error))
 
 

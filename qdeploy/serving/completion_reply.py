@@ -21,7 +21,6 @@ class CompletionReply:
         frame: what all parts have in common.
         tokenizer: says which text log-probabilities are of.
         choices: answers to each prompt.
-        echoed: the text of each prompt, where it comes before its answers; else none.
         with_logprobs: whether log-probabilities are told.
         with_usage: whether a stream ends with the usage.
     """
@@ -32,12 +31,10 @@ class CompletionReply:
         tokenizer: Tokenizer,
         *,
         choices: int,
-        echoed: Sequence[str] = (),
         with_logprobs: bool,
         with_usage: bool,
     ) -> None:
-        self._frame, self._tokenizer = frame, tokenizer
-        self._choices, self._echoed = choices, echoed
+        self._frame, self._tokenizer, self._choices = frame, tokenizer, choices
         self._with_logprobs, self._with_usage = with_logprobs, with_usage
         self._written: dict[int, int] = {}
         head = json.dumps(frame.whole("text_completion"))
@@ -48,18 +45,11 @@ class CompletionReply:
     ) -> dict[str, Any]:
         """All answers together."""
         choices = [self._choice(i, made[i], a.finish_reason) for i, a in enumerate(answers)]
-        for i, choice in enumerate(choices):
-            choice["text"] = self._echo(i) + choice["text"]
         return self._frame.whole("text_completion", choices=choices, usage=self._usage(answers))
 
     def begin(self, index: int) -> bytes:
-        """The prompt, where it is echoed."""
-        if not self._echoed:
-            return b""
-        return self._chunk(_choice(index, self._echo(index)))
-
-    def _echo(self, index: int) -> str:
-        return self._echoed[index // self._choices] if self._echoed else ""
+        """Nothing: a text has no role."""
+        return b""
 
     def pieces(self, index: int, pieces: Sequence[Piece]) -> bytes:
         """A chunk of what was generated since the last one."""
@@ -88,16 +78,7 @@ class CompletionReply:
             begin = self._written.get(index, 0)
             self._written[index] = begin + len(text)
             logprobs = completion_logprobs(tokens, self._tokenizer, begin)
-        return _choice(index, text, logprobs, finish_reason)
+        return {"index": index, "text": text, "logprobs": logprobs, "finish_reason": finish_reason}
 
     def _chunk(self, choice: dict[str, Any]) -> bytes:
         return f"data: {self._head}{json.dumps(choice)}]}}\n\n".encode()
-
-
-def _choice(
-    index: int,
-    text: str,
-    logprobs: dict[str, Any] | None = None,
-    finish_reason: str | None = None,
-) -> dict[str, Any]:
-    return {"index": index, "text": text, "logprobs": logprobs, "finish_reason": finish_reason}

@@ -32,12 +32,6 @@ class CompletionFields(GenerateFields):
     def most_probable(self) -> int | None:
         return self.logprobs
 
-    def echoed(self, tokenizer: Tokenizer) -> list[str]:
-        """The text of each prompt, if it is to come before its answers."""
-        if not self.echo:
-            return []
-        return [p if isinstance(p, str) else tokenizer.decode(p) for p in self.prompts]
-
 
 def parse(body: Mapping[str, Any], limits: Limits) -> CompletionFields:
     """Check the body of a request.
@@ -47,8 +41,6 @@ def parse(body: Mapping[str, Any], limits: Limits) -> CompletionFields:
     """
     fields = check(CompletionFields, body, IN_COMPLETIONS)
     fields.check_limits(limits)
-    if fields.echo and fields.logprobs is not None:
-        raise invalid("echo", "not supported together with logprobs", code="unsupported")
     answers = len(fields.prompts) * fields.choices
     if answers > limits.choices:
         raise invalid("prompt", f"{answers} answers are asked for; the limit is {limits.choices}")
@@ -82,4 +74,6 @@ def completion(
         InputError: the prompt does not fit.
     """
     prompt, place = divmod(index, fields.choices)
-    return Completion(session, tokenizer, fields.prompts[prompt], asked.choice(place))
+    return Completion(
+        session, tokenizer, fields.prompts[prompt], asked.choice(place), echo=bool(fields.echo)
+    )

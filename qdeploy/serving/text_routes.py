@@ -81,7 +81,6 @@ async def _complete(request: Request, service: Service) -> Response:
         frame(model, service.settings.name, "cmpl", seed),
         model.tokenizer,
         choices=fields.choices,
-        echoed=fields.echoed(model.tokenizer),
         with_logprobs=asked.logprobs is not None,
         with_usage=fields.include_usage,
     )

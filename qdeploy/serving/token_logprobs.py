@@ -31,7 +31,8 @@ def completion_logprobs(
 ) -> dict[str, Any]:
     """`logprobs` of a completion's choice: four lists, with an entry a token.
 
-    *begin* is how many characters the answer has before these tokens.
+    *begin* is how many characters the answer has before these tokens. The first token of a prompt
+    follows nothing, so it has no log-probability.
     """
     texts = [tokenizer.token_text(token.id)[0] for token in tokens]
     offsets = []
@@ -46,13 +47,15 @@ def completion_logprobs(
     }
 
 
-def _rivals(token: Token, tokenizer: Tokenizer) -> dict[str, float]:
+def _rivals(token: Token, tokenizer: Tokenizer) -> dict[str, float | None] | None:
     """The most probable tokens and the drawn one; of two that look the same, the first counts."""
-    found: dict[str, float] = {}
+    if token.logprob is None:
+        return None
+    found: dict[str, float | None] = {}
     for i, value in (*token.most_probable, (token.id, token.logprob)):
         found.setdefault(tokenizer.token_text(i)[0], _finite(value))
     return found
 
 
-def _finite(logprob: float | None) -> float:
-    return LEAST if logprob is None else max(logprob, LEAST)
+def _finite(logprob: float | None) -> float | None:
+    return None if logprob is None else max(logprob, LEAST)

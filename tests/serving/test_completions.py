@@ -72,6 +72,32 @@ def test_a_single_list_of_token_ids_is_one_prompt(bundle: Bundle) -> None:
     assert [request.prompt_ids for request in session.requests] == [(7, 8)]
 
 
+def test_a_stop_text_ends_it_and_is_left_out(served: Running) -> None:
+    for stop in ("🚀", ["nothing", "🚀"]):
+        [choice] = complete(served, prompt="x", stop=stop)["choices"]
+        assert choice["text"].endswith("汉")
+        assert choice["finish_reason"] == "stop"
+
+
+def test_log_probabilities_lie_along_the_text(served: Running) -> None:
+    [choice] = complete(served, prompt="x", logprobs=1)["choices"]
+    told = choice["logprobs"]
+    assert len({len(told[name]) for name in told}) == 1
+    assert set(told["token_logprobs"]) == {-0.5}
+    assert told["text_offset"] == sorted(told["text_offset"])
+    assert told["text_offset"][0] == 0
+    for token, rivals in zip(told["tokens"], told["top_logprobs"], strict=True):
+        assert rivals == {token: -0.5}
+
+
+def test_streamed_log_probabilities_join_to_the_whole(served: Running) -> None:
+    [choice] = complete(served, prompt="x", logprobs=0)["choices"]
+    stream = complete(served, prompt="x", logprobs=0, stream=True)
+    parts = [c["logprobs"] for chunk in stream[:-1] for c in chunk["choices"] if c["logprobs"]]
+    for name, whole in choice["logprobs"].items():
+        assert [value for part in parts for value in part[name]] == whole
+
+
 def test_more_log_probabilities_than_the_runtime_tells_are_refused(served: Running) -> None:
     response = served.http.post(COMPLETION, json={"prompt": "x", "logprobs": 6})
     assert response.status_code == 400
@@ -90,6 +116,14 @@ def test_the_prompt_is_echoed_before_each_of_its_answers(bundle: Bundle, stream:
                 assert "".join(parts) == text
 
 
-def test_an_echo_has_no_log_probabilities(served: Running) -> None:
-    response = served.http.post(COMPLETION, json={"prompt": "x", "echo": True, "logprobs": 1})
-    assert (response.status_code, response.json()["error"]["param"]) == (400, "echo")
+def test_the_log_probabilities_of_an_echo_are_the_prompts_too(bundle: Bundle) -> None:
+    """The scripted logits are all the same, and so are the probabilities of a prompt's tokens."""
+    with running(chat_model(bundle, Script("y", logprobs=1))) as served:
+        ids = served.service.model.tokenizer.encode("b c d")
+        [choice] = complete(served, prompt=ids, echo=True, logprobs=0)["choices"]
+    told = choice["logprobs"]
+    assert told["token_logprobs"][0] is told["top_logprobs"][0] is None
+    assert told["token_logprobs"][1 : len(ids)] == [0.0] * (len(ids) - 1)
+    assert told["token_logprobs"][len(ids)] == -0.5
+    assert choice["text"] == "b c dy"
+    assert told["text_offset"][len(ids)] == len("b c d")

@@ -117,6 +117,7 @@ def test_a_field_of_a_chat(
         ({"prompt": [1, "a"]}, "prompt", "token ids"),
         ({"prompt": [True]}, "prompt", "token ids"),
         ({"prompt": [5_000_000_000]}, None, "outside the model's vocabulary"),
+        ({"prompt": [1, -1]}, None, "outside the model's vocabulary"),
         ({"prompt": "x", "suffix": "y"}, "suffix", "not supported"),
         ({"prompt": "x", "logprobs": 1}, "logprobs", "tells none"),
         ({"prompt": ["a", "b", "c"]}, "prompt", "3 answers"),
@@ -213,6 +214,9 @@ def test_an_error_nobody_expected_says_nothing_of_the_inside(
 
     with running(model) as served:
         monkeypatch.setattr(type(model.session), "_generate", broken)
+        error = refused(served.chat(), 500, "internal")
+        assert "secret" not in error["message"]
+        monkeypatch.setattr(type(served.service), "check", broken)
         error = refused(served.chat(), 500, "internal")
         assert "secret" not in error["message"]
         assert served.http.get("/health").status_code == 200

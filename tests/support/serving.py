@@ -31,6 +31,7 @@ from tests.support.scripted import HERE, ScriptedBackend
 
 NAME = "scripted"
 QUESTION = [{"role": "user", "content": "2 + 2?"}]
+VOCABULARY = 2**16
 SECONDS = 20.0
 """Longest wait for what has to happen."""
 
@@ -54,7 +55,7 @@ class Script(Session):
         json_schema: bool = False,
     ) -> None:
         limits = Limits(
-            context, 2**31, concurrency=concurrency, logprobs=logprobs, json_schema=json_schema
+            context, VOCABULARY, concurrency=concurrency, logprobs=logprobs, json_schema=json_schema
         )
         super().__init__(limits, device="SCRIPT")
         self._answers = [script(answer) for answer in answers]
@@ -87,7 +88,9 @@ class Script(Session):
                 self.ended += 1
 
     def _score(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
-        return np.zeros((len(token_ids), 1), np.float32)
+        logits = np.full((len(token_ids), 1 + max(token_ids)), -np.inf, np.float32)
+        logits[np.arange(len(token_ids) - 1), list(token_ids[1:])] = 0  # it saw the text coming
+        return logits
 
     def placement(self) -> Placement:
         return Placement(("SCRIPT",), Evidence.DEVICE, "it was written down")
