@@ -38,6 +38,7 @@ class OpenVINOBackend(Backend):
 
     name = "openvino"
     formats = (OPENVINO.name,)
+    batches = True
     targets = (CPU, INTEL_CPU, INTEL_GPU, INTEL_NPU)
     simulates = devices.simulated_targets()
     requires = ("openvino", "openvino-genai", "openvino-tokenizers")

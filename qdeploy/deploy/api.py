@@ -213,7 +213,8 @@ def load(
         threads: CPU threads to compute with. None is one for each physical core that this process
             may use; `placement.threads` is the number.
         concurrency: requests that should be served at once, each by a thread of its own;
-            `session.concurrency` is how many the backend serves.
+            `session.concurrency` is how many the backend serves. Above 1, backends that batch
+            are preferred.
         progress: receives the progress of an export.
 
     Returns:
@@ -248,7 +249,14 @@ def load(
             device=which,
             simulate=simulate,
         )
-    choice = run.choose(model, target=target, backend=backend, device=which, simulate=simulate)
+    choice = run.choose(
+        model,
+        target=target,
+        backend=backend,
+        device=which,
+        simulate=simulate,
+        concurrency=concurrency,
+    )
     asked: run.Asked = {
         "context": context,
         "properties": properties,

@@ -68,10 +68,12 @@ def choose(
     backend: str | None = None,
     device: Which = 0,
     simulate: bool = False,
+    concurrency: int = 1,
 ) -> Choice:
     """Choose where *bundle* runs. The default is the target that it was exported for.
 
-    A device that is an address, e.g. `http://127.0.0.1:8000/v1`, names its target, too.
+    A device that is an address, e.g. `http://127.0.0.1:8000/v1`, names its target, too. With a
+    *concurrency* above 1, backends that batch come before others.
 
     Raises:
         InputError: names that do not go together.
@@ -87,7 +89,14 @@ def choose(
             where=bundle.path,
             fix=f"export it for that target: --target {chosen.name}",
         )
-    return find_device(chosen, manifest.format, backend=backend, device=device, simulate=simulate)
+    return find_device(
+        chosen,
+        manifest.format,
+        backend=backend,
+        device=device,
+        simulate=simulate,
+        concurrency=concurrency,
+    )
 
 
 def is_address(device: int | str) -> bool:
@@ -104,9 +113,15 @@ def _target_at(device: Which) -> str | None:
 
 
 def find_device(
-    target: Target, format: str, *, backend: str | None, device: Which, simulate: bool
+    target: Target,
+    format: str,
+    *,
+    backend: str | None,
+    device: Which,
+    simulate: bool,
+    concurrency: int = 1,
 ) -> Choice:
-    """Find the device for a bundle format on a target.
+    """Find the device for a bundle format on a target; `choose` has the arguments.
 
     Raises:
         InputError: names that do not go together.
@@ -125,6 +140,8 @@ def find_device(
     wanted = [device] if isinstance(device, int | str) else list(device)
     if len(wanted) > 1:
         candidates = _splitting(candidates, target, format, len(wanted))
+    if concurrency > 1:
+        candidates = sorted(candidates, key=lambda b: not b.batches)
     absent: list[TargetUnavailable] = []
     for candidate in candidates:
         try:

@@ -35,6 +35,8 @@ class Backend(ABC):
     device, or that of another target runs the same kernels."""
     splits: ClassVar[bool] = False
     """Whether it spreads a model over several devices of a target, `LoadOptions.devices`."""
+    batches: ClassVar[bool] = False
+    """Whether its sessions serve several requests at once, on some of its devices at least."""
     addressed: ClassVar[bool] = False
     """Whether its devices are servers, which `device_at` finds by their addresses. The server has
     the weights, so a bundle may be of any format."""

@@ -24,6 +24,9 @@ from qdeploy.serving.service import Service
 
 BACKLOG = 1024
 """Most connections that wait to be accepted."""
+KEEP_ALIVE = 60
+"""Seconds for which a connection without a request stays open: clients like to reuse theirs, and a
+request on one that is just being closed would be lost."""
 LAST_WRITES = 5
 """Seconds for answers that are made, but not wholly sent, at the end."""
 
@@ -101,6 +104,7 @@ def make_server(service: Service, ready: Callable[[], None]) -> Server:
         server_header=False,
         backlog=BACKLOG,
         timeout_graceful_shutdown=LAST_WRITES,
+        timeout_keep_alive=KEEP_ALIVE,
     )
     return Server(config, service, ready)
 

@@ -55,7 +55,7 @@ class Splitting(ScriptedBackend):
     """Spreads a model over several devices."""
 
     name = "splitting"
-    splits = True
+    splits = batches = True
     asked: ClassVar[list[LoadOptions]] = []
 
     def load(self, bundle: Bundle, device: Device, options: LoadOptions) -> Session:
@@ -168,6 +168,13 @@ class TestSeveralDevices:
     def test_a_backend_that_splits_is_preferred_to_those_before_it(self, made: Bundle) -> None:
         assert choose(made, device=[0, 1]).backend.name == "splitting"
         assert choose(made, device=[1]).backend.name == "scripted"
+
+    def test_a_backend_that_batches_is_preferred_where_several_are_wanted(
+        self, made: Bundle
+    ) -> None:
+        assert choose(made, concurrency=1).backend.name == "scripted"
+        assert choose(made, concurrency=2).backend.name == "splitting"
+        assert choose(made, concurrency=2, backend="scripted").backend.name == "scripted"
 
     def test_a_backend_that_does_not_split_is_refused_by_name(self, made: Bundle) -> None:
         with pytest.raises(InputError, match="runs on one device with 'scripted'") as caught:
