@@ -69,6 +69,7 @@ def _rows_through(
         "max_tokens": 1,
         "temperature": 0,
         "logprobs": ALL,
+        "return_token_ids": True,
         "return_tokens_as_token_ids": True,
     }
     if whole:

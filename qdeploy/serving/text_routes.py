@@ -7,19 +7,18 @@ from typing import Any
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
-from qdeploy.deploy.loaded_models.chat import ChatModel
 from qdeploy.generation.completion import Completion
 from qdeploy.generation.generate import Generation
 from qdeploy.interface import Session
-from qdeploy.serving import chat_request, completion_request
+from qdeploy.serving import chat_request, completion_request, token_request, token_routes
 from qdeploy.serving.body import read_json
 from qdeploy.serving.chat_reply import ChatReply
 from qdeploy.serving.completion_reply import CompletionReply
 from qdeploy.serving.frame import frame
-from qdeploy.serving.generate_fields import GenerateFields
 from qdeploy.serving.record import Record
 from qdeploy.serving.reply import StreamedReply, WholeReply
 from qdeploy.serving.service import Service
+from qdeploy.serving.token_routes import able_model
 
 CHATS = "/v1/chat/completions"
 COMPLETIONS = "/v1/completions"
@@ -41,7 +40,7 @@ async def _chat(request: Request, service: Service) -> Response:
     record = Record.of(request.scope)
     record.route = CHATS
     fields = chat_request.parse(await body(request, service), service.settings.limits)
-    model, seed = _model(service, fields), fields.drawn_seed()
+    model, seed = able_model(service, fields), fields.drawn_seed()
     asked = chat_request.settings(
         fields, model.tokenizer, seed, service.settings.limits.answer_tokens
     )
@@ -65,8 +64,11 @@ async def _chat(request: Request, service: Service) -> Response:
 async def _complete(request: Request, service: Service) -> Response:
     record = Record.of(request.scope)
     record.route = COMPLETIONS
-    fields = completion_request.parse(await body(request, service), service.settings.limits)
-    model, seed = _model(service, fields), fields.drawn_seed()
+    asked_for = await body(request, service)
+    if token_request.is_by_ids(asked_for):
+        return await token_routes.answer(record, asked_for, service)
+    fields = completion_request.parse(asked_for, service.settings.limits)
+    model, seed = able_model(service, fields), fields.drawn_seed()
     asked = completion_request.settings(
         fields, model.tokenizer, seed, service.settings.limits.answer_tokens
     )
@@ -97,12 +99,3 @@ async def body(request: Request, service: Service) -> dict[str, Any]:
     """
     limits = service.settings.limits
     return await read_json(request, most_bytes=limits.body_bytes, seconds=limits.body_seconds)
-
-
-def _model(service: Service, fields: GenerateFields) -> ChatModel:
-    """The model, after a check that it is the right one, and able."""
-    service.check(fields.model, "generate")
-    model = service.model
-    assert isinstance(model, ChatModel)  # noqa: S101  # what the task says
-    fields.check_able(model.session.limits)
-    return model

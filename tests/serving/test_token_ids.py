@@ -1,0 +1,121 @@
+"""Requests to /v1/completions by token ids, as another qdeploy sends them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from qdeploy.bundle import Bundle
+from qdeploy.serving import token_reply
+from tests.support.serving import Running, Script, chat_model, events, running
+
+
+@pytest.fixture
+def script() -> Script:
+    return Script("4!", concurrency=2, logprobs=5)
+
+
+@pytest.fixture
+def served(bundle: Bundle, script: Script) -> Iterator[Running]:
+    with running(chat_model(bundle, script), concurrency=2) as found:
+        yield found
+
+
+def ask(served: Running, **fields: Any) -> httpx.Response:
+    body = {"prompt": [1, 2, 3], "return_token_ids": True} | fields
+    return served.http.post("/v1/completions", json=body)
+
+
+def choices(response: httpx.Response) -> list[Any]:
+    return [c for chunk in events(response.text)[:-1] for c in chunk["choices"]]  # type: ignore[index]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_has_its_tokens_and_the_prompt_that_was_taken(
+    served: Running, script: Script, stream: bool
+) -> None:
+    response = ask(served, stream=stream)
+    assert response.status_code == 200
+    parts = choices(response) if stream else response.json()["choices"]
+    made = [token for part in parts for token in part["token_ids"]]
+    (request,) = script.requests
+    assert request.prompt_ids == (1, 2, 3)
+    assert made[-1] in request.stop_ids, "the token that ended it is told"
+    assert parts[-1]["prompt_token_ids"] == [1, 2, 3]
+    assert parts[-1]["finish_reason"] == "stop"
+
+
+def test_stop_tokens_are_the_models_own_and_those_of_the_request(
+    served: Running, script: Script
+) -> None:
+    ask(served)
+    ask(served, stop_token_ids=[5])
+    ask(served, stop_token_ids=[5], ignore_eos=True)
+    ask(served, ignore_eos=True, max_tokens=2)
+    own, more, given, none = (request.stop_ids for request in script.requests)
+    assert more == own | {5}
+    assert (set(given), set(none)) == ({5}, set())
+    assert script.requests[-1].max_new_tokens == 2
+
+
+def test_log_probabilities_name_tokens_by_their_ids(served: Running) -> None:
+    told = ask(served, logprobs=1, max_tokens=1).json()["choices"][0]
+    (token,) = told["token_ids"]
+    name = f"token_id:{token}"
+    assert told["logprobs"] == {
+        "tokens": [name], "token_logprobs": [-0.5], "top_logprobs": [{name: -0.5}],
+    }  # fmt: skip
+
+
+def test_a_stream_ends_with_the_usage_that_was_asked_for(served: Running) -> None:
+    response = ask(served, stream=True, stream_options={"include_usage": True})
+    *_, last, done = events(response.text)
+    assert done == "[DONE]"
+    assert last["usage"]["prompt_tokens"] == 3  # type: ignore[index]
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_text_is_scored(served: Running, whole: bool) -> None:
+    asked = {"logprobs": -1, "max_tokens": 1} | ({"prompt_logprobs": -1} if whole else {})
+    told = ask(served, **asked).json()["choices"][0]
+    assert told["logprobs"]["top_logprobs"] == [{"token_id:0": 0.0}]
+    assert ("prompt_logprobs" in told) is whole
+    if whole:
+        assert told["prompt_logprobs"] == [None, *[{"0": {"logprob": 0.0}}] * 2]
+
+
+def test_an_answer_of_too_many_numbers_is_refused(
+    served: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(token_reply, "MOST_NUMBERS", 10)
+    response = ask(served, logprobs=-1, prompt_logprobs=-1)
+    assert response.status_code == 400
+    assert "more than 10 numbers" in response.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"prompt": "text"}, "prompt"),
+        ({"prompt": []}, "prompt"),
+        ({"prompt": [2**31 + 1]}, None),
+        ({"n": 2}, "n"),
+        ({"stop": ["x"]}, "stop"),
+        ({"echo": True}, "echo"),
+        ({"stop_token_ids": ["x"]}, "stop_token_ids"),
+        ({"prompt_logprobs": 5}, "prompt_logprobs"),
+        ({"prompt_logprobs": -1}, "prompt_logprobs"),
+        ({"logprobs": 6}, "logprobs"),
+        ({"logit_bias": {"1": 5}}, "logit_bias"),
+    ],
+)
+def test_what_cannot_be_answered_by_ids_is_refused(
+    served: Running, fields: dict[str, Any], param: str | None
+) -> None:
+    response = ask(served, **fields)
+    assert response.status_code == 400, response.text
+    found = response.json()["error"]["param"]
+    assert param is None or found.startswith(param)
