@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from statistics import mean, median
 from typing import Any
 
+from qdeploy import registry
 from qdeploy.bench.load.goodput import is_good
 from qdeploy.bench.load.protocol import LoadPoint, LoadProtocol
 from qdeploy.bundle import Bundle
@@ -21,6 +22,7 @@ from qdeploy.results import (
     Percentiles,
     artifact_of,
 )
+from qdeploy.targets import SERVER
 
 Event = dict[str, Any]
 MOST_MESSAGES, MOST_CHARACTERS = 20, 300
@@ -71,10 +73,12 @@ def _row(
         for sample in event["samples"]
     )
     processes = tuple(_process(event) for event in events)
+    target = registry.targets().get(record.environment["target"])
+    served = target is not None and target.kind == SERVER
     good = [s for s in samples if is_good(s, protocol.goodput)]
     latencies = [Histogram.model_validate(event["inter_token_latencies"]) for event in events]
     return Load(
-        artifact=artifact_of(record.bundle),
+        artifact=artifact_of(record.bundle, served=served),
         environment=Environment.model_validate(record.environment),
         conditions=_conditions(events),
         protocol=protocol.as_dict(),

@@ -61,7 +61,8 @@ def work(job: dict[str, Any], parent: Parent) -> None:
             serves=session.concurrency,
         )
         for index, point in enumerate(protocol.points):
-            _measure(parent, session, protocol, index, point, wanted.number)
+            elsewhere = choice.backend.addressed
+            _measure(parent, session, protocol, index, point, wanted.number, elsewhere=elsewhere)
 
 
 def _open(job: LoadJob) -> Bundle:
@@ -82,7 +83,10 @@ def _measure(
     index: int,
     point: LoadPoint,
     number: int,
+    *,
+    elsewhere: bool,
 ) -> None:
+    """Measure one load. What this process takes says nothing of a session *elsewhere*."""
     vocab, send = session.limits.vocab_size, sender(session)
     send_all(protocol.planned(point, WARM_UP, vocab), point.concurrency, send)
     parent.send(event="warm", point=index)
@@ -97,9 +101,9 @@ def _measure(
     parent.send(
         event="point",
         point=index,
-        peak_memory_bytes=memory.peak_resident_bytes(),
+        peak_memory_bytes=None if elsewhere else memory.peak_resident_bytes(),
         device_peak_memory_bytes=session.device_peak_memory_bytes(),
-        threads=memory.threads(),
+        threads=None if elsewhere else memory.threads(),
         load_average=conditions.load(begin, end),
         cpu_steal=conditions.steal(begin, end),
         **summary(outcomes),
