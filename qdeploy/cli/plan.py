@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 @click.option("--nodes", type=click.IntRange(min=1, max=parallel.MOST_NODES), default=1,
               metavar="N", help="Machines with so many devices; default: 1.")  # fmt: skip
 @parallel.sizes
+@click.option("--mindie", type=click.Path(path_type=Path), metavar="FILE",
+              help="Write MindIE's server configuration; needs --target ascend.")  # fmt: skip
 @options.as_json
 def command(
     model: str,
@@ -65,6 +67,7 @@ def command(
     pipeline_parallel: int | None,
     data_parallel: int | None,
     expert_parallel: bool | None,
+    mindie: Path | None,
     as_json: bool,
 ) -> None:
     """Forecast whether and how fast MODEL runs on each target, or show the plan of one export.
@@ -77,6 +80,8 @@ def command(
         raise click.UsageError(
             "--profile, --exporter, --backend, --adapter, --requantize and --split need a --target"
         )
+    if mindie and (target is None or engine):
+        raise click.UsageError("--mindie needs a --target ascend, and no --engine")
     asked = parallel.wanted(tensor_parallel, pipeline_parallel, data_parallel, expert_parallel)
     if engine and not (target and devices):
         raise click.UsageError("--engine needs a --target and --devices, e.g. --devices 8x80GB")
@@ -117,6 +122,12 @@ def command(
         cluster = parallel.read_cluster(devices, nodes)
         parallel.show(plan, parallel.plan_layouts(plan, cluster, asked), as_json=as_json)
         return
+    if mindie:
+        from qdeploy.engines.mindie import configure, write
+
+        write(configure(plan, npus=split), mindie)
+        click.echo(f"wrote {mindie}: MindIE's server configuration", err=True)
+        split = None  # which MindIE does by tensors, and not by layers
     rows = of_target(plan, prompt=prompt, only=only)
     chosen = registry.exporter_for(plan.format, exporter)
     show(plan, chosen, as_json=as_json, forecasts=rows, split=split)

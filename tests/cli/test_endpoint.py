@@ -126,3 +126,14 @@ def test_a_chat_remembers(stub: StubEngine, qdeploy: Command) -> None:
             chat.until("> ")
     asked, told = stub.bodies(CHATS)
     assert [m["content"] for m in told["messages"]] == ["2 + 2?", "4", "Sure?"], json.dumps(asked)
+
+
+def test_a_plan_writes_the_configuration_of_mindie(quick: QuickCommand, here: Path) -> None:
+    asked = ("plan", "Qwen/Qwen3-8B", "--target", "ascend", "--context", "4096")
+    done = quick(*asked, "--mindie", "config.json", "--split", "2")
+    assert done.code == 0, done.stderr
+    backend = json.loads((here / "config.json").read_text())["BackendConfig"]
+    assert backend["npuDeviceIds"] == [[0, 1]]
+    assert backend["ModelDeployConfig"]["ModelConfig"][0]["modelWeightPath"] == "/models/Qwen3-8B"
+    quick(*asked, "--mindie", "config.json").fails(2, "config.json: the file exists")
+    quick("plan", "Qwen/Qwen3-8B", "--mindie", "x.json").fails(2, "needs a --target ascend")
