@@ -23,7 +23,7 @@ def plan() -> Plan:
 
 
 def test_a_model_gets_as_few_npus_as_hold_it(plan: Plan) -> None:
-    """32 billion weights in float are 65 GB: over 0.8 of one NPU's 64 GiB, and under that of two."""
+    """32 billion weights in float are 65 GB: over 0.8 of an NPU's 64 GiB, under that of two."""
     backend = configure(plan).BackendConfig
     assert backend.npuDeviceIds == [[0, 1]]
     (model,) = backend.ModelDeployConfig.ModelConfig
