@@ -168,7 +168,7 @@ class TestTargets:
     ) -> None:
         rows = qdeploy("targets", "--json").json["targets"]
         assert list(dict.fromkeys(row["target"] for row in rows)) == [
-            *NINE, "scripted", "unscripted",
+            *NINE, "endpoint", "scripted", "unscripted",
         ]  # fmt: skip
         for row in rows:
             if row["device"]:
