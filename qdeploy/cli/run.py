@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -16,6 +17,17 @@ if TYPE_CHECKING:
 
     from qdeploy.deploy.loaded_models.answers import AnswerOptions
     from qdeploy.deploy.run import Which
+
+
+def _read_schema(_: click.Context, __: click.Parameter, file: str | None) -> str | None:
+    """Read the file of a JSON schema."""
+    if file is None:
+        return None
+    try:
+        return Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise click.BadParameter(f"{file}: {reason}") from None
 
 
 @click.command("run", cls=TextCommand)
@@ -49,6 +61,10 @@ if TYPE_CHECKING:
                    "for quantized models that repeat themselves.")  # fmt: skip
 @click.option("--frequency-penalty", type=options.Finite(-2, 2), metavar="X",
               help="The same, times how often the answer has the token.")  # fmt: skip
+@click.option("--stop", multiple=True, metavar="TEXT",
+              help="End the answer before TEXT; may be given more than once.")  # fmt: skip
+@click.option("--json-schema", callback=_read_schema, metavar="FILE",
+              help="Keep the answer to a JSON Schema, where the runtime can.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0, max=SEEDS - 1), metavar="N",
               help="The same seed gives the same answer.")  # fmt: skip
 @options.as_json
@@ -92,6 +108,8 @@ def command(
     if not chatting:
         prompt = _read_prompt(prompt)
     _check_text(asked["system"], "--system")
+    for stop in asked["stop"]:
+        _check_text(stop, "--stop")
     if model is None:
         remote.answer(endpoint or "", endpoint_model, prompt, asked, as_json=as_json)
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from qdeploy.interface import Token
 
@@ -63,6 +63,11 @@ class ToolCall:
     id: str
     name: str
     arguments: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """As OpenAI's API has it in an assistant's message."""
+        function = {"name": self.name, "arguments": self.arguments}
+        return {"id": self.id, "type": "function", "function": function}
 
 
 def tool_calls(pieces: Iterable[Piece]) -> tuple[ToolCall, ...]:

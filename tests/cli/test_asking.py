@@ -46,6 +46,24 @@ def test_a_number_out_of_range_is_refused(option: str, value: str, quick: QuickC
 
 
 @pytest.mark.usefixtures("bundle")
+def test_an_answer_ends_before_a_text_that_is_to_end_it(quick: QuickCommand) -> None:
+    whole = quick("run", "bundle", "2 + 2?").stdout.strip()
+    assert len(whole) > 1
+    stopped = quick("run", "bundle", "2 + 2?", "--stop", "never", "--stop", whole[-1])
+    assert stopped.stdout.strip() == whole[:-1]
+
+
+@pytest.mark.usefixtures("bundle")
+def test_a_schema_is_read_from_a_file(quick: QuickCommand) -> None:
+    ask = ("run", "bundle", "2 + 2?", "--json-schema")
+    quick(*ask, "absent.json").fails(2, "absent.json: No such file")
+    (quick.folder / "schema.json").write_text("{")
+    quick(*ask, "schema.json").fails(2, "the JSON schema is not an object in JSON")
+    (quick.folder / "schema.json").write_text('{"type": "object"}')
+    quick(*ask, "schema.json").fails(2, "the session cannot keep an answer to a JSON schema")
+
+
+@pytest.mark.usefixtures("bundle")
 def test_an_answer_that_is_cut_may_have_repeated_itself(quick: QuickCommand) -> None:
     """Qwen advises this penalty for quantized models."""
     says = "cut at the length limit | if it repeats itself: --presence-penalty 1.5"

@@ -35,6 +35,7 @@ def test_json_is_one_object_with_the_promised_keys(nano_bundle: Path) -> None:
     promised = {
         "text", "thinking", "finish_reason", "prompt_tokens", "new_tokens", "ttft_ms", "tpot_ms",
         "decode_tokens_per_s", "target", "backend", "device", "evidence", "placement",
+        "tool_calls",
     }  # fmt: skip
     assert promised <= result.keys()
     assert result["evidence"] == "device"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypedDict
 
-from qdeploy.generation.pieces import FinishReason
+from qdeploy.generation.pieces import FinishReason, ToolCall
+from qdeploy.generation.settings import Tool, ToolChoice
 from qdeploy.interface import Placement
 
 
@@ -39,6 +40,13 @@ class AnswerOptions(TypedDict, total=False):
         presence_penalty: over 0 makes the tokens of the answer less probable. They count from the
             end of the thinking where a thinking budget ended it.
         frequency_penalty: the same, times how often the answer holds the token.
+        stop: a text, or several, that end the answer's content and are not part of it.
+        json_schema: a JSON Schema, as an object or as text, that the content keeps to. Not every
+            runtime follows one.
+        tools: functions that the model may call, as OpenAI's API has them:
+            `{"type": "function", "function": {"name": ..., "parameters": JSON Schema}}`.
+        tool_choice: `auto`, `none`, `required`, or the function that must be called:
+            `{"type": "function", "function": {"name": ...}}`.
     """
 
     system: str | None
@@ -53,6 +61,10 @@ class AnswerOptions(TypedDict, total=False):
     repetition_penalty: float | None
     presence_penalty: float | None
     frequency_penalty: float | None
+    stop: str | Sequence[str]
+    json_schema: Mapping[str, Any] | str | None
+    tools: Sequence[Tool]
+    tool_choice: ToolChoice
 
 
 @dataclass(frozen=True)
@@ -63,7 +75,7 @@ class Answer:
         text: the answer without its thinking.
         thinking: the thinking before it; None where there was none.
         finish_reason: `stop` at a stop token; `length` at the limit of tokens or of the context;
-            `cancelled` where the caller stopped reading.
+            `tool_calls` where the model calls tools; `cancelled` where the caller stopped reading.
         prompt_tokens: tokens of the prompt, chat template included.
         new_tokens: tokens generated, thinking included.
         ttft_ms: time to the first token, milliseconds; None without a token.
@@ -71,6 +83,7 @@ class Answer:
         decode_tokens_per_s: 1000 / tpot_ms.
         target, backend, device: where it ran, by name.
         placement: where it ran, in the runtime's own words.
+        tool_calls: the calls that the model asks for.
     """
 
     text: str
@@ -85,6 +98,16 @@ class Answer:
     backend: str
     device: str
     placement: Placement
+    tool_calls: tuple[ToolCall, ...] = ()
+
+    @property
+    def message(self) -> dict[str, Any]:
+        """The answer as a turn of a chat that goes on, e.g. with what the tools return."""
+        message: dict[str, Any] = {"role": "assistant", "content": self.text}
+        if self.tool_calls:  # in the chats that Qwen3 is trained on, they keep their thinking
+            message["tool_calls"] = [call.as_dict() for call in self.tool_calls]
+            message |= {"reasoning_content": self.thinking} if self.thinking else {}
+        return message
 
     def as_dict(self) -> dict[str, Any]:
         """As plain data: the object that `qdeploy run --json` prints."""
@@ -95,6 +118,7 @@ class Answer:
         return {name: getattr(self, name) for name in names} | {
             "evidence": str(self.placement.evidence),
             "placement": self.placement.as_dict(),
+            "tool_calls": [call.as_dict() for call in self.tool_calls],
         }
 
 

@@ -5,8 +5,9 @@ The examples below are run by the tests, with `model` being qwen3-nano loaded on
 
 from __future__ import annotations
 
+import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from qdeploy.bundle import Bundle
@@ -49,14 +50,16 @@ class ChatModel(Model):
         """Answer a prompt, or the last turn of a chat.
 
         Args:
-            messages: the user's prompt, or all turns as `{"role": ..., "content": ...}`.
-            options: `system`, `thinking`, `max_new_tokens`, `temperature` and so on; see
+            messages: the user's prompt, or all turns as `{"role": ..., "content": ...}`. They
+                may be as in OpenAI's API: content in parts, `tool_calls`, the role `tool`.
+            options: `system`, `thinking`, `max_new_tokens`, `temperature`, `tools` and so on; see
                 `AnswerOptions`.
 
         Raises:
             PromptError: the prompt does not fit the context, or the chat template refuses it.
-            InputError: a number out of its range, thinking that this model cannot switch, or two
-                system prompts.
+            InputError: a number out of its range, thinking that this model cannot switch, two
+                system prompts, tools that its template does not take, or a schema that the runtime
+                cannot follow.
             GenerationFailed: the runtime broke, or the model is closed.
             TypeError: an option with another name.
 
@@ -81,8 +84,8 @@ class ChatModel(Model):
         """Like `chat`, piece by piece as the runtime makes them.
 
         The arguments and errors are those of `chat`. Iterate over the result once, for pieces
-        with their `text` and `channel`, which is `reasoning` or `content`. Leaving the loop early
-        stops the runtime. `answer` makes an `Answer` of what was generated.
+        with their `text` and `channel`, which is `reasoning`, `content` or `tool_call`. Leaving
+        the loop early stops the runtime. `answer` makes an `Answer` of what was generated.
 
         Examples:
             >>> chat = [{"role": "user", "content": "What is 12 + 30?"}]
@@ -97,6 +100,7 @@ class ChatModel(Model):
             messages = [{"role": "user", "content": messages}]
         if (system := options.get("system")) is not None:
             messages = with_system(self.tokenizer, system, messages)
+        stop = options.get("stop") or ()
         thinking, seed = options.get("thinking"), options.get("seed")
         given: Any = {name: value for name, value in options.items() if name in SAMPLED}
         sampling = sampling_for(self.tokenizer, thinking, given)
@@ -106,6 +110,10 @@ class ChatModel(Model):
             max_new_tokens=options.get("max_new_tokens"),
             sampling=sampling,
             seed=secrets.randbelow(SEEDS) if seed is None else seed,
+            tools=tuple(options.get("tools") or ()),
+            tool_choice=options.get("tool_choice", "auto"),
+            stop=(stop,) if isinstance(stop, str) else tuple(stop),
+            json_schema=_schema_text(options.get("json_schema")),
         )
         return Generation(self.session, self.tokenizer, messages, settings)
 
@@ -125,6 +133,7 @@ class ChatModel(Model):
             backend=self.backend,
             device=self.choice.device_names,
             placement=self.placement,
+            tool_calls=stream.tool_calls,
         )
 
     def score(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
@@ -143,3 +152,7 @@ class ChatModel(Model):
             True
         """
         return self.session.score(token_ids)
+
+
+def _schema_text(schema: Mapping[str, Any] | str | None) -> str | None:
+    return schema if schema is None or isinstance(schema, str) else json.dumps(schema)

@@ -26,6 +26,7 @@ from tests.support.bundles import profile_text
 from tests.support.checkpoints import write_checkpoint
 from tests.support.plugins import SCRIPTED, only
 from tests.support.scripted import HERE, NOT_HERE, ScriptedSession
+from tests.support.tools import TOOLS, call
 
 ANSWER = "<think>\nTwo and two.\n</think>\n\n4 汉🚀"
 QUESTION = [{"role": "user", "content": "2 + 2?"}]
@@ -105,9 +106,9 @@ class TestPlan:
 
     def test_the_named_backend_must_exist(self, tmp_path: Path) -> None:
         model = write_checkpoint(tmp_path / "tiny")
-        for call in (qdeploy.plan, qdeploy.export):
+        for function in (qdeploy.plan, qdeploy.export):
             with pytest.raises(InputError, match="backend 'scriptd'") as caught:
-                call(model, target=HERE.name, profile="scripted.toml", backend="scriptd")
+                function(model, target=HERE.name, profile="scripted.toml", backend="scriptd")
             assert caught.value.fix == "did you mean 'scripted'?"
             assert not Path("tiny-scripted").exists()
 
@@ -160,6 +161,30 @@ class TestModel:
         assert answer.new_tokens == len(model.tokenizer.encode(ANSWER)) + 1
         assert answer.ttft_ms is not None
         assert answer.as_dict()["placement"] == model.placement.as_dict()
+
+    def test_an_answer_may_end_at_a_text(self, model: qdeploy.Model) -> None:
+        for stop in ("汉", ["z", "汉"]):
+            assert model.chat("2 + 2?", thinking=True, stop=stop).text == "4 "
+
+    def test_a_schema_that_the_runtime_cannot_follow_is_refused(self, model: qdeploy.Model) -> None:
+        for schema in ({"type": "object"}, '{"type": "object"}'):
+            with pytest.raises(InputError, match="JSON schema"):
+                model.chat("2 + 2?", json_schema=schema)
+
+    def test_tools_are_called_and_what_they_return_is_answered(
+        self, bundle: qdeploy.Bundle
+    ) -> None:
+        with qdeploy.load(bundle, properties={"answer": f"<think>Hm.</think>{call()}"}) as model:
+            answer = model.chat(QUESTION, tools=TOOLS, tool_choice="auto")
+            [only] = answer.tool_calls
+            result = {"role": "tool", "tool_call_id": only.id, "content": "3"}
+            model.chat([*QUESTION, answer.message, result], tools=TOOLS)
+            request = session_of(model).requests[-1]
+            rendered = model.tokenizer.decode(request.prompt_ids)
+        assert (only.name, answer.text, answer.finish_reason) == ("add", "", "tool_calls")
+        assert f"<think>\nHm.\n</think>\n\n{call()}" in rendered
+        assert "<tool_response>\n3\n</tool_response>" in rendered
+        assert answer.as_dict()["tool_calls"] == answer.message["tool_calls"]
 
     def test_a_prompt_is_a_chat_of_one_turn(self, model: qdeploy.Model) -> None:
         assert model.chat("2 + 2?").prompt_tokens == model.chat(QUESTION).prompt_tokens
@@ -266,7 +291,7 @@ def keywords(*functions: Callable[..., object]) -> set[str]:
             run.command,
             keywords(qdeploy.load) | AnswerOptions.__annotations__.keys(),
             {"think", "json"},
-            {"concurrency", "thinking", "properties", "progress"},
+            {"concurrency", "thinking", "properties", "progress", "tools", "tool_choice"},
         ),
     ],
     ids=["export", "plan", "run"],
