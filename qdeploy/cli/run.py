@@ -19,6 +19,14 @@ if TYPE_CHECKING:
     from qdeploy.deploy.run import Which
 
 
+def _check_stop(
+    _: click.Context, __: click.Parameter, texts: tuple[str, ...]
+) -> tuple[str, ...] | None:
+    for text in texts:
+        _check_text(text, "--stop")
+    return texts or None
+
+
 def _read_schema(_: click.Context, __: click.Parameter, file: str | None) -> str | None:
     """Read the file of a JSON schema."""
     if file is None:
@@ -61,7 +69,7 @@ def _read_schema(_: click.Context, __: click.Parameter, file: str | None) -> str
                    "for quantized models that repeat themselves.")  # fmt: skip
 @click.option("--frequency-penalty", type=options.Finite(-2, 2), metavar="X",
               help="The same, times how often the answer has the token.")  # fmt: skip
-@click.option("--stop", multiple=True, metavar="TEXT",
+@click.option("--stop", multiple=True, metavar="TEXT", callback=_check_stop,
               help="End the answer before TEXT; may be given more than once.")  # fmt: skip
 @click.option("--json-schema", callback=_read_schema, metavar="FILE",
               help="Keep the answer to a JSON Schema, where the runtime can.")  # fmt: skip
@@ -108,8 +116,6 @@ def command(
     if not chatting:
         prompt = _read_prompt(prompt)
     _check_text(asked["system"], "--system")
-    for stop in asked["stop"]:
-        _check_text(stop, "--stop")
     if model is None:
         remote.answer(endpoint or "", endpoint_model, prompt, asked, as_json=as_json)
         return

@@ -61,7 +61,7 @@ class AnswerOptions(TypedDict, total=False):
     repetition_penalty: float | None
     presence_penalty: float | None
     frequency_penalty: float | None
-    stop: str | Sequence[str]
+    stop: str | Sequence[str] | None
     json_schema: Mapping[str, Any] | str | None
     tools: Sequence[Tool]
     tool_choice: ToolChoice
