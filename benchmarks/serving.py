@@ -1,0 +1,245 @@
+"""Throughput of servers beside each other on the CPU, at several numbers of streams.
+
+    python -m benchmarks.serving OURS [--vllm-python PYTHON --vllm MODEL] [--streams 1,8,32]
+        [--rounds 3] [--prompt 288] [--shared 0.9] [--new 48] [--threads N] [--json FILE]
+
+The contenders take turns, since machines drift; each has a process of its own in every round:
+
+    ours    `qdeploy serve OURS`, over HTTP
+    bare    openvino-genai's ContinuousBatchingPipeline on the same bundle, without HTTP, with the
+            library's defaults; `cached`: the same with prefix caching
+    vllm    vLLM's server for CPUs, over HTTP; MODEL may have another precision
+
+All get the same token ids (a part that every request shares, as a system prompt is, and a part of
+its own), the same number of tokens to make, and the same number of threads. Clients each send a
+request when their last one is answered, after a warm-up of one request for each client; see
+docs/benchmarking.md. The table has medians of tokens a second; ratios are computed round by round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks.servers import qdeploy_serve, started, vllm_server
+from qdeploy.bench.load.clients import Outcome, send_all
+from qdeploy.bench.load.protocol import WARM_UP, LoadPoint, LoadProtocol, Planned
+from qdeploy.bench.load.worker import summary
+from qdeploy.bundle import open_bundle
+from qdeploy.engines.client import EngineClient
+from qdeploy.engines.process import Launch
+from qdeploy.errors import GenerationFailed
+from qdeploy.system import info
+from qdeploy.system.threads import usable_threads
+from qdeploy.system.worker import Event, run_worker
+
+Figures = dict[int, float]
+"""Tokens a second by the number of streams."""
+SECONDS = 3600.0
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What all contenders do."""
+
+    protocol: LoadProtocol
+    vocab_size: int
+    threads: int
+    folder: Path
+
+    @property
+    def streams(self) -> int:
+        return max(self.protocol.concurrencies)
+
+
+def over_http(asked: Asked, number: int, launch: Callable[[], Launch], extra: Event) -> Figures:
+    """Measure a server that is started for it."""
+    with started(launch()) as server, EngineClient(server.url) as client:
+        model = client.models()[0].id
+
+        def send(planned: Planned) -> Iterator[float]:
+            body = {
+                "model": model, "prompt": list(planned.prompt_ids), "temperature": 0,
+                "max_tokens": planned.new_tokens, **extra,
+            }  # fmt: skip
+            yield from _stamps(client, body)
+
+        found: Figures = {}
+        for point in asked.protocol.points:
+            send_all(
+                asked.protocol.planned(point, WARM_UP, asked.vocab_size), point.concurrency, send
+            )
+            requests = asked.protocol.planned(point, number, asked.vocab_size)
+            found[point.concurrency] = _speed(send_all(requests, point.concurrency, send))
+        return found
+
+
+def _stamps(client: EngineClient, body: Mapping[str, Any]) -> Iterator[float]:
+    """The time of each token. A chunk may have several: the usage tells how many there were."""
+    made, now = 0, 0.0
+    with closing(client.complete(body)) as chunks:
+        for chunk in chunks:
+            now = chunk.timestamp
+            if chunk.usage is not None:
+                yield from (now for _ in range(chunk.usage.completion_tokens - made))
+            elif chunk.text or chunk.token_ids:
+                made += 1
+                yield now
+
+
+def bare(asked: Asked, number: int, bundle: Path, cached: bool) -> Figures:
+    """Measure the bare pipeline, in a worker process."""
+    job = {
+        "bundle": str(bundle), "cached": cached, "threads": asked.threads,
+        "points": [
+            [
+                point.concurrency,
+                *(
+                    [[p.prompt_ids, p.new_tokens] for p in
+                     asked.protocol.planned(point, which, asked.vocab_size)]
+                    for which in (WARM_UP, number)
+                ),
+            ]
+            for point in asked.protocol.points
+        ],
+    }  # fmt: skip
+    found = run_worker(pipeline, job, seconds=SECONDS)
+    return {int(streams): speed for streams, speed in found.items()}
+
+
+def pipeline(job: dict[str, Any], _: object) -> Figures:
+    """The worker: steps the pipeline, which always has as many requests as there are streams."""
+    import openvino_genai as genai
+
+    scheduler = genai.SchedulerConfig()
+    scheduler.cache_size = 2
+    scheduler.enable_prefix_caching = job["cached"]
+    loaded = genai.ContinuousBatchingPipeline(
+        job["bundle"], scheduler, "CPU", {"INFERENCE_NUM_THREADS": job["threads"]}
+    )
+    found: Figures = {}
+    for streams, warm_up, requests in job["points"]:
+        _step_through(loaded, warm_up, streams)
+        begin = time.perf_counter()
+        made = _step_through(loaded, requests, streams)
+        found[streams] = made / (time.perf_counter() - begin)
+    return found
+
+
+def _step_through(pipeline: Any, requests: Sequence[Any], streams: int) -> int:
+    """Answer all requests, so many at once; return the number of tokens."""
+    import numpy as np
+    import openvino as ov
+    import openvino_genai as genai
+
+    waiting, made = list(enumerate(requests))[::-1], 0
+    running: dict[int, Any] = {}
+    while waiting or running:
+        while waiting and len(running) < streams:
+            number, (ids, new) = waiting.pop()
+            config = genai.GenerationConfig()
+            config.max_new_tokens, config.ignore_eos = new, True
+            tensor = ov.Tensor(np.array([ids], np.int64))
+            running[number] = pipeline.add_request(number, tensor, config)
+        pipeline.step()
+        for number, handle in list(running.items()):
+            while handle.can_read():
+                made += sum(len(output.generated_ids) for output in handle.read().values())
+            if handle.get_status() == genai.GenerationStatus.FINISHED:
+                del running[number]
+    return made
+
+
+def _speed(outcomes: Sequence[Outcome]) -> float:
+    told = summary(outcomes)
+    if told["failures"]:
+        raise GenerationFailed(f"requests failed: {told['failures']}")
+    return float(sum(sample["new_tokens"] for sample in told["samples"]) / told["duration_s"])
+
+
+def compare(rounds: Sequence[Mapping[str, Figures]], streams: Sequence[int]) -> Iterator[str]:
+    """The table's lines: medians, and the ratio of ours to the best other, by rounds."""
+    names = list(rounds[0])
+    yield f"| streams | {' | '.join(names)} | ours to the best other, median (rounds) |"
+    yield f"|{'---|' * (len(names) + 2)}"
+    for count in streams:
+        speeds = [f"{statistics.median(r[n][count] for r in rounds):.1f}" for n in names]
+        others = [max(r[n][count] for n in names if n != "ours") for r in rounds]
+        ratios = [r["ours"][count] / best for r, best in zip(rounds, others, strict=True)]
+        each = ", ".join(f"{ratio:.2f}" for ratio in ratios)
+        yield f"| {count} | {' | '.join(speeds)} | {statistics.median(ratios):.2f} ({each}) |"
+
+
+def main() -> None:
+    """Measure, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0] if __doc__ else "")
+    parser.add_argument("ours", type=Path)
+    parser.add_argument("--vllm-python", type=Path)
+    parser.add_argument("--vllm", type=Path)
+    parser.add_argument("--streams", default="1,8,32")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--prompt", type=int, default=288)
+    parser.add_argument("--shared", type=float, default=0.9)
+    parser.add_argument("--new", type=int, default=48)
+    parser.add_argument("--per-client", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=usable_threads())
+    parser.add_argument("--json", type=Path, help="also write every round's figures")
+    given = parser.parse_args()
+    streams = tuple(sorted(map(int, given.streams.split(","))))
+    protocol = Requests(
+        prompt_tokens=given.prompt, new_tokens=given.new, vary=0.0, shared=given.shared,
+        concurrencies=streams, rate=None, requests=given.per_client, processes=given.rounds,
+        goodput={},
+    )  # fmt: skip
+    vocab = open_bundle(given.ours).manifest.model.vocab_size
+    with tempfile.TemporaryDirectory() as folder:
+        asked = Asked(protocol, vocab, given.threads, Path(folder))
+        log, threads = asked.folder / "server.log", str(given.threads)
+        ours = partial(
+            qdeploy_serve, given.ours, log, "--threads", threads, "--context", "2048",
+            "--concurrency", str(asked.streams),
+        )  # fmt: skip
+        contenders: dict[str, Callable[[int], Figures]] = {
+            "ours": lambda number: over_http(asked, number, ours, {}),
+            "bare": lambda number: bare(asked, number, given.ours, False),
+            "cached": lambda number: bare(asked, number, given.ours, True),
+        }
+        if given.vllm and given.vllm_python:
+            model = given.vllm.absolute()
+            vllm = partial(vllm_server, given.vllm_python, model, log, given.threads, asked.streams)
+            contenders["vllm"] = lambda number: over_http(
+                asked, number, vllm, {"ignore_eos": True, "return_token_ids": True}
+            )
+        rounds = []
+        for number in range(given.rounds):
+            found = {}
+            for name, measure in contenders.items():
+                found[name] = measure(number)
+                print(f"round {number + 1}, {name}: {found[name]}", file=sys.stderr, flush=True)
+            rounds.append(found)
+    print(f"{info.cpu_name()}, {given.threads} threads; tokens a second")
+    print("\n".join(compare(rounds, streams)))
+    if given.json:
+        given.json.write_text(json.dumps(rounds, indent=1) + "\n", encoding="utf-8")
+
+
+class Requests(LoadProtocol):
+    """As many requests for each client as `requests` says, and at least eight."""
+
+    def requests_at(self, point: LoadPoint) -> int:
+        """Requests at one load, in each process."""
+        return max((self.requests or 2) * point.concurrency, 8)
+
+
+if __name__ == "__main__":
+    main()
