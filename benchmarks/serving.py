@@ -26,14 +26,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks.servers import qdeploy_serve, started, vllm_server
 from qdeploy.bench.load.clients import Outcome, send_all
-from qdeploy.bench.load.protocol import WARM_UP, LoadPoint, LoadProtocol, Planned
+from qdeploy.bench.load.protocol import LEAST, WARM_UP, LoadPoint, LoadProtocol, Planned
 from qdeploy.bench.load.worker import summary
 from qdeploy.bundle import open_bundle
 from qdeploy.engines.client import EngineClient
@@ -50,9 +50,10 @@ SECONDS = 3600.0
 
 @dataclass(frozen=True)
 class Asked:
-    """What all contenders do."""
+    """What all contenders do: so many requests for each client, and at least `LEAST`."""
 
     protocol: LoadProtocol
+    per_client: int
     vocab_size: int
     threads: int
     folder: Path
@@ -60,6 +61,11 @@ class Asked:
     @property
     def streams(self) -> int:
         return max(self.protocol.concurrencies)
+
+    def requests(self, point: LoadPoint, number: int) -> list[Planned]:
+        """The requests of one load in round *number*, or the warm-up's."""
+        count = max(self.per_client * point.concurrency, LEAST)
+        return replace(self.protocol, requests=count).planned(point, number, self.vocab_size)
 
 
 def over_http(asked: Asked, number: int, launch: Callable[[], Launch], extra: Event) -> Figures:
@@ -76,11 +82,9 @@ def over_http(asked: Asked, number: int, launch: Callable[[], Launch], extra: Ev
 
         found: Figures = {}
         for point in asked.protocol.points:
-            send_all(
-                asked.protocol.planned(point, WARM_UP, asked.vocab_size), point.concurrency, send
-            )
-            requests = asked.protocol.planned(point, number, asked.vocab_size)
-            found[point.concurrency] = _speed(send_all(requests, point.concurrency, send))
+            send_all(asked.requests(point, WARM_UP), point.concurrency, send)
+            outcomes = send_all(asked.requests(point, number), point.concurrency, send)
+            found[point.concurrency] = _speed(outcomes)
         return found
 
 
@@ -105,9 +109,8 @@ def bare(asked: Asked, number: int, bundle: Path, cached: bool) -> Figures:
             [
                 point.concurrency,
                 *(
-                    [[p.prompt_ids, p.new_tokens] for p in
-                     asked.protocol.planned(point, which, asked.vocab_size)]
-                    for which in (WARM_UP, number)
+                    [[planned.prompt_ids, planned.new_tokens] for planned in requests]
+                    for requests in (asked.requests(point, WARM_UP), asked.requests(point, number))
                 ),
             ]
             for point in asked.protocol.points
@@ -196,14 +199,14 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write every round's figures")
     given = parser.parse_args()
     streams = tuple(sorted(map(int, given.streams.split(","))))
-    protocol = Requests(
+    protocol = LoadProtocol(
         prompt_tokens=given.prompt, new_tokens=given.new, vary=0.0, shared=given.shared,
-        concurrencies=streams, rate=None, requests=given.per_client, processes=given.rounds,
+        concurrencies=streams, rate=None, requests=None, processes=given.rounds,
         goodput={},
     )  # fmt: skip
     vocab = open_bundle(given.ours).manifest.model.vocab_size
     with tempfile.TemporaryDirectory() as folder:
-        asked = Asked(protocol, vocab, given.threads, Path(folder))
+        asked = Asked(protocol, given.per_client, vocab, given.threads, Path(folder))
         log, threads = asked.folder / "server.log", str(given.threads)
         ours = partial(
             qdeploy_serve, given.ours, log, "--threads", threads, "--context", "2048",
@@ -231,14 +234,6 @@ def main() -> None:
     print("\n".join(compare(rounds, streams)))
     if given.json:
         given.json.write_text(json.dumps(rounds, indent=1) + "\n", encoding="utf-8")
-
-
-class Requests(LoadProtocol):
-    """As many requests for each client as `requests` says, and at least eight."""
-
-    def requests_at(self, point: LoadPoint) -> int:
-        """Requests at one load, in each process."""
-        return max((self.requests or 2) * point.concurrency, 8)
 
 
 if __name__ == "__main__":
