@@ -58,16 +58,21 @@ class Script(Session):
             context, VOCABULARY, concurrency=concurrency, logprobs=logprobs, json_schema=json_schema
         )
         super().__init__(limits, device="SCRIPT")
-        self._answers = [script(answer) for answer in answers]
         self._lock = threading.Lock()
+        self.say(*answers)
         self.requests: list[Request] = []
         self.begun = self.ended = self.given = 0
         self.hold, self.go = False, threading.Semaphore(0)
         self.breaks_after: int | None = None
 
+    def say(self, *answers: str) -> None:
+        """Answer with these from now on; the last one again and again."""
+        self._answers, self._next = [script(answer) for answer in answers], 0
+
     def _generate(self, request: Request) -> Generator[Token, None, None]:
         with self._lock:
-            answer = self._answers[min(self.begun, len(self._answers) - 1)]
+            answer = self._answers[min(self._next, len(self._answers) - 1)]
+            self._next += 1
             self.requests.append(request)
             self.begun += 1
         try:
