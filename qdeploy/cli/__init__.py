@@ -34,6 +34,7 @@ COMMANDS = {
     "report": "Show results of many machines as one page, as Markdown and as JSON.",
     "matrix": "Run models on every target and profile that this machine has.",
     "cache": "List or clear the cache: bundles of `run`, references of `eval`.",
+    "engine": "Install, list or remove vLLM, in an environment of its own.",
 }
 INTERRUPTED = 130
 """128 + SIGINT, as shells report it."""

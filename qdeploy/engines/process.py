@@ -23,7 +23,7 @@ CHECK_SECONDS = 5.0
 """Time between two questions whether the engine is well."""
 KILL_SECONDS = 10.0
 """Time that processes take to disappear when they are killed; big ones free much memory."""
-LAST_LINES, LINE_CHARACTERS, TAIL_BYTES = 6, 300, 2**16
+LINE_CHARACTERS, TAIL_BYTES = 1000, 2**18
 IN_USE = "address already in use"
 SIGNALLED = 128
 
@@ -172,13 +172,12 @@ class EngineProcess:
         self._release(supervisor.KILL, KILL_SECONDS)
 
     def last_lines(self) -> tuple[str, ...]:
-        """The last lines of its output since it was started."""
+        """The lines of its output since it was started, the last ones of many."""
         with contextlib.suppress(OSError), self._launch.log.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(self._from, size - TAIL_BYTES))
             lines = file.read(TAIL_BYTES).decode(errors="replace").splitlines()
-            said = [line.strip()[:LINE_CHARACTERS] for line in lines if line.strip()]
-            return tuple(said[-LAST_LINES:])
+            return tuple(line.strip()[:LINE_CHARACTERS] for line in lines if line.strip())
         return ()
 
     def _release(self, word: bytes, seconds: float) -> None:
