@@ -19,7 +19,7 @@ does not have, and ends (0.32)."""
 KEY = "VLLM_API_KEY"
 """The variable with the key that requests must have: a command line is seen by other users."""
 SCHEMAS = '{"backend": "guidance", "disable_any_whitespace": true}'
-"""How answers are kept to a JSON schema: by llguidance, as qdeploy's own loops do, and without blanks
+"""How answers are kept to a JSON schema: by llguidance, as qdeploy's own loops do, without blanks
 between the tokens of JSON, of which small models make no end."""
 Value = str | int | float | bool
 
