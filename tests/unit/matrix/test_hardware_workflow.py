@@ -103,7 +103,7 @@ def test_the_extras_of_a_target_bring_each_of_its_backends() -> None:
     for backend in registry.backends().values():
         if type(backend).__module__.startswith("qdeploy.") and backend.requires:
             wanted = set(map(normal, backend.requires))
-            for target in backend.targets:
+            for target in backend.targets if wanted else ():  # an engine has its own environment
                 row = registry.target(target.name)
                 assert any(wanted & provided[e] for e in row.extras.values()), (
                     backend.name,
