@@ -78,7 +78,7 @@ class OpenVINOBackend(Backend):
             pipeline,
             placement,
             settings,
-            bundle.path / OPENVINO.files["model"],
+            bundle.path,
             bundle.manifest.model.vocab_size,
             cache,
         )

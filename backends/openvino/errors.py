@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from qdeploy.errors import GenerationFailed, InputError, OutOfMemory
+from qdeploy.backends.openvino import schema
+from qdeploy.errors import GenerationFailed, OutOfMemory
 from qdeploy.system.memory import LESS, is_out_of_memory, out_of_memory
 
 NOISE = ("Exception from ", "Check '")
@@ -22,6 +23,8 @@ LONGEST = 400
 def translated(doing: str, *, where: object, fix: str | None = None) -> Iterator[None]:
     """Turn an exception of OpenVINO or openvino-genai into GenerationFailed, or its OutOfMemory.
 
+    One that comes from compiling a JSON schema becomes InputError.
+
     Args:
         doing: what was being done, e.g. `loading on NPU`.
         where: the bundle or device in the message.
@@ -31,6 +34,8 @@ def translated(doing: str, *, where: object, fix: str | None = None) -> Iterator
         yield
     except (RuntimeError, MemoryError) as error:
         said = essence(error)
+        if GRAMMAR.search(str(error)):
+            raise schema.refused(said, where) from error
         if is_out_of_memory(error):
             what = f"{doing} failed: {out_of_memory(said)}"
             raise OutOfMemory(what, where=where, fix=LESS) from error
@@ -45,17 +50,3 @@ def essence(error: BaseException) -> str:
     telling = [line for line in lines if not line.startswith(NOISE)] or lines[-1:]
     text = GRAMMAR.sub("", " ".join(telling)).rstrip(". ") or type(error).__name__
     return text if len(text) <= LONGEST else text[:LONGEST] + "..."
-
-
-def is_about_a_schema(error: BaseException) -> bool:
-    """Whether the runtime's exception comes from compiling a JSON schema."""
-    return GRAMMAR.search(str(error)) is not None
-
-
-def schema_refused(said: str, device: str) -> InputError:
-    """Return the error of a request whose JSON schema the runtime does not take."""
-    return InputError(
-        f"the JSON schema cannot be followed: {said}",
-        where=device,
-        fix="correct the schema, or leave out what the message names",
-    )

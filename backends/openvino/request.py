@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from qdeploy.backends.openvino.runtime import Runtime
+from qdeploy.backends.openvino.schema import spelled_out
 from qdeploy.interface import Request
 
 SEEDS = 2**32
@@ -43,7 +44,7 @@ def generation_config(runtime: Runtime, request: Request) -> Any:
     config.logprobs = 0 if request.logprobs is None else 1
     if request.json_schema is not None:
         config.structured_output_config = runtime.genai.StructuredOutputConfig(
-            json_schema=request.json_schema
+            json_schema=spelled_out(request.json_schema)
         )
     config.do_sample = not sampling.greedy
     if not sampling.greedy:

@@ -41,7 +41,7 @@ class WhiteSpace:
         run = 0
         for token in tokens:
             yield token
-            run = run + 1 if self._tokenizer.decode_raw([token.id]).isspace() else 0
+            run = run + 1 if self._is_white(token.id) else 0
             if run == LONGEST:
                 raise GenerationFailed(
                     f"the answer in JSON went on with {LONGEST} tokens of white space",
@@ -49,3 +49,6 @@ class WhiteSpace:
                     fix="say in the prompt that the answer is JSON and what is in it, "
                     "or set a frequency penalty",
                 )
+
+    def _is_white(self, token: int) -> bool:
+        return self._tokenizer.decode_raw([token]).isspace()

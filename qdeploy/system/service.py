@@ -77,6 +77,10 @@ class Service:
         self._thread.start()
         self.send(job)
 
+    @property
+    def process_id(self) -> int:
+        return self._process.pid
+
     def send(self, message: Any) -> None:
         """Send a message. One to a process that has ended is lost: `on_end` tells of that."""
         line = json.dumps(message).encode() + b"\n"

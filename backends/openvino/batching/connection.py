@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from copy import copy
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from qdeploy.backends.openvino import schema
 from qdeploy.backends.openvino.batching import engine
 from qdeploy.backends.openvino.batching.messages import Kind, request_to_plain
-from qdeploy.backends.openvino.errors import schema_refused
 from qdeploy.backends.openvino.stream import POLL_SECONDS
 from qdeploy.errors import GenerationFailed, OutOfMemory, QdeployError
 from qdeploy.interface import Request, Token
@@ -53,7 +54,7 @@ class Answer:
             if item is None:
                 return
             if isinstance(item, QdeployError):
-                raise item
+                raise copy(item)  # the engine's own error ends several requests
             yield item
 
 
@@ -92,6 +93,11 @@ class Connection:
         """What the runtime printed while it loaded."""
         return self._log or ""
 
+    @property
+    def process_id(self) -> int:
+        """The engine's."""
+        return self._service.process_id
+
     def open(self, request: Request) -> tuple[int, Answer]:
         """Send a request. Return its number and its answer.
 
@@ -101,7 +107,7 @@ class Connection:
         answer = Answer()
         with self._lock:
             if self._error is not None:
-                raise self._error
+                raise copy(self._error)
             self._numbers += 1
             number = self._numbers
             self._answers[number] = answer
@@ -147,7 +153,7 @@ class Connection:
     def _failure(self, kind: Kind, what: str) -> QdeployError:
         """Return the error of one request."""
         if kind == "schema":
-            return schema_refused(what, self._device)
+            return schema.refused(what, self._device)
         if kind == "cache":
             fix = "raise cache_size or num_kv_blocks, or load for fewer requests at once"
             return OutOfMemory(f"generating failed: {what}", where=self._device, fix=fix)
