@@ -22,11 +22,19 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-GENERATE, SCORE = ONNX.files["model"], ONNX.files["score"]
-
+SCORE = ONNX.files["score"]
 
 CAPTURED, NOT_CAPTURED = "1", "-1"
 """Values of `gpu_graph_id`: replay the captured CUDA graph, or run without one."""
+
+
+def generating_graph(folder: Path) -> str:
+    """Name of the graph in a bundle that has the logits of the last token alone.
+
+    Older bundles have two graphs, of which `model.onnx` is this one.
+    """
+    name = ONNX.files["generate"]
+    return name if (folder / name).is_file() else ONNX.files["model"]
 
 
 class DynamicDecoder(Model):
@@ -34,7 +42,7 @@ class DynamicDecoder(Model):
 
     def __init__(self, folder: Path, settings: Settings) -> None:
         self._folder, self._settings = folder, settings
-        self._session = open_session(folder / GENERATE, settings)
+        self._session = open_session(folder / generating_graph(folder), settings)
         # the memory of a plugin provider is unknown here: bound values are copied to it and back
         self._in_place = settings.graph.attention == "gqa" and settings.provider.plugin is None
         self._replayed = self._in_place and settings.options.get("enable_cuda_graph") == "1"

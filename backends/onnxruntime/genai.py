@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from qdeploy.backends.onnxruntime import runtime
+from qdeploy.backends.onnxruntime.dynamic_decoder import generating_graph
 from qdeploy.backends.onnxruntime.errors import essence
 from qdeploy.backends.onnxruntime.providers import Provider
 from qdeploy.backends.onnxruntime.settings import SESSION, Settings, text_of
@@ -40,10 +41,9 @@ class GenaiLoop:
     def __init__(self, folder: Path, settings: Settings) -> None:
         self._genai = runtime.load_genai()
         config = self._genai.Config(str(folder))
-        changes: dict[str, Any] = {"eos_token_id": settings.vocabulary - 1}
-        if settings.session:
-            session = {n: v if n in SESSION else text_of(v) for n, v in settings.session.items()}
-            changes["decoder"] = {"session_options": session}
+        session = {n: v if n in SESSION else text_of(v) for n, v in settings.session.items()}
+        decoder = {"filename": generating_graph(folder), "session_options": session}
+        changes = {"eos_token_id": settings.vocabulary - 1, "decoder": decoder}
         config.overlay(json.dumps({"model": changes}))
         provider, name = settings.provider, settings.provider.genai
         self._longest_pass, self._vocabulary = provider.longest_pass, settings.vocabulary

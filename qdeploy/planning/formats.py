@@ -134,9 +134,9 @@ def _openvino_graph(config: ModelConfig, graph: Graph, context: int) -> int:
 
 
 def _onnx_graphs(config: ModelConfig, graph: Graph, context: int) -> int:
-    """Two graphs, and the table with a cosine and a sine for each position and pair of a head."""
+    """Three graphs, and the table with a cosine and a sine for each position and pair of a head."""
     unrolled = (config.num_experts or 0) if graph.experts == "unrolled" else 0
-    graphs = 2 * config.num_hidden_layers * (ONNX_LAYER + unrolled * UNROLLED_EXPERT)
+    graphs = 3 * config.num_hidden_layers * (ONNX_LAYER + unrolled * UNROLLED_EXPERT)
     return graphs + context * config.head_dim * FLOAT_BYTES[graph.activations]
 
 
@@ -166,6 +166,7 @@ ONNX = Format(
     "onnx",
     files={
         "model": "model.onnx",
+        "generate": "generate.onnx",
         "score": "score.onnx",
         "weights": "model.onnx.data",
         "genai_config": "genai_config.json",

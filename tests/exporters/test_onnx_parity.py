@@ -103,10 +103,22 @@ def test_only_the_last_tokens_logits_are_made_for_generation(
     made: Callable[..., Path], tmp_path: Path
 ) -> None:
     folder = export(FORMS["gqa"].resolve(made(DENSE)), tmp_path / "bundle")
-    every, last = DynamicShapeModel(folder), DynamicShapeModel(folder, "model.onnx")
+    every, last = DynamicShapeModel(folder), DynamicShapeModel(folder, "generate.onnx")
     got = last.feed(tokens(12))
     assert got.shape == (1, 1, DENSE["vocab_size"])
     np.testing.assert_allclose(got[0, 0], every.feed(tokens(12))[0, -1], atol=CLOSE)
+
+
+@pytest.mark.parametrize("form", ["gqa", "plain"])
+def test_a_models_logits_are_those_of_the_last_token_at_every_place(
+    form: str, made: Callable[..., Path], tmp_path: Path
+) -> None:
+    """In a step after a cache, too, whose mask is longer than the pass."""
+    folder = export(FORMS[form].resolve(made(DENSE)), tmp_path / "bundle")
+    every, repeated = DynamicShapeModel(folder), DynamicShapeModel(folder, "model.onnx")
+    for ids in (tokens(12), tokens(5, seed=1), tokens(1, seed=2)):
+        wanted = np.broadcast_to(every.feed(ids)[:, -1:], (1, ids.shape[1], DENSE["vocab_size"]))
+        np.testing.assert_allclose(repeated.feed(ids), wanted, atol=CLOSE)
 
 
 @pytest.mark.parametrize("form", ["gqa", "plain"])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from qdeploy.architectures.graph import SHORTEST, Builder, Expert, GraphConfig, Linear
 from qdeploy.exporters.native.onnx.attention import FORMS
@@ -20,6 +20,9 @@ from qdeploy.planning.formats import ONNX
 from qdeploy.planning.profile import Graph as Settings
 
 OPSET = 21
+LogitsOf = Literal["last", "repeated", "every"]
+"""What the logits of a pass are: of its last token only, [B, 1, vocabulary]; the same at every
+place, [B, L, vocabulary], of the last token that is no padding; or of every token."""
 EXACT_LEVEL, INT8_LEVEL = 0, 4
 """The accuracy levels that `QMoE` supports."""
 
@@ -40,14 +43,13 @@ class ContribBuilder(Builder[Value]):
     or `scores`, float32 [B, rows].
 
     Inputs otherwise are `input_ids` int64 [B, L], `attention_mask` int64 [B, T], the cache before
-    this pass as `past_key_values.N.key` and `.value` [B, kv heads, P, D]. Outputs are `logits`
-    [B, L, vocabulary], or [B, 1, vocabulary] of the last token only, and the cache after this pass,
-    `present.N.key` and `.value` [B, kv heads, T, D].
+    this pass as `past_key_values.N.key` and `.value` [B, kv heads, P, D]. Outputs are `logits`, and
+    the cache after this pass, `present.N.key` and `.value` [B, kv heads, T, D].
 
     Args:
         context: positions for which cosine and sine are stored.
         settings: the profile's choices.
-        all_logits: whether the output `logits` is of every token.
+        logits: which tokens the output `logits` is of.
     """
 
     def __init__(
@@ -57,10 +59,10 @@ class ContribBuilder(Builder[Value]):
         settings: Settings,
         *,
         context: int,
-        all_logits: bool = False,
+        logits: LogitsOf = "last",
     ) -> None:
         self.graph = Graph(layout, ONNX.files["weights"], opset=OPSET)
-        self._config, self._settings, self._all_logits = config, settings, all_logits
+        self._config, self._settings, self._logits_of = config, settings, logits
         self._layout = layout
         self._floats = floats = FLOATS[settings.activations]
         self._weights = Weights(self.graph, layout, floats, settings.accuracy_level)
@@ -194,13 +196,26 @@ class ContribBuilder(Builder[Value]):
         return Value(summands=(self._name(x), self._name(y)))
 
     def logits(self, x: Value, weight: str) -> None:
-        rows, tokens = self._name(x), "sequence_length" if self._all_logits else 1
-        if not self._all_logits:
+        tokens = 1 if self._logits_of == "last" else "sequence_length"
+        if self._logits_of == "every":
+            self._weights.multiply(self._name(x), [weight], output="logits")
+        elif self._logits_of == "last":
             last = self.graph.i64([-1])
-            rows = self.graph.add("Gather", [rows, last], name="last_token", axis=1)
-        self._weights.multiply(rows, [weight], output="logits")
+            row = self.graph.add("Gather", [self._name(x), last], name="last_token", axis=1)
+            self._weights.multiply(row, [weight], output="logits")
+        else:
+            self._repeated_logits(x, weight)
         shape = ("batch_size", tokens, self._config.vocab_size)
         self.graph.output("logits", self._floats, shape)
+
+    def _repeated_logits(self, x: Value, weight: str) -> None:
+        """The logits after each sequence's last token, at all of its places in this pass."""
+        graph, size = self.graph, self._config.vocab_size
+        row = graph.add("Unsqueeze", [self._last_token(x), graph.i64([1])], name="last_row")
+        product = self._weights.multiply(row, [weight])
+        shape = graph.add("Shape", [self._ids], name="ids_shape")
+        wanted = graph.add("Concat", [shape, graph.i64([size])], name="logits_shape", axis=0)
+        graph.add("Expand", [product, wanted], output="logits")
 
     def embeddings(self, x: Value, *, normalize: bool) -> None:
         graph, wide = self.graph, FLOAT_TYPES["float32"]
@@ -220,10 +235,18 @@ class ContribBuilder(Builder[Value]):
         self.graph.output("scores", "float32", ("batch_size", layer.rows))
 
     def _last_token(self, x: Value) -> str:
-        """The last token of each sequence of x [B, L, H] that is no padding, [B, H]."""
+        """The last token of each sequence of x [B, L, H] that is no padding, [B, H].
+
+        A mask that also covers a cache counts more tokens than this pass has, unless the pass is
+        padded; those are never the tokens after a cache.
+        """
         graph, axis = self.graph, self.graph.i64([1])
-        seen = graph.add("ReduceSum", [self._mask, axis], name="tokens", keepdims=1)
-        last = graph.add("Sub", [seen, axis], name="last_place")
+        count = graph.add("ReduceSum", [self._mask, axis], name="tokens", keepdims=1)
+        if self._config.task.generates:
+            shape = graph.add("Shape", [self._ids], name="pass_shape")
+            length = graph.add("Gather", [shape, axis], name="pass_length", axis=0)
+            count = graph.add("Min", [count, length], name="tokens_of_pass")
+        last = graph.add("Sub", [count, axis], name="last_place")
         rows = [self._name(x), last]
         return graph.add("GatherND", rows, name="last_token", batch_dims=1)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from qdeploy.architectures.graph import GraphConfig
 from qdeploy.errors import Refusal
 from qdeploy.exporters.native.format import ExportLayout, GraphWriter
-from qdeploy.exporters.native.onnx.builder import ContribBuilder
+from qdeploy.exporters.native.onnx.builder import ContribBuilder, LogitsOf
 from qdeploy.exporters.native.onnx.genai import genai_config
 from qdeploy.exporters.native.onnx.graph import FLOATS
 from qdeploy.exporters.native.onnx.packing import Blocks, block_size
@@ -54,19 +54,23 @@ class OnnxFormat(GraphWriter):
         """Write nothing: onnxruntime-genai reads the checkpoint's own files."""
 
     def write_graph(self, plan: Plan, config: GraphConfig, folder: Path) -> ExportLayout:
-        """Write two models over the same weights; the second one has the logits of every token.
+        """Write three models over the same weights; other tasks than generation have one.
 
-        Scoring needs those. Generation needs only the logits of the last token, and the product
-        with the vocabulary is a large part of the work. Other tasks than generation have one model.
+        onnxruntime-genai's `Engine` and its batches of prompts of several lengths want logits of
+        every token, of which they read one. `model.onnx` is for them: it computes that one. The
+        copies take memory, four bytes for each token of a pass and of the vocabulary, so that
+        qdeploy itself generates with a model that has the logits of the last token alone. Scoring
+        needs those of every token.
         """
         layout = WeightsLayout({t.name: t for t in plan.tensors}, self.encoding(plan))
         weights = {folder / ONNX.files["weights"]: layout}
-        graphs = {folder / ONNX.files["model"]: False}
+        graphs: dict[Path, LogitsOf] = {folder / ONNX.files["model"]: "repeated"}
         if plan.task.generates:
-            graphs[folder / ONNX.files["score"]] = True
-        for file, all_logits in graphs.items():
+            graphs[folder / ONNX.files["generate"]] = "last"
+            graphs[folder / ONNX.files["score"]] = "every"
+        for file, logits in graphs.items():
             build = ContribBuilder(
-                config, layout, plan.profile.graph, context=plan.context, all_logits=all_logits
+                config, layout, plan.profile.graph, context=plan.context, logits=logits
             )
             plan.checkpoint.architecture.build(build, config)
             build.graph.write(file)

@@ -74,7 +74,8 @@ def test_a_role_may_have_several_files() -> None:
     shards = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
     assert SAFETENSORS.missing([*shards, "config.json"]) == []
     assert SAFETENSORS.missing(["config.json"]) == ["*.safetensors"]
-    assert ONNX.missing(["model.onnx", "model.onnx.data"]) == ["score.onnx", "genai_config.json"]
+    found = ["model.onnx", "generate.onnx", "model.onnx.data"]
+    assert ONNX.missing(found) == ["score.onnx", "genai_config.json"]
 
 
 def test_an_unknown_format_names_the_known_ones() -> None:
