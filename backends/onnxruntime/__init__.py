@@ -7,6 +7,8 @@ simulated_devices
                targets that run on another provider on request
 genai, dynamic_decoder, static_decoder
                three loops: onnxruntime-genai's, and qdeploy's own for two kinds of graphs
+batching, slots
+               a loop that serves many requests at once, and their caches
 compile_cache  where providers keep what they compiled
 placement      which provider each node was assigned to
 

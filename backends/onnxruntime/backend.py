@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qdeploy.backends.onnxruntime import devices, runtime, simulated_devices
+from qdeploy.backends.onnxruntime.batching import Batch
 from qdeploy.backends.onnxruntime.compile_cache import with_cache
 from qdeploy.backends.onnxruntime.decoder import Model
-from qdeploy.backends.onnxruntime.dynamic_decoder import GENERATE, DynamicDecoder
+from qdeploy.backends.onnxruntime.dynamic_decoder import DynamicDecoder, generating_graph
 from qdeploy.backends.onnxruntime.encoder import OnnxRuntimeEncoder
 from qdeploy.backends.onnxruntime.errors import translated
 from qdeploy.backends.onnxruntime.genai import GenaiLoop
@@ -19,6 +20,7 @@ from qdeploy.backends.onnxruntime.placement import assigned_nodes, prove_placeme
 from qdeploy.backends.onnxruntime.providers import FOR_TARGET, PROVIDERS, Provider, of
 from qdeploy.backends.onnxruntime.session import OnnxRuntimeSession
 from qdeploy.backends.onnxruntime.settings import Settings, resolve_settings
+from qdeploy.backends.onnxruntime.slots import Slots
 from qdeploy.backends.onnxruntime.static_decoder import StaticDecoder
 from qdeploy.interface import Backend, Device, Encoder, LoadOptions, Request, Session
 from qdeploy.interface.schema import schema_guide
@@ -80,9 +82,15 @@ class OnnxRuntimeBackend(Backend):
                 nodes = [n for s in model.sessions() for n in assigned_nodes(s)]
                 placement = prove_placement(nodes, settings)
                 session = OnnxRuntimeSession(settings, placement, lambda: model, None, schemas)
+            elif settings.concurrency > 1:
+                slots = Slots(bundle.path, settings, settings.concurrency)
+                placement = prove_placement(assigned_nodes(slots.session), settings)
+                batch = Batch(slots, device.name)
+                session = OnnxRuntimeSession(settings, placement, open_model, batch, schemas)
             else:
                 # onnxruntime-genai does not expose its session, so an equal one shows the placement
-                nodes = assigned_nodes(open_session(bundle.path / GENERATE, settings))
+                graph = bundle.path / generating_graph(bundle.path)
+                nodes = assigned_nodes(open_session(graph, settings))
                 placement = prove_placement(nodes, settings)
                 loop = GenaiLoop(bundle.path, settings)
                 session = OnnxRuntimeSession(settings, placement, open_model, loop, schemas)

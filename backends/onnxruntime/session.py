@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+from qdeploy.backends.onnxruntime.batching import Batch
 from qdeploy.backends.onnxruntime.decoder import Model
 from qdeploy.backends.onnxruntime.errors import translated
 from qdeploy.backends.onnxruntime.genai import GenaiLoop
@@ -27,7 +28,8 @@ class OnnxRuntimeSession(Session):
         settings: the resolved settings.
         placement: the proved placement.
         open_model: opens the graphs, for qdeploy's own loop and for scoring.
-        loop: onnxruntime-genai's loop; None where qdeploy's own generates.
+        loop: onnxruntime-genai's loop, or one that batches; None where qdeploy's own for single
+            requests generates.
         schemas: compiles JSON schemas; None where the library for them is missing.
     """
 
@@ -36,11 +38,11 @@ class OnnxRuntimeSession(Session):
         settings: Settings,
         placement: Placement,
         open_model: Callable[[], Model],
-        loop: GenaiLoop | None,
+        loop: GenaiLoop | Batch | None,
         schemas: SchemaGuide | None,
     ) -> None:
         limits = Limits(
-            settings.context, settings.vocabulary,
+            settings.context, settings.vocabulary, concurrency=settings.concurrency,
             logprobs=MOST_LOGPROBS, json_schema=schemas is not None,
         )  # fmt: skip
         super().__init__(limits, device=settings.device.name, schemas=schemas)
@@ -78,6 +80,8 @@ class OnnxRuntimeSession(Session):
             return self._own_model().score(token_ids)
 
     def _close(self) -> None:
+        if isinstance(self._loop, Batch):
+            self._loop.close()
         self._model = self._loop = None
 
     def _own_model(self) -> Model:

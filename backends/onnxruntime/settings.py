@@ -56,6 +56,7 @@ class Settings:
         options: options of the execution provider.
         loop: the generation loop.
         context: most tokens, prompt and answer together.
+        concurrency: requests served at once. Above 1, qdeploy's own loop batches them.
     """
 
     provider: Provider
@@ -68,6 +69,7 @@ class Settings:
     context: int
     vocabulary: int
     allow_fallback: bool
+    concurrency: int = 1
 
     @property
     def simulated(self) -> bool:
@@ -105,7 +107,10 @@ def resolve_settings(
     graph, format_ = manifest.profile.graph, manifest.format
     _check_form(provider, manifest)
     merged = {**manifest.profile.runtime.properties, **options.properties}
-    loop = _loop(merged.pop(LOOP, None), provider, device, format_, graph)
+    asked = merged.pop(LOOP, None)
+    loop = _loop(asked, provider, device, format_, graph)
+    batches = loop == "genai" and provider.genai == "cpu" and asked is None
+    concurrency = options.concurrency if batches else 1
     known = {**SESSION, **ENTRIES, **provider.options}
     for name, value in merged.items():
         if name in REFUSED:
@@ -126,6 +131,7 @@ def resolve_settings(
     return Settings(
         provider, device, format_, graph, session, {n: text_of(v) for n, v in rest.items()}, loop,
         min(options.context or longest, longest), manifest.model.vocab_size, options.allow_fallback,
+        concurrency,
     )  # fmt: skip
 
 
