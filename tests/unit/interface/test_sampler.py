@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from qdeploy.interface import LogitsProcessor, Sampling
-from qdeploy.interface.sampler import distribution
+from qdeploy.interface.sampler import HEAD, Sampler, distribution, likely
 
 LOGIT = st.one_of(
     st.integers(-8, 8).map(lambda n: n / 4),  # many are equal
@@ -57,3 +57,22 @@ def test_the_tokens_of_an_answer_are_penalized_from_the_next_one_on(made: list[i
         process.append(token)
         process(logits)
     assert np.flatnonzero(process(logits) == 2).tolist() == sorted({1, *made})
+
+
+@pytest.mark.parametrize("spread", [0.1, 1.0, 4.0])
+@pytest.mark.parametrize("top_p", [0.5, 0.95, 1.0])
+def test_what_is_drawn_without_a_top_k_is_what_the_whole_distribution_gives(
+    spread: float, top_p: float
+) -> None:
+    random = np.random.default_rng(5)
+    found = 0
+    for seed in range(40):
+        logits = (spread * random.standard_normal(3 * HEAD)).astype(np.float32)
+        sampling = Sampling(0.8, top_p=top_p, seed=seed)
+        tokens, weights = distribution(logits, sampling)
+        chance = np.random.default_rng(seed).random()
+        wanted = int(tokens[np.searchsorted(weights.cumsum(), chance, side="right")])
+        assert Sampler(sampling).draw(logits) == wanted
+        found += likely(logits, sampling, chance) is not None
+    share = {0.1: 0.37, 1.0: 0.72, 4.0: 0.99}[spread]  # of the probability that the head has
+    assert found == 40 * (top_p < share) if top_p < 1 else 0 < found <= 40
