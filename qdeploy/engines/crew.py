@@ -26,7 +26,7 @@ from collections.abc import Sequence
 from typing import IO, Any
 
 TICK_SECONDS = 0.2
-LINE_CHARACTERS = 2000
+LINE_CHARACTERS = 2**16
 
 
 class Program:

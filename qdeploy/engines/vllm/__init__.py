@@ -6,6 +6,7 @@ install       makes and removes it
 command       the command line and the environment variables of a server
 forms         forms of weights that it has no kernel for
 log           what a server says of itself
+cluster       starts one on several machines
 nodes         a server on several machines: command lines and environments of its processes
 accelerators  what differs by hardware where there are several machines
 overlay       what vLLM for CPUs needs beside it there
