@@ -9,7 +9,7 @@ from qdeploy.backends.vllm.settings import Settings
 from qdeploy.engines.vllm.command import PLATFORMS
 from qdeploy.engines.vllm.log import read_report
 from qdeploy.interface import Placement
-from qdeploy.targets import CPU
+from qdeploy.targets import CPU, Evidence
 
 MOST_BYTES = 2**24
 """Of the log that is read; a server that has just started said some 20 kB."""
@@ -31,10 +31,20 @@ def prove_placement(log: Path, settings: Settings) -> Placement:
         raise elsewhere(report.device if report else None, wanted, log)
     kernels = ", ".join(report.kernels) or "none named"
     shown = f"; {settings.mask}" if settings.mask else ""
+    on_cpu = settings.served.target == CPU.name
+    if spread := settings.spread:
+        return Placement(
+            tuple(f"{node.host}: {settings.devices[0].name}" for node in spread.nodes),
+            # of machines: they are addresses of one
+            Evidence.SIMULATED if on_cpu else settings.devices[0].evidence,
+            f"{spread.sizes} on {len(spread.nodes)} nodes ({spread.way}); device_config of vLLM "
+            f"{report.version}, by its log: {report.device}; kernels: {kernels}",
+            threads=report.threads if on_cpu else None,
+        )
     return Placement(
         tuple(device.id for device in settings.devices),
         settings.devices[0].evidence,
         f"device_config of vLLM {report.version}, by its log: {report.device}; kernels: {kernels}"
         f"{shown}",
-        threads=report.threads if settings.served.target == CPU.name else None,
+        threads=report.threads if on_cpu else None,
     )

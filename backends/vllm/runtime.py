@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -63,13 +64,18 @@ def start(bundle: Bundle, found: Environment, settings: Settings) -> Server:
     key, log = secrets.token_urlsafe(32), new_log()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="qdeploy-vllm-")))
-        link_model(bundle.path, folder)
-        served = replace(settings.served, model=folder)
+        if settings.spread:  # the other nodes have the bundle, and no such folder
+            served = replace(settings.served, model=bundle.path.resolve())
+            started = settings.spread.command(found, served, folder)
+        else:
+            link_model(bundle.path, folder)
+            served = replace(settings.served, model=folder)
+            started = partial(command, found.python, served)
 
         def connect(url: str) -> EngineClient:
             return EngineClient(url, api_key=key)
 
-        child = Child(_launch(found, served, log, key, connect))
+        child = Child(_launch(started, served, log, key, connect))
         stack.callback(child.stop)
         child.start()
         return Server(child, connect, log, stack.pop_all())
@@ -95,7 +101,11 @@ def new_log() -> Path:
 
 
 def _launch(
-    found: Environment, served: Served, log: Path, key: str, connect: Callable[[str], EngineClient]
+    started: Callable[[int], Sequence[str]],
+    served: Served,
+    log: Path,
+    key: str,
+    connect: Callable[[str], EngineClient],
 ) -> Launch:
     def check(url: str) -> None:
         """Ask for the model, too: another program may answer at a port that it took first."""
@@ -110,7 +120,7 @@ def _launch(
 
     return Launch(
         "vLLM",
-        lambda port: command(found.python, served, port),
+        started,
         check,
         log,
         {**environment(served), KEY: key},

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qdeploy.engines.vllm.command import DTYPES, PLATFORMS, Served
+from qdeploy.engines.vllm.spread import PROPERTIES as SPREAD
+from qdeploy.engines.vllm.spread import Spread, read_spread
 from qdeploy.errors import InputError, did_you_mean
 from qdeploy.interface import Device, LoadOptions, Property
 from qdeploy.planning.profile import FLOAT_BYTES
@@ -31,7 +33,7 @@ OPTIONS: Mapping[str, type] = {
     "max_num_batched_tokens": int,
 }
 """Properties that are flags of `vllm serve`, spelled with underscores."""
-PROPERTIES: Mapping[str, type] = {**OPTIONS, CACHE: int, PYTHON: str}
+PROPERTIES: Mapping[str, type] = {**OPTIONS, **SPREAD, CACHE: int, PYTHON: str}
 LEAST_CACHE = 2**28
 BLOCK = 128
 """Tokens of a block of the cache on a CPU."""
@@ -45,12 +47,14 @@ class Settings:
         devices: those of the load, in order.
         python: the interpreter that the user names, or None.
         vocabulary: number of token ids.
+        spread: the machines that it is spread over; None for this one alone.
     """
 
     served: Served
     devices: tuple[Device, ...]
     python: str | None
     vocabulary: int
+    spread: Spread | None = None
 
     @property
     def mask(self) -> str | None:
@@ -102,7 +106,11 @@ def resolve_settings(bundle: Bundle, device: Device, options: LoadOptions) -> Se
     )
     python = merged.get(PYTHON)
     return Settings(
-        served, devices, None if python is None else str(python), manifest.model.vocab_size
+        served,
+        devices,
+        None if python is None else str(python),
+        manifest.model.vocab_size,
+        read_spread(merged),
     )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qdeploy.cli import options, output
+from qdeploy.cli import nodes, options, output
 
 if TYPE_CHECKING:
     from qdeploy.deploy.run import Which
@@ -51,6 +51,7 @@ DEFAULT_PORT = 8000
               show_default=True, help="Of the log on stderr.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True,
               help="Print one JSON object when ready: url, model, device.")  # fmt: skip
+@nodes.options
 def command(
     model: str,
     target: str | None,
@@ -74,6 +75,7 @@ def command(
     drain_seconds: float,
     log_format: str,
     as_json: bool,
+    spread: nodes.Asked | None,
 ) -> None:
     """Serve MODEL over HTTP, as OpenAI's API: a bundle, or a model that is exported first.
 
@@ -91,6 +93,8 @@ def command(
     from qdeploy.serving.service import Service, concurrency_of
     from qdeploy.serving.settings import Limits, Settings
 
+    if spread:
+        backend = nodes.BACKEND
     known = keys.read(api_keys)
     listening = server.bind(host, port)
     with listening:
@@ -102,6 +106,15 @@ def command(
             )
         if exported:
             output.say_exported(bundle.nbytes)
+        spreading = None
+        if spread:
+            which = target or bundle.manifest.target
+            spreading = nodes.plan(spread, bundle, which, context=context)
+            if spread.only_print:
+                nodes.show_commands(
+                    spreading, bundle, which, context=context, concurrency=concurrency
+                )
+                return
         loaded = qdeploy.load(
             bundle,
             target=target,
@@ -112,6 +125,7 @@ def command(
             allow_fallback=allow_fallback,
             threads=threads,
             concurrency=concurrency,
+            properties=nodes.properties(spreading),
         )
         with loaded:
             if fallback := loaded.placement.fallback:

@@ -94,17 +94,19 @@ def simulated(server: Server, folder: Path, version: str) -> Server:
 
     Args:
         server: its nodes are addresses of this machine.
-        folder: of the overlay; is made.
+        folder: of the overlay, and of Ray's files; is made.
         version: of vLLM.
     """
-    overlay.write(folder, version, ray=server.way == RAY)
+    place = folder / "overlay"
+    overlay.write(place, version, ray=server.way == RAY)
     cores = sorted(os.sched_getaffinity(0))
     nodes = tuple(
         replace(node, threads=_threads(cores, number, server))
         for number, node in enumerate(server.nodes)
     )
-    environment = {**server.environment, "PYTHONPATH": str(folder)}
-    return replace(server, nodes=nodes, environment=environment)
+    environment = {**server.environment, "PYTHONPATH": str(place)}
+    ray = str(folder / "ray")
+    return replace(server, nodes=nodes, environment=environment, ray_folder=ray)
 
 
 def _threads(cores: Sequence[int], number: int, server: Server) -> str:

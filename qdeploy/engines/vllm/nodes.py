@@ -84,6 +84,7 @@ class Server:
         port: of the API.
         listen: the address that the API listens on.
         way: `plain` or `ray`.
+        ray_folder: where Ray keeps its files; None is its own place, `/tmp/ray`.
         base_port: added to the ports that nodes talk over, where several servers share machines.
     """
 
@@ -97,6 +98,7 @@ class Server:
     way: str = PLAIN
     flags: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    ray_folder: str | None = None
     base_port: int = 0
 
     @property
@@ -152,8 +154,9 @@ def _with_ray(server: Server) -> list[Member]:
     found = []
     for rank, node in enumerate(server.nodes):
         port = RAY_PORT + server.base_port
-        leads = ("--head", f"--port={port}", "--include-dashboard=false")
-        join = (f"--address={head}",) if rank else leads
+        leads = ["--head", f"--port={port}", "--include-dashboard=false"]
+        leads += [f"--temp-dir={server.ray_folder}"] if server.ray_folder else []
+        join = [f"--address={head}"] if rank else leads
         raylet = RAYLET_PORT + server.base_port + rank
         command = (
             server.python, "-m", "ray.scripts.scripts", "start", *join, "--block",
