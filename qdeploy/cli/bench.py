@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command("bench")
-@click.argument("bundles", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("bundles", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--prompt", "--prompt-tokens", metavar="N,...",
               help="Tokens of the prompts; default: those of 128,512 that fit.")  # fmt: skip
 @click.option("--new", "--new-tokens", metavar="N,...", help="Tokens to generate; default: 64.")
@@ -74,8 +74,20 @@ def command(
 
     Several bundles take turns, so that a drift of the machine affects all of them. FILE is written
     after every turn. With --concurrency or --rate, throughput and latency are measured under load.
+    With --endpoint and no bundle, the server does the text and counts the tokens.
     """
     device = options.at_endpoint(endpoint, endpoint_model, device)
+    if not bundles and endpoint is None:
+        raise click.UsageError("Missing argument 'BUNDLES...'.")
+    if not bundles:
+        from qdeploy.cli import remote
+
+        remote.refuse({
+            "concurrency": concurrency, "rate": rate, "backend": backend, "simulate": simulate,
+            "threads": threads, "peer": peer, "machine": machine, "output": file,
+        })  # fmt: skip
+        remote.bench(endpoint or "", endpoint_model, prompt, new, runs, as_json=as_json)
+        return
     if concurrency is not None or rate is not None:
         from qdeploy.bench.load.parent import LoadOptions
         from qdeploy.cli.bench_load import LoadWish, protocol_of, run_load

@@ -1,4 +1,4 @@
-"""`qdeploy run --endpoint URL` without a bundle: the server does the text."""
+"""`qdeploy run` and `bench` with --endpoint and without a bundle: the server does the text."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def refuse(options: Mapping[str, object]) -> None:
     """Refuse the options, by their names, that are set and are nothing to a server."""
     if given := [name for name, value in options.items() if value]:
         raise click.UsageError(
-            f"--{given[0]} needs a bundle before the prompt; without one, the server does the text"
+            f"--{given[0]} needs a bundle, beside --endpoint; without one, the server does the text"
         )
 
 
@@ -79,3 +79,40 @@ def statistics(made: RemoteAnswer, chat: RemoteChat) -> str:
     if made.finish_reason == "length":
         parts.append("cut at the length limit")
     return " | ".join(parts)
+
+
+def bench(
+    url: str, model: str | None, prompt: str | None, new: str | None, runs: int, *, as_json: bool
+) -> None:
+    """Measure a server, and print a row for each length of prompt, in words."""
+    from qdeploy.bench import grid
+    from qdeploy.bench.remote import measure
+    from qdeploy.cli.progress import BenchProgress
+    from qdeploy.deploy.remote import RemoteChat
+
+    words = grid.parse(prompt, "--prompt") if prompt else grid.PROMPTS
+    most = grid.parse(new, "--new", least=grid.FEWEST_NEW) if new else grid.NEW
+    with RemoteChat(url, model) as chat:
+        with BenchProgress(quiet=as_json) as progress:
+            rows = list(measure(chat, grid.points(words, most), runs, progress.advance))
+        server = chat.server
+        about = {"endpoint": chat.url, "server": server.title, "model": server.model.id,
+                 "evidence": str(server.evidence), "proof": server.proof}  # fmt: skip
+    if as_json:
+        output.write_json(about | {"results": [row.as_dict() for row in rows]})
+        return
+    numbers = ("words", "prompt", "new", "chunks", "TTFT ms", "TPOT ms", "tok/s")
+    table = output.table(*numbers, right=numbers)
+    for row in rows:
+        counts = (row.median(name) for name in ("prompt_tokens", "new_tokens", "chunks"))
+        times = (row.median(name) for name in ("ttft_ms", "tpot_ms", "decode_tokens_per_s"))
+        cells = [str(row.point.prompt), *map(_number, counts), *map(_number, times)]
+        table.add_row(*cells)
+    console = output.console()
+    console.print(f"{server.title} ({chat.url}), evidence: {server.evidence}", style="bold")
+    console.print(table)
+    console.print("medians; tokens of prompt and answer are by the server's count")
+
+
+def _number(value: float | None) -> str:
+    return "not told" if value is None else f"{value:.1f}".removesuffix(".0")

@@ -85,6 +85,32 @@ def test_a_server_that_is_not_there_is_an_absent_target(
     assert bundle.is_dir()
 
 
+@pytest.mark.parametrize("usage", [USAGE, None])
+def test_bench_without_a_bundle_has_the_servers_count_or_none(
+    stub: StubEngine, quick: QuickCommand, usage: object
+) -> None:
+    stub.replies[CHATS] = deltas({"content": "a b"}, {"content": " c"}, usage=usage)
+    short = ("--prompt", "3,5", "--new", "8", "--runs", "2")
+    done = quick("bench", "--endpoint", stub.url, *short, "--json")
+    assert done.code == 0, done.stderr
+    assert done.json["evidence"] == "none"
+    few, many = done.json["results"]
+    assert [row["prompt_words"] for row in (few, many)] == [3, 5]
+    assert [run["chunks"] for run in few["runs"]] == [2, 2]
+    told = [few["runs"][0][name] for name in ("prompt_tokens", "new_tokens", "tokens_counted_by")]
+    assert told == ([4, 7, "the server"] if usage else [None] * 3)
+    assert (few["tpot_ms"] is None) is (usage is None)
+    prompts = [body["messages"][0]["content"] for body in stub.bodies(CHATS)]
+    assert len(set(prompts)) == len(prompts) == 6, "no run finds its prompt in a cache"
+    shown = quick("bench", "--endpoint", stub.url, *short)
+    assert ("not told" in shown.stdout) is (usage is None)
+
+
+def test_bench_without_a_bundle_writes_no_results(stub: StubEngine, quick: QuickCommand) -> None:
+    quick("bench", "--endpoint", stub.url, "-o", "x.json").fails(2, "--output needs a bundle")
+    quick("bench").fails(2, "Missing argument 'BUNDLES...'")
+
+
 def test_the_key_is_in_no_output(stub: StubEngine, quick: QuickCommand) -> None:
     secret = "-".join(["very", "secret"])
     asked = ("run", "--endpoint", stub.url, "hi", "--json")
