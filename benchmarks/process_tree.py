@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
-PROC = Path("/proc")
+from qdeploy.system.descendants import PROC, descendants
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class Usage:
 def usage_of(pid: int) -> Usage:
     """Add up a process and its descendants; one that ends meanwhile is left out."""
     memory = threads = files = 0
-    for each in _tree(pid):
+    for each in (pid, *descendants(pid)):
         try:
             status = dict(
                 line.split(":", 1)
@@ -40,14 +39,3 @@ def usage_of(pid: int) -> Usage:
         except (OSError, KeyError):
             continue
     return Usage(memory, threads, files)
-
-
-def _tree(pid: int) -> list[int]:
-    found = [pid]
-    for each in found:
-        for task in (PROC / str(each) / "task").glob("*/children"):
-            try:
-                found += map(int, task.read_text().split())
-            except OSError:  # it has ended
-                continue
-    return found

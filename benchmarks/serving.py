@@ -41,7 +41,7 @@ from qdeploy.engines.process import Launch
 from qdeploy.errors import GenerationFailed
 from qdeploy.system import info
 from qdeploy.system.threads import usable_threads
-from qdeploy.system.worker import Event, run_worker
+from qdeploy.system.worker import run_worker
 
 Figures = dict[int, float]
 """Tokens a second by the number of streams."""
@@ -68,7 +68,7 @@ class Asked:
         return replace(self.protocol, requests=count).planned(point, number, self.vocab_size)
 
 
-def over_http(asked: Asked, number: int, launch: Callable[[], Launch], extra: Event) -> Figures:
+def over_http(asked: Asked, number: int, launch: Callable[[], Launch]) -> Figures:
     """Measure a server that is started for it."""
     with started(launch()) as server, EngineClient(server.url) as client:
         model = client.models()[0].id
@@ -76,7 +76,7 @@ def over_http(asked: Asked, number: int, launch: Callable[[], Launch], extra: Ev
         def send(planned: Planned) -> Iterator[float]:
             body = {
                 "model": model, "prompt": list(planned.prompt_ids), "temperature": 0,
-                "max_tokens": planned.new_tokens, **extra,
+                "max_tokens": planned.new_tokens, "ignore_eos": True, "return_token_ids": True,
             }  # fmt: skip
             yield from _stamps(client, body)
 
@@ -96,9 +96,10 @@ def _stamps(client: EngineClient, body: Mapping[str, Any]) -> Iterator[float]:
             now = chunk.timestamp
             if chunk.usage is not None:
                 yield from (now for _ in range(chunk.usage.completion_tokens - made))
-            elif chunk.text or chunk.token_ids:
-                made += 1
-                yield now
+            else:
+                tokens = len(chunk.token_ids or ())
+                made += tokens
+                yield from (now for _ in range(tokens))
 
 
 def bare(asked: Asked, number: int, bundle: Path, cached: bool) -> Figures:
@@ -213,16 +214,14 @@ def main() -> None:
             "--concurrency", str(asked.streams),
         )  # fmt: skip
         contenders: dict[str, Callable[[int], Figures]] = {
-            "ours": lambda number: over_http(asked, number, ours, {}),
+            "ours": lambda number: over_http(asked, number, ours),
             "bare": lambda number: bare(asked, number, given.ours, False),
             "cached": lambda number: bare(asked, number, given.ours, True),
         }
         if given.vllm and given.vllm_python:
             model = given.vllm.absolute()
             vllm = partial(vllm_server, given.vllm_python, model, log, given.threads, asked.streams)
-            contenders["vllm"] = lambda number: over_http(
-                asked, number, vllm, {"ignore_eos": True, "return_token_ids": True}
-            )
+            contenders["vllm"] = lambda number: over_http(asked, number, vllm)
         rounds = []
         for number in range(given.rounds):
             found = {}

@@ -1,9 +1,15 @@
-"""Peak memory and number of threads of this process, as the kernel reports them."""
+"""Peak memory and number of threads of this process, as the kernel reports them.
+
+Runtimes that live in processes of their own count, too.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
+
+from qdeploy.system.descendants import PROC, descendants
 
 STATUS = Path("/proc/self/status")
 
@@ -11,11 +17,13 @@ STATUS = Path("/proc/self/status")
 def peak_resident_bytes() -> int | None:
     """Return the peak of resident memory, mapped files included; None on Windows.
 
-    On Linux it is VmHWM: `ru_maxrss` starts at the parent's size when a process is started.
+    On Linux it is VmHWM: `ru_maxrss` starts at the parent's size when a process is started. The
+    peaks of the processes that this one started, and that live, are added. Elsewhere they are not.
     """
     peak = status_number("VmHWM")
     if peak is not None:
-        return 1024 * peak
+        others = (PROC / str(pid) / "status" for pid in descendants(os.getpid()))
+        return 1024 * (peak + sum(status_number("VmHWM", other) or 0 for other in others))
     try:
         import resource
     except ImportError:

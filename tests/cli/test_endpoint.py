@@ -73,6 +73,20 @@ def test_bench_says_what_it_cannot_see(stub: StubEngine, quick: QuickCommand) ->
     assert quick.reports(done) == 1
 
 
+@pytest.mark.usefixtures("bundle")
+def test_a_server_is_measured_under_load(stub: StubEngine, quick: QuickCommand) -> None:
+    like_vllm(stub, [5] * 9)
+    short = ("--prompt", "3", "--new", "2", "--processes", "1", "--concurrency", "2")
+    done = quick("bench", "bundle", *short, "--endpoint", stub.url, "--json")
+    assert done.code == 0, done.stderr
+    (row,) = done.json["results"]
+    assert (row["kind"], row["failures"], len(row["samples"])) == ("load", {}, 8)
+    assert row["environment"]["target"] == "endpoint"
+    assert row["artifact"]["precision"] == "as served"
+    assert row["peak_memory_bytes"] is None
+    assert row["serves"] == 2
+
+
 @pytest.mark.parametrize(
     "command", [["run", "2 + 2?"], ["bench", "bundle"], ["eval", "bundle", "bundle"]]
 )
