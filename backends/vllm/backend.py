@@ -24,6 +24,7 @@ class VllmBackend(Backend):
     name = "vllm"
     formats = (SAFETENSORS.name,)
     targets = (CUDA, ROCM, DCU, ASCEND, CPU)
+    starts_slowly = True
     splits = True
 
     def is_installed(self) -> bool:

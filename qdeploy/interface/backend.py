@@ -33,6 +33,8 @@ class Backend(ABC):
     slow: ClassVar[frozenset[str]] = frozenset()
     """Names of those of which tests ask the essential only: a token takes seconds on the simulated
     device, or that of another target runs the same kernels."""
+    starts_slowly: ClassVar[bool] = False
+    """Whether a load takes half a minute and more, so that tests load shipped profiles only."""
     splits: ClassVar[bool] = False
     """Whether it spreads a model over several devices of a target, `LoadOptions.devices`."""
     batches: ClassVar[bool] = False

@@ -123,6 +123,7 @@ def all_flows() -> tuple[Flow, ...]:
         if not simulate or target.name in backend.simulates
         for name, p in loaded.items()
         if p.target == target.name and p.format in backend.formats
+        if not (backend.starts_slowly and name not in profile_names())
         for model in models.EMBEDDED
     ]
     return tuple(f for f in flows if registry.backend(f.backend).why_not(plan_of(f)) is None)

@@ -1,0 +1,117 @@
+"""What a bundle and the user's wishes become, and what is refused before anything starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from qdeploy import models, registry
+from qdeploy.backends.vllm import VllmBackend, runtime
+from qdeploy.backends.vllm.settings import resolve_settings
+from qdeploy.bundle import Bundle
+from qdeploy.checkpoint import hub
+from qdeploy.deploy.export import export
+from qdeploy.engines.vllm import forms
+from qdeploy.errors import InputError
+from qdeploy.interface import Device, LoadOptions, Progress
+from qdeploy.planning.plan import Plan, make_plan
+from qdeploy.planning.profile import load_profile
+
+CPU = Device("cpu", "a CPU", "cpu")
+GPUS = tuple(Device(f"cuda:{n}", "a GPU", "cuda") for n in range(4))
+DENSE, MOE = models.EMBEDDED
+
+
+def plan(model: str, profile: str) -> Plan:
+    read = load_profile(profile)
+    row = registry.format_of(read)
+    target = registry.target(read.target)
+    return make_plan(hub.resolve(model), read, target, format_row=row, context=1056)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    folder = tmp_path_factory.mktemp("bundle") / DENSE
+    made = plan(DENSE, "cpu-int4-torch")
+    return export(made, registry.exporter_for(made.format), folder, Progress(), force=False)
+
+
+def test_a_cpu_gets_room_for_its_requests_and_one_more(bundle: Bundle) -> None:
+    served = resolve_settings(bundle, CPU, LoadOptions(context=1000, concurrency=400)).served
+    assert (served.dtype, served.context, served.sequences) == ("bfloat16", 1000, 400)
+    layers, heads, size, tokens = 4, 2, 128, 9 * 128
+    assert served.cache_bytes == 2 * layers * heads * size * 2 * tokens * 401
+    assert served.devices == ()
+    assert served.sizes == ()
+
+
+def test_a_context_is_at_most_the_bundles(bundle: Bundle) -> None:
+    assert resolve_settings(bundle, CPU, LoadOptions(context=10**6)).served.context == 1056
+
+
+def test_several_gpus_share_a_model(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    options = LoadOptions(devices=(GPUS[1], GPUS[3]))
+    settings = resolve_settings(bundle, GPUS[1], options)
+    assert settings.served.devices == ("1", "3")
+    assert settings.served.sizes == ("--tensor-parallel-size", "2")
+    assert settings.served.cache_bytes is None
+    assert settings.mask == "CUDA_VISIBLE_DEVICES=1,3"
+
+
+def test_a_mask_that_is_set_is_kept_to(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-aa, 5,6")
+    for place, name in ((0, "GPU-aa"), (1, "5")):
+        assert resolve_settings(bundle, GPUS[place], LoadOptions()).served.devices == (name,)
+
+
+def test_properties_are_flags_and_strict(bundle: Bundle) -> None:
+    given = LoadOptions(properties={"enforce_eager": False, "python": "/env/bin/python"})
+    settings = resolve_settings(bundle, CPU, given)
+    assert settings.served.options == {"enforce-eager": False}
+    assert settings.python == "/env/bin/python"
+    for properties, words in (
+        ({"enforce_eagre": True}, "no property 'enforce_eagre'"),
+        ({"max_num_batched_tokens": "many"}, "max_num_batched_tokens is 'many'"),
+    ):
+        with pytest.raises(InputError, match=words):
+            resolve_settings(bundle, CPU, LoadOptions(properties=properties))
+
+
+def test_the_server_sees_the_models_files_alone(bundle: Bundle, tmp_path: Path) -> None:
+    """Weights of any name in a folder are read by vLLM, which stops at one that is not the model's."""
+    runtime.link_model(bundle.path, tmp_path)
+    assert {file.name for file in tmp_path.iterdir()} == {
+        "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
+        "model.safetensors",
+    }  # fmt: skip
+    assert all(file.resolve().parent == bundle.path for file in tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("model", "profile", "words"),
+    [
+        (MOE, "cpu-int4-torch", "experts in floats only"),
+        (MOE, "cpu-int8-vllm", "experts in floats only"),
+        (DENSE, "cpu-int8-torch", "no kernel for eight-bit codes with inputs in floats"),
+        (DENSE, "cpu-int8", "it loads the format safetensors"),
+        (DENSE, "cpu-int8-vllm", None),
+        (DENSE, "cpu-bf16", None),
+        (MOE, "cpu-bf16", None),
+        (MOE, "cuda-int4", None),
+    ],
+)
+def test_what_it_cannot_run_is_said_by_the_plan(
+    model: str, profile: str, words: str | None
+) -> None:
+    reason = VllmBackend().why_not(plan(model, profile))
+    assert reason is None if words is None else words in str(reason)
+
+
+@pytest.mark.parametrize("flags", ["avx2 fma", "avx512f avx512vl avx512bw avx512dq"])
+def test_four_bits_need_avx512(monkeypatch: pytest.MonkeyPatch, flags: str) -> None:
+    monkeypatch.setattr(forms.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(forms.info, "cpu_flags", lambda: frozenset(flags.split()))
+    reason = VllmBackend().why_not(plan(DENSE, "cpu-int4-torch"))
+    assert ("AVX-512 only" in str(reason)) == ("avx512f" not in flags)
