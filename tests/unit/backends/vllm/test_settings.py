@@ -80,7 +80,7 @@ def test_properties_are_flags_and_strict(bundle: Bundle) -> None:
 
 
 def test_the_server_sees_the_models_files_alone(bundle: Bundle, tmp_path: Path) -> None:
-    """Weights of any name in a folder are read by vLLM, which stops at one that is not the model's."""
+    """Weights of any name in a folder are read by vLLM: it stops at one that is not the model's."""
     runtime.link_model(bundle.path, tmp_path)
     assert {file.name for file in tmp_path.iterdir()} == {
         "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
