@@ -97,8 +97,8 @@ def test_the_server_sees_the_models_files_alone(bundle: Bundle, tmp_path: Path) 
         (DENSE, "cpu-int8-torch", "no kernel for eight-bit codes with inputs in floats"),
         (DENSE, "cpu-int8", "it loads the format safetensors"),
         (DENSE, "cpu-int8-vllm", None),
-        (DENSE, "cpu-bf16", None),
-        (MOE, "cpu-bf16", None),
+        (DENSE, "cpu-fp16-vllm", None),
+        (MOE, "cpu-fp16-vllm", None),
         (MOE, "cuda-int4", None),
     ],
 )
