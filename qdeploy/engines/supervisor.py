@@ -55,7 +55,7 @@ def _kill_the_rest(group: int) -> None:
     """Kill what the program left, until this process has no child."""
     while True:
         _signal_group(group, signal.SIGKILL)
-        for pid in _descendants(os.getpid()):
+        for pid in descendants(os.getpid()):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
         try:
@@ -69,7 +69,8 @@ def _signal_group(group: int, number: signal.Signals) -> None:
         os.killpg(group, number)
 
 
-def _descendants(ancestor: int) -> Iterator[int]:
+def descendants(ancestor: int) -> Iterator[int]:
+    """Yield the ids of all processes that descend from one. Linux only; elsewhere none."""
     children: dict[int, list[int]] = {}
     for name in os.listdir("/proc") if ON_LINUX else ():
         if name.isdigit():

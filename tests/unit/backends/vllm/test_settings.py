@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,11 @@ from qdeploy.backends.vllm.settings import resolve_settings
 from qdeploy.bundle import Bundle
 from qdeploy.checkpoint import hub
 from qdeploy.deploy.export import export
-from qdeploy.engines.vllm import forms
 from qdeploy.errors import InputError
 from qdeploy.interface import Device, LoadOptions, Progress
 from qdeploy.planning.plan import Plan, make_plan
 from qdeploy.planning.profile import load_profile
+from qdeploy.system import info
 
 CPU = Device("cpu", "a CPU", "cpu")
 GPUS = tuple(Device(f"cuda:{n}", "a GPU", "cuda") for n in range(4))
@@ -111,7 +112,7 @@ def test_what_it_cannot_run_is_said_by_the_plan(
 
 @pytest.mark.parametrize("flags", ["avx2 fma", "avx512f avx512vl avx512bw avx512dq"])
 def test_four_bits_need_avx512(monkeypatch: pytest.MonkeyPatch, flags: str) -> None:
-    monkeypatch.setattr(forms.platform, "machine", lambda: "x86_64")
-    monkeypatch.setattr(forms.info, "cpu_flags", lambda: frozenset(flags.split()))
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(info, "cpu_flags", lambda: frozenset(flags.split()))
     reason = VllmBackend().why_not(plan(DENSE, "cpu-int4-torch"))
     assert ("AVX-512 only" in str(reason)) == ("avx512f" not in flags)
