@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from qdeploy.engines.vllm import environment
 from qdeploy.engines.vllm.command import PLATFORMS
@@ -11,7 +12,7 @@ from qdeploy.errors import InputError, TargetUnavailable
 from qdeploy.interface import Device
 from qdeploy.system import drivers, info
 from qdeploy.system.drivers import Hardware
-from qdeploy.targets import ASCEND, CPU, CUDA, DCU, ROCM, Target
+from qdeploy.targets import ASCEND, CPU, CUDA, DCU, ROCM, Evidence, Target
 
 SYSTEM = sys.platform
 HARDWARE: Mapping[str, Callable[[Sequence[str]], list[Hardware]]] = {
@@ -32,14 +33,14 @@ def find(target: Target, *, simulate: bool = False) -> list[Device]:
     Raises:
         InputError: vLLM does not serve the target.
         TargetUnavailable: hardware, driver or vLLM's environment is missing, or that is for other
-            hardware; or a simulated device is asked for.
+            hardware; or a simulated device is asked for. Only a CPU has one: several nodes on it.
     """
     if target.name not in PLATFORMS:
         raise InputError(
             f"vLLM does not serve the target {target.name}",
             fix="choose one of: " + ", ".join(PLATFORMS),
         )
-    if simulate:
+    if simulate and target != CPU:
         raise TargetUnavailable("vLLM runs on real devices only", "leave --simulate out")
     if not SYSTEM.startswith("linux"):
         raise TargetUnavailable(
@@ -48,7 +49,7 @@ def find(target: Target, *, simulate: bool = False) -> list[Device]:
         )
     if target == CPU:
         environment.find(target.name)
-        return [Device("cpu", info.cpu_name(), target.name, info.usable_memory_bytes())]
+        return [_nodes_of_one() if simulate else _cpu()]
     found = HARDWARE[target.name](target.masks)
     environment.find(target.name)
     kind = PLATFORMS[target.name].device
@@ -56,3 +57,13 @@ def find(target: Target, *, simulate: bool = False) -> list[Device]:
         Device(f"{kind}:{number}", one.name, target.name, one.memory_bytes, one.driver)
         for number, one in enumerate(found)
     ]
+
+
+def _cpu() -> Device:
+    return Device("cpu", info.cpu_name(), CPU.name, info.usable_memory_bytes())
+
+
+def _nodes_of_one() -> Device:
+    """What `--nodes` runs on where they are addresses of one machine."""
+    name = f"simulated: nodes on one {info.cpu_name()}"
+    return replace(_cpu(), name=name, evidence=Evidence.SIMULATED)

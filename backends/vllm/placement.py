@@ -9,7 +9,7 @@ from qdeploy.backends.vllm.settings import Settings
 from qdeploy.engines.vllm.command import PLATFORMS
 from qdeploy.engines.vllm.log import read_report
 from qdeploy.interface import Placement
-from qdeploy.targets import CPU, Evidence
+from qdeploy.targets import CPU
 
 MOST_BYTES = 2**24
 """Of the log that is read; a server that has just started said some 20 kB."""
@@ -35,8 +35,7 @@ def prove_placement(log: Path, settings: Settings) -> Placement:
     if spread := settings.spread:
         return Placement(
             tuple(f"{node.host}: {settings.devices[0].name}" for node in spread.nodes),
-            # of machines: they are addresses of one
-            Evidence.SIMULATED if on_cpu else settings.devices[0].evidence,
+            settings.devices[0].evidence,
             f"{spread.sizes} on {len(spread.nodes)} nodes ({spread.way}); device_config of vLLM "
             f"{report.version}, by its log: {report.device}; kernels: {kernels}",
             threads=report.threads if on_cpu else None,

@@ -14,7 +14,7 @@ from qdeploy.engines.vllm.spread import Spread, read_spread
 from qdeploy.errors import InputError, did_you_mean
 from qdeploy.interface import Device, LoadOptions, Property
 from qdeploy.planning.profile import FLOAT_BYTES
-from qdeploy.targets import CPU
+from qdeploy.targets import CPU, Evidence
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -110,8 +110,26 @@ def resolve_settings(bundle: Bundle, device: Device, options: LoadOptions) -> Se
         devices,
         None if python is None else str(python),
         manifest.model.vocab_size,
-        read_spread(merged),
+        _spread(merged, device),
     )
+
+
+def _spread(given: Mapping[str, Property], device: Device) -> Spread | None:
+    """The machines that a load is spread over. Nodes of CPUs are simulated, on request only.
+
+    Raises:
+        InputError: they are asked for without that, or that without them.
+    """
+    spread = read_spread(given)
+    simulated = device.evidence is Evidence.SIMULATED
+    if simulated and spread is None:
+        raise InputError(
+            "vLLM simulates nodes on one machine, and this load has none",
+            fix="--nodes 127.0.0.1,127.0.0.2, or leave --simulate out",
+        )
+    if spread and device.target == CPU.name and not simulated:
+        raise InputError("nodes of CPUs are a simulation, on one machine", fix="--simulate")
+    return spread
 
 
 def cache_bytes(folder: Path, context: int, sequences: int, bytes_each: int) -> int:

@@ -76,7 +76,8 @@ def load(bundle: Path, nodes: str, way: str) -> ChatModel:
     asked: dict[str, str | int | float | bool] = {
         "nodes": nodes, "nodes_by": way, "tensor_parallel": 2
     }  # fmt: skip
-    return cast(ChatModel, qdeploy.load(bundle, backend="vllm", context=512, properties=asked))
+    model = qdeploy.load(bundle, backend="vllm", simulate=True, context=512, properties=asked)
+    return cast(ChatModel, model)
 
 
 def ask(model: ChatModel) -> str:
