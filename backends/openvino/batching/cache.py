@@ -1,4 +1,8 @@
-"""How many blocks of key-value cache the pipeline gets. It takes their memory when it is loaded."""
+"""How many blocks of key-value cache the pipeline gets at most.
+
+It takes their memory as it fills them, and keeps it: blocks of requests that have ended hold
+prefixes for later ones, until others need them.
+"""
 
 from __future__ import annotations
 
