@@ -47,6 +47,7 @@ class OnnxRuntimeBackend(Backend):
 
     name = "onnxruntime"
     formats = (ONNX.name, ONNX_STATIC.name)
+    batches = True
     targets = tuple(dict.fromkeys(p.target for p in PROVIDERS))
     simulates = simulated_devices.TARGETS
     slow = simulated_devices.TARGETS

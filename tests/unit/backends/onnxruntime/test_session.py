@@ -25,7 +25,12 @@ CPU, OPENVINO = "CPUExecutionProvider", "OpenVINOExecutionProvider"
 
 
 def resolve(
-    tmp_path: Path, target: str = "cpu", *, format: str = "onnx", **properties: Property
+    tmp_path: Path,
+    target: str = "cpu",
+    *,
+    format: str = "onnx",
+    concurrency: int = 1,
+    **properties: Property,
 ) -> Settings:
     """Settings for a made-up bundle of this format on the target's provider."""
     provider = FOR_TARGET[target][0]
@@ -38,7 +43,7 @@ def resolve(
     )  # fmt: skip
     changed = manifest.model_copy(update={"format": format, "profile": profile})
     device = Device(provider.name, "made up", target)
-    return resolve_settings(changed, provider, device, LoadOptions())
+    return resolve_settings(changed, provider, device, LoadOptions(concurrency=concurrency))
 
 
 def test_properties_go_where_their_names_say(tmp_path: Path) -> None:
@@ -57,6 +62,23 @@ def test_the_runtimes_own_loop_is_the_default_where_there_is_one(tmp_path: Path)
     assert resolve(tmp_path / "2", loop="own").loop == "own"
     assert resolve(tmp_path / "3", "intel-cpu").loop == "own"
     assert resolve(tmp_path / "4", format="onnx-static").loop == "own"
+
+
+@pytest.mark.parametrize(
+    ("target", "given", "served"),
+    [
+        ("cpu", {}, 8),
+        ("cpu", {"loop": "genai"}, 1),
+        ("cpu", {"loop": "own"}, 1),
+        ("cpu", {"format": "onnx-static"}, 1),
+        ("intel-cpu", {}, 1),
+        ("cuda", {}, 1),
+    ],
+)
+def test_requests_are_batched_on_the_cpu_unless_a_loop_was_chosen(
+    tmp_path: Path, target: str, given: dict[str, Any], served: int
+) -> None:
+    assert resolve(tmp_path, target, concurrency=8, **given).concurrency == served
 
 
 @pytest.mark.parametrize(
