@@ -4,8 +4,8 @@ onnxruntime-genai has an `Engine` for several requests, but on the CPU (0.18) a 
 all of a batch have ended, four are the most, a prompt takes logits of all its tokens in memory, and
 the GIL is held meanwhile. Here a request joins at the next step and leaves with its last token.
 
-A step makes one token for each sequence. Between two steps, one prompt goes on by a piece, so that
-a long prompt delays the others by little.
+A step makes one token for each sequence. Between two steps, prompts go on by a few tokens in all,
+so that a long prompt delays the others by little.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PIECE, LONG_PIECE = 64, 512
-"""Tokens of a prompt in one pass, while others wait for their next token, and while none does. A
-pass of 64 costs as much for each token as a longer one."""
+"""Tokens of prompts between two steps, while requests wait for the next one, and while none does. A
+pass of 64 costs hardly more for each token than a longer one."""
 
 
 @dataclass(eq=False)
@@ -118,29 +118,39 @@ class Batch:
             for job in jobs:
                 if job.cancelled:
                     self._end(job)
-            reading = next((job for job in self._jobs if job.last is None), None)
             stepping = [job for job in self._jobs if job.last is not None]
-            if reading:
-                self._read(reading, PIECE if stepping else LONG_PIECE)
+            self._read_some(PIECE if stepping else LONG_PIECE)
             if stepping:
                 self._step(stepping)
 
-    def _read(self, job: Job, piece: int) -> None:
-        """Take a piece of a prompt through the graph; after the last one, draw the first token."""
+    def _read_some(self, tokens: int) -> None:
+        """Take about so many tokens of prompts through the graph, those of the first job first."""
+        while tokens >= SHORTEST_PASS:
+            job = next((job for job in self._jobs if job.last is None), None)
+            if job is None:
+                return
+            tokens -= self._read(job, tokens)
+
+    def _read(self, job: Job, most: int) -> int:
+        """Go on with a prompt by a pass; after the last one, draw the first token.
+
+        Returns how many tokens were read. They are *most*, or more where too few would be left.
+        """
         prompt = job.request.prompt_ids
         try:
             with translated("generating", where=self._where):
                 if job.slot is None:
                     job.slot = self._slots.take(prompt)
-                done = len(job.slot.tokens)
-                if len(prompt) - done - piece in range(1, SHORTEST_PASS):
-                    piece -= SHORTEST_PASS
-                logits = self._slots.feed(job.slot, prompt[done : done + piece])
+                rest = prompt[len(job.slot.tokens) :]
+                if len(rest) - most >= SHORTEST_PASS:
+                    rest = rest[:most]
+                logits = self._slots.feed(job.slot, rest)
         except Exception as error:
             self._end(job, error)
-            return
+            return 0
         if len(job.slot.tokens) == len(prompt):
             self._draw(job, logits)
+        return len(rest)
 
     def _step(self, jobs: list[Job]) -> None:
         """Make one token for each job. A runtime that fails has failed all of them."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
 
@@ -17,6 +18,8 @@ from qdeploy.errors import GenerationFailed
 from qdeploy.interface import Request
 
 VOCABULARY = 64
+SECONDS = 60
+"""After which something hangs."""
 
 
 class Counting:
@@ -27,6 +30,7 @@ class Counting:
         self.free: list[Slot] = [Slot(row) for row in range(4)]
         self.broken_prompt: int | None = None
         self.broken_steps = 0
+        self.meanwhile: Callable[[], None] | None = None
 
     def take(self, prompt: Sequence[int]) -> Slot:
         slot = self.free.pop()
@@ -38,6 +42,8 @@ class Counting:
 
     def feed(self, slot: Slot, ids: Sequence[int]) -> NDArray[np.float32]:
         self.passes.append(("feed", len(ids)))
+        if self.meanwhile:
+            self.meanwhile()
         if self.broken_prompt in ids:
             raise RuntimeError("the prompt broke it")
         slot.tokens += ids
@@ -100,9 +106,24 @@ def test_a_prompt_is_read_in_pieces_between_the_steps_of_others(
         next(long)
         assert ids(batch, *[9] * (2 * PIECE + 1), new=1) == [10]
     begun = slots.passes.index(("feed", PIECE))
-    pieces = [p for p in slots.passes[begun:] if p[0] == "feed"]
-    assert pieces == [("feed", PIECE), ("feed", PIECE - 2), ("feed", 3)], "none of one token"
-    assert ("step", 1) in slots.passes[begun : slots.passes.index(("feed", 3))]
+    after = slots.passes[begun + 1 :]
+    assert after[0] == ("step", 1)
+    assert ("feed", PIECE + 1) in after, "no pass of one token"
+
+
+def test_short_prompts_are_read_before_the_next_step(batch: Batch, slots: Counting) -> None:
+    with ThreadPoolExecutor(2) as pool:
+
+        def others_come() -> None:
+            slots.meanwhile = None
+            for token in (10, 20):
+                pool.submit(ids, batch, token)
+            with batch._changed:
+                assert batch._changed.wait_for(lambda: len(batch._jobs) == 3, SECONDS)
+
+        slots.meanwhile = others_come
+        ids(batch, 5)
+    assert slots.passes[:4] == [("feed", 1), ("feed", 1), ("feed", 1), ("step", 3)]
 
 
 def test_a_prompt_alone_is_read_in_long_pieces(batch: Batch, slots: Counting) -> None:
