@@ -11,6 +11,7 @@ from qdeploy import registry
 from qdeploy.architectures.task import TaskName
 from qdeploy.bundle import Bundle
 from qdeploy.deploy import cache
+from qdeploy.deploy.picking import is_address, picked
 from qdeploy.deploy.shortage import telling_memory
 from qdeploy.errors import (
     InputError,
@@ -99,11 +100,6 @@ def choose(
     )
 
 
-def is_address(device: int | str) -> bool:
-    """Whether a device is given by the address of a server."""
-    return isinstance(device, str) and "://" in device
-
-
 def _target_at(device: Which) -> str | None:
     """The target of servers, if *device* is the address of one."""
     if not (isinstance(device, str) and is_address(device)):
@@ -168,7 +164,7 @@ def _devices(
     """
     if backend.addressed and wanted and all(map(is_address, wanted)):
         return [backend.device_at(target, str(address)) for address in wanted]
-    return _picked(backend.devices(target, simulate=simulate), wanted)
+    return picked(backend.devices(target, simulate=simulate), wanted)
 
 
 def _other_way(target: Target, format: str, backend: str | None) -> str:
@@ -201,36 +197,6 @@ def _splitting(
             fix=f"--backend {' or '.join(others)}" if others else "give one, with --device",
         )
     return able
-
-
-def _picked(found: list[Device], wanted: Sequence[int | str]) -> list[Device]:
-    """Return the devices of these places or ids, in order.
-
-    Raises:
-        InputError: one of them is not there, or is given twice.
-    """
-    if not wanted:
-        raise InputError("no device is given", fix=f"choose from {_listing(found)}")
-    picked = [_pick(found, name) for name in wanted]
-    for name, device in zip(wanted, picked, strict=True):
-        if picked.count(device) > 1:
-            raise InputError(
-                f"device {name} is given twice", where=device.id, fix="name each device once"
-            )
-    return picked
-
-
-def _pick(found: list[Device], name: int | str) -> Device:
-    """Return the device with this place in the list, or this id, with or without its number."""
-    for place, device in enumerate(found):
-        if str(name) in (str(place), device.id, device.id.partition(":")[0]):
-            return device
-    shown = str(name) or "without a name"
-    raise InputError(f"there is no device {shown}", fix=f"choose one of {_listing(found)}")
-
-
-def _listing(found: list[Device]) -> str:
-    return ", ".join(f"{i}: {d.name} ({d.id})" for i, d in enumerate(found))
 
 
 class Asked(TypedDict, total=False):
