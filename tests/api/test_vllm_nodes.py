@@ -10,7 +10,6 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
@@ -22,6 +21,7 @@ from qdeploy.engines.child_session import ChildSession
 from qdeploy.engines.vllm import environment
 from qdeploy.errors import GenerationFailed, TargetUnavailable
 from qdeploy.interface import Request
+from qdeploy.system.descendants import descendants
 from qdeploy.targets import Evidence
 
 pytestmark = [
@@ -30,22 +30,6 @@ pytestmark = [
 ]
 SECOND = "127.0.0.2"
 QUESTION, RIGHT = "What is 12 + 30?", "42"
-PROFILE = """
-schema = 1
-target = "cpu"
-format = "safetensors"
-why = "Floats, which vLLM has kernels for on every CPU."
-[weights.linear]
-dtype = "fp16"
-[weights.embedding]
-dtype = "fp16"
-[weights.lm_head]
-dtype = "fp16"
-[graph]
-activations = "bf16"
-[kv_cache]
-dtype = "bf16"
-"""
 
 
 @pytest.fixture(scope="module")
@@ -55,11 +39,9 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         environment.find("cpu")
     except TargetUnavailable as absent:
         pytest.skip(absent.reason)
-    folder = tmp_path_factory.mktemp("nodes")
-    profile = folder / "floats.toml"
-    profile.write_text(PROFILE)
-    qdeploy.export("qwen3-nano", target="cpu", profile=str(profile), output=folder / "nano")
-    return folder / "nano"
+    folder = tmp_path_factory.mktemp("nodes") / "nano"
+    qdeploy.export("qwen3-nano", target="cpu", profile="cpu-fp16-vllm", output=folder)
+    return folder
 
 
 def own_address() -> str:
@@ -84,17 +66,13 @@ def ask(model: ChatModel) -> str:
     return model.chat(QUESTION, thinking=True, temperature=0, max_new_tokens=200).text
 
 
-def processes(ancestor: int) -> Iterator[tuple[int, str]]:
-    """Descendants of a process, with their command lines."""
-    for place in Path("/proc").iterdir():
-        with contextlib.suppress(OSError, ValueError):
-            pid, line = int(place.name), (place / "cmdline").read_text().replace("\0", " ")
-            parent = pid
-            while parent not in (0, ancestor):
-                stat = Path(f"/proc/{parent}/stat").read_text()
-                parent = int(stat.rpartition(")")[2].split()[1])
-            if parent == ancestor:
-                yield pid, line
+def command_lines(ancestor: int) -> dict[int, str]:
+    """Of the descendants of a process."""
+    found = {}
+    for pid in descendants(ancestor):
+        with contextlib.suppress(OSError):
+            found[pid] = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+    return found
 
 
 def test_ray_spreads_a_model_over_two_nodes_and_survives_the_loss_of_one(bundle: Path) -> None:
@@ -110,7 +88,7 @@ def test_ray_spreads_a_model_over_two_nodes_and_survives_the_loss_of_one(bundle:
         assert supervisor is not None
         raylets = [
             pid
-            for pid, line in processes(supervisor)
+            for pid, line in command_lines(supervisor).items()
             if "/raylet/raylet" in line and f"--node_ip_address={SECOND}" in line
         ]
         assert len(raylets) == 1
@@ -131,6 +109,6 @@ def test_two_nodes_without_ray(bundle: Path) -> None:
         session = cast(ChildSession, model.session)
         supervisor = session.child.pid
         assert supervisor is not None
-        followers = [line for _, line in processes(supervisor) if "--headless" in line]
-        assert followers
-    assert not list(processes(supervisor))
+        lines = command_lines(supervisor)
+        assert any("--headless" in line for line in lines.values())
+    assert not any(Path(f"/proc/{pid}").exists() for pid in lines)

@@ -14,10 +14,11 @@ from qdeploy.bundle import Bundle
 from qdeploy.checkpoint import hub
 from qdeploy.deploy.export import export
 from qdeploy.errors import InputError
-from qdeploy.interface import Device, LoadOptions, Progress
+from qdeploy.interface import Device, LoadOptions, Progress, Property
 from qdeploy.planning.plan import Plan, make_plan
 from qdeploy.planning.profile import load_profile
 from qdeploy.system import info
+from qdeploy.targets import Evidence
 
 CPU = Device("cpu", "a CPU", "cpu")
 GPUS = tuple(Device(f"cuda:{n}", "a GPU", "cuda") for n in range(4))
@@ -116,3 +117,26 @@ def test_four_bits_need_avx512(monkeypatch: pytest.MonkeyPatch, flags: str) -> N
     monkeypatch.setattr(info, "cpu_flags", lambda: frozenset(flags.split()))
     reason = VllmBackend().why_not(plan(DENSE, "cpu-int4-torch"))
     assert ("AVX-512 only" in str(reason)) == ("avx512f" not in flags)
+
+
+NODES: dict[str, Property] = {"nodes": "127.0.0.1,127.0.0.2", "tensor_parallel": 2}
+SIMULATED = Device("cpu", "simulated: nodes on one CPU", "cpu", evidence=Evidence.SIMULATED)
+
+
+def test_nodes_of_cpus_are_simulated(bundle: Bundle) -> None:
+    spread = resolve_settings(bundle, SIMULATED, LoadOptions(properties=NODES)).spread
+    assert spread is not None
+    assert [node.host for node in spread.nodes] == ["127.0.0.1", "127.0.0.2"]
+    assert spread.sizes.tensor == 2
+
+
+@pytest.mark.parametrize(
+    ("device", "properties", "fix"),
+    [(CPU, NODES, "--simulate"), (SIMULATED, {}, "--nodes 127.0.0.1,127.0.0.2")],
+)
+def test_one_without_the_other_is_refused(
+    device: Device, properties: dict[str, Property], fix: str, bundle: Bundle
+) -> None:
+    with pytest.raises(InputError, match="nodes") as refused:
+        resolve_settings(bundle, device, LoadOptions(properties=properties))
+    assert fix in (refused.value.fix or "")
