@@ -88,6 +88,8 @@ class Queue:
     def submit(self, works: Sequence[Work[Any]]) -> None:
         """Add work to the end, within `reserve`."""
         with self._changed:
+            for work in works:
+                work.queued = perf_counter()
             self._waiting.extend(works)
             self._changed.notify(len(works))
 

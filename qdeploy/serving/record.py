@@ -17,7 +17,7 @@ class Answered:
 
     Attributes:
         finish_reason: None where it was cut off.
-        queue_s: from the request to a place.
+        queue_s: in the queue.
         ttft_s: from the request to the first token.
         tpot_s: mean time per token after the first.
         inter_token_s: between tokens that follow each other.
@@ -38,7 +38,7 @@ class Answered:
         reason = generation.finish_reason
         return cls(
             None if reason == "cancelled" else reason,
-            work.started - work.made if work.started else None,
+            work.started - work.queued if work.started else None,
             stamps[0] - work.made if stamps else None,
             None if tpot is None else tpot / 1000,
             tuple(ms / 1000 for ms in timing.inter_token_latencies_ms()),

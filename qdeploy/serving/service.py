@@ -45,6 +45,7 @@ class Service:
 
     def __init__(self, model: Model, settings: Settings, *, concurrency: int) -> None:
         self.model, self.settings, self.concurrency = model, settings, concurrency
+        model.tokenizer.encode("")  # reads its files now, and not for the first client
         self.queue = Queue(concurrency, settings.queue)
         self.metrics = Metrics(settings.name, self.queue)
         self.probe = Probe(model, self.queue)

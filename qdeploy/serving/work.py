@@ -27,7 +27,8 @@ class Work(Generic[T]):
     Attributes:
         cancelled: nobody needs the rest; the thread stops at the next chance.
         error: why it ended before its time.
-        made, started: `perf_counter` seconds at which it was made, and begun by a worker.
+        made, queued, started: `perf_counter` seconds at which it was made, put into the queue, and
+            begun by a worker.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, wake: asyncio.Event) -> None:
@@ -37,7 +38,7 @@ class Work(Generic[T]):
         self._ended = False
         self.error: Exception | None = None
         self.cancelled = False
-        self.made, self.started = time.perf_counter(), 0.0
+        self.made, self.queued, self.started = time.perf_counter(), 0.0, 0.0
 
     def give(self, source: Callable[[], Generator[T, None, None]]) -> None:
         """Say what there is to do. The worker calls *source* and iterates over the result."""
