@@ -25,7 +25,7 @@ class VllmBackend(Backend):
     formats = (SAFETENSORS.name,)
     targets = (CUDA, ROCM, DCU, ASCEND, CPU)
     starts_slowly = True
-    splits = True
+    splits = batches = True
 
     def is_installed(self) -> bool:
         return environment.is_installed()

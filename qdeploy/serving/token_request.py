@@ -69,14 +69,16 @@ class TokenCompletion:
         PromptError: the prompt does not fit the session.
     """
 
-    def __init__(self, fields: TokenFields, session: Session, tokenizer: Tokenizer) -> None:
+    def __init__(
+        self, fields: TokenFields, session: Session, tokenizer: Tokenizer, seed: int
+    ) -> None:
         self.prompt = tuple(fields.prompt)
         session.check_prompt(self.prompt)
         self._session = session
         self._request = Request(
             self.prompt,
             fields.most_tokens or MOST_TOKENS,
-            replace(fields.sampling(tokenizer, None), seed=fields.drawn_seed()),
+            replace(fields.sampling(tokenizer, None), seed=seed),
             fields.stop_ids(tokenizer),
             fields.most_probable,
             fields.schema_text,

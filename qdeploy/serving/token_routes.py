@@ -31,13 +31,15 @@ async def answer(record: Record, body: Mapping[str, Any], service: Service) -> R
     if fields.scores:
         return _score(record, fields, service, model)
 
+    seed = fields.drawn_seed()
+
     def prepare(session: Session, index: int) -> TokenCompletion:
-        return TokenCompletion(fields, session, model.tokenizer)
+        return TokenCompletion(fields, session, model.tokenizer, seed)
 
     works, made = await service.start(model.session, 1, prepare)
     parts = service.parts(record, works, made)
     reply = TokenReply(
-        frame(model, service.settings.name, "cmpl", fields.drawn_seed()),
+        frame(model, service.settings.name, "cmpl", seed),
         with_logprobs=fields.logprobs is not None,
         with_usage=fields.include_usage,
     )
