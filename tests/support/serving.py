@@ -93,9 +93,7 @@ class Script(Session):
                 self.ended += 1
 
     def _score(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
-        logits = np.full((len(token_ids), 1 + max(token_ids)), -np.inf, np.float32)
-        logits[np.arange(len(token_ids) - 1), list(token_ids[1:])] = 0  # it saw the text coming
-        return logits
+        return np.zeros((len(token_ids), 1), np.float32)
 
     def placement(self) -> Placement:
         return Placement(("SCRIPT",), Evidence.DEVICE, "it was written down")
