@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from qdeploy.bundle import Bundle
 from tests.support import browser
 from tests.support.chat_server import HOLD, ChatServer, ended, said, serving, thought
 from tests.support.devtools import Tab, chromium
+from tests.support.serving import Script, chat_model, running
 
 PHONE, DESK = 390, 1280
 READY = "document.querySelector('#model').textContent"
@@ -312,6 +314,19 @@ def test_an_answer_that_was_cut_says_so(events: list[Any], tab: Tab, server: Cha
     figures = text(tab, ".figures")
     assert "cut by the limit of tokens" in figures
     assert ("still thinking" in figures) == (events == [thought("hm")])
+
+
+def test_it_works_with_the_real_server(browser_tab: Tab, bundle: Bundle) -> None:
+    answer = "<think>\nTwo and two.\n</think>\n\nIt is **4**."
+    with running(chat_model(bundle, Script(answer, concurrency=2)), concurrency=2) as server:
+        browser_tab.open(f"{server.url}/", READY)
+        ask(browser_tab)
+        assert text(browser_tab, ".thinking .prose") == "Two and two."
+        assert text(browser_tab, ".content strong") == "4"
+        assert "tokens" in text(browser_tab, ".figures")
+        assert "script 0" in browser_tab.do("document.querySelector('#device').textContent")
+        ask(browser_tab, "Again", until="document.querySelectorAll('[aria-busy=false]').length > 1")
+        assert browser_tab.console == []
 
 
 def test_the_browser_test_sees_what_is_wrong(tab: Tab) -> None:
