@@ -6,7 +6,8 @@ BUNDLE is of an embedded model: it answers sums, so every answer is checked. One
 a bad client. The soak fails (exit code 1) if
 
     lost     a good client gets no answer, an error, or an end that is none
-    mixed    an answer is not the sum that was asked for; sums differ between streams
+    mixed    an answer is not the sum, and not what the server gives to that question alone either:
+             the model itself gets some sums wrong
     leaked   after the last client, requests still run, or the server has more open files, threads
              or memory than in the first third of the time; memory is compared from three minutes
              on, since caches fill first
@@ -45,9 +46,14 @@ SAMPLE_SECONDS = 5.0
 
 @dataclass
 class Tally:
-    """What became of the requests, by kind; safe for threads."""
+    """What became of the requests, by kind; safe for threads.
+
+    Attributes:
+        wrong: sums that were answered wrongly, and their answers.
+    """
 
     counts: Counter[str] = field(default_factory=Counter)
+    wrong: list[tuple[int, int, str]] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -67,22 +73,37 @@ def good_client(url: str, number: int, until: float, tally: Tally) -> None:
     with httpx.Client(timeout=300, trust_env=False) as http:
         while time.monotonic() < until:
             a, b = drawn.randint(100, 99_999), drawn.randint(100, 9_999)
-            body = {
-                "messages": [{"role": "user", "content": f"What is {a} + {b}?"}],
-                "temperature": 0, "stream": bool(drawn.getrandbits(1)),
-                "chat_template_kwargs": {"enable_thinking": True},
-            }  # fmt: skip
             try:
-                said, finish = _answer(http, f"{url}/v1/chat/completions", body)
+                said, finish = _ask(http, url, a, b, stream=bool(drawn.getrandbits(1)))
             except (httpx.HTTPError, ValueError, KeyError, IndexError) as error:
                 tally.fault(f"lost: {type(error).__name__}: {error}")
                 continue
             if finish != "stop":
                 tally.fault(f"lost: {a} + {b} ended with {finish}")
             elif said.strip() != str(a + b):
-                tally.fault(f"mixed: {a} + {b} is {a + b}, and the answer {said!r}")
+                with tally.lock:
+                    tally.wrong.append((a, b, said))
             else:
                 tally.count("right")
+
+
+def _ask(http: httpx.Client, url: str, a: int, b: int, *, stream: bool) -> tuple[str, str | None]:
+    body = {
+        "messages": [{"role": "user", "content": f"What is {a} + {b}?"}],
+        "temperature": 0, "stream": stream, "chat_template_kwargs": {"enable_thinking": True},
+    }  # fmt: skip
+    return _answer(http, f"{url}/v1/chat/completions", body)
+
+
+def _judge_wrong(url: str, tally: Tally) -> None:
+    """Ask alone what was answered wrongly among others."""
+    with httpx.Client(timeout=300, trust_env=False) as http:
+        for a, b, said in tally.wrong:
+            alone, _ = _ask(http, url, a, b, stream=False)
+            if alone == said:
+                tally.count("wrong, alone as well")
+            else:
+                tally.fault(f"mixed: {a} + {b} gives {alone!r} alone, and {said!r} among others")
 
 
 def _answer(http: httpx.Client, url: str, body: Mapping[str, Any]) -> tuple[str, str | None]:
@@ -138,7 +159,8 @@ def soak(url: str, pid: int, minutes: float, streams: int) -> tuple[Tally, list[
     until = begin + 60 * minutes
     kinds = [good_client if i % 4 < GOOD_OF_FOUR else bad_client for i in range(streams)]
     threads = [
-        threading.Thread(target=kind, args=(url, i, until, tally)) for i, kind in enumerate(kinds)
+        threading.Thread(target=kind, args=(url, i, until, tally), daemon=True)
+        for i, kind in enumerate(kinds)
     ]
     for thread in threads:
         thread.start()
@@ -147,10 +169,12 @@ def soak(url: str, pid: int, minutes: float, streams: int) -> tuple[Tally, list[
         time.sleep(min(SAMPLE_SECONDS, max(0.0, until - time.monotonic())))
         usages.append(usage_of(pid))
         right, faults = tally.counts["right"], len(tally.faults)
-        print(f"{usages[-1]}; {right} right, {faults} faults", file=sys.stderr, flush=True)
+        told = f"{right} right, {len(tally.wrong)} wrong, {faults} faults"
+        print(f"{usages[-1]}; {told}", file=sys.stderr, flush=True)
     for thread in threads:
         thread.join()
     _settle(url, tally)
+    _judge_wrong(url, tally)
     return tally, [*usages, usage_of(pid)]
 
 
