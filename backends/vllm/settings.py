@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qdeploy.engines.vllm.command import DTYPES, PLATFORMS, Served
+from qdeploy.engines.vllm.nodes import size_flags
 from qdeploy.engines.vllm.spread import PROPERTIES as SPREAD
 from qdeploy.engines.vllm.spread import Spread, read_spread
 from qdeploy.errors import InputError, did_you_mean
 from qdeploy.interface import Device, LoadOptions, Property
+from qdeploy.planning.parallel import Sizes
 from qdeploy.planning.profile import FLOAT_BYTES
 from qdeploy.targets import CPU, Evidence
 
@@ -102,7 +104,7 @@ def resolve_settings(bundle: Bundle, device: Device, options: LoadOptions) -> Se
         None if cache is None else int(cache),
         _cpus(options.threads) if on_cpu else (),
         {name.replace("_", "-"): value for name, value in merged.items() if name in OPTIONS},
-        ("--tensor-parallel-size", str(len(devices))) if len(devices) > 1 else (),
+        tuple(size_flags(Sizes(tensor=len(devices)))),
     )
     python = merged.get(PYTHON)
     return Settings(

@@ -118,6 +118,7 @@ def command(
         requantize=requantize,
         task=task,
     )
+    _check_backend(plan, engine or backend)
     if engine and devices:
         cluster = parallel.read_cluster(devices, nodes)
         parallel.show(plan, parallel.plan_layouts(plan, cluster, asked), as_json=as_json)
@@ -131,6 +132,29 @@ def command(
     rows = of_target(plan, prompt=prompt, only=only)
     chosen = registry.exporter_for(plan.format, exporter)
     show(plan, chosen, as_json=as_json, forecasts=rows, split=split)
+
+
+def _check_backend(plan: Plan, name: str | None) -> None:
+    """Check that the backend that was named runs the plan.
+
+    Raises:
+        PlanError: it does not; with the shipped profiles of its formats that may be tried.
+    """
+    from qdeploy import registry
+    from qdeploy.errors import PlanError
+    from qdeploy.planning.profile import profiles_of
+
+    if name is None:
+        return
+    backend = registry.backend(name)
+    if reason := backend.why_not(plan):
+        shipped = (p for p in profiles_of(plan.target.name) if p.format in backend.formats)
+        others = ", ".join(p.name for p in shipped if p.name != plan.profile.name)
+        raise PlanError(
+            f"the backend {name} cannot run it: {reason}",
+            where=f"{plan.checkpoint.name}, profile {plan.profile.name}",
+            fix=f"--profile with another one: {others}" if others else "leave --backend out",
+        )
 
 
 def show(

@@ -168,3 +168,12 @@ class TestDeviceMemory:
 
     def test_it_needs_a_target(self, quick: QuickCommand) -> None:
         quick("plan", "8B", "--split", "2").fails(2, "--split need a --target")
+
+
+def test_a_backend_that_is_named_has_to_run_the_plan(quick: QuickCommand) -> None:
+    command = ("plan", "qwen3-nano-moe", "--target", "cpu", "--backend", "vllm", "--profile")
+    quick(*command, "cpu-int8-vllm").fails(
+        2, "the backend vllm cannot run it: model.layers.0.mlp.experts", "experts in floats only",
+        "fix: --profile with another one", "cpu-fp16-vllm",
+    )  # fmt: skip
+    assert "profile cpu-fp16-vllm" in quick(*command, "cpu-fp16-vllm").stdout
