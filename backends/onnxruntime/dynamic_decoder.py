@@ -42,12 +42,16 @@ class DynamicDecoder(Model):
 
     def __init__(self, folder: Path, settings: Settings) -> None:
         self._folder, self._settings = folder, settings
-        self._session = open_session(folder / generating_graph(folder), settings)
         # the memory of a plugin provider is unknown here: bound values are copied to it and back
         self._in_place = settings.graph.attention == "gqa" and settings.provider.plugin is None
         self._replayed = self._in_place and settings.options.get("enable_cuda_graph") == "1"
         self._seen = self._capacity = 0
         self._values: dict[str, Any] = {}
+
+    @cached_property
+    def _session(self) -> Any:
+        """Opened when it is needed: a model that only scores does without its memory."""
+        return open_session(self._folder / generating_graph(self._folder), self._settings)
 
     def sessions(self) -> list[Any]:
         return [self._session]

@@ -235,10 +235,10 @@ def test_the_provider_comes_from_the_device(monkeypatch: pytest.MonkeyPatch) -> 
         of(device), device.id, "cuda-int4-rtx", enable_cuda_graph=True, nv_max_workspace_size=2**30
     )
     model = DynamicDecoder(Path("bundle"), wanted)
+    model.begin(20)
     expected = {"enable_cuda_graph": "1", "nv_max_workspace_size": str(2**30)}
     assert stub.plugged == [([f"{RTX} 1"], expected)]
     assert wanted.loop == "own"  # onnxruntime-genai would give it both GPUs
-    model.begin(20)
     model.feed([1, 2, 3])
     assert stub.values == [("cpu", 0, -1)] * 2  # copied to the GPU and back by the runtime
     assert stub.runs[0]["outputs"]["present.0.key"] == ("cpu", 0)
