@@ -29,6 +29,14 @@ LONGEST = 160
 GREEDY = Sampling()
 
 
+@pytest.fixture
+def drawn_here(loaded: Loaded) -> Loaded:
+    """A flow on a real device. On a simulated one a token is slow, and the host draws it, too."""
+    if loaded.flow.simulate:
+        pytest.skip("tokens are drawn as on the other devices of this backend")
+    return loaded
+
+
 def told(loaded: Loaded, count: int, sampling: Sampling = GREEDY, new: int = TOKENS) -> list[Token]:
     if loaded.session.limits.logprobs is None:
         pytest.skip("tells no log-probabilities")
@@ -76,10 +84,10 @@ def test_greedy_tokens_are_the_most_probable(loaded: Loaded) -> None:
         assert token.most_probable == ((token.id, token.logprob),)
 
 
-def test_tokens_are_the_same_with_and_without_them(loaded: Loaded) -> None:
+def test_tokens_are_the_same_with_and_without_them(drawn_here: Loaded) -> None:
     sampling = Sampling(0.9, top_k=20, seed=11)
-    with_them = [token.id for token in told(loaded, 5, sampling)]
-    assert [t.id for t in loaded.continue_(PROMPT, TOKENS, sampling=sampling)] == with_them
+    with_them = [token.id for token in told(drawn_here, 5, sampling)]
+    assert [t.id for t in drawn_here.continue_(PROMPT, TOKENS, sampling=sampling)] == with_them
 
 
 def test_more_than_the_limit_are_refused(loaded: Loaded) -> None:
@@ -88,8 +96,8 @@ def test_more_than_the_limit_are_refused(loaded: Loaded) -> None:
         loaded.session.generate(Request((1, 2), 2, logprobs=0 if most is None else most + 1))
 
 
-def test_an_answer_keeps_to_its_schema(loaded: Loaded) -> None:
-    session, tokenizer = loaded.session, loaded.tokenizer
+def test_an_answer_keeps_to_its_schema(drawn_here: Loaded) -> None:
+    session, tokenizer = drawn_here.session, drawn_here.tokenizer
     prompt = tuple(tokenizer.encode(PROMPT))
     sampling = Sampling(1.0, min_p=0.02, seed=3)
     request = Request(prompt, LONGEST, sampling, tokenizer.stop_ids, json_schema=SCHEMA)
@@ -122,15 +130,15 @@ def test_a_value_without_parts_is_all_of_an_answer(loaded: Loaded) -> None:
         assert json.loads(loaded.tokenizer.decode(tokens)) in ("blue", "grey")
 
 
-def test_a_schema_ends_with_its_request(loaded: Loaded) -> None:
-    if not loaded.session.limits.json_schema:
+def test_a_schema_ends_with_its_request(drawn_here: Loaded) -> None:
+    if not drawn_here.session.limits.json_schema:
         pytest.skip("follows no schemas")
-    free = [token.id for token in loaded.continue_(PROMPT, TOKENS)]
-    prompt = tuple(loaded.tokenizer.encode(PROMPT))
-    kept = loaded.session.generate(Request(prompt, TOKENS, json_schema=SCHEMA))
+    free = [token.id for token in drawn_here.continue_(PROMPT, TOKENS)]
+    prompt = tuple(drawn_here.tokenizer.encode(PROMPT))
+    kept = drawn_here.session.generate(Request(prompt, TOKENS, json_schema=SCHEMA))
     next(kept)
     kept.close()
-    assert [token.id for token in loaded.continue_(PROMPT, TOKENS)] == free
+    assert [token.id for token in drawn_here.continue_(PROMPT, TOKENS)] == free
 
 
 def test_a_schema_that_cannot_be_followed_is_refused_before_any_work(loaded: Loaded) -> None:
