@@ -37,6 +37,8 @@ WEIGHTS = "model*.safetensors"
 """vLLM reads every file of weights that it finds: others of a bundle are not for it."""
 START_SECONDS = 3600.0
 """A large model on a GPU is read, compiled and captured within this."""
+NODE_SECONDS = 1800.0
+"""A machine that went away is waited for so long: it may have to boot."""
 KEPT_LOGS = 20
 
 
@@ -75,7 +77,10 @@ def start(bundle: Bundle, found: Environment, settings: Settings) -> Server:
         def connect(url: str) -> EngineClient:
             return EngineClient(url, api_key=key)
 
-        child = Child(_launch(started, served, log, key, connect))
+        launch = _launch(started, served, log, key, connect)
+        if settings.spread:
+            launch = replace(launch, patience=NODE_SECONDS)
+        child = Child(launch)
         stack.callback(child.stop)
         child.start()
         return Server(child, connect, log, stack.pop_all())

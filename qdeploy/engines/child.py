@@ -6,7 +6,7 @@ A thread starts the engine, waits until it is ready, watches it, and starts it a
 
 Requests take the engine's address from `serving`, which waits until the engine is ready. Those that
 run when it dies end with an error that says so; later ones wait for the new one. An engine that
-cannot be started, or dies again and again, has failed for good.
+dies again and again, or cannot be started anew within `Launch.patience`, has failed for good.
 
 The engine ends with this process, however that ends: see `supervisor`.
 """
@@ -26,6 +26,8 @@ NOTICE_SECONDS = 15.0
 """So long a request that failed waits to learn whether the engine died. Engines of several
 processes answer with errors for some seconds before the last of them ends."""
 PORT_ATTEMPTS = 3
+PAUSE_SECONDS = 5.0
+"""Time between two attempts to start an engine anew."""
 MOST_DEATHS, DEATHS_SECONDS = 3, 600.0
 """An engine that dies so often within this time is not started again."""
 
@@ -115,9 +117,11 @@ class Child:
             return self._process
 
     def _work(self) -> None:
+        patience = 0.0
         try:
             while not self._stopping.is_set():
-                process = self._started()
+                process = self._started_within(patience)
+                patience = self._launch.patience
                 self._set(ready=True)
                 process.watch()
                 self._set(ready=False)
@@ -135,6 +139,16 @@ class Child:
         with self._changed:
             self._ready, self._failure = ready, failure
             self._changed.notify_all()
+
+    def _started_within(self, seconds: float) -> EngineProcess:
+        """The same as `_started`, tried again for so long."""
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                return self._started()
+            except QdeployError:
+                if time.monotonic() >= deadline or self._stopping.wait(PAUSE_SECONDS):
+                    raise
 
     def _started(self) -> EngineProcess:
         """A new engine, ready. Raises like `start`."""

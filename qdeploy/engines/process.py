@@ -49,6 +49,8 @@ class Launch:
         environment: variables added to those of this process; None removes one.
         seconds: most time until it is ready.
         grace: seconds that it has to end by itself.
+        patience: seconds during which it is tried again to start anew an engine that died; what it
+            needs, another machine above all, may take long to come back. Its first start is not.
         explain: the cause and its fix, found in the last lines of its output; None if they are not
             known.
     """
@@ -60,6 +62,7 @@ class Launch:
     environment: Mapping[str, str | None] = field(default_factory=dict)
     seconds: float = 600.0
     grace: float = 20.0
+    patience: float = 0.0
     explain: Callable[[Sequence[str]], QdeployError | None] = lambda lines: None
 
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -232,3 +232,29 @@ def test_nothing_is_left_when_the_parent_is_killed(tmp_path: Path) -> None:
         assert all(map(is_alive, pids))
         parent.kill()
     wait_until(lambda: not any(map(is_alive, pids)))
+
+
+@pytest.mark.parametrize(("patience", "starts"), [(60.0, 3), (0.0, 2)])
+def test_a_new_start_that_fails_is_tried_again_while_there_is_patience(
+    patience: float,
+    starts: int,
+    begin: Callable[..., Child],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "PAUSE_SECONDS", 0.01)
+    ports, works = [], launch(tmp_path).command
+
+    def command(port: int) -> Sequence[str]:
+        ports.append(port)
+        return (sys.executable, "-c", "raise SystemExit(9)") if len(ports) == 2 else works(port)
+
+    child = begin(command=command, patience=patience)
+    with pytest.raises(GenerationFailed, match="while it was generating"):
+        fail_while(child, kill)
+    if patience:
+        assert is_alive(ask_child(child))
+    else:
+        with pytest.raises(GenerationFailed, match="exited with code 9"):
+            ask_child(child)
+    assert len(ports) == starts
