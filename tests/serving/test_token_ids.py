@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from qdeploy.bundle import Bundle
 from qdeploy.serving import token_reply
 from tests.support.serving import Running, Script, chat_model, events, running
 
 
+class Sure(Script):
+    """Knows one token, and is sure of it."""
+
+    def _score(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
+        return np.zeros((len(token_ids), 1), np.float32)
+
+
 @pytest.fixture
 def script() -> Script:
-    return Script("4!", concurrency=2, logprobs=5)
+    return Sure("4!", concurrency=2, logprobs=5)
 
 
 @pytest.fixture
