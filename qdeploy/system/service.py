@@ -81,6 +81,11 @@ class Service:
     def process_id(self) -> int:
         return self._process.pid
 
+    @property
+    def is_listening_here(self) -> bool:
+        """Whether the caller is on the thread that takes the messages, so must not wait for one."""
+        return threading.current_thread() is self._thread
+
     def send(self, message: Any) -> None:
         """Send a message. One to a process that has ended is lost: `on_end` tells of that."""
         line = json.dumps(message).encode() + b"\n"
@@ -91,7 +96,7 @@ class Service:
     def close(self) -> None:
         """End the process and all that it started, at once. It may be called twice."""
         self._group.end()
-        if threading.current_thread() is not self._thread:
+        if not self.is_listening_here:
             self._thread.join()
 
     def _read(self) -> None:

@@ -115,10 +115,14 @@ class Connection:
         return number, answer
 
     def cancel(self, number: int, answer: Answer) -> None:
-        """Take a request back, if it has not ended, and wait until the engine has let go of it."""
+        """Take a request back, if it has not ended, and wait until the engine has let go of it.
+
+        A generator that nobody closed is closed by the garbage collector, on any thread: on the one
+        that takes the engine's messages, nothing may wait.
+        """
         if not answer.has_ended.is_set():
             self._service.send({"cancel": number})
-            while not answer.has_ended.wait(POLL_SECONDS):
+            while not self._service.is_listening_here and not answer.has_ended.wait(POLL_SECONDS):
                 pass
 
     def close(self, error: QdeployError) -> None:

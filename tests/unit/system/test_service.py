@@ -79,6 +79,25 @@ def test_what_has_come_is_taken_at_once_and_in_order(start: Callable[..., Starte
     assert started.next() == [0, 1, 2, 3, 4, "own"]
 
 
+def test_its_messages_come_on_a_thread_of_its_own_which_may_close_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: SimpleQueue[bool] = SimpleQueue()
+    ended: SimpleQueue[WorkerFailed] = SimpleQueue()
+
+    def take(message: Any) -> None:
+        heard.put(service.is_listening_here)
+        service.close()
+
+    work = make_work(tmp_path, monkeypatch, "parent.next()", "parent.send(1)", "parent.next()")
+    service = Service(work, None, on_message=take, on_end=ended.put)
+    assert not service.is_listening_here
+    service.send("now that it is known")
+    assert heard.get(timeout=SECONDS)
+    ended.get(timeout=SECONDS)
+    service.close()
+
+
 def test_output_of_libraries_is_no_message(start: Callable[..., Started]) -> None:
     started = start("print('{}', flush=True)", "parent.send(sys.stdin.read())", "parent.next()")
     assert started.next() == ""
