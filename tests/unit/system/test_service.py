@@ -89,7 +89,7 @@ def test_its_messages_come_on_a_thread_of_its_own_which_may_close_it(
         heard.put(service.is_listening_here)
         service.close()
 
-    work = make_work(tmp_path, monkeypatch, "parent.next()", "parent.send(1)", "parent.next()")
+    work: Any = make_work(tmp_path, monkeypatch, "parent.next()", "parent.send(1)", "parent.next()")
     service = Service(work, None, on_message=take, on_end=ended.put)
     assert not service.is_listening_here
     service.send("now that it is known")
