@@ -12,14 +12,12 @@ from qdeploy.bundle import Bundle
 from qdeploy.serving.settings import Limits
 from tests.support.serving import QUESTION, SECONDS, Running, Script, chat_model, running, until
 
-HASTY = Limits(head_seconds=0.1, body_seconds=0.1, stall_seconds=0.1)
 KEYS = ("first-key-0123", "second-key-0123")
-BODY = json.dumps({"messages": QUESTION, "stream": True}).encode()
 
 
 @pytest.fixture(scope="module")
-def hasty(bundle: Bundle) -> Iterator[Running]:
-    with running(chat_model(bundle, Script("4")), limits=HASTY) as found:
+def served(bundle: Bundle) -> Iterator[Running]:
+    with running(chat_model(bundle, Script("4"))) as found:
         yield found
 
 
@@ -54,14 +52,16 @@ def everything(client: socket.socket) -> bytes:
 
 
 @pytest.mark.parametrize("sent", [b"", b"POST /v1/chat", head(9)[:-2]], ids=str)
-def test_a_head_that_does_not_come_ends_the_connection(hasty: Running, sent: bytes) -> None:
-    with connect(hasty) as client:
+def test_a_head_that_does_not_come_ends_the_connection(bundle: Bundle, sent: bytes) -> None:
+    limits = Limits(head_seconds=0.1)
+    with running(chat_model(bundle, Script("4")), limits=limits) as hasty, connect(hasty) as client:
         client.sendall(sent)
         assert everything(client) == b""
 
 
-def test_a_body_that_does_not_come_is_told_so(hasty: Running) -> None:
-    with connect(hasty) as client:
+def test_a_body_that_does_not_come_is_told_so(bundle: Bundle) -> None:
+    limits = Limits(body_seconds=0.1)
+    with running(chat_model(bundle, Script("4")), limits=limits) as hasty, connect(hasty) as client:
         client.sendall(head(100) + b'{"messages"')
         answer = everything(client)
     assert answer.startswith(b"HTTP/1.1 408")
@@ -69,34 +69,36 @@ def test_a_body_that_does_not_come_is_told_so(hasty: Running) -> None:
 
 
 @pytest.mark.parametrize("sent", [b"\x16\x03\x01\x02\x00\x01", b"GET\r\n\r\n", b"\0" * 100])
-def test_what_is_no_http_is_refused(hasty: Running, sent: bytes) -> None:
-    with connect(hasty) as client:
+def test_what_is_no_http_is_refused(served: Running, sent: bytes) -> None:
+    with connect(served) as client:
         client.sendall(sent)
         assert everything(client).startswith((b"HTTP/1.1 400", b""))
-    assert hasty.http.get("/health").status_code == 200
+    assert served.http.get("/health").status_code == 200
 
 
 def test_a_reader_that_stalls_is_left_and_holds_nobody_up(bundle: Bundle) -> None:
-    """Its buffers are made small, so that the answer does not fit them."""
-    model = chat_model(bundle, Script("word " * 3000, concurrency=2))
+    """Its buffers are small, and log-probabilities are long, however many go into a chunk."""
+    model = chat_model(bundle, Script("word " * 1000, concurrency=2, logprobs=5))
+    asked = {"messages": QUESTION, "stream": True, "logprobs": True, "top_logprobs": 5}
+    body = json.dumps(asked).encode()
     with (
-        running(model, concurrency=2, limits=HASTY, send_buffer=4096) as served,
+        running(model, concurrency=2, limits=Limits(stall_seconds=0.1), send_buffer=4096) as served,
         socket.socket() as client,
     ):
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
         client.connect(("127.0.0.1", served.port))
-        client.sendall(head(len(BODY)) + BODY)
+        client.sendall(head(len(body)) + body)
         assert served.http.get("/health").status_code == 200
         until(lambda: served.service.queue.idle)
         until(lambda: not served.server.server_state.tasks)
         assert b"[DONE]" not in everything(client)
 
 
-def test_a_client_may_leave_before_its_body_is_whole(hasty: Running) -> None:
-    with connect(hasty) as client:
+def test_a_client_may_leave_before_its_body_is_whole(served: Running) -> None:
+    with connect(served) as client:
         client.sendall(head(100) + b"{")
-    until(lambda: not hasty.server.server_state.tasks)
-    assert hasty.http.get("/health").status_code == 200
+    until(lambda: not served.server.server_state.tasks)
+    assert served.http.get("/health").status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/v1/models", "/v1/chat/completions", "/metrics", "/rerank"])
@@ -172,27 +174,27 @@ def test_a_browser_may_ask_before_it_sends(guarded: Running) -> None:
 @pytest.mark.parametrize(
     ("given", "kept"), [("abc-1.2:3", True), ("a b", False), ("x" * 200, False)]
 )
-def test_a_sane_request_id_is_kept(hasty: Running, given: str, kept: bool) -> None:
-    found = hasty.http.get("/health", headers={"x-request-id": given}).headers["x-request-id"]
+def test_a_sane_request_id_is_kept(served: Running, given: str, kept: bool) -> None:
+    found = served.http.get("/health", headers={"x-request-id": given}).headers["x-request-id"]
     assert (found == given) is kept
     assert found
 
 
-def test_the_page_comes_with_a_policy_and_nothing_else_is_served(hasty: Running) -> None:
-    page = hasty.http.get("/")
+def test_the_page_comes_with_a_policy_and_nothing_else_is_served(served: Running) -> None:
+    page = served.http.get("/")
     assert page.status_code == 200
     assert page.headers["content-type"].startswith("text/html")
     assert "script-src 'self'" in page.headers["content-security-policy"]
-    assert hasty.http.get("/main.js").headers["content-type"].startswith("text/javascript")
+    assert served.http.get("/main.js").headers["content-type"].startswith("text/javascript")
     for path in ("/vendor/README.md", "/../app.py", "/%2e%2e/app.py", "/docs", "/openapi.json"):
-        assert hasty.http.get(path).status_code == 404
+        assert served.http.get(path).status_code == 404
 
 
-def test_what_it_tells_of_itself(hasty: Running) -> None:
-    [model] = hasty.http.get("/v1/models").json()["data"]
+def test_what_it_tells_of_itself(served: Running) -> None:
+    [model] = served.http.get("/v1/models").json()["data"]
     assert (model["id"], model["object"], model["max_model_len"]) == ("scripted", "model", 4096)
-    assert hasty.http.get("/v1/models/scripted").json() == model
-    about = hasty.http.get("/v1/qdeploy").json()
+    assert served.http.get("/v1/models/scripted").json() == model
+    about = served.http.get("/v1/qdeploy").json()
     assert about["evidence"] == "device"
     assert about["device"] == "script 0"
     assert (about["concurrency"], about["context"]) == (1, 4096)
