@@ -31,7 +31,7 @@ GARBAGE: Sequence[tuple[bytes, str]] = (
     (b'{"messages": []}', "no messages"),
     (b'{"messages": [{"role": "user", "content": "x"}], "model": "gpt-9"}', "an unknown model"),
     (b'{"messages": [{"role": "user", "content": "x"}], "max_tokens": -1}', "a negative limit"),
-    (b'{"messages": [{"role": "user", "content": "x"}], "temperature": 1e99}', "a hot request"),
+    (b'{"messages": [{"role": "user", "content": "x"}], "temperature": -1}', "a cold request"),
     (
         json.dumps({"messages": [{"role": "user", "content": "1 " * 9999}]}).encode(),
         "a long prompt",
