@@ -79,6 +79,7 @@ class Limits:
         logprobs: most tokens that a request may ask `logprobs` of; None where the runtime tells no
             log-probabilities.
         json_schema: whether a request may have a `json_schema`.
+        temperature: the highest of a request; None where any is taken.
     """
 
     context: int
@@ -90,6 +91,7 @@ class Limits:
     concurrency: int = 1
     logprobs: int | None = None
     json_schema: bool = False
+    temperature: float | None = None
 
 
 class Session(Loaded):
@@ -211,6 +213,13 @@ class Session(Loaded):
         Raises:
             InputError: it tells no log-probabilities, or not so many, or follows no schema.
         """
+        hottest, asked_for = self._limits.temperature, request.sampling.temperature
+        if hottest is not None and asked_for > hottest:
+            raise InputError(
+                f"the temperature is {asked_for:g}, and the runtime takes up to {hottest:g}",
+                where=self._device_name,
+                fix=f"give a number from 0 to {hottest:g}, or another --backend",
+            )
         most = self._limits.logprobs
         asked = request.logprobs
         if asked is not None and (most is None or not 0 <= asked <= most):

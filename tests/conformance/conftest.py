@@ -70,6 +70,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _is_spared(flow: Flow, item: pytest.Item) -> bool:
     if (flow.is_slow or flow.is_variant) and item.get_closest_marker("essential") is None:
         return True
+    if flow.starts_slowly and "loaded" not in getattr(item, "fixturenames", ()):
+        return True  # it loads a session of its own
     return item.get_closest_marker("slow") is not None and flow.is_alternative
 
 

@@ -85,6 +85,11 @@ class Flow:
         return not self.is_float and self.load_profile().format != own
 
     @property
+    def starts_slowly(self) -> bool:
+        """Whether a load takes half a minute: see `Backend.starts_slowly`."""
+        return registry.backend(self.backend).starts_slowly
+
+    @property
     def is_cpu(self) -> bool:
         return registry.target(self.target).kind == "cpu"
 

@@ -123,6 +123,7 @@ def flags(served: Served) -> tuple[str, ...]:
         "generation-config": "vllm",
         "seed": 0,
         "structured-outputs-config": SCHEMAS,
+        "disable-access-log-for-endpoints": "/health,/v1/models",
     }
     if served.cache_bytes is not None:
         found["kv-cache-memory-bytes"] = served.cache_bytes

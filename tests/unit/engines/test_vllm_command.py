@@ -38,7 +38,7 @@ def added(target: str, **changed: object) -> tuple[list[str], dict[str, str | No
     """What a target adds to the flags and variables of all."""
     served = replace(SERVED, target=target, **changed)  # type: ignore[arg-type]
     common = environment(replace(SERVED, target="rocm"))
-    line = words(served)[6 + len(COMMON) : -4]
+    line = words(served)[8 + len(COMMON) : -4]
     return line, {k: v for k, v in environment(served).items() if k not in common}
 
 
