@@ -43,6 +43,10 @@ class Loaded:
             pass
         return generation
 
+    def at_most(self, temperature: float) -> float:
+        """A temperature, or the highest that the runtime takes."""
+        return min(temperature, self.session.limits.temperature or temperature)
+
     def continue_(
         self,
         text: str,

@@ -18,11 +18,6 @@ def ids(loaded: Loaded, count: int, **kw: object) -> list[int]:
     return [t.id for t in loaded.continue_(PROMPT, count, **kw)]  # type: ignore[arg-type]
 
 
-def hottest(loaded: Loaded) -> float:
-    """A temperature at which the model is unsure, and which the runtime takes."""
-    return min(5.0, loaded.session.limits.temperature or 5.0)
-
-
 def test_greedy_is_deterministic(loaded: Loaded) -> None:
     assert ids(loaded, 24) == ids(loaded, 24)
 
@@ -34,7 +29,7 @@ def test_sampling_is_deterministic_under_a_seed(loaded: Loaded, seed: int) -> No
 
 
 def test_seeds_matter_where_the_model_is_unsure(loaded: Loaded) -> None:
-    hot = [Sampling(hottest(loaded), seed=seed) for seed in range(4)]
+    hot = [Sampling(loaded.at_most(5.0), seed=seed) for seed in range(4)]
     assert len({tuple(ids(loaded, 12, sampling=s)) for s in hot}) > 1
 
 
@@ -42,7 +37,7 @@ def test_only_the_nucleus_is_drawn(loaded: Loaded) -> None:
     """The most probable token alone reaches this top_p. A top_k over the vocabulary keeps all."""
     (best,) = ids(loaded, 1)
     for top_k in (0, 10**6):
-        heat = hottest(loaded)
+        heat = loaded.at_most(5.0)
         hot = [Sampling(heat, top_p=0.01, top_k=top_k, seed=seed) for seed in range(8)]
         assert {tuple(ids(loaded, 1, sampling=s)) for s in hot} == {(best,)}
 

@@ -28,6 +28,11 @@ def scored(loaded: Loaded, answer: list[int]) -> NDArray[np.float32]:
     return loaded.session.score([*prompt, *answer])[len(prompt) - 1 : -1].copy()
 
 
+def are_normalized(logits: NDArray[np.float32]) -> bool:
+    """Whether they are log-probabilities: the logits of an engine, up to a constant of each row."""
+    return bool(np.allclose(np.log(np.exp(logits.astype(np.float64)).sum(-1)), 0, atol=1e-3))
+
+
 def penalized(loaded: Loaded, answer: list[int], how: Sampling) -> NDArray[np.float32]:
     prompt = loaded.tokenizer.encode(PROMPT)
     logits = scored(loaded, answer)
@@ -53,6 +58,8 @@ def penalized(loaded: Loaded, answer: list[int], how: Sampling) -> NDArray[np.fl
 )
 def test_greedy_tokens_are_the_best_after_the_penalties(loaded: Loaded, sampling: Sampling) -> None:
     answer = made(loaded, TOKENS, sampling)
+    if sampling.repetition_penalty != 1 and are_normalized(scored(loaded, answer)):
+        pytest.skip("the runtime tells logits up to a constant, on which this penalty depends")
     logits = penalized(loaded, answer, sampling)
     others = np.sum(logits.max(-1) - logits[np.arange(TOKENS), answer] >= ROUNDING)
     assert others <= (OTHER_EXPERTS if loaded.bundle.manifest.model.experts else 0)
@@ -71,7 +78,7 @@ def test_a_penalty_ends_with_its_request(loaded: Loaded) -> None:
 
 
 def test_min_p_is_relative_to_the_most_probable_token(loaded: Loaded) -> None:
-    temperature, least = 3.0, 0.4
+    temperature, least = loaded.at_most(3.0), 0.4
     below = temperature * np.log(least) - ROUNDING
     firsts = set()
     for seed in range(8):
@@ -84,6 +91,5 @@ def test_min_p_is_relative_to_the_most_probable_token(loaded: Loaded) -> None:
 
 def test_min_p_of_one_keeps_the_most_probable_token_alone(loaded: Loaded) -> None:
     free = made(loaded, 4, Sampling())
-    assert {tuple(made(loaded, 4, Sampling(5.0, seed=seed, min_p=1.0))) for seed in range(6)} == {
-        tuple(free)
-    }
+    hot = [Sampling(loaded.at_most(5.0), seed=seed, min_p=1.0) for seed in range(6)]
+    assert {tuple(made(loaded, 4, how)) for how in hot} == {tuple(free)}
