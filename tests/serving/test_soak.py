@@ -48,7 +48,7 @@ def test_answers_of_others_are_seen(bundle: Bundle) -> None:
     ("end", "fault"),
     [
         (Usage(150, 9, 9), "leaked: memory from 100"),
-        (Usage(100, 10, 9), "leaked: threads from 9 to 10"),
+        (Usage(100, 14, 9), "leaked: threads from 9 to 14"),
         (Usage(100, 9, 12), "leaked: files from 9 to 12"),
     ],
     ids=["memory", "threads", "files"],
