@@ -282,15 +282,27 @@ def keywords(*functions: Callable[..., object]) -> set[str]:
     return {p.name for p in found if p.kind is p.KEYWORD_ONLY}
 
 
+OF_A_CLUSTER = {
+    "engine", "devices", "nodes",
+    "tensor_parallel", "pipeline_parallel", "data_parallel", "expert_parallel",
+}  # fmt: skip
+"""Options of `plan` for a model that an engine spreads over devices and nodes."""
+
+
 @pytest.mark.parametrize(
     ("command", "arguments", "only_options", "only_arguments"),
     [
         (export.command, keywords(qdeploy.export), {"dry_run", "json"}, {"progress"}),
-        (plan.command, keywords(qdeploy.plan), {"prompt", "device", "split", "json"}, set()),
+        (
+            plan.command,
+            keywords(qdeploy.plan),
+            {"prompt", "device", "split", "json", "mindie"} | OF_A_CLUSTER,
+            set(),
+        ),
         (
             run.command,
             keywords(qdeploy.load) | AnswerOptions.__annotations__.keys(),
-            {"think", "json"},
+            {"think", "json", "endpoint", "endpoint_model"},
             {"concurrency", "thinking", "properties", "progress", "tools", "tool_choice"},
         ),
     ],
