@@ -37,8 +37,8 @@ def make_app(service: Service) -> ASGIApp:
     info_routes.add(app, service)
     text_routes.add(app, service)
     encode_routes.add(app, service)
-    add_page(app, PAGE)
-    layers: ASGIApp = Gate(app, service.settings)
+    open_paths = {*info_routes.PROBES, *add_page(app, PAGE)}
+    layers: ASGIApp = Gate(app, service.settings, open_paths=open_paths)
     if service.settings.origins:
         layers = CORSMiddleware(
             layers,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -15,15 +15,19 @@ from qdeploy.serving.errors import ApiError
 from qdeploy.serving.reply import error_response
 from qdeploy.serving.settings import Settings
 
-GUARDED = ("/v1/", "/rerank", "/metrics")
-"""What begins so asks for a key where there are keys; the page and the probes never do."""
-
 
 class Gate:
-    """ASGI middleware that refuses requests of the wrong host, origin or key."""
+    """ASGI middleware that refuses requests of the wrong host, origin or key.
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
-        self._app, self._settings = app, settings
+    Args:
+        app: what is behind it.
+        settings: hosts, origins and keys.
+        open_paths: paths that never ask for a key. All others do where there are keys, so that a
+            new route is not left open by mistake.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings, *, open_paths: Collection[str]) -> None:
+        self._app, self._settings, self._open_paths = app, settings, open_paths
         self._keys = [_digest(key) for key in settings.keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -42,9 +46,9 @@ class Gate:
             # a web page whose name was made to point here (DNS rebinding) would pass as ours
             raise ApiError(421, f"this server is not {host!r}", code="wrong_host")
         origin = headers.get("origin")
-        if origin and urlsplit(origin).netloc != host and not {origin, "*"} & set(origins):
+        if origin and _netloc(origin) != host and not {origin, "*"} & set(origins):
             raise ApiError(403, f"pages of {origin} may not use this server", code="wrong_origin")
-        if self._keys and path.startswith(GUARDED):
+        if self._keys and path not in self._open_paths:
             self._check_key(headers.get("authorization", ""))
 
     def _check_key(self, header: str) -> None:
@@ -76,6 +80,14 @@ def _is_own(name: str, hosts: Sequence[str]) -> bool:
         return ip_address(name).is_loopback
     except ValueError:
         return False
+
+
+def _netloc(origin: str) -> str | None:
+    """Host and port of a header `origin`; None where it is no URL."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def _name(host: str) -> str:

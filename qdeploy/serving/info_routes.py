@@ -15,6 +15,9 @@ from qdeploy.serving.record import Record
 from qdeploy.serving.reply import error_response
 from qdeploy.serving.service import Service
 
+HEALTH, READY = PROBES = ("/health", "/ready")
+"""What load balancers and containers ask, some of them with HEAD."""
+
 
 def add(app: FastAPI, service: Service) -> None:
     """Add the routes to *app*."""
@@ -46,16 +49,16 @@ def add(app: FastAPI, service: Service) -> None:
         route("/v1/qdeploy", request)
         return JSONResponse(description)
 
-    @app.get("/health")
+    @app.api_route(HEALTH, methods=["GET", "HEAD"])
     async def health(request: Request) -> Response:
         """The process is alive."""
-        route("/health", request)
+        route(HEALTH, request)
         return JSONResponse({"status": "ok"})
 
-    @app.get("/ready")
+    @app.api_route(READY, methods=["GET", "HEAD"])
     async def ready(request: Request) -> Response:
         """It takes requests: it does not stop, and its runtime answers."""
-        route("/ready", request)
+        route(READY, request)
         if service.queue.draining:
             return error_response(ApiError(503, "the server is stopping", code="draining"))
         if not await service.probe.is_well():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from fastapi import FastAPI, Request
@@ -29,12 +30,18 @@ TYPES = {
 """Types of the files that are served; what else lies beside them is for readers of the code."""
 
 
-def add_page(app: FastAPI, folder: Path) -> None:
-    """Serve the files of *folder*: a route for each, so that no path leads anywhere else."""
+def add_page(app: FastAPI, folder: Path) -> Sequence[str]:
+    """Serve the files of *folder*: a route for each, so that no path leads anywhere else.
+
+    Returns the routes' paths.
+    """
+    paths = []
     for file in sorted(folder.rglob("*")):
         if file.suffix in TYPES:
             name = file.relative_to(folder).as_posix()
-            _add(app, "/" if name == INDEX else f"/{name}", file)
+            paths.append("/" if name == INDEX else f"/{name}")
+            _add(app, paths[-1], file)
+    return paths
 
 
 def _add(app: FastAPI, path: str, file: Path) -> None:

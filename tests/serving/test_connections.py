@@ -101,7 +101,7 @@ def test_a_client_may_leave_before_its_body_is_whole(served: Running) -> None:
     assert served.http.get("/health").status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/v1/models", "/v1/chat/completions", "/metrics", "/rerank"])
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/chat/completions", "/metrics", "/v2/rerank"])
 @pytest.mark.parametrize(
     "header", [None, "Bearer", "Bearer wrong-key-0123", "Basic first-key-0123", "Bearer é"]
 )
@@ -119,9 +119,12 @@ def test_each_key_lets_in(guarded: Running, key: str) -> None:
     assert guarded.http.get("/v1/models", headers=headers).status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/health", "/ready"])
-def test_probes_need_no_key(guarded: Running, path: str) -> None:
-    assert guarded.http.get(path).status_code == 200
+@pytest.mark.parametrize("path", ["/health", "/ready", "/", "/main.js"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_probes_and_the_page_need_no_key(guarded: Running, method: str, path: str) -> None:
+    response = guarded.http.request(method, path)
+    assert response.status_code == 200
+    assert bool(response.content) is (method == "GET")
 
 
 @pytest.mark.parametrize(
@@ -143,7 +146,7 @@ def test_another_host_is_another_server(guarded: Running, host: str, status: int
 
 @pytest.mark.parametrize(
     ("origin", "status"),
-    [("https://app.example", 200), ("https://evil.example", 403), ("null", 403)],
+    [("https://app.example", 200), ("https://evil.example", 403), ("null", 403), ("http://[", 403)],
 )
 def test_pages_of_other_origins_are_refused_but_for_those_named(
     guarded: Running, origin: str, status: int
