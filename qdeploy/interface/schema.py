@@ -86,9 +86,11 @@ class SchemaGuide:
         except ValueError as error:
             raise InputError(f"not a JSON schema: {error}", fix=ADVICE) from None
         matcher = LLMatcher(self._tokenizer, grammar, log_level=0)
-        if matcher.is_error():
+        first = matcher.deep_copy()
+        first.compute_bitmask()  # a reference to itself shows at the first token only
+        if first.is_error():
             raise InputError(
-                f"no answer can be kept to this JSON schema: {matcher.get_error()}", fix=ADVICE
+                f"no answer can be kept to this JSON schema: {_reason(first)}", fix=ADVICE
             )
         return matcher
 
@@ -155,7 +157,7 @@ class SchemaMask:
         fill_next_token_bitmask(self._matcher, self._words)
         if self._matcher.is_error():
             raise GenerationFailed(
-                f"the answer can no longer be kept to its schema: {self._matcher.get_error()}",
+                f"the answer can no longer be kept to its schema: {_reason(self._matcher)}",
                 fix=ADVICE,
             )
         bits = np.unpackbits(self._words.view(np.uint8)[0], bitorder="little")
@@ -165,3 +167,8 @@ class SchemaMask:
         allowed[self._ends] = False
         allowed[self._stops] = self._matcher.is_accepting()
         return allowed
+
+
+def _reason(matcher: Any) -> str:
+    """The library's error in one line, without the dump of its state that may follow it."""
+    return " ".join(matcher.get_error().partition("<state>")[0].split())

@@ -140,7 +140,7 @@ class Session(Loaded):
 
         Raises:
             PromptError: the session cannot take the prompt. Raised before any work is done.
-            InputError: it tells no log-probabilities, or not so many, or cannot follow the schema.
+            InputError: it cannot do what the request asks for; see `check_wishes`.
             GenerationFailed: the runtime broke, or the session is closed or busy.
         """
         self._require_open()
@@ -211,8 +211,16 @@ class Session(Loaded):
         """Check that the session can do what a request asks for besides its prompt.
 
         Raises:
-            InputError: it tells no log-probabilities, or not so many, or follows no schema.
+            InputError: a stop token is outside the vocabulary; or it tells no log-probabilities,
+                or not so many, or follows no schema.
         """
+        beyond = [i for i in request.stop_ids if not 0 <= i < self._limits.vocab_size]
+        if beyond:
+            raise InputError(
+                f"stop token {min(beyond)} is outside the model's vocabulary of "
+                f"{self._limits.vocab_size}",
+                fix="use the tokenizer of the bundle",
+            )
         hottest, asked_for = self._limits.temperature, request.sampling.temperature
         if hottest is not None and asked_for > hottest:
             raise InputError(

@@ -23,7 +23,9 @@ from qdeploy.serving.generate_fields import GenerateFields
 from qdeploy.serving.settings import Limits
 from qdeploy.tokenization.tokenizer import Tokenizer
 
-BY_IDS = ("stop_token_ids", "ignore_eos", "skip_special_tokens", "prompt_logprobs")
+BY_IDS = (
+    "return_token_ids", "stop_token_ids", "ignore_eos", "skip_special_tokens", "prompt_logprobs",
+)  # fmt: skip
 """Fields that requests for text may not have, and these may."""
 REFUSED = {
     **{name: neutral for name, neutral in IN_COMPLETIONS.items() if name not in BY_IDS},
@@ -42,7 +44,7 @@ class TokenFields(GenerateFields):
     """Fields of a request by token ids."""
 
     prompt: Ids
-    stop_token_ids: tuple[int, ...] | list[int] = ()
+    stop_token_ids: list[int] | None = None
     ignore_eos: bool | None = None
     logprobs: Annotated[int, Field(ge=ALL)] | None = None
     prompt_logprobs: Literal[-1] | None = None
@@ -59,7 +61,7 @@ class TokenFields(GenerateFields):
     def stop_ids(self, tokenizer: Tokenizer) -> frozenset[int]:
         """The tokens that end the answer: those given, and the model's unless they are ignored."""
         own = frozenset[int]() if self.ignore_eos else frozenset(tokenizer.stop_ids)
-        return own.union(self.stop_token_ids)
+        return own.union(self.stop_token_ids or ())
 
 
 class TokenCompletion:
@@ -67,6 +69,7 @@ class TokenCompletion:
 
     Raises:
         PromptError: the prompt does not fit the session.
+        InputError: the session cannot do what is asked for.
     """
 
     def __init__(
@@ -83,6 +86,7 @@ class TokenCompletion:
             fields.most_probable,
             fields.schema_text,
         )
+        session.check_wishes(self._request)
         self.tokens: list[Token] = []
         self.finish_reason: FinishReason = "cancelled"
         self._start = 0.0

@@ -60,7 +60,7 @@ def test_an_answer_has_its_tokens_and_the_prompt_that_was_taken(
 def test_stop_tokens_are_the_models_own_and_those_of_the_request(
     served: Running, script: Script
 ) -> None:
-    ask(served)
+    ask(served, stop_token_ids=None)
     ask(served, stop_token_ids=[5])
     ask(served, stop_token_ids=[5], ignore_eos=True)
     ask(served, ignore_eos=True, max_tokens=2)
@@ -115,6 +115,8 @@ def test_an_answer_of_too_many_numbers_is_refused(
         ({"stop": ["x"]}, "stop"),
         ({"echo": True}, "echo"),
         ({"stop_token_ids": ["x"]}, "stop_token_ids"),
+        ({"stop_token_ids": [-1]}, None),
+        ({"stop_token_ids": [10**30]}, None),
         ({"prompt_logprobs": 5}, "prompt_logprobs"),
         ({"prompt_logprobs": -1}, "prompt_logprobs"),
         ({"logprobs": 6}, "logprobs"),

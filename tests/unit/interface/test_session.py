@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from qdeploy.errors import GenerationFailed, PromptError
+from qdeploy.errors import GenerationFailed, InputError, PromptError
 from qdeploy.interface import Limits, Request
 from tests.support.scripted import ScriptedSession
 
@@ -31,6 +31,14 @@ def test_an_answer_ends_after_a_stop_token() -> None:
     made = session(5, 6, 7, 8)
     assert ids(made, Request((1,), 10, stop_ids=frozenset({7}))) == [5, 6, 7]
     assert made.closed_early == 0
+
+
+@pytest.mark.parametrize("stop", [-1, VOCABULARY, 10**30])
+def test_a_stop_token_that_no_model_knows_is_refused_before_the_first_token(stop: int) -> None:
+    made = session(5)
+    with pytest.raises(InputError, match=f"stop token {stop} is outside"):
+        made.generate(Request((1,), 10, stop_ids=frozenset({7, stop})))
+    assert made.requests == []
 
 
 @pytest.mark.parametrize("most", [0, -1])
