@@ -120,21 +120,29 @@ def _wanted(choice: ToolChoice, known: Mapping[str, Any]) -> Sequence[str] | Non
         if choice.get("type", "function") != "function" or not isinstance(name, str):
             raise InputError(
                 f"the tool choice {json.dumps(choice, default=str)} names no function",
+                where="tool_choice",
                 fix='give "auto", "none", "required" or '
                 '{"type": "function", "function": {"name": ...}}',
             )
         if name not in known:
             raise InputError(
                 f"the tool choice is {name!r}, which is none of the tools",
+                where="tool_choice",
                 fix=did_you_mean(name, known),
             )
         return [name]
     if choice not in ("auto", "none", "required"):
         raise InputError(
-            f"the tool choice is {choice!r}", fix='give "auto", "none", "required" or a function'
+            f"the tool choice is {choice!r}",
+            where="tool_choice",
+            fix='give "auto", "none", "required" or a function',
         )
     if choice == "required" and not known:
-        raise InputError("a tool call is required, and there are no tools", fix="give tools")
+        raise InputError(
+            "a tool call is required, and there are no tools",
+            where="tool_choice",
+            fix="give tools",
+        )
     return None if choice == "none" else list(known) if choice == "required" else []
 
 

@@ -65,9 +65,9 @@ def parse(body: Mapping[str, Any], limits: Limits) -> ChatFields:
     fields = check(ChatFields, body, IN_CHATS)
     for place, message in enumerate(fields.messages):
         if not isinstance(message.get("role"), str) or not message["role"]:
-            raise invalid(f"messages[{place}].role", "a text is needed", code="invalid_value")
-    if fields.top_logprobs is not None and not fields.logprobs:
-        raise invalid("top_logprobs", "logprobs must be true", code="invalid_value")
+            raise invalid(f"messages[{place}].role", "a text is needed")
+    if fields.top_logprobs and not fields.logprobs:
+        raise invalid("top_logprobs", "logprobs must be true")
     fields.check_limits(limits)
     return fields
 
@@ -89,7 +89,7 @@ def settings(
         sampling=fields.sampling(tokenizer, thinking),
         seed=seed,
         tools=tuple(fields.tools or ()),
-        tool_choice=fields.tool_choice or "auto",
+        tool_choice="auto" if fields.tool_choice is None else fields.tool_choice,
         parallel_tool_calls=fields.parallel_tool_calls is not False,
         template_kwargs=_further_kwargs(fields),
         stop=fields.stops,

@@ -45,7 +45,7 @@ class ApiError(Exception):
         return {"error": told}
 
 
-def invalid(param: str, message: str, *, code: str | None = None) -> ApiError:
+def invalid(param: str, message: str, *, code: str = "invalid_value") -> ApiError:
     """The refusal of one field of a request."""
     return ApiError(400, f"{param}: {message}", param=param, code=code)
 

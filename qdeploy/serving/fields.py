@@ -34,6 +34,12 @@ EVERYWHERE: Mapping[str, Sequence[Any]] = {
     "typical_p": [1],
     "mirostat": [0],
     "best_of": [1],
+    "logprob_token_ids": [[]],
+    "return_tokens_as_token_ids": [False],
+    "return_token_offsets": [False],
+    "repetition_detection": [],
+    "cache_salt": [],
+    "vllm_xargs": [{}],
 }
 """Fields of OpenAI's API and of vLLM's that would change an answer and that are not supported: with
 the values, besides null, that ask for what happens anyway."""
@@ -49,12 +55,19 @@ IN_CHATS: Mapping[str, Sequence[Any]] = {
     "verbosity": ["medium"],
     "documents": [[]],
     "chat_template": [],
+    "add_special_tokens": [False],
+    "include_reasoning": [True],
+    "mm_processor_kwargs": [{}],
+    "return_prompt_text": [False],
+    "return_token_ids": [False],
     "echo": [False],
 }
 IN_COMPLETIONS: Mapping[str, Sequence[Any]] = {
     **EVERYWHERE,
     "suffix": [""],
     "prompt_embeds": [],
+    "add_special_tokens": [True],
+    "return_token_ids": [False],
 }
 IN_ENCODINGS: Mapping[str, Sequence[Any]] = {
     "truncate_prompt_tokens": [],
@@ -130,6 +143,9 @@ def _is_id(value: object) -> bool:
 def _worded(error: ValidationError) -> ApiError:
     """The first fault, and where it is: `messages[0].role`."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    place = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in first["loc"]).lstrip(".")
+    # what is left out is a member of a union of types, e.g. `literal['none','auto']`
+    steps = [step for step in first["loc"] if isinstance(step, int) or "[" not in step]
+    place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
+    place = place.lstrip(".")
     message = first["msg"].removeprefix("Value error, ")
-    return invalid(place or "body", message[:1].lower() + message[1:], code="invalid_value")
+    return invalid(place or "body", message[:1].lower() + message[1:])

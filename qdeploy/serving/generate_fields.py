@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from qdeploy.errors import InputError
 from qdeploy.generation.reasoning import sampling_for
 from qdeploy.generation.seed import SEEDS
 from qdeploy.interface import Limits as SessionLimits
@@ -141,11 +142,21 @@ class GenerateFields(Checked):
         """How tokens are drawn.
 
         Raises:
-            InputError: a number is out of its range.
+            ApiError: a number is out of its range.
         """
         top_k = 0 if self.top_k == -1 else self.top_k  # of vLLM: no limit
         given: dict[str, Any] = {name: getattr(self, name) for name in NUMBERS} | {"top_k": top_k}
+        for name, value in given.items():
+            if value is not None:
+                _check_number(name, value)
         return sampling_for(tokenizer, thinking, given)
+
+
+def _check_number(name: str, value: Any) -> None:
+    try:
+        Sampling(**{name: value})
+    except InputError as error:
+        raise invalid(name, f"{error.what}; {error.fix}") from None
 
 
 NUMBERS = (

@@ -14,7 +14,7 @@ from qdeploy.errors import InputError
 from qdeploy.generation.pieces import Piece
 from qdeploy.interface import Session
 from qdeploy.serving import logs
-from qdeploy.serving.errors import ApiError
+from qdeploy.serving.errors import ApiError, invalid
 from qdeploy.serving.made import Made
 from qdeploy.serving.metrics import Metrics
 from qdeploy.serving.observed import Observed
@@ -88,7 +88,7 @@ class Service:
         """
         if count > self.queue.places:
             message = f"{count} answers at once, and this server has {self.queue.places} places"
-            raise ApiError(400, message, param="n")
+            raise invalid("n", message)
         with self.queue.reserve(count):
             works = Works[Piece](count)
             device = self.model.device.name

@@ -131,6 +131,6 @@ def test_a_thinking_budget_ends_the_thinking(bundle: Bundle, field: str) -> None
 
 def test_unknown_fields_are_ignored_and_null_is_the_default(served: Running) -> None:
     response = served.chat(
-        user="me", made_up=1, logit_bias=None, temperature=None, n=None, best_of=1
+        user="me", made_up=1, logit_bias=None, temperature=None, n=None, best_of=1, top_logprobs=0
     )
     assert response.status_code == 200

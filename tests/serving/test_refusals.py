@@ -65,8 +65,8 @@ def test_a_body_that_is_no_json_object(served: Running, body: bytes, says: str) 
         ({"messages": [1]}, "messages[0]", "dictionary"),
         ({"messages": [{"content": "x"}]}, "messages[0].role", "text"),
         ({"temperature": "1"}, "temperature", "number"),
-        ({"temperature": -1}, None, "temperature is -1"),
-        ({"top_p": 2}, None, "top-p is 2"),
+        ({"temperature": -1}, "temperature", "temperature is -1"),
+        ({"top_p": 2}, "top_p", "top-p is 2"),
         ({"top_k": -2}, "top_k", "greater than or equal to -1"),
         ({"max_tokens": 0}, "max_tokens", "greater than or equal to 1"),
         ({"max_tokens": 101}, "max_tokens", "limit of 100"),
@@ -90,6 +90,11 @@ def test_a_body_that_is_no_json_object(served: Running, body: bytes, says: str) 
         ({"response_format": {"type": "xml"}}, "response_format.type", "json_schema"),
         ({"response_format": {"type": "json_schema"}},
          "response_format.json_schema.schema", "a JSON Schema is needed"),
+        ({"tool_choice": "any"}, "tool_choice", "'required'"),
+        ({"tool_choice": "required"}, "tool_choice", "there are no tools"),
+        ({"tool_choice": {}}, "tool_choice", "names no function"),
+        ({"include_reasoning": False}, "include_reasoning", "not supported"),
+        ({"return_token_ids": True}, "return_token_ids", "not supported"),
         ({"reasoning_effort": "huge"}, "reasoning_effort", "medium"),
         ({"chat_template_kwargs": {"enable_thinking": "no"}},
          "chat_template_kwargs.enable_thinking", "true or false"),
@@ -98,13 +103,12 @@ def test_a_body_that_is_no_json_object(served: Running, body: bytes, says: str) 
     ],
     ids=str,
 )  # fmt: skip
-def test_a_field_of_a_chat(
-    served: Running, fields: dict[str, Any], param: str | None, says: str
-) -> None:
+def test_a_field_of_a_chat(served: Running, fields: dict[str, Any], param: str, says: str) -> None:
     response = served.chat(**fields)
     assert response.status_code == 400, response.text
     error = response.json()["error"]
     assert error["param"] == param
+    assert error["code"] in ("invalid_value", "unsupported")
     assert says in error["message"]
 
 
