@@ -214,13 +214,10 @@ class Session(Loaded):
             InputError: a stop token is outside the vocabulary; or it tells no log-probabilities,
                 or not so many, or follows no schema.
         """
-        beyond = [i for i in request.stop_ids if not 0 <= i < self._limits.vocab_size]
-        if beyond:
-            raise InputError(
-                f"stop token {min(beyond)} is outside the model's vocabulary of "
-                f"{self._limits.vocab_size}",
-                fix="use the tokenizer of the bundle",
-            )
+        size = self._limits.vocab_size
+        if beyond := [i for i in request.stop_ids if not 0 <= i < size]:
+            what = f"stop token {beyond[0]} is outside the model's vocabulary of {size}"
+            raise InputError(what, fix="use the tokenizer of the bundle")
         hottest, asked_for = self._limits.temperature, request.sampling.temperature
         if hottest is not None and asked_for > hottest:
             raise InputError(
