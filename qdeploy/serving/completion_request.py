@@ -25,6 +25,7 @@ class CompletionFields(GenerateFields):
     """Fields of a completion's request."""
 
     prompts: Annotated[list[Prompt], PlainValidator(texts_or_ids)] = Field(alias="prompt")
+    max_tokens: Annotated[int, Field(ge=0)] | None = None
     logprobs: Annotated[int, Field(ge=0)] | None = None
     echo: bool | None = None
 
@@ -41,6 +42,8 @@ def parse(body: Mapping[str, Any], limits: Limits) -> CompletionFields:
     """
     fields = check(CompletionFields, body, IN_COMPLETIONS)
     fields.check_limits(limits)
+    if fields.max_tokens == 0 and not fields.echo:
+        raise invalid("max_tokens", "0 goes with echo alone, which returns the prompt")
     answers = len(fields.prompts) * fields.choices
     if answers > limits.choices:
         raise invalid("prompt", f"{answers} answers are asked for; the limit is {limits.choices}")
@@ -55,8 +58,9 @@ def settings(
     Raises:
         InputError: a number is out of its range.
     """
+    most = fields.most_tokens
     return Settings(
-        max_new_tokens=fields.most_tokens or min(MOST_TOKENS, most_tokens or MOST_TOKENS),
+        max_new_tokens=min(MOST_TOKENS, most_tokens or MOST_TOKENS) if most is None else most,
         sampling=fields.sampling(tokenizer, None),
         seed=seed,
         stop=fields.stops,

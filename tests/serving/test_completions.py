@@ -127,13 +127,43 @@ class Seer(Script):
         return logits
 
 
-def test_the_log_probabilities_of_an_echo_are_the_prompts_too(bundle: Bundle) -> None:
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_log_probabilities_of_an_echo_are_the_prompts_too(bundle: Bundle, stream: bool) -> None:
     with running(chat_model(bundle, Seer("y", logprobs=1))) as served:
         ids = served.service.model.tokenizer.encode("b c d")
-        [choice] = complete(served, prompt=ids, echo=True, logprobs=0)["choices"]
-    told = choice["logprobs"]
+        found = complete(served, prompt=ids, echo=True, logprobs=0, stream=stream)
+    text, told = joined(found[:-1] if stream else [found])
+    assert text == "b c dy"
     assert told["token_logprobs"][0] is told["top_logprobs"][0] is None
     assert told["token_logprobs"][1 : len(ids)] == pytest.approx([0.0] * (len(ids) - 1))
     assert told["token_logprobs"][len(ids)] == -0.5
-    assert choice["text"] == "b c dy"
+    assert "".join(told["tokens"][: len(ids)]) == "b c d"
     assert told["text_offset"][len(ids)] == len("b c d")
+    assert len({len(values) for values in told.values()}) == 1
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_echo_without_an_answer_is_the_prompt_alone(bundle: Bundle, stream: bool) -> None:
+    session = Seer("y", logprobs=1)
+    with running(chat_model(bundle, session)) as served:
+        asked = {"prompt": "b c d", "echo": True, "max_tokens": 0, "logprobs": 1}
+        found = complete(served, **asked, stream=stream)
+        refused = served.http.post(COMPLETION, json=asked | {"echo": False})
+    chunks = found[:-1] if stream else [found]
+    text, told = joined(chunks)
+    assert text == "".join(told["tokens"]) == "b c d"
+    assert told["top_logprobs"][1:] == [{token: 0.0} for token in told["tokens"][1:]]
+    assert chunks[-1]["choices"][0]["finish_reason"] == "length"
+    assert session.requests == []
+    assert refused.status_code == 400
+    assert "max_tokens: 0 goes with echo" in refused.json()["error"]["message"]
+
+
+def joined(chunks: Sequence[Any]) -> tuple[str, dict[str, list[Any]]]:
+    """The text of a single answer, whole or in chunks, and its log-probabilities."""
+    text, told = "", dict[str, list[Any]]()
+    for choice in (each for chunk in chunks for each in chunk["choices"]):
+        text += choice["text"]
+        for name, values in (choice["logprobs"] or {}).items():
+            told.setdefault(name, []).extend(values)
+    return text, told
