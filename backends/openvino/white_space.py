@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from qdeploy.errors import GenerationFailed
+from qdeploy.errors import PromptError
 from qdeploy.interface import Request, Token
 from qdeploy.tokenization.tokenizer import Tokenizer
 
@@ -33,7 +33,8 @@ class WhiteSpace:
         """Yield the tokens of an answer.
 
         Raises:
-            GenerationFailed: *request* has a schema, and `LONGEST` tokens were white space.
+            PromptError: *request* has a schema, and `LONGEST` tokens in a row were white space:
+                after this prompt the model does not write JSON. The runtime works.
         """
         if request.json_schema is None:
             yield from tokens
@@ -43,11 +44,12 @@ class WhiteSpace:
             yield token
             run = run + 1 if self._is_white(token.id) else 0
             if run == LONGEST:
-                raise GenerationFailed(
-                    f"the answer in JSON went on with {LONGEST} tokens of white space",
+                raise PromptError(
+                    "the model does not write what the schema asks for: its answer went on with "
+                    f"{LONGEST} tokens of white space, which JSON allows without end",
                     where=self._device,
-                    fix="say in the prompt that the answer is JSON and what is in it, "
-                    "or set a frequency penalty",
+                    fix="say in the prompt that the answer is JSON and what is in it, set a "
+                    "frequency penalty, or take a bundle of the format onnx, which bounds it",
                 )
 
     def _is_white(self, token: int) -> bool:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from qdeploy.backends.openvino import schema
 from qdeploy.backends.openvino.schema import check_schema, spelled_out
 from qdeploy.backends.openvino.white_space import LONGEST, WhiteSpace
-from qdeploy.errors import GenerationFailed, InputError
+from qdeploy.errors import InputError, PromptError
 from qdeploy.interface import Request, Token
 
 NODE = {"type": "object", "properties": {"next": {"anyOf": [{"$ref": "#/$defs/n"}, True]}}}
@@ -135,5 +135,5 @@ def test_white_space_without_end_ends_an_answer_in_json(
     if ends:
         assert list(white.bounded(tokens, kept)) == tokens
     else:
-        with pytest.raises(GenerationFailed, match="32 tokens of white space"):
+        with pytest.raises(PromptError, match="32 tokens of white space"):
             list(white.bounded(tokens, kept))
