@@ -73,7 +73,11 @@ class Batch:
         atexit.register(self.close)  # the interpreter must not end while the runtime computes
 
     def generate(self, request: Request, schema: SchemaMask | None) -> Generator[Token, None, None]:
-        """Yield a request's tokens. Closing the generator takes it out of the batch."""
+        """Yield a request's tokens. Closing the generator takes it out of the batch.
+
+        A generator that nobody closed is closed by the garbage collector, on any thread. The
+        batch's own must not wait for itself.
+        """
         job = Job(request, Sampler(request.sampling, request.prompt_ids, schema))
         with self._changed:
             if self._closing:
@@ -86,7 +90,8 @@ class Batch:
             job.cancelled = True
             with self._changed:
                 self._changed.notify()
-            job.ended.wait()
+            if threading.current_thread() is not self._thread:
+                job.ended.wait()
 
     def close(self) -> None:
         """End the thread; requests that run end with an error."""
@@ -110,8 +115,8 @@ class Batch:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._closing or self._jobs)
-                jobs = list(self._jobs)
-            if self._closing:
+                jobs, closing = list(self._jobs), self._closing
+            if closing:
                 for job in jobs:
                     self._end(job, self._closed())
                 return

@@ -154,6 +154,23 @@ def test_a_step_that_fails_ends_all_of_it_and_the_next_request_is_right(
     assert ids(batch, 30) == [31, 32, 33, 34]
 
 
+def test_a_generator_that_is_closed_on_the_batchs_own_thread_does_not_wait_for_it(
+    batch: Batch, slots: Counting
+) -> None:
+    left = batch.generate(Request((5,), 10**6), None)
+    next(left)
+
+    def collect() -> None:
+        slots.meanwhile = None
+        left.close()
+
+    slots.meanwhile = collect
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(ids, batch, 30).result(SECONDS) == [31, 32, 33, 34]
+    with batch._changed:
+        assert batch._changed.wait_for(lambda: not batch._jobs, SECONDS)
+
+
 def test_closing_ends_requests_and_refuses_new_ones(slots: Counting) -> None:
     made: Any = slots
     batch = Batch(made, "the device")
