@@ -102,18 +102,23 @@ class Service:
     def _read(self) -> None:
         """Take messages until the process has ended; then tell how."""
         with self._noise, self._stdout:
-            with contextlib.suppress(OSError, ValueError):
+            try:
                 for line in self._stdout:
                     if line.endswith(b"\n"):  # else it died while it wrote
                         self._on_message(json.loads(line))
-            try:
-                code: int | None = self._process.wait(EXIT_SECONDS)
-            except subprocess.TimeoutExpired:
-                code = None
-            self._group.end()
-            with self._sending, contextlib.suppress(OSError):
-                self._stdin.close()
-            self._on_end(WorkerFailed(ending(code), "serving", code, last_words(self._noise)))
+            finally:  # after a mistake in `on_message`, too
+                self._tell_end()
+
+    def _tell_end(self) -> None:
+        """Wait until the process has ended, and call `on_end`, so that nobody waits for more."""
+        try:
+            code: int | None = self._process.wait(EXIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            code = None
+        self._group.end()
+        with self._sending, contextlib.suppress(OSError):
+            self._stdin.close()
+        self._on_end(WorkerFailed(ending(code), "serving", code, last_words(self._noise)))
 
 
 def _widen(pipe: IO[bytes]) -> None:

@@ -98,6 +98,21 @@ def test_its_messages_come_on_a_thread_of_its_own_which_may_close_it(
     service.close()
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_parent_that_fails_on_a_message_learns_of_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: SimpleQueue[WorkerFailed] = SimpleQueue()
+
+    def fail(message: Any) -> None:
+        raise ValueError(message)
+
+    work: Any = make_work(tmp_path, monkeypatch, "parent.send('odd')")
+    service = Service(work, None, on_message=fail, on_end=ended.put)
+    assert ended.get(timeout=SECONDS).code == 0
+    service.close()
+
+
 def test_output_of_libraries_is_no_message(start: Callable[..., Started]) -> None:
     started = start("print('{}', flush=True)", "parent.send(sys.stdin.read())", "parent.next()")
     assert started.next() == ""
