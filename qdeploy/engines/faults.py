@@ -132,7 +132,7 @@ def words(body: str) -> str:
     """
     try:
         found: Any = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = body
     for key in ("error", "message", "detail"):
         if isinstance(found, dict) and key in found:

@@ -188,6 +188,13 @@ def test_a_servers_words_cannot_write_to_the_terminal(
     assert len(str(error)) < 1000
 
 
+def test_a_refusal_that_is_nested_without_end_is_told(
+    stub: StubEngine, client: EngineClient
+) -> None:
+    stub.replies[COMPLETIONS] = Reply([b"[" * 60_000], 500)
+    assert "HTTP 500: [[[" in fault(lambda: list(client.complete({}))).what
+
+
 def test_an_error_within_the_stream_is_raised(stub: StubEngine, client: EngineClient) -> None:
     dead = {"error": {"message": "the engine died", "code": 500}}
     stub.replies[COMPLETIONS] = stream([choice(token_ids=[1]), dead, "[DONE]"])
@@ -212,6 +219,8 @@ def test_an_error_within_the_stream_is_raised(stub: StubEngine, client: EngineCl
         choice(token_ids=[1], logprobs={"token_logprobs": [0.5], "top_logprobs": []}),
         choice(token_ids=[1], logprobs={"token_logprobs": ["x"], "top_logprobs": [None]}),
         choice(token_ids=[1], logprobs={"token_logprobs": [-1], "top_logprobs": [{"the": -1}]}),
+        choice(token_ids=[1], logprobs={"token_logprobs": [-(10**400)], "top_logprobs": [None]}),
+        choice(token_ids=[1], logprobs={"token_logprobs": [float("nan")], "top_logprobs": [None]}),
         {"choices": [], "usage": {"prompt_tokens": "3"}},
     ],
 )
