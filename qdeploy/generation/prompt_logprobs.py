@@ -29,12 +29,7 @@ def prompt_logprobs(session: Session, ids: Sequence[int], most: int | None) -> I
     if most is None or len(ids) < 2:
         yield from (Token(each, now) for each in ids)
         return
-    rows = MOST_BYTES // (4 * session.limits.vocab_size)
-    if len(ids) > rows:
-        raise PromptError(
-            f"log-probabilities are asked for of a prompt of {len(ids)} tokens; {rows} fit",
-            fix="shorten the prompt, or leave out echo or logprobs",
-        )
+    check_scored(len(ids), session.limits.vocab_size)
     import numpy as np
 
     logits = session.score(ids)
@@ -46,3 +41,17 @@ def prompt_logprobs(session: Session, ids: Sequence[int], most: int | None) -> I
         best = np.argpartition(-values, range(most))[:most] if most else ()
         told = tuple((int(each), float(values[each])) for each in best)
         yield Token(token, now, logprob=float(values[token]), most_probable=told)
+
+
+def check_scored(tokens: int, vocab_size: int) -> None:
+    """Check that the logits of so many tokens fit in `MOST_BYTES`.
+
+    Raises:
+        PromptError: they do not.
+    """
+    rows = MOST_BYTES // (4 * vocab_size)
+    if tokens > rows:
+        raise PromptError(
+            f"log-probabilities are asked for of a prompt of {tokens} tokens; {rows} fit",
+            fix="shorten the prompt, or leave out logprobs",
+        )

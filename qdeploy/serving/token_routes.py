@@ -9,6 +9,7 @@ from typing import Any
 from starlette.responses import Response
 
 from qdeploy.deploy.loaded_models.chat import ChatModel
+from qdeploy.generation.prompt_logprobs import check_scored
 from qdeploy.interface import Session
 from qdeploy.serving import token_request
 from qdeploy.serving.frame import frame
@@ -52,7 +53,8 @@ def _score(record: Record, fields: TokenFields, service: Service, model: ChatMod
     """The log-probabilities of the whole vocabulary, at one place or at all."""
     whole = fields.prompt_logprobs is not None
     places = len(fields.prompt) if whole else 1
-    check_size(places, model.bundle.manifest.model.vocab_size)
+    check_scored(len(fields.prompt), model.session.limits.vocab_size)
+    check_size(places, model.session.limits.vocab_size)
     head = frame(model, service.settings.name, "cmpl", 0)
 
     def source() -> Generator[bytes, None, None]:

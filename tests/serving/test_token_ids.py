@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from qdeploy.bundle import Bundle
+from qdeploy.generation import prompt_logprobs
 from qdeploy.serving import token_reply
 from tests.support.serving import Running, Script, chat_model, events, running
 
@@ -103,6 +104,15 @@ def test_an_answer_of_too_many_numbers_is_refused(
     response = ask(served, logprobs=-1, prompt_logprobs=-1)
     assert response.status_code == 400
     assert "more than 10 numbers" in response.json()["error"]["message"]
+
+
+def test_a_text_whose_logits_take_too_much_memory_is_not_scored(
+    served: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prompt_logprobs, "MOST_BYTES", 4)
+    response = ask(served, logprobs=-1)
+    assert response.status_code == 400
+    assert "a prompt of 3 tokens" in response.json()["error"]["message"]
 
 
 @pytest.mark.parametrize(
