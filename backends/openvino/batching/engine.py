@@ -16,6 +16,8 @@ from qdeploy.backends.openvino.request import generation_config, token_tensor
 from qdeploy.interface import Request
 from qdeploy.system.channel import Channel, Message
 
+KEPT = 256
+"""Schemas of which it is remembered whether they compile; a server is sent ever new ones."""
 WARM_UP = Request(prompt_ids=(0, 0), max_new_tokens=2)
 
 
@@ -99,6 +101,8 @@ class Engine:
     def _take(self, message: Message) -> None:
         if "compiled" in message:
             self._compiled[message["compiled"]] = message["wrong"]
+            if len(self._compiled) > KEPT:  # forget the oldest; the newest is waited for
+                del self._compiled[next(iter(self._compiled))]
         elif "cancel" in message:
             self._cancel(message["cancel"])
         else:
