@@ -11,6 +11,7 @@ from pathlib import Path
 
 from qdeploy.engines.health import check_health
 from qdeploy.engines.process import EngineProcess, Launch
+from qdeploy.engines.vllm.command import MODULE, THREADS
 
 VLLM_ENVIRONMENT = {
     "VLLM_CPU_KVCACHE_SPACE": "2", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1",
@@ -36,13 +37,13 @@ def vllm_server(python: Path, model: Path, log: Path, threads: int, streams: int
     cores: Sequence[int] = sorted(os.sched_getaffinity(0))[:threads]
     environment: Mapping[str, str | None] = {
         **VLLM_ENVIRONMENT,
-        "VLLM_CPU_OMP_THREADS_BIND": ",".join(map(str, cores)),
+        THREADS: ",".join(map(str, cores)),
         "PYTHONPATH": None,
     }
     return Launch(
         name="vllm",
         command=lambda port: (
-            str(python), "-m", "vllm.entrypoints.openai.api_server", "--model", str(model),
+            str(python), "-m", MODULE, "--model", str(model),
             "--served-model-name", "model", "--host", "127.0.0.1", "--port", str(port),
             "--max-model-len", "2048", "--max-num-seqs", str(streams),
         ),

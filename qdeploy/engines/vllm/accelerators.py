@@ -12,7 +12,6 @@ from qdeploy.errors import InputError, did_you_mean
 
 GLOO = "GLOO_SOCKET_IFNAME"
 HOST = "VLLM_HOST_IP"
-THREADS = "VLLM_CPU_OMP_THREADS_BIND"
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,6 @@ class Accelerator:
         target: the target that it belongs to.
         interfaces: variables that name the network interface which nodes talk over.
         addresses: variables that hold a node's own address.
-        mask: the variable that lists the devices of a node; None where a node has no devices.
         ray_arguments: arguments of `ray start`; `{ranks}` stands for the ranks of a node. Empty
             where Ray counts the devices itself.
         ray_environment: variables of Ray's processes.
@@ -33,7 +31,6 @@ class Accelerator:
     target: str
     interfaces: tuple[str, ...]
     addresses: tuple[str, ...] = (HOST,)
-    mask: str | None = None
     ray_arguments: tuple[str, ...] = ()
     ray_environment: tuple[tuple[str, str], ...] = ()
     is_simulated: bool = False
@@ -42,14 +39,13 @@ class Accelerator:
 NCCL = ("NCCL_SOCKET_IFNAME", GLOO)
 """AMD's and Hygon's RCCL reads the same variables."""
 ACCELERATORS = (
-    Accelerator("cuda", NCCL, mask="CUDA_VISIBLE_DEVICES"),
-    Accelerator("rocm", NCCL, mask="HIP_VISIBLE_DEVICES"),
-    Accelerator("dcu", NCCL, mask="HIP_VISIBLE_DEVICES"),
+    Accelerator("cuda", NCCL),
+    Accelerator("rocm", NCCL),
+    Accelerator("dcu", NCCL),
     Accelerator(
         "ascend",
         ("HCCL_SOCKET_IFNAME", GLOO, "TP_SOCKET_IFNAME"),
         addresses=(HOST, "HCCL_IF_IP"),
-        mask="ASCEND_RT_VISIBLE_DEVICES",
         ray_environment=(("RAY_EXPERIMENTAL_NOSET_ASCEND_RT_VISIBLE_DEVICES", "1"),),
     ),
     Accelerator(

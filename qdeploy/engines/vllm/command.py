@@ -18,6 +18,8 @@ MODULE = "vllm.entrypoints.openai.api_server"
 does not have, and ends (0.32)."""
 KEY = "VLLM_API_KEY"
 """The variable with the key that requests must have: a command line is seen by other users."""
+THREADS = "VLLM_CPU_OMP_THREADS_BIND"
+"""The variable that binds a CPU's threads to cores: those of one rank, or `|` between ranks."""
 SCHEMAS = '{"backend": "guidance", "disable_any_whitespace": true}'
 """How answers are kept to a JSON schema: by llguidance, as qdeploy's own loops do, without blanks
 between the tokens of JSON, of which small models make no end."""
@@ -142,7 +144,7 @@ def environment(served: Served) -> dict[str, str | None]:
     if platform.mask and served.devices:
         found[platform.mask] = ",".join(served.devices)
     if served.threads:
-        found["VLLM_CPU_OMP_THREADS_BIND"] = ",".join(map(str, served.threads))
+        found[THREADS] = ",".join(map(str, served.threads))
     return found
 
 

@@ -19,7 +19,9 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from qdeploy.engines.vllm.accelerators import THREADS, Accelerator
+from qdeploy.engines.process import LOOPBACK
+from qdeploy.engines.vllm.accelerators import Accelerator
+from qdeploy.engines.vllm.command import PLATFORMS, THREADS
 from qdeploy.errors import InputError
 from qdeploy.planning.parallel import Sizes
 
@@ -32,7 +34,6 @@ OBJECT_STORE_BYTES = 10**9
 MOST_NODES = 1024
 NAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9-]+)*")
 INTERFACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@-]{0,31}")
-LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True)
@@ -189,8 +190,8 @@ def _environment(server: Server, node: Node) -> dict[str, str]:
     found = {**server.environment, **dict.fromkeys(row.addresses, node.host)}
     if node.interface:
         found |= dict.fromkeys(row.interfaces, node.interface)
-    if node.devices and row.mask:
-        found[row.mask] = ",".join(map(str, node.devices))
+    if node.devices and (mask := PLATFORMS[row.target].mask):
+        found[mask] = ",".join(map(str, node.devices))
     if node.threads:
         found[THREADS] = node.threads
     return found
