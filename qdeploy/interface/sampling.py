@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 LARGEST_PENALTY = 2.0
 """The range of OpenAI's API and of vLLM, which runtimes keep to: -2 to 2."""
+SMALLEST = 1e-37
+"""Positive numbers below this may be 0 to runtimes that compute with 32 bits."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Sampling:
     `top_k`, and `top_p` over what those keep.
 
     Attributes:
-        temperature: finite, 0 or more.
+        temperature: finite, 0 or more; below `SMALLEST` is greedy, too.
         top_p: keep the most probable tokens that together have this probability: above 0; 1 keeps
             all.
         top_k: keep the k most probable tokens; 0 keeps all.
@@ -57,11 +59,11 @@ class Sampling:
             raise InputError(
                 f"the temperature is {self.temperature}", fix="give a finite number, 0 or more"
             )
-        if not 0 < self.top_p <= 1:
+        if not SMALLEST <= self.top_p <= 1:
             raise InputError(f"top-p is {self.top_p}", fix="give a number above 0 and up to 1")
         if not 0 <= self.min_p <= 1:
             raise InputError(f"min-p is {self.min_p}", fix="give a number from 0 to 1")
-        if not 0 < self.repetition_penalty < math.inf:
+        if not SMALLEST <= self.repetition_penalty < math.inf:
             raise InputError(
                 f"the repetition penalty is {self.repetition_penalty}",
                 fix="give a finite number above 0; 1 is none",
@@ -75,7 +77,7 @@ class Sampling:
 
     @property
     def greedy(self) -> bool:
-        return self.temperature == 0.0
+        return self.temperature < SMALLEST
 
 
 class LogitsProcessor:

@@ -42,6 +42,14 @@ def test_min_p_drops_what_is_less_probable_after_the_temperature() -> None:
     assert processed([], [], min_p=0.5) == LOGITS.tolist(), "greedy needs none"
 
 
+@pytest.mark.parametrize("tiny", [5e-324, 1e-46])
+def test_what_is_zero_in_32_bits_is_greedy_or_refused(tiny: float) -> None:
+    assert Sampling(tiny).greedy
+    for name in ("top_p", "repetition_penalty"):
+        with pytest.raises(InputError):
+            Sampling(**{name: tiny})  # type: ignore[arg-type]
+
+
 def test_the_largest_penalties_leave_finite_logits() -> None:
     for penalty in (1e300, 1e-300):
         assert np.isfinite(processed([0, 1, 2], [], repetition_penalty=penalty)).all()
