@@ -15,9 +15,16 @@ async def read_json(request: Request, *, most_bytes: int, seconds: float) -> dic
     """Read the body of *request* and decode it: a JSON object in UTF-8.
 
     Raises:
-        ApiError: it is too long (413), too slow (408), or anything else than that (400).
+        ApiError: it is compressed (415), too long (413), too slow (408), or anything else than that
+            (400).
         ClientDisconnect: the client left.
     """
+    coding = request.headers.get("content-encoding", "identity")
+    if coding.lower() != "identity":
+        raise ApiError(
+            415, "the body is compressed; send it as it is, without content-encoding",
+            code="unsupported_encoding", headers={"accept-encoding": "identity"},
+        )  # fmt: skip
     try:
         raw = await asyncio.wait_for(_read(request, most_bytes), seconds)
     except asyncio.TimeoutError:

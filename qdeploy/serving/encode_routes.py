@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 
 from qdeploy.deploy.loaded_models.embedding import Embedder
 from qdeploy.deploy.loaded_models.reranking import Reranker, probabilities
-from qdeploy.serving.errors import invalid
+from qdeploy.serving.errors import about, invalid
 from qdeploy.serving.fields import IN_ENCODINGS, Checked, check, texts_or_ids
 from qdeploy.serving.record import Record
 from qdeploy.serving.reply import ResultReply
@@ -80,7 +80,8 @@ async def _embed(request: Request, service: Service) -> Response:
     _check_count("input", len(fields.inputs), service)
     model = service.model
     assert isinstance(model, Embedder)  # noqa: S101  # what the task says
-    model.check_dimensions(fields.dimensions)
+    with about("dimensions"):
+        model.check_dimensions(fields.dimensions)
 
     def work() -> Generator[tuple[Vectors, int], None, None]:
         texts = [text for text in fields.inputs if isinstance(text, str)]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from qdeploy.errors import InputError, OutOfMemory, PromptTooLong, QdeployError
@@ -12,6 +13,9 @@ TYPES = {400: "invalid_request_error", 401: "authentication_error", 429: "rate_l
 """OpenAI's words for kinds of errors, by status; other 4xx are as 400, and 5xx `server_error`."""
 FIELD = re.compile(r"(messages|prompt|input|tools|tool_choice|response_format)\b")
 """Where an error is, if in a field of the request: of folders and devices, clients are not told."""
+
+OPTION = re.compile(r"(^|\s)--[a-z]")
+"""A fix that names an option of the command line: clients have none."""
 
 
 class ApiError(Exception):
@@ -50,6 +54,19 @@ def invalid(param: str, message: str, *, code: str = "invalid_value") -> ApiErro
     return ApiError(400, f"{param}: {message}", param=param, code=code)
 
 
+@contextmanager
+def about(param: str) -> Iterator[None]:
+    """Errors of input in this block are about one field of the request.
+
+    Raises:
+        ApiError: in place of an InputError.
+    """
+    try:
+        yield
+    except InputError as error:
+        raise invalid(param, _sentence(error)) from None
+
+
 def told(error: Exception) -> ApiError:
     """Return what a client is told of *error*.
 
@@ -62,10 +79,17 @@ def told(error: Exception) -> ApiError:
         return ApiError(400, f"{error.what}; shorten it", code="context_length_exceeded")
     if isinstance(error, InputError):
         field = error.where if FIELD.match(error.where or "") else None
-        parts = [f"{field}: {error.what}" if field else error.what, error.fix]
-        return ApiError(400, "; ".join(filter(None, parts)), param=field, code="invalid_value")
+        if field:
+            return invalid(field, _sentence(error))
+        return ApiError(400, _sentence(error), code="invalid_value")
     if isinstance(error, OutOfMemory):
         return ApiError(503, f"too little memory for this request: {error.what}", code="no_memory")
     if isinstance(error, QdeployError):
         return ApiError(500, f"the runtime failed: {error.what}", code="runtime_failed")
     return ApiError(500, "an internal error, which the server's log explains", code="internal")
+
+
+def _sentence(error: InputError) -> str:
+    """What is wrong, and the fix, if clients can do that."""
+    fix = None if error.fix and OPTION.search(error.fix) else error.fix
+    return "; ".join(filter(None, (error.what, fix)))

@@ -8,12 +8,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from qdeploy.errors import InputError
 from qdeploy.generation.reasoning import sampling_for
 from qdeploy.generation.seed import SEEDS
 from qdeploy.interface import Limits as SessionLimits
 from qdeploy.interface import Sampling
-from qdeploy.serving.errors import invalid
+from qdeploy.serving.errors import about, invalid
 from qdeploy.serving.fields import Checked, listed
 from qdeploy.serving.settings import Limits
 from qdeploy.tokenization.tokenizer import Tokenizer
@@ -148,15 +147,9 @@ class GenerateFields(Checked):
         given: dict[str, Any] = {name: getattr(self, name) for name in NUMBERS} | {"top_k": top_k}
         for name, value in given.items():
             if value is not None:
-                _check_number(name, value)
+                with about(name):
+                    Sampling(**{name: value})
         return sampling_for(tokenizer, thinking, given)
-
-
-def _check_number(name: str, value: Any) -> None:
-    try:
-        Sampling(**{name: value})
-    except InputError as error:
-        raise invalid(name, f"{error.what}; {error.fix}") from None
 
 
 NUMBERS = (

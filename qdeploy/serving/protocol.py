@@ -1,17 +1,19 @@
 """HTTP/1.1 with time limits against clients that send or read too slowly.
 
 uvicorn limits neither: a client that never ends its request's head, or never reads its answer,
-would keep its connection for ever.
+would keep its connection for ever. What is no HTTP is refused in the form of all other errors.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from qdeploy.serving.errors import ApiError
 from qdeploy.serving.settings import Limits
 
 
@@ -40,6 +42,20 @@ class _Limited(H11Protocol):
             self._await_head()
         else:
             self._stop_head()
+
+    def send_400_response(self, msg: str) -> None:
+        error = ApiError(400, "the request is not HTTP/1.1", code="malformed_http")
+        body = json.dumps(error.body()).encode()
+        headers = [
+            ("content-type", "application/json"),
+            ("content-length", str(len(body))),
+            ("connection", "close"),
+        ]
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):  # else an answer was begun
+            head = h11.Response(status_code=error.status, headers=headers, reason=b"Bad Request")
+            for part in (head, h11.Data(data=body), h11.EndOfMessage()):
+                self.transport.write(self.conn.send(part) or b"")
+        self.transport.close()
 
     def pause_writing(self) -> None:
         """The buffers are full: the client does not read, or slower than answers are made."""

@@ -68,11 +68,21 @@ def test_a_body_that_does_not_come_is_told_so(bundle: Bundle) -> None:
     assert b"request_timeout" in answer
 
 
-@pytest.mark.parametrize("sent", [b"\x16\x03\x01\x02\x00\x01", b"GET\r\n\r\n", b"\0" * 100])
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\x16\x03\x01\x02\x00\x01",
+        b"GET\r\n\r\n",
+        b"\0" * 100,
+        b"POST /rerank HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\nz\r\n",
+    ],
+)
 def test_what_is_no_http_is_refused(served: Running, sent: bytes) -> None:
     with connect(served) as client:
         client.sendall(sent)
-        assert everything(client).startswith((b"HTTP/1.1 400", b""))
+        head, _, body = everything(client).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 Bad Request")
+    assert json.loads(body)["error"]["code"] == "malformed_http"
     assert served.http.get("/health").status_code == 200
 
 

@@ -97,7 +97,7 @@ def test_openais_client_reads_the_vectors(embedding: Running) -> None:
         ({}, "input", "required"),
         ({"input": []}, "input", "one or more"),
         ({"input": "x", "dimensions": 0}, "dimensions", "greater than or equal to 1"),
-        ({"input": "x", "dimensions": 99}, None, "99 dimensions"),
+        ({"input": "x", "dimensions": 99}, "dimensions", "99 dimensions"),
         ({"input": "x", "encoding_format": "int8"}, "encoding_format", "base64"),
         ({"input": "x", "prompt_name": "poem"}, None, "no prompt 'poem'"),
         ({"input": ["x"] * 101}, "input", "limit is 100"),
@@ -114,6 +114,7 @@ def test_a_request_to_embed_that_is_refused(
     assert response.status_code == 400, response.text
     error = response.json()["error"]
     assert says in error["message"]
+    assert "--" not in error["message"], "clients have no options of the command line"
     assert param in (error["param"], None)
 
 

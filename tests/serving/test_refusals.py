@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -153,6 +154,13 @@ def test_a_body_that_is_too_large(served: Running) -> None:
 def test_a_body_that_is_too_large_without_saying_so(served: Running) -> None:
     chunks = (b"x" * 1000 for _ in range(30))
     refused(served.http.post(CHAT, content=chunks), 413, "body_too_large")
+
+
+def test_a_body_that_is_compressed(served: Running) -> None:
+    headers = {"content-encoding": "gzip"}
+    response = served.http.post(CHAT, content=gzip.compress(b"{}"), headers=headers)
+    assert response.status_code == 415
+    assert response.json()["error"]["code"] == "unsupported_encoding"
 
 
 def test_another_model(served: Running) -> None:
