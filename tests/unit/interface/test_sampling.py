@@ -51,7 +51,7 @@ def test_what_is_zero_in_32_bits_is_greedy_or_refused(tiny: float) -> None:
 
 
 def test_the_largest_penalties_leave_finite_logits() -> None:
-    for penalty in (1e300, 1e-300):
+    for penalty in (1e300, 1e-37):
         assert np.isfinite(processed([0, 1, 2], [], repetition_penalty=penalty)).all()
 
 
