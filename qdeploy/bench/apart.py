@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
+from qdeploy.bundle import Bundle, open_bundle
 from qdeploy.errors import GenerationFailed, OutOfMemory, QdeployError
 from qdeploy.system.memory import KILLED
 from qdeploy.system.parent import Parent
@@ -39,6 +41,22 @@ def measure_apart(
                 f"{said} (the system does so when memory runs out)", fix=SMALLER
             ) from None
         raise GenerationFailed(said) from None
+
+
+def open_same(path: str, digest: str) -> Bundle:
+    """Open a bundle that the parent has opened before.
+
+    Raises:
+        GenerationFailed: another one is there now.
+    """
+    opened = open_bundle(Path(path))
+    if opened.digest != digest:
+        raise GenerationFailed(
+            "the bundle was replaced while it was being measured",
+            where=path,
+            fix="measure it again, while nothing writes to it",
+        )
+    return opened
 
 
 def with_context(what: str, failure: QdeployError) -> QdeployError:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from qdeploy.bench import conditions, energy, memory, peer
+from qdeploy.bench.apart import open_same
 from qdeploy.bench.protocol import prompt
-from qdeploy.bundle import Bundle, open_bundle
+from qdeploy.bundle import Bundle
 from qdeploy.deploy import run
 from qdeploy.errors import GenerationFailed, QdeployError
 from qdeploy.generation.latency import Timing
@@ -54,12 +54,12 @@ def work(job: dict[str, Any], parent: Parent) -> None:
 
 
 def _own(job: Job, parent: Parent) -> None:
-    opened = _open(job)
+    opened = open_same(job.bundle, job.digest)
     choice = _choose(job, opened)
     begin = time.perf_counter()
     with run.load(opened, choice, context=job.context, threads=job.threads) as session:
         seconds = time.perf_counter() - begin
-        _open(job)  # the bundle is still the same one, so it was the one loaded
+        open_same(job.bundle, job.digest)  # still the same one, so it was the one loaded
         parent.send(
             event="loaded", seconds=seconds, environment=_environment(opened, choice, session)
         )
@@ -79,12 +79,12 @@ def _runner(session: Session) -> peer.Generate:
 
 
 def _peer(job: Job, parent: Parent) -> None:
-    opened = _open(job)
+    opened = open_same(job.bundle, job.digest)
     choice = _choose(job, opened)
     found = peer.find(opened)
     try:
         generate = peer.load(found, opened.path, choice.device.id, job.threads)
-        _open(job)
+        open_same(job.bundle, job.digest)
         parent.send(
             event="loaded", seconds=None, environment={"peer": peer.title(found, job.threads)}
         )
@@ -95,17 +95,6 @@ def _peer(job: Job, parent: Parent) -> None:
         raise GenerationFailed(
             f"{type(error).__name__}: {error}", where=peer.title(found)
         ) from error
-
-
-def _open(job: Job) -> Bundle:
-    opened = open_bundle(Path(job.bundle))
-    if opened.digest != job.digest:
-        raise GenerationFailed(
-            "the bundle was replaced while it was being measured",
-            where=job.bundle,
-            fix="measure it again, while nothing writes to it",
-        )
-    return opened
 
 
 def _choose(job: Job, opened: Bundle) -> run.Choice:

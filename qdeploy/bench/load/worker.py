@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from qdeploy.bench import conditions, memory
+from qdeploy.bench.apart import open_same
 from qdeploy.bench.load.clients import Outcome, Places, Send, send_all
 from qdeploy.bench.load.protocol import WARM_UP, LoadPoint, LoadProtocol, Planned
-from qdeploy.bundle import Bundle, open_bundle
 from qdeploy.deploy import run
-from qdeploy.errors import GenerationFailed
 from qdeploy.interface import Request, Session
 from qdeploy.results import Histogram, environment_of
 from qdeploy.system.parent import Parent
@@ -45,7 +43,7 @@ def work(job: dict[str, Any], parent: Parent) -> None:
     fields = dict(wanted.protocol)
     fields["concurrencies"] = tuple(fields["concurrencies"])
     protocol = LoadProtocol(**fields)
-    opened = _open(wanted)
+    opened = open_same(wanted.bundle, wanted.digest)
     choice = run.choose(
         opened, backend=wanted.backend, device=wanted.device, simulate=wanted.simulate
     )
@@ -54,7 +52,7 @@ def work(job: dict[str, Any], parent: Parent) -> None:
     with run.load(
         opened, choice, context=context, threads=wanted.threads, concurrency=most
     ) as session:
-        _open(wanted)  # the bundle is still the same one, so it was the one loaded
+        open_same(wanted.bundle, wanted.digest)  # still the same one, so it was the one loaded
         parent.send(
             event="loaded",
             environment=environment_of(opened, choice, session).model_dump(mode="json"),
@@ -63,17 +61,6 @@ def work(job: dict[str, Any], parent: Parent) -> None:
         for index, point in enumerate(protocol.points):
             elsewhere = choice.backend.addressed
             _measure(parent, session, protocol, index, point, wanted.number, elsewhere=elsewhere)
-
-
-def _open(job: LoadJob) -> Bundle:
-    opened = open_bundle(Path(job.bundle))
-    if opened.digest != job.digest:
-        raise GenerationFailed(
-            "the bundle was replaced while it was being measured",
-            where=job.bundle,
-            fix="measure it again, while nothing writes to it",
-        )
-    return opened
 
 
 def _measure(
