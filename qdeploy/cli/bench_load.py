@@ -122,13 +122,7 @@ def _show(bundles: Sequence[Path], outcome: LoadOutcome) -> None:
             console.print(f"{path}: nothing was measured")
             continue
         first = rows[0]
-        environment = first.environment
-        console.print(
-            f"{path}: {first.artifact.model}, {first.artifact.profile} "
-            f"({first.artifact.precision}) · {environment.target} · {environment.backend} · "
-            f"{environment.device}",
-            style="bold",
-        )
+        output.show_subject(console, path, first)
         left_out = {"rate"} if first.rate is None else set()
         left_out |= {"goodput/s"} if first.goodput_per_s is None else set()
         kept = tuple(column for column in COLUMNS if column not in left_out)

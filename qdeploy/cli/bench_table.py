@@ -28,14 +28,7 @@ def show(bundles: Sequence[Path], outcome: BenchOutcome) -> None:
         if not rows:
             console.print(f"{path}: nothing was measured")
             continue
-        first = rows[0]
-        environment = first.environment
-        console.print(
-            f"{path}: {first.artifact.model}, {first.artifact.profile} "
-            f"({first.artifact.precision}) · {environment.target} · {environment.backend} · "
-            f"{environment.device}",
-            style="bold",
-        )
+        output.show_subject(console, path, rows[0])
         console.print(_table(rows))
         for label, text in _notes(rows, outcome.machine):
             console.print(f"{label + ':':14} {text}")

@@ -66,10 +66,7 @@ def load(model: str, task: TaskName, where: Mapping[str, Any]) -> Model:
     check_task(bundle, task)
     others = {name: value for name, value in where.items() if name != "device"}
     loaded = qdeploy.load(bundle, **options.load_on(where["device"]), **others)
-    if fallback := loaded.placement.fallback:
-        output.warn_of_fallback(fallback)
-    for warning in loaded.warnings:
-        output.warn(warning)
+    output.warn_of(loaded)
     return loaded
 
 

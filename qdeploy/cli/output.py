@@ -11,10 +11,13 @@ import click
 from qdeploy.storage.sizes import size as size
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from pathlib import Path
 
     from rich.console import Console
     from rich.table import Table
+
+    from qdeploy.deploy.loaded_models.model import Model
+    from qdeploy.results import Bench, Load
 
 NAMED = 3
 """Most operators that the warning of a fallback names."""
@@ -31,10 +34,26 @@ def warn(warning: str) -> None:
     click.secho(f"warning: {warning}", fg="yellow", err=True)
 
 
-def warn_of_fallback(fallback: Sequence[str]) -> None:
-    """Warn of operators that run elsewhere. The placement that --json prints has all of them."""
-    named = ", ".join(fallback[:NAMED]) + (", ..." if len(fallback) > NAMED else "")
-    warn(f"heavy operators that run elsewhere: {len(fallback)} ({named})")
+def warn_of(loaded: Model) -> None:
+    """Warn of what is not as it should be with a loaded model.
+
+    Of operators that run elsewhere, the placement that --json prints has all.
+    """
+    if fallback := loaded.placement.fallback:
+        named = ", ".join(fallback[:NAMED]) + (", ..." if len(fallback) > NAMED else "")
+        warn(f"heavy operators that run elsewhere: {len(fallback)} ({named})")
+    for warning in loaded.warnings:
+        warn(warning)
+
+
+def show_subject(console: Console, path: Path, row: Bench | Load) -> None:
+    """Print what the rows below are about: the bundle, and where it ran."""
+    artifact, environment = row.artifact, row.environment
+    console.print(
+        f"{path}: {artifact.model}, {artifact.profile} ({artifact.precision}) · "
+        f"{environment.target} · {environment.backend} · {environment.device}",
+        style="bold",
+    )
 
 
 def say_exported(nbytes: int) -> None:

@@ -144,10 +144,7 @@ def command(
         allow_fallback=allow_fallback,
         threads=threads,
     ) as loaded:
-        if fallback := loaded.placement.fallback:
-            output.warn_of_fallback(fallback)
-        for warning in loaded.warnings:
-            output.warn(warning)
+        output.warn_of(loaded)
         if chatting:
 
             def say(messages: list[dict[str, str]]) -> str:

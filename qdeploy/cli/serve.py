@@ -128,10 +128,7 @@ def command(
             properties=nodes.properties(spreading),
         )
         with loaded:
-            if fallback := loaded.placement.fallback:
-                output.warn_of_fallback(fallback)
-            for warning in loaded.warnings:
-                output.warn(warning)
+            output.warn_of(loaded)
             settings = Settings(
                 name=name or bundle.manifest.model.name,
                 queue=queue,
