@@ -5,23 +5,19 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import threading
 import time
 import weakref
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from qdeploy.engines.address import parse_address
 from qdeploy.engines.chunks import Chunk, is_count, read_chunk
 from qdeploy.engines.events import event_data
-from qdeploy.engines.faults import (
-    ended_early,
-    garbage,
-    refused,
-    too_large,
-    unreachable,
-)
+from qdeploy.engines.faults import ended_early, garbage, refused, too_large, unreachable
+from qdeploy.engines.served_model import ServedModel, read_model
 from qdeploy.errors import GenerationFailed, InputError
 
 if TYPE_CHECKING:
@@ -37,23 +33,6 @@ MOST_BYTES = 16_000_000
 """Of an answer that is no stream."""
 MOST_ERROR_BYTES = 65_536
 ObjectHook = Callable[[dict[str, Any]], Any]
-
-
-@dataclass(frozen=True)
-class ServedModel:
-    """A model that an engine has.
-
-    Attributes:
-        id: its name in requests.
-        context: most tokens, prompt and answer together; None where the engine does not tell.
-        owner: `owned_by`, by which engines name themselves.
-        told: all that the engine says of it.
-    """
-
-    id: str
-    context: int | None
-    owner: str | None
-    told: Mapping[str, Any]
 
 
 class EngineClient:
@@ -84,6 +63,7 @@ class EngineClient:
             trust_env=not self.address.is_loopback,  # proxies are for other machines
         )
         self._streams: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._lock = threading.Lock()  # of the streams, which requests add to from any thread
         self._closed = False
 
     def health(self) -> None:
@@ -117,7 +97,7 @@ class EngineClient:
         models = [m for m in listed if isinstance(m, dict) and isinstance(m.get("id"), str)]
         if len(models) != len(listed):
             raise garbage(url, "a model without an id")
-        return tuple(_model(told) for told in models)
+        return tuple(read_model(told) for told in models)
 
     def complete(self, body: Mapping[str, Any]) -> Generator[Chunk, None, None]:
         """Yield the chunks of an answer as they arrive; close the iterator to cancel it.
@@ -207,12 +187,11 @@ class EngineClient:
 
     def close(self) -> None:
         """Close all connections. Requests that wait for the engine end with an error."""
-        self._closed = True
-        for stream in list(self._streams):
-            # Closing a socket does not wake a thread that reads from it; shutting it down does.
-            # Of a TLS socket that is the socket's own method: its class' waits for the peer.
-            with contextlib.suppress(OSError):
-                socket.socket.shutdown(stream.get_extra_info("socket"), socket.SHUT_RDWR)
+        with self._lock:
+            self._closed = True
+            streams = list(self._streams)
+        for stream in streams:
+            _shut_down(stream)
         self._http.close()
 
     def __enter__(self) -> Self:
@@ -255,17 +234,20 @@ class EngineClient:
 
     def _note_connection(self, event: str, about: Mapping[str, Any]) -> None:
         if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
-            self._streams.add(about["return_value"])
+            with self._lock:
+                self._streams.add(about["return_value"])
+                closed = self._closed
+            if closed:  # while it was connecting
+                _shut_down(about["return_value"])
 
 
-def _model(told: Mapping[str, Any]) -> ServedModel:
-    context, owner = told.get("max_model_len"), told.get("owned_by")
-    return ServedModel(
-        told["id"],
-        context if is_count(context) else None,
-        owner if isinstance(owner, str) else None,
-        told,
-    )
+def _shut_down(stream: Any) -> None:
+    """End a connection for a thread that reads from it, which closing its socket does not wake.
+
+    Of a TLS socket that takes the socket's own method: its class' waits for the peer.
+    """
+    with contextlib.suppress(OSError):
+        socket.socket.shutdown(stream.get_extra_info("socket"), socket.SHUT_RDWR)
 
 
 def _read(response: httpx.Response, where: str, most_bytes: int, *, cut: bool = False) -> bytes:

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from qdeploy.engines.client import EngineClient, ServedModel
+from qdeploy.engines.client import EngineClient
 from qdeploy.engines.kinds import KINDS, OTHER, QDEPLOY, Kind
+from qdeploy.engines.served_model import ServedModel
 from qdeploy.errors import InputError
 from qdeploy.targets import Evidence
 
