@@ -72,8 +72,11 @@ def garbage(url: str, drawn: random.Random, until: float) -> str | None:
     with _connected(url) as connection:
         _send(connection, body)
         answer = b""
-        while part := connection.recv(65536):
-            answer += part
+        try:
+            while part := connection.recv(65536):
+                answer += part
+        except TimeoutError:
+            return f"{name} is not answered within {SECONDS:g} s"
     head, _, told = answer.partition(b"\r\n\r\n")
     status = head.split(b" ", 2)[1:2]
     if not status or not status[0].startswith(b"4"):
@@ -90,7 +93,10 @@ def noise(url: str, drawn: random.Random, until: float) -> str | None:
     with _connected(url) as connection:
         connection.sendall(drawn.randbytes(drawn.randint(1, 5000)))
         connection.shutdown(socket.SHUT_WR)
-        answer = connection.recv(64)
+        try:
+            answer = connection.recv(64)
+        except TimeoutError:
+            return f"noise keeps its connection for {SECONDS:g} s"
     return None if not answer or b" 400 " in answer else f"noise is answered with {answer!r}"
 
 
