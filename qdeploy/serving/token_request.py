@@ -24,7 +24,8 @@ from qdeploy.serving.settings import Limits
 from qdeploy.tokenization.tokenizer import Tokenizer
 
 BY_IDS = (
-    "return_token_ids", "stop_token_ids", "ignore_eos", "skip_special_tokens", "prompt_logprobs",
+    "return_token_ids", "return_tokens_as_token_ids", "stop_token_ids", "ignore_eos",
+    "add_special_tokens", "skip_special_tokens", "prompt_logprobs",
 )  # fmt: skip
 """Fields that requests for text may not have, and these may."""
 REFUSED = {

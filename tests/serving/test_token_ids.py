@@ -11,7 +11,9 @@ import pytest
 from numpy.typing import NDArray
 
 from qdeploy.bundle import Bundle
+from qdeploy.engines.session import completion_body
 from qdeploy.generation import prompt_logprobs
+from qdeploy.interface import Request, Sampling
 from qdeploy.serving import token_reply
 from tests.support.serving import Running, Script, chat_model, events, running
 
@@ -78,6 +80,18 @@ def test_log_probabilities_name_tokens_by_their_ids(served: Running) -> None:
     assert told["logprobs"] == {
         "tokens": [name], "token_logprobs": [-0.5], "top_logprobs": [{name: -0.5}],
     }  # fmt: skip
+
+
+def test_what_another_qdeploy_sends_is_taken(served: Running, script: Script) -> None:
+    asked = Request(
+        (1, 2, 3), 5, Sampling(0.5, top_p=0.9, top_k=5, min_p=0.1, repetition_penalty=1.1, seed=7),
+        frozenset({9}), logprobs=2,
+    )  # fmt: skip
+    body = completion_body(served.service.settings.name, asked)
+    response = served.http.post("/v1/completions", json=body)
+    assert response.status_code == 200, response.text
+    (request,) = script.requests
+    assert request == asked
 
 
 def test_a_stream_ends_with_the_usage_that_was_asked_for(served: Running) -> None:
