@@ -20,6 +20,8 @@ from qdeploy.engines.faults import KEY_VARIABLE, absent_where_gone
 from qdeploy.engines.servers import Server, ask
 from qdeploy.errors import InputError
 from qdeploy.generation.pieces import Channel, FinishReason, Piece
+from qdeploy.generation.reading.spans import Span
+from qdeploy.generation.reading.stop_texts import StopTexts
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -64,10 +66,12 @@ class RemoteChat:
         """Answer a chat, piece by piece as they come. Options that are None are the server's.
 
         Raises:
-            InputError: an option that this kind of server does not know.
+            InputError: an option that this kind of server does not know, or an empty stop text.
         """
         check_options(options, AnswerOptions)
-        return RemoteAnswer(self._client, self._body(messages, options))
+        stop = options.get("stop")
+        stops = (stop,) if isinstance(stop, str) else tuple(stop or ())
+        return RemoteAnswer(self._client, self._body(messages, options), stops)
 
     def _body(self, messages: Sequence[Message], options: Mapping[str, Any]) -> dict[str, Any]:
         kind = self.server.kind
@@ -109,6 +113,12 @@ class RemoteChat:
 class RemoteAnswer:
     """One answer. Iterate over it once for the pieces, then read the results.
 
+    Args:
+        client: of the server.
+        body: the request.
+        stops: the texts that end the content there. They are cut off here: streams of OpenVINO
+            Model Server hold them, and cannot be asked to leave them out.
+
     Attributes:
         finish_reason: `cancelled` until the server says why it ended.
         usage: tokens by the server's count; None where it does not count.
@@ -116,8 +126,11 @@ class RemoteAnswer:
         start: the same for the request.
     """
 
-    def __init__(self, client: EngineClient, body: Mapping[str, Any]) -> None:
+    def __init__(
+        self, client: EngineClient, body: Mapping[str, Any], stops: Sequence[str] = ()
+    ) -> None:
         self._client, self._body = client, body
+        self._stops = StopTexts(stops)
         self._texts: dict[Channel, list[str]] = {"reasoning": [], "content": []}
         self.finish_reason: FinishReason = "cancelled"
         self.usage: Usage | None = None
@@ -135,8 +148,14 @@ class RemoteAnswer:
                     self.stamps.append(delta.timestamp)
                 if delta.reasoning:
                     yield self._piece(delta.reasoning, "reasoning")
-                if delta.content:
-                    yield self._piece(delta.content, "content")
+                if delta.content and (text := self._before_stop(delta.content)):
+                    yield self._piece(text, "content")
+        if rest := self._stops.flush():
+            yield self._piece(rest.text, "content")
+
+    def _before_stop(self, text: str) -> str:
+        """Return what of the content is certain to come before a stop text."""
+        return "" if self._stops.found is not None else self._stops.push(Span(text, 0)).text
 
     def _piece(self, text: str, channel: Channel) -> Piece:
         self._texts[channel].append(text)

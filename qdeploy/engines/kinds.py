@@ -16,6 +16,7 @@ OPENAI = {
     "presence_penalty": "presence_penalty",
     "frequency_penalty": "frequency_penalty",
     "seed": "seed",
+    "stop": "stop",
 }
 """Fields of every server, by the option of qdeploy's that each is for."""
 RANKED = OPENAI | {"top_k": "top_k", "repetition_penalty": "repetition_penalty"}
@@ -77,7 +78,18 @@ KINDS = (
         thinks=False,
         about="/api/version",
     ),
-    Kind("OpenVINO Model Server", "OVMS", "docs.openvino.ai, ovms_docs_rest_api_chat", RANKED),
-    Kind("MindIE", "MindIE Server", "hiascend.com, MindIE 2.3.0, mindie_service0073, 0319", RANKED),
+    Kind(  # it takes min_p since 2026.2, and does not tell its version
+        "OpenVINO Model Server",
+        "OVMS",
+        "model_server 2026.3, docs/model_server_rest_api_chat.md, src/http_rest_api_handler.cpp",
+        RANKED,
+    ),
+    Kind(  # of its two APIs at one address, this is the default: "openAiSupport": "vllm"
+        "MindIE",
+        "MindIE Server",
+        "MindIE-LLM 3.0.0, src/server/endpoint/single_req_infer_interface/"
+        "single_req_vllm_openai_infer_interface.cpp, parse_protocol.cpp",
+        RANKED,
+    ),
 )
 OTHER = Kind("an unknown server", None, "OpenAI's API", OPENAI, thinks=False)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Generator, Sequence
 from dataclasses import replace
 
-from qdeploy.errors import InputError, PromptError
+from qdeploy.errors import PromptError
 from qdeploy.generation.latency import Timing
 from qdeploy.generation.reasoning import default_sampling
 from qdeploy.generation.settings import Settings
@@ -26,7 +26,7 @@ class Requests:
 
     Raises:
         PromptError: the model's settings leave no token for the answer.
-        InputError: the session cannot do what is asked for, or a stop text is empty.
+        InputError: the session cannot do what is asked for.
     """
 
     def __init__(
@@ -42,8 +42,6 @@ class Requests:
         self._most = _most_new_tokens(tokenizer, settings, prompt_tokens)
         sampling = settings.sampling or default_sampling(tokenizer, thinking)
         self.sampling = replace(sampling, seed=settings.seed)
-        if "" in settings.stop:
-            raise InputError("a stop text is empty", fix="leave it out")
         self._first = Request(
             (), 0, self.sampling, tokenizer.stop_ids, settings.logprobs, settings.json_schema
         )

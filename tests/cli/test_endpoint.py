@@ -26,7 +26,7 @@ def stub() -> Iterator[StubEngine]:
 
 
 def test_a_prompt_alone_is_answered_by_the_server(stub: StubEngine, quick: QuickCommand) -> None:
-    done = quick("run", "--endpoint", stub.url, "2 + 2?", "--temperature", "0")
+    done = quick("run", "--endpoint", stub.url, "2 + 2?", "--temperature", "0", "--stop", "!")
     assert (done.code, done.stdout) == (0, "4\n"), done.stderr
     assert "Add." in done.stderr
     assert "4 prompt + 7 new tokens by the server's count" in done.stderr
@@ -34,7 +34,7 @@ def test_a_prompt_alone_is_answered_by_the_server(stub: StubEngine, quick: Quick
     assert "evidence: none" in done.stderr
     (body,) = stub.bodies(CHATS)
     assert body["messages"] == [{"role": "user", "content": "2 + 2?"}]
-    assert body["temperature"] == 0
+    assert (body["temperature"], body["stop"]) == (0, ["!"])
 
 
 def test_a_prompt_comes_from_stdin_and_goes_to_json(stub: StubEngine, quick: QuickCommand) -> None:

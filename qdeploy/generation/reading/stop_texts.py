@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from qdeploy.errors import InputError
 from qdeploy.generation.reading.lexemes import longest_beginning
 from qdeploy.generation.reading.spans import Span
 
@@ -15,9 +16,14 @@ class StopTexts:
 
     Attributes:
         found: the stop text that was found, or None.
+
+    Raises:
+        InputError: a stop text is empty.
     """
 
     def __init__(self, texts: Sequence[str]) -> None:
+        if "" in texts:
+            raise InputError("a stop text is empty", fix="leave it out")
         self._texts = texts
         self._held: Span | None = None
         self.found: str | None = None

@@ -9,6 +9,7 @@ import pytest
 
 from qdeploy.deploy.remote import RemoteAnswer, RemoteChat
 from qdeploy.engines.faults import EngineGone
+from qdeploy.engines.kinds import KINDS, OTHER, Kind
 from qdeploy.errors import GenerationFailed, InputError
 from tests.support.stub_engine import (
     Reply,
@@ -68,6 +69,7 @@ def test_options_are_the_servers_own_fields(stub: StubEngine, chat: RemoteChat) 
         chat.stream(
             HELLO, system="be kind", thinking=False, thinking_budget=9, max_new_tokens=5, seed=1,
             temperature=0.0, top_k=20, min_p=0.1, repetition_penalty=1.1, top_p=None,
+            stop=("a", "b"),
         )
     )  # fmt: skip
     (body,) = stub.bodies(CHATS)
@@ -82,6 +84,7 @@ def test_options_are_the_servers_own_fields(stub: StubEngine, chat: RemoteChat) 
         "top_k": 20,
         "min_p": 0.1,
         "repetition_penalty": 1.1,
+        "stop": ["a", "b"],
         "stream": True,
         "stream_options": {"include_usage": True},
     }
@@ -94,6 +97,37 @@ def test_what_a_server_would_ignore_is_refused_by_name(
     stub.replies["/v1/models"] = models("nano", owner="library")
     with RemoteChat(stub.url) as chat, pytest.raises(InputError, match="Ollama has no field"):
         chat.stream(HELLO, **options)
+    assert not stub.bodies(CHATS)
+
+
+@pytest.mark.parametrize("kind", [*KINDS, OTHER], ids=lambda kind: kind.name)
+def test_every_server_ends_answers_at_stop_texts(stub: StubEngine, kind: Kind) -> None:
+    stub.replies["/v1/models"] = models("nano", owner=kind.owner or "someone")
+    with RemoteChat(stub.url) as chat:
+        finished(chat.stream(HELLO, stop="END"))
+    assert stub.bodies(CHATS)[0]["stop"] == "END"
+
+
+@pytest.mark.parametrize(
+    ("parts", "text"),
+    [
+        (["1 E", "ND"], "1 "),  # OpenVINO Model Server
+        (["1 END 2", "3"], "1 "),  # a server that does not know the field
+        (["1 "], "1 "),
+        (["1 E", "N"], "1 EN"),
+    ],
+)
+def test_a_stop_text_is_no_part_of_the_answer(
+    stub: StubEngine, chat: RemoteChat, parts: list[str], text: str
+) -> None:
+    stub.replies[CHATS] = deltas({"reasoning": "END?"}, *({"content": part} for part in parts))
+    answer = finished(chat.stream(HELLO, stop=["END"]))
+    assert (answer.thinking, answer.text, answer.finish_reason) == ("END?", text, "stop")
+
+
+def test_an_empty_stop_text_is_refused(stub: StubEngine, chat: RemoteChat) -> None:
+    with pytest.raises(InputError, match="a stop text is empty"):
+        chat.stream(HELLO, stop="")
     assert not stub.bodies(CHATS)
 
 
