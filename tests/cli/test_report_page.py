@@ -13,14 +13,14 @@ from qdeploy.report.html import render_html
 from qdeploy.targets import Evidence
 from tests.support import browser, shown
 from tests.support.browser import Browser
+from tests.support.page_colors import COLORS
 
 PHONE, DESK = 390, 1280
-MEASURE = """(window, document) => {
+MEASURE = (
+    "(window, document) => {"
+    + COLORS
+    + """
   const root = document.documentElement, css = e => window.getComputedStyle(e);
-  const parse = c => c.match(/[\\d.]+/g).map(Number);
-  const light = ([r, g, b]) => [r, g, b].map(v => v / 255)
-    .map(v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
-    .reduce((sum, v, i) => sum + v * [.2126, .7152, .0722][i], 0);
   const ground = e => {
     for (; e; e = e.parentElement) {
       const c = parse(css(e).backgroundColor);
@@ -52,6 +52,7 @@ MEASURE = """(window, document) => {
     pwned: typeof window.pwned,
   };
 }"""
+)
 
 
 @pytest.fixture(scope="module")

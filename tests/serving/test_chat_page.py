@@ -11,6 +11,7 @@ import pytest
 
 from qdeploy.bundle import Bundle
 from tests.support import browser
+from tests.support.chat_page import FAULTS, HOSTILE, MARKDOWN
 from tests.support.chat_server import HOLD, ChatServer, ended, said, serving, thought
 from tests.support.devtools import Tab, chromium
 from tests.support.serving import Script, chat_model, running
@@ -19,73 +20,6 @@ PHONE, DESK = 390, 1280
 READY = "document.querySelector('#model').textContent"
 DONE = "document.querySelector('[aria-busy=false]')"
 LAST = "[...document.querySelectorAll('.assistant')].at(-1)"
-MARKDOWN = """\
-# A heading
-Some **bold**, *slanted*, ~~gone~~ and `code`, and [a link](https://example.org/a?b=1&c=2).
-
-1. one
-2. two
-   - inner
-
-- [x] done
-
-| name | tok/s |
-|---|--:|
-| nano | 1234.5 |
-
-> quoted
-
-```python
-print("<b>not bold</b>")
-```
-"""
-HOSTILE = """\
-<script>window.pwned = 1</script>
-<img src=x onerror="window.pwned = 2">
-
-[a](javascript:window.pwned=3) [b](data:text/html,<script>window.pwned=4</script>) \
-[c](JaVaScRiPt:window.pwned=5) [d](java\tscript:window.pwned=6) [e](vbscript:x) [f](/v1/models)
-![picture](http://127.0.0.1:9/leak.png)
-
-<svg onload="window.pwned = 7"></svg><iframe src="javascript:parent.pwned = 8"></iframe>
-
-<style>* { display: none }</style><base href="http://127.0.0.1:9/">
-
-| a | b |
-|---|
-| <i onclick="window.pwned = 9"> | `
-
-```<script>window.pwned = 10</script>
-**unclosed [link](http://
-"""
-FAULTS = """(() => {
-  const css = e => getComputedStyle(e), parse = c => c.match(/[\\d.]+/g).map(Number);
-  const light = ([r, g, b]) => [r, g, b].map(v => v / 255)
-    .map(v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
-    .reduce((sum, v, i) => sum + v * [.2126, .7152, .0722][i], 0);
-  const ground = e => {
-    for (; e; e = e.parentElement) {
-      const c = parse(css(e).backgroundColor);
-      if (c.length < 4 || c[3] > .99) return c;
-    }
-  };
-  const contrast = e => {
-    const text = light(parse(css(e).color)), behind = light(ground(e));
-    return (Math.max(text, behind) + .05) / (Math.min(text, behind) + .05);
-  };
-  const seen = [...document.querySelectorAll("body *")].filter(
-    e => e.getClientRects().length && !e.closest(".hidden"));
-  const texts = seen.filter(e => [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim()));
-  const name = e => e.outerHTML.slice(0, 100);
-  return {
-    page: [document.documentElement.scrollWidth, document.documentElement.scrollHeight],
-    outside: seen.filter(e => !e.closest(".scroll *, pre *"))
-      .filter(e => e.getBoundingClientRect().right > innerWidth + 1).map(name),
-    faint: texts.filter(e => contrast(e) < 4.5).map(name),
-    ground: light(parse(css(document.body).backgroundColor)),
-    small: Math.min(...texts.map(e => parseFloat(css(e).fontSize))),
-  };
-})()"""
 
 
 @pytest.fixture(scope="module")

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import click
 import pytest
 
 import qdeploy
 from qdeploy import registry
-from qdeploy.cli import export, plan, run
 from qdeploy.deploy import cache
-from qdeploy.deploy.loaded_models.answers import AnswerOptions
 from qdeploy.deploy.loaded_models.chat import ChatModel
 from qdeploy.errors import InputError, PromptError
 from qdeploy.interface import Sampling
@@ -265,58 +261,6 @@ class TestModel:
 
     def test_score_gives_a_row_for_each_token(self, model: qdeploy.Model) -> None:
         assert model.score([1, 2, 3]).shape[0] == 3
-
-
-def options(command: click.Command) -> set[str]:
-    return {
-        option.lstrip("-").replace("-", "_")
-        for p in command.params
-        if isinstance(p, click.Option)
-        for option in p.opts
-        if option.startswith("--")
-    }
-
-
-def keywords(*functions: Callable[..., object]) -> set[str]:
-    found = [p for f in functions for p in inspect.signature(f).parameters.values()]
-    return {p.name for p in found if p.kind is p.KEYWORD_ONLY}
-
-
-OF_A_CLUSTER = {
-    "engine", "devices", "nodes",
-    "tensor_parallel", "pipeline_parallel", "data_parallel", "expert_parallel",
-}  # fmt: skip
-"""Options of `plan` for a model that an engine spreads over devices and nodes."""
-
-
-@pytest.mark.parametrize(
-    ("command", "arguments", "only_options", "only_arguments"),
-    [
-        (export.command, keywords(qdeploy.export), {"dry_run", "json"}, {"progress"}),
-        (
-            plan.command,
-            keywords(qdeploy.plan),
-            {"prompt", "device", "split", "json", "mindie"} | OF_A_CLUSTER,
-            set(),
-        ),
-        (
-            run.command,
-            keywords(qdeploy.load) | AnswerOptions.__annotations__.keys(),
-            {"think", "json", "endpoint", "endpoint_model"},
-            {"concurrency", "thinking", "properties", "progress", "tools", "tool_choice"},
-        ),
-    ],
-    ids=["export", "plan", "run"],
-)
-def test_the_arguments_have_the_names_of_the_options(
-    command: click.Command,
-    arguments: set[str],
-    only_options: set[str],
-    only_arguments: set[str],
-) -> None:
-    """The README names those that differ."""
-    assert options(command) - arguments == only_options
-    assert arguments - options(command) == only_arguments
 
 
 def test_the_registry_of_this_test_has_no_backend_but_the_scripted_one() -> None:
