@@ -8,6 +8,7 @@ gate              hosts, origins and API keys
 keys              API keys of a file or the environment
 text_routes       chats and completions
 encode_routes     embeddings and reranking
+token_routes      completions by token ids
 info_routes       models, health, metrics, device and evidence
 page_files        the chat page
 service           the model that all requests share
@@ -17,16 +18,17 @@ observed          one request's view of the session
 body              a request's body, within limits
 fields            how requests' fields are checked or refused
 generate_fields   those that chats and completions have in common
-chat_request, completion_request    those of each, and the generation that they ask for
+chat_request, completion_request, token_request     those of each, and what they ask for
 reply             answers on their way, whole or streamed
 frame             what the parts of one answer have in common
-chat_reply, completion_reply        their JSON
+chat_reply, completion_reply, token_reply           their JSON
 token_logprobs    log-probabilities in it
 events            server-sent events
 made              what an answer has to be
 errors            errors in OpenAI's shape
 record            what the log and the metrics say of a request
 logs, metrics     where they say it
+nodes             a bundle over several machines
 settings          what a server is told at its start
 extra             whether its libraries are installed
 """
