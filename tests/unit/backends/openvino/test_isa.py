@@ -6,7 +6,7 @@ import pytest
 
 from qdeploy.backends.openvino.isa import limited_properties
 from qdeploy.interface import Property
-from tests.unit.backends.openvino.test_settings import CPU, GPU, resolve
+from tests.support.openvino_settings import CPU, GPU, resolve
 
 FLOAT32: dict[str, Property] = {"INFERENCE_PRECISION_HINT": "f32"}
 UNQUANTIZED: dict[str, Property] = {"DYNAMIC_QUANTIZATION_GROUP_SIZE": 0}
