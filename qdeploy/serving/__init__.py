@@ -6,9 +6,8 @@ app               the application and its layers
 requests_log      the outermost layer: ids, the log, counts
 gate              hosts, origins and API keys
 keys              API keys of a file or the environment
-text_routes       chats and completions
+text              chats and completions, a folder
 encode_routes     embeddings and reranking
-token_routes      completions by token ids
 info_routes       models, health, metrics, device and evidence
 page_files        the chat page
 service           the model that all requests share
@@ -17,12 +16,7 @@ probe             whether the runtime works
 observed          one request's view of the session
 body              a request's body, within limits
 fields            how requests' fields are checked or refused
-generate_fields   those that chats and completions have in common
-chat_request, completion_request, token_request     those of each, and what they ask for
 reply             answers on their way, whole or streamed
-frame             what the parts of one answer have in common
-chat_reply, completion_reply, token_reply           their JSON
-token_logprobs    log-probabilities in it
 events            server-sent events
 made              what an answer has to be
 errors            errors in OpenAI's shape

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from qdeploy.errors import QdeployError
-from qdeploy.serving import encode_routes, info_routes, text_routes
+from qdeploy.serving import encode_routes, info_routes
 from qdeploy.serving.errors import ApiError, told
 from qdeploy.serving.gate import Gate
 from qdeploy.serving.page_files import add_page
@@ -21,6 +21,7 @@ from qdeploy.serving.record import Record
 from qdeploy.serving.reply import error_response
 from qdeploy.serving.requests_log import RequestsLog
 from qdeploy.serving.service import Service, describe
+from qdeploy.serving.text import text_routes
 
 PAGE = Path(__file__).parent / "page"
 

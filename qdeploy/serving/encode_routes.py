@@ -18,7 +18,6 @@ from qdeploy.serving.fields import IN_ENCODINGS, Checked, check, texts_or_ids
 from qdeploy.serving.record import Record
 from qdeploy.serving.reply import ResultReply
 from qdeploy.serving.service import Service
-from qdeploy.serving.text_routes import body
 
 if TYPE_CHECKING:
     from qdeploy.deploy.loaded_models.encoder import Vectors
@@ -75,7 +74,7 @@ def add(app: FastAPI, service: Service) -> None:
 async def _embed(request: Request, service: Service) -> Response:
     record = Record.of(request.scope)
     record.route = EMBEDDINGS
-    fields = check(EmbeddingFields, await body(request, service), IN_ENCODINGS)
+    fields = check(EmbeddingFields, await service.body(request), IN_ENCODINGS)
     service.check(fields.model, "embed")
     _check_count("input", len(fields.inputs), service)
     model = service.model
@@ -109,7 +108,7 @@ async def _embed(request: Request, service: Service) -> Response:
 async def _rerank(request: Request, service: Service) -> Response:
     record = Record.of(request.scope)
     record.route = RERANK[0]
-    fields = check(RerankFields, await body(request, service), IN_ENCODINGS)
+    fields = check(RerankFields, await service.body(request), IN_ENCODINGS)
     service.check(fields.model, "rerank")
     _check_count("documents", len(fields.documents), service)
     model, documents = service.model, fields.documents

@@ -8,12 +8,15 @@ from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
+from starlette.requests import Request
+
 from qdeploy.deploy.loaded_models.chat import ChatModel
 from qdeploy.deploy.loaded_models.model import Model
 from qdeploy.errors import InputError
 from qdeploy.generation.pieces import Piece
 from qdeploy.interface import Session
 from qdeploy.serving import logs
+from qdeploy.serving.body import read_json
 from qdeploy.serving.errors import ApiError, invalid
 from qdeploy.serving.made import Made
 from qdeploy.serving.metrics import Metrics
@@ -70,6 +73,15 @@ class Service:
                 param="model",
                 code="wrong_task",
             )
+
+    async def body(self, request: Request) -> dict[str, Any]:
+        """The body of a request.
+
+        Raises:
+            ApiError: it is not what it should be; see `read_json`.
+        """
+        limits = self.settings.limits
+        return await read_json(request, most_bytes=limits.body_bytes, seconds=limits.body_seconds)
 
     async def start(
         self, session: Session, count: int, prepare: Callable[[Session, int], A]

@@ -14,7 +14,7 @@ from qdeploy.bundle import Bundle
 from qdeploy.engines.session import completion_body
 from qdeploy.generation import prompt_logprobs
 from qdeploy.interface import Request, Sampling
-from qdeploy.serving import token_reply
+from qdeploy.serving.text import token_reply
 from tests.support.serving import Running, Script, chat_model, events, running
 
 

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qdeploy.errors import InputError
-from qdeploy.serving import chat_request, completion_request
 from qdeploy.serving.body import decode
 from qdeploy.serving.encode_routes import EmbeddingFields, RerankFields
 from qdeploy.serving.errors import ApiError, told
 from qdeploy.serving.fields import EVERYWHERE, IN_CHATS, IN_COMPLETIONS, IN_ENCODINGS, check
 from qdeploy.serving.settings import Limits
+from qdeploy.serving.text import chat_request, completion_request
 from tests.support.answers import NANO
 from tests.support.serving import Script
 

@@ -12,8 +12,8 @@ from qdeploy.generation.settings import Settings
 from qdeploy.interface import Session
 from qdeploy.serving.errors import invalid
 from qdeploy.serving.fields import IN_CHATS, check
-from qdeploy.serving.generate_fields import Count, GenerateFields
 from qdeploy.serving.settings import Limits
+from qdeploy.serving.text.generate_fields import Count, GenerateFields
 from qdeploy.tokenization.tokenizer import Tokenizer
 
 EFFORTS: Mapping[str, tuple[bool, int | None]] = {

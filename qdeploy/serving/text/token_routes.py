@@ -11,14 +11,14 @@ from starlette.responses import Response
 from qdeploy.deploy.loaded_models.chat import ChatModel
 from qdeploy.generation.prompt_logprobs import check_scored
 from qdeploy.interface import Session
-from qdeploy.serving import token_request
-from qdeploy.serving.frame import frame
-from qdeploy.serving.generate_fields import GenerateFields
 from qdeploy.serving.record import Record
 from qdeploy.serving.reply import ResultReply, StreamedReply, WholeReply
 from qdeploy.serving.service import Service
-from qdeploy.serving.token_reply import TokenReply, check_size, scored
-from qdeploy.serving.token_request import TokenCompletion, TokenFields
+from qdeploy.serving.text import token_request
+from qdeploy.serving.text.frame import frame
+from qdeploy.serving.text.generate_fields import GenerateFields
+from qdeploy.serving.text.token_reply import TokenReply, check_size, scored
+from qdeploy.serving.text.token_request import TokenCompletion, TokenFields
 
 
 async def answer(record: Record, body: Mapping[str, Any], service: Service) -> Response:

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
 from qdeploy.generation.completion import Completion
 from qdeploy.generation.generate import Generation
 from qdeploy.interface import Session
-from qdeploy.serving import chat_request, completion_request, token_request, token_routes
-from qdeploy.serving.body import read_json
-from qdeploy.serving.chat_reply import ChatReply
-from qdeploy.serving.completion_reply import CompletionReply
-from qdeploy.serving.frame import frame
 from qdeploy.serving.record import Record
 from qdeploy.serving.reply import StreamedReply, WholeReply
 from qdeploy.serving.service import Service
-from qdeploy.serving.token_routes import able_model
+from qdeploy.serving.text import chat_request, completion_request, token_request, token_routes
+from qdeploy.serving.text.chat_reply import ChatReply
+from qdeploy.serving.text.completion_reply import CompletionReply
+from qdeploy.serving.text.frame import frame
+from qdeploy.serving.text.token_routes import able_model
 
 CHATS = "/v1/chat/completions"
 COMPLETIONS = "/v1/completions"
@@ -39,7 +36,7 @@ def add(app: FastAPI, service: Service) -> None:
 async def _chat(request: Request, service: Service) -> Response:
     record = Record.of(request.scope)
     record.route = CHATS
-    fields = chat_request.parse(await body(request, service), service.settings.limits)
+    fields = chat_request.parse(await service.body(request), service.settings.limits)
     model, seed = able_model(service, fields), fields.drawn_seed()
     asked = chat_request.settings(
         fields, model.tokenizer, seed, service.settings.limits.answer_tokens
@@ -64,7 +61,7 @@ async def _chat(request: Request, service: Service) -> Response:
 async def _complete(request: Request, service: Service) -> Response:
     record = Record.of(request.scope)
     record.route = COMPLETIONS
-    asked_for = await body(request, service)
+    asked_for = await service.body(request)
     if token_request.is_by_ids(asked_for):
         return await token_routes.answer(record, asked_for, service)
     fields = completion_request.parse(asked_for, service.settings.limits)
@@ -89,13 +86,3 @@ async def _complete(request: Request, service: Service) -> Response:
     if fields.stream:
         return StreamedReply(made, reply, **parts)
     return WholeReply(made, reply.whole, **parts)
-
-
-async def body(request: Request, service: Service) -> dict[str, Any]:
-    """The request's body.
-
-    Raises:
-        ApiError: it is not what it should be; see `read_json`.
-    """
-    limits = service.settings.limits
-    return await read_json(request, most_bytes=limits.body_bytes, seconds=limits.body_seconds)

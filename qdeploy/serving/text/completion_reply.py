@@ -9,8 +9,8 @@ from typing import Any
 from qdeploy.generation.completion import Completion
 from qdeploy.generation.pieces import Piece
 from qdeploy.serving.events import DONE, event
-from qdeploy.serving.frame import Frame, usage
-from qdeploy.serving.token_logprobs import completion_logprobs
+from qdeploy.serving.text.frame import Frame, usage
+from qdeploy.serving.text.token_logprobs import completion_logprobs
 from qdeploy.tokenization.tokenizer import Tokenizer
 
 

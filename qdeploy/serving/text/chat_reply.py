@@ -13,8 +13,8 @@ from typing import Any
 from qdeploy.generation.generate import Generation
 from qdeploy.generation.pieces import Piece, tool_calls
 from qdeploy.serving.events import DONE, event
-from qdeploy.serving.frame import Frame, usage
-from qdeploy.serving.token_logprobs import chat_logprobs
+from qdeploy.serving.text.frame import Frame, usage
+from qdeploy.serving.text.token_logprobs import chat_logprobs
 from qdeploy.tokenization.tokenizer import Tokenizer
 
 REASONING = ("reasoning", "reasoning_content")

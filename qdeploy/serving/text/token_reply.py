@@ -9,9 +9,9 @@ from qdeploy.generation.pieces import Piece
 from qdeploy.interface import Token
 from qdeploy.serving.errors import invalid
 from qdeploy.serving.events import DONE, event
-from qdeploy.serving.frame import Frame, usage
-from qdeploy.serving.token_logprobs import LEAST
-from qdeploy.serving.token_request import TokenCompletion
+from qdeploy.serving.text.frame import Frame, usage
+from qdeploy.serving.text.token_logprobs import LEAST
+from qdeploy.serving.text.token_request import TokenCompletion
 
 if TYPE_CHECKING:
     import numpy as np

@@ -12,8 +12,8 @@ from qdeploy.generation.settings import Settings
 from qdeploy.interface import Session
 from qdeploy.serving.errors import invalid
 from qdeploy.serving.fields import IN_COMPLETIONS, check, texts_or_ids
-from qdeploy.serving.generate_fields import GenerateFields
 from qdeploy.serving.settings import Limits
+from qdeploy.serving.text.generate_fields import GenerateFields
 from qdeploy.tokenization.tokenizer import Tokenizer
 
 MOST_TOKENS = 16

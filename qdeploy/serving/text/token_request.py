@@ -19,8 +19,8 @@ from qdeploy.generation.pieces import FinishReason, Piece
 from qdeploy.interface import Request, Session, Token
 from qdeploy.serving.errors import invalid
 from qdeploy.serving.fields import IN_COMPLETIONS, check
-from qdeploy.serving.generate_fields import GenerateFields
 from qdeploy.serving.settings import Limits
+from qdeploy.serving.text.generate_fields import GenerateFields
 from qdeploy.tokenization.tokenizer import Tokenizer
 
 BY_IDS = (
