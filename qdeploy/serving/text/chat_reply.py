@@ -10,15 +10,13 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+from qdeploy.engines.chats import REASONING
 from qdeploy.generation.generate import Generation
 from qdeploy.generation.pieces import Piece, tool_calls
 from qdeploy.serving.events import DONE, event
 from qdeploy.serving.text.frame import Frame, usage
 from qdeploy.serving.text.token_logprobs import chat_logprobs
 from qdeploy.tokenization.tokenizer import Tokenizer
-
-REASONING = ("reasoning", "reasoning_content")
-"""Names of the thinking: vLLM's today, and DeepSeek's, which most clients read."""
 
 
 class ChatReply:
@@ -76,14 +74,7 @@ class ChatReply:
 
     def _choice(self, index: int, answer: Generation, pieces: Sequence[Piece]) -> dict[str, Any]:
         content, thinking = _text(pieces, "content"), _text(pieces, "reasoning")
-        calls = [
-            {
-                "id": call.id,
-                "type": "function",
-                "function": {"name": call.name, "arguments": call.arguments},
-            }
-            for call in tool_calls(pieces)
-        ]
+        calls = [call.as_dict() for call in tool_calls(pieces)]
         message: dict[str, Any] = {"role": "assistant", "content": content}
         message |= dict.fromkeys(REASONING, thinking or None)
         if calls:
