@@ -211,9 +211,8 @@ class Session(Loaded):
         """Check that the session can do what a request asks for besides its prompt.
 
         Raises:
-            InputError: a stop token is outside the vocabulary, or the temperature is above what the
-                runtime takes; or it tells no log-probabilities, or not so many, or follows no
-                schema.
+            InputError: a stop token is outside the vocabulary; or it takes no such temperature,
+                tells no log-probabilities, or not so many, or follows no schema.
         """
         size = self._limits.vocab_size
         if beyond := [i for i in request.stop_ids if not 0 <= i < size]:
