@@ -44,6 +44,9 @@ class VllmBackend(Backend):
             return f"it serves {', '.join(PLATFORMS)}, and not {plan.target.name}"
         return forms.why_not(plan)
 
+    def refuses(self, bundle: Bundle, target: Target) -> str | None:
+        return forms.why_not_bundle(bundle, target)
+
     def load(self, bundle: Bundle, device: Device, options: LoadOptions) -> Session:
         settings = resolve_settings(bundle, device, options)
         found = environment.find(device.target, settings.python)

@@ -54,7 +54,7 @@ def load(model: str, task: TaskName, where: Mapping[str, Any]) -> Model:
     import qdeploy
     from qdeploy.cli.progress import ExportProgress
     from qdeploy.deploy.obtain import find_bundle
-    from qdeploy.deploy.run import check_task
+    from qdeploy.deploy.refusals import check_task
 
     names = ("backend", "device", "simulate")
     with ExportProgress() as progress:

@@ -56,7 +56,7 @@ def command(
     import qdeploy
     from qdeploy.cli.plan import show
     from qdeploy.cli.progress import ExportProgress
-    from qdeploy.deploy.run import COMMANDS
+    from qdeploy.deploy.refusals import COMMANDS
     from qdeploy.registry import exporter_for
 
     if dry_run:

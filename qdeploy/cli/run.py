@@ -125,7 +125,8 @@ def command(
     from qdeploy.cli.chat import loop
     from qdeploy.cli.progress import ExportProgress
     from qdeploy.deploy.obtain import find_bundle
-    from qdeploy.deploy.run import check_task, describe
+    from qdeploy.deploy.refusals import check_task
+    from qdeploy.deploy.run import describe
 
     with ExportProgress(quiet=as_json) as progress:
         bundle, exported = find_bundle(

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypedDict, TypeVar
 
 from qdeploy import registry
-from qdeploy.architectures.task import TaskName
 from qdeploy.bundle import Bundle
 from qdeploy.deploy import cache
 from qdeploy.deploy.picking import is_address, picked
+from qdeploy.deploy.refusals import check_kernels, check_task
 from qdeploy.deploy.shortage import telling_memory
 from qdeploy.errors import (
     InputError,
@@ -28,10 +28,6 @@ from qdeploy.targets import Evidence, Target
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-COMMANDS: Mapping[TaskName, str] = {
-    "generate": "qdeploy run", "embed": "qdeploy embed", "rerank": "qdeploy rerank",
-}  # fmt: skip
-"""The command that runs a bundle, by its task."""
 L = TypeVar("L", bound=Loaded)
 Which = int | str | Sequence[int | str]
 """A device by its place in the list or its id; or several, in order, that share the model."""
@@ -90,13 +86,17 @@ def choose(
             where=bundle.path,
             fix=f"export it for that target: --target {chosen.name}",
         )
+
+    def batches(candidate: Backend) -> bool:
+        return candidate.batches and candidate.refuses(bundle, chosen) is None
+
     return find_device(
         chosen,
         manifest.format,
         backend=backend,
         device=device,
         simulate=simulate,
-        concurrency=concurrency,
+        preferred=batches if concurrency > 1 else None,
     )
 
 
@@ -115,9 +115,11 @@ def find_device(
     backend: str | None,
     device: Which,
     simulate: bool,
-    concurrency: int = 1,
+    preferred: Callable[[Backend], bool] | None = None,
 ) -> Choice:
     """Find the device for a bundle format on a target; `choose` has the arguments.
+
+    Backends for which *preferred* is true come before others.
 
     Raises:
         InputError: names that do not go together.
@@ -136,8 +138,8 @@ def find_device(
     wanted = [device] if isinstance(device, int | str) else list(device)
     if len(wanted) > 1:
         candidates = _splitting(candidates, target, format, len(wanted))
-    if concurrency > 1:
-        candidates = sorted(candidates, key=lambda b: not b.batches)
+    if preferred is not None:
+        candidates = sorted(candidates, key=preferred, reverse=True)
     absent: list[TargetUnavailable] = []
     for candidate in candidates:
         try:
@@ -221,11 +223,13 @@ def load(bundle: Bundle, choice: Choice, **asked: Unpack[Asked]) -> Session:
     """Load a bundle that generates, and check the evidence that the session reports.
 
     Raises:
-        InputError: a context that the bundle was not made for, or a model that does not generate.
+        InputError: a context that the bundle was not made for, a model that does not generate, or
+            weights that the backend's runtime has no kernel for.
         OutOfMemory: too little memory; the error says how much it needs and has.
         QdeployError: it runs on a simulated device where hardware was asked for, or the reverse.
     """
     check_task(bundle, "generate")
+    check_kernels(bundle, choice.backend, choice.target)
     options = _options(bundle, choice, asked)
     with telling_memory(bundle, choice.device, options.context):
         return _proved(choice, choice.backend.load(bundle, choice.device, options))
@@ -242,21 +246,6 @@ def load_encoder(bundle: Bundle, choice: Choice, **asked: Unpack[Asked]) -> Enco
     options = _options(bundle, choice, asked)
     with telling_memory(bundle, choice.device, options.context):
         return _proved(choice, choice.backend.load_encoder(bundle, choice.device, options))
-
-
-def check_task(bundle: Bundle, *wanted: TaskName) -> None:
-    """Check that the bundle's model is for one of the tasks *wanted*.
-
-    Raises:
-        InputError: it is for another one.
-    """
-    task = bundle.manifest.task.name
-    if task not in wanted:
-        raise InputError(
-            f"the model is to {task}, not to {' or '.join(wanted)}",
-            where=bundle.path,
-            fix=f"{COMMANDS[task]} {bundle.path}",
-        )
 
 
 def _options(bundle: Bundle, choice: Choice, asked: Asked) -> LoadOptions:

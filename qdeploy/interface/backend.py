@@ -84,6 +84,13 @@ class Backend(ABC):
     def why_not(self, plan: Plan) -> str | None:
         """Return why *plan* cannot run on this backend, or None if it can. Loads nothing."""
 
+    def refuses(self, bundle: Bundle, target: Target) -> str | None:
+        """Return why *bundle*, of a format that it loads, cannot run on *target*, or None.
+
+        For what its runtime has no kernel for, here. Reads small files at most.
+        """
+        return None
+
     @abstractmethod
     def load(self, bundle: Bundle, device: Device, options: LoadOptions) -> Session:
         """Load *bundle* on *device*.

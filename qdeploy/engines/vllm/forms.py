@@ -7,16 +7,18 @@ at its first request.
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from qdeploy.errors import BundleError
+from qdeploy.storage.json_file import read_json
 from qdeploy.system import info
-from qdeploy.targets import CPU
+from qdeploy.targets import CPU, Target
 
 if TYPE_CHECKING:
+    from qdeploy.bundle import Bundle
     from qdeploy.planning.plan import Plan
-    from qdeploy.planning.tensor_spec import TensorPlan
 
 FLOATS = "fp16"
 """A precision's word for weights that are not quantized."""
@@ -25,23 +27,36 @@ WIDE = frozenset({"avx512f", "avx512vl", "avx512bw", "avx512dq"})
 
 
 @dataclass(frozen=True)
+class Weight:
+    """What decides whether vLLM has a kernel for a weight.
+
+    Attributes:
+        label: the weight and its precision, for people.
+        dtype: `fp16`, `int4`, `int8` or `fp8`.
+        expert: it is an expert's.
+        float_inputs: what it is multiplied by is not rounded.
+    """
+
+    label: str
+    dtype: str
+    expert: bool
+    float_inputs: bool
+
+
+@dataclass(frozen=True)
 class Form:
     """Weights without a kernel.
 
     Attributes:
-        holds: whether a weight of a plan is one.
+        holds: whether a weight is one.
         reason: what vLLM lacks, and how that was seen.
         here: whether this machine is one where it lacks it.
     """
 
     target: str
-    holds: Callable[[Plan, TensorPlan], bool]
+    holds: Callable[[Weight], bool]
     reason: str
     here: Callable[[], bool] = lambda: True
-
-
-def _has_float_inputs(plan: Plan, tensor: TensorPlan) -> bool:
-    return tensor.role != "linear" or plan.profile.graph.input_activations == "none"
 
 
 def _is_narrow_x86() -> bool:
@@ -51,24 +66,24 @@ def _is_narrow_x86() -> bool:
 FORMS = (
     Form(
         CPU.name,
-        lambda plan, t: t.expert and t.precision.dtype != FLOATS,
+        lambda weight: weight.expert and weight.dtype != FLOATS,
         "vLLM on a CPU multiplies by experts in floats only (0.32: \"No WNA16 MoE backend supports "
         'the deployment configuration", "No Int8 MoE backend ...")',
     ),
     Form(
         CPU.name,
-        lambda plan, t: t.precision.dtype == "int8" and _has_float_inputs(plan, t),
+        lambda weight: weight.dtype == "int8" and weight.float_inputs,
         "vLLM on a CPU has no kernel for eight-bit codes with inputs in floats (0.32: \"Quant type "
         '(uint8b128) not supported by CPUWNA16")',
     ),
     Form(
         CPU.name,
-        lambda plan, t: t.precision.dtype == "fp8" and _has_float_inputs(plan, t),
+        lambda weight: weight.dtype == "fp8" and weight.float_inputs,
         "vLLM on a CPU has no kernel for FP8 with inputs in floats (0.32)",
     ),
     Form(
         CPU.name,
-        lambda plan, t: t.precision.dtype == "int4",
+        lambda weight: weight.dtype == "int4",
         "vLLM multiplies by four-bit codes on CPUs with AVX-512 only, and this one has not all of "
         "it (0.32: \"'_C' object has no attribute 'cpu_gemm_wna16'\")",
         _is_narrow_x86,
@@ -78,9 +93,43 @@ FORMS = (
 
 def why_not(plan: Plan) -> str | None:
     """Why vLLM has no kernel for a weight as it is planned, or None if it has."""
+    rounds = plan.profile.graph.input_activations != "none"
+    weights = [
+        Weight(
+            f"{t.name} is {t.label}",
+            t.precision.dtype,
+            t.expert,
+            float_inputs=not (rounds and t.role == "linear"),
+        )
+        for t in plan.tensors
+    ]
+    return _first_without(weights, plan.target)
+
+
+def why_not_bundle(bundle: Bundle, target: Target) -> str | None:
+    """Why vLLM has no kernel for weights of a bundle, by its config.json, or None if it has."""
+    config = read_json(bundle.path / "config.json", error=BundleError)
+    groups = config.get("quantization_config", {}).get("config_groups", {}).values()
+    has_experts = bundle.manifest.model.experts > 0
+    return _first_without([_of_group(group, has_experts) for group in groups], target)
+
+
+def _of_group(group: dict[str, Any], has_experts: bool) -> Weight:
+    """The weights that a group of compressed-tensors' `quantization_config` describes."""
+    weights, modules = group["weights"], group["targets"]
+    bits = weights["num_bits"]
+    return Weight(
+        f"{modules[0]} has weights of {bits} bits",
+        f"fp{bits}" if weights["type"] == "float" else f"int{bits}",
+        has_experts and any(name == "Linear" or "expert" in name for name in modules),
+        float_inputs=group.get("input_activations") is None,
+    )
+
+
+def _first_without(weights: Sequence[Weight], target: Target) -> str | None:
     for form in FORMS:
-        if form.target != plan.target.name or not form.here():
+        if form.target != target.name or not form.here():
             continue
-        if one := next((t for t in plan.tensors if form.holds(plan, t)), None):
-            return f"{one.name} is {one.label}, and {form.reason}"
+        if one := next(filter(form.holds, weights), None):
+            return f"{one.label}, and {form.reason}"
     return None

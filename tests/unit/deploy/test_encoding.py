@@ -14,7 +14,8 @@ from qdeploy.deploy.loaded_models.chat import ChatModel
 from qdeploy.deploy.loaded_models.embedding import Embedder
 from qdeploy.deploy.loaded_models.encoder import EncoderModel
 from qdeploy.deploy.loaded_models.reranking import Reranker, probabilities
-from qdeploy.deploy.run import Choice, check_task
+from qdeploy.deploy.refusals import check_task
+from qdeploy.deploy.run import Choice
 from qdeploy.errors import InputError, PromptError
 from qdeploy.interface import Device
 from qdeploy.targets import CPU

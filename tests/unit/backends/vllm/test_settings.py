@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from pathlib import Path
 
@@ -117,6 +118,39 @@ def test_four_bits_need_avx512(monkeypatch: pytest.MonkeyPatch, flags: str) -> N
     monkeypatch.setattr(info, "cpu_flags", lambda: frozenset(flags.split()))
     reason = VllmBackend().why_not(plan(DENSE, "cpu-int4-torch"))
     assert ("AVX-512 only" in str(reason)) == ("avx512f" not in flags)
+
+
+@pytest.mark.parametrize(
+    ("group", "experts", "words"),
+    [
+        ({"weights": {"num_bits": 4, "type": "int"}}, 0, "AVX-512 only"),
+        ({"weights": {"num_bits": 8, "type": "int"}}, 0, "inputs in floats"),
+        ({"weights": {"num_bits": 8, "type": "float"}}, 0, "FP8 with inputs in floats"),
+        ({"weights": {"num_bits": 8, "type": "int"}, "input_activations": {}}, 0, None),
+        ({"weights": {"num_bits": 8, "type": "int"}, "input_activations": {}}, 8, "experts"),
+        (None, 8, None),
+    ],
+)
+def test_a_bundle_is_refused_by_its_own_words(
+    group: dict[str, object] | None,
+    experts: int,
+    words: str | None,
+    bundle: Bundle,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(info, "cpu_flags", lambda: frozenset({"avx2"}))
+    config = json.loads((bundle.path / "config.json").read_text())
+    config.pop("quantization_config", None)
+    if group is not None:
+        groups = {"group_0": {"targets": ["Linear"], **group}}
+        config["quantization_config"] = {"config_groups": groups}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    model = bundle.manifest.model.model_copy(update={"experts": experts})
+    manifest = bundle.manifest.model_copy(update={"model": model})
+    reason = VllmBackend().refuses(Bundle(tmp_path, manifest), registry.target("cpu"))
+    assert reason is None if words is None else words in str(reason)
 
 
 NODES: dict[str, Property] = {"nodes": "127.0.0.1,127.0.0.2", "tensor_parallel": 2}
