@@ -91,19 +91,10 @@ def plan_layouts(plan: Plan, cluster: Cluster, asked: Wanted) -> list[Layout]:
         InputError: vLLM does not load bundles of this format, or the architecture is unknown.
         PlanError, OutOfMemory: no layout works, or none fits.
     """
-    from qdeploy.errors import InputError
     from qdeploy.planning.device_memory import of_plan
-    from qdeploy.planning.formats import SAFETENSORS
     from qdeploy.planning.layouts import choose, layouts
     from qdeploy.planning.parallel import Spreader
-    from qdeploy.planning.profile import profiles_of
 
-    if plan.format_row != SAFETENSORS:
-        names = [p.name for p in profiles_of(plan.target.name) if p.format == SAFETENSORS.name]
-        raise InputError(
-            f"vLLM does not load bundles of the format {plan.format}",
-            fix=" or ".join(f"--profile {name}" for name in names) or "another --target",
-        )
     spreader = Spreader(of_plan(plan), plan.context)
     best = choose(spreader, cluster, asked)
     others = (layout for layout in layouts(spreader, cluster, asked) if layout.fits)

@@ -118,7 +118,8 @@ def command(
         requantize=requantize,
         task=task,
     )
-    _check_backend(plan, engine or backend)
+    otherwise = "another --target" if engine else "leave --backend out"
+    _check_backend(plan, engine or backend, otherwise)
     if engine and devices:
         cluster = parallel.read_cluster(devices, nodes)
         parallel.show(plan, parallel.plan_layouts(plan, cluster, asked), as_json=as_json)
@@ -134,8 +135,8 @@ def command(
     show(plan, chosen, as_json=as_json, forecasts=rows, split=split)
 
 
-def _check_backend(plan: Plan, name: str | None) -> None:
-    """Check that the backend that was named runs the plan.
+def _check_backend(plan: Plan, name: str | None, otherwise: str) -> None:
+    """Check that the backend that was named runs the plan; *otherwise* is the last fix.
 
     Raises:
         PlanError: it does not; with the shipped profiles of its formats that may be tried.
@@ -153,7 +154,7 @@ def _check_backend(plan: Plan, name: str | None) -> None:
         raise PlanError(
             f"the backend {name} cannot run it: {reason}",
             where=f"{plan.checkpoint.name}, profile {plan.profile.name}",
-            fix=f"--profile with another one: {others}" if others else "leave --backend out",
+            fix=f"--profile with another one: {others}" if others else otherwise,
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from qdeploy.engines.chunks import Chunk
@@ -116,7 +117,13 @@ def completion_body(model: str, request: Request) -> dict[str, Any]:
 
 
 def _sampling(sampling: Sampling) -> dict[str, Any]:
-    """All of it, since an engine's default may be that of the model's generation_config.json."""
+    """All of it, since an engine's default may be that of the model's generation_config.json.
+
+    A min-p of 1 keeps the most probable token alone, which is greedy decoding. Engines keep all
+    tokens that are equally probable, as logits that were rounded to bfloat16 often are.
+    """
+    if sampling.min_p == 1:
+        sampling = replace(sampling, temperature=0, min_p=0)
     told: dict[str, Any] = {
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,

@@ -53,7 +53,7 @@ def test_devices_by_name_and_sizes_by_options(quick: QuickCommand) -> None:
          ["do not divide the 32 attention heads", "--tensor-parallel 1 --pipeline-parallel 3"]),
         ((*VLLM, "--devices", "1x4GB"), ["30B-A3B needs", "--nodes", "or a profile of fewer bits"]),
         (("--target", "intel-npu", "--engine", "vllm", "--devices", "1x80GB"),
-         ["vLLM does not load bundles of the format"]),
+         ["it loads the format safetensors, and this plan's is openvino", "another --target"]),
         (("--target", "cuda", "--devices", "1x80GB"), ["need an --engine"]),
         (("--engine", "vllm", "--devices", "1x80GB"), ["needs a --target"]),
     ],
