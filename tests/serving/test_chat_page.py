@@ -189,8 +189,7 @@ def test_settings_go_into_the_request_and_stay_in_the_tab(tab: Tab, server: Chat
     for name, value in values.items():
         field = f"document.querySelector('#{name}')"
         tab.do(f"{field}.value = {json.dumps(value)}; {field}.dispatchEvent(new Event('change'))")
-    tab.call("Page.reload")
-    tab.wait(READY)
+    tab.reload(READY)
     server.plan(said("4"), *ended())
     ask(tab)
     body = server.asked[0]

@@ -44,6 +44,7 @@ class Tab:
     _session: str = ""
     _sent: int = 0
     _rest: bytes = b""
+    _loads: int = 0
     console: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
 
@@ -85,10 +86,18 @@ class Tab:
         self.call("Page.navigate", url=url)
         self.wait(f"document.readyState === 'complete' && ({ready})")
         self.do("sessionStorage.clear()")
-        self.call("Page.reload")
-        self.wait(f"document.readyState === 'complete' && ({ready})")
+        self.reload(ready)
         self.console.clear()
         self.requests.clear()
+
+    def reload(self, ready: str) -> None:
+        """Load the page again; return when *ready* is true in the new one."""
+        loads = self._loads
+        self.call("Page.reload")
+        messages = self._messages()
+        while self._loads == loads:
+            self._note(next(messages))
+        self.wait(ready)
 
     def do(self, expression: str) -> Any:
         """Return the value of a JavaScript expression; a promise is awaited."""
@@ -134,6 +143,8 @@ class Tab:
                 self.console.append(json.dumps(values["exceptionDetails"]))
             case "Runtime.consoleAPICalled" if values["type"] in ("error", "warning"):
                 self.console.append(json.dumps(values["args"]))
+            case "Page.loadEventFired":
+                self._loads += 1
             case "Log.entryAdded":
                 self.console.append(f"{values['entry']['text']} {values['entry'].get('url', '')}")
             case "Network.requestWillBeSent":
