@@ -32,7 +32,7 @@ class VllmBackend(Backend):
 
     def is_default_for(self, target: Target) -> bool:
         """On a CPU others answer one request faster, and start in seconds."""
-        return self.is_installed() and target != CPU
+        return self.is_installed() and environment.is_installed(target.name) and target != CPU
 
     def devices(self, target: Target, *, simulate: bool = False) -> list[Device]:
         return devices.find(target, simulate=simulate)

@@ -71,9 +71,10 @@ def installed() -> dict[str, Path]:
     return {t: folder(t) for t in BUILDS if (folder(t) / MARK).is_file()}
 
 
-def is_installed() -> bool:
-    """Whether there may be an environment. Starts nothing."""
-    return bool(os.environ.get(PYTHON)) or bool(installed())
+def is_installed(target: str | None = None) -> bool:
+    """Whether there may be an environment, for one target or for any. Starts nothing."""
+    made = installed()
+    return bool(os.environ.get(PYTHON)) or (bool(made) if target is None else target in made)
 
 
 def find(target: str, python: str | None = None) -> Environment:

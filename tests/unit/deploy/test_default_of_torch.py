@@ -11,6 +11,7 @@ from qdeploy import registry
 from qdeploy.backends.onnxruntime import OnnxRuntimeBackend
 from qdeploy.backends.openvino import OpenVINOBackend
 from qdeploy.backends.torch import TorchBackend
+from qdeploy.backends.vllm import VllmBackend
 from qdeploy.deploy import cache
 from qdeploy.deploy.export import prepare
 from qdeploy.deploy.obtain import find_bundle
@@ -24,7 +25,7 @@ AVX512 = AVX2 | frozenset("avx512f avx512vl avx512bw avx512dq".split())
 ARM = frozenset("asimd asimddp i8mm bf16".split())
 
 
-BACKENDS = {b.name: b for b in (OnnxRuntimeBackend, OpenVINOBackend, TorchBackend)}
+BACKENDS = {b.name: b for b in (OnnxRuntimeBackend, OpenVINOBackend, TorchBackend, VllmBackend)}
 
 
 @pytest.fixture(autouse=True)

@@ -9,6 +9,7 @@ from qdeploy.backends.onnxruntime import OnnxRuntimeBackend
 from qdeploy.backends.openvino import OpenVINOBackend
 from qdeploy.backends.torch import TorchBackend
 from qdeploy.backends.torch.accelerators.cpu import FAST
+from qdeploy.backends.vllm import VllmBackend
 from qdeploy.deploy.export import prepare
 from qdeploy.errors import InputError
 from qdeploy.system import info
@@ -19,7 +20,7 @@ from qdeploy.targets import CPU
 def installed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let just the named runtimes be installed, on a CPU that torch has fast kernels for."""
     monkeypatch.setattr(info, "cpu_flags", lambda: FAST)
-    for backend in (OnnxRuntimeBackend, OpenVINOBackend, TorchBackend):
+    for backend in (OnnxRuntimeBackend, OpenVINOBackend, TorchBackend, VllmBackend):
         present = backend.name in request.param
         monkeypatch.setattr(backend, "is_installed", lambda _, present=present: present)
 

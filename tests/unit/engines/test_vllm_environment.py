@@ -161,3 +161,12 @@ def test_hygons_build_is_in_no_index() -> None:
     with pytest.raises(TargetUnavailable, match="no index has vLLM for dcu") as caught:
         install.install("dcu")
     assert environment.PYTHON in str(caught.value.fix)
+
+
+def test_an_environment_is_for_its_target_alone(engines: Path) -> None:
+    place = environment.folder("cpu")
+    place.mkdir(parents=True)
+    (place / environment.MARK).touch()
+    assert engines in place.parents
+    assert environment.is_installed("cpu")
+    assert not environment.is_installed("cuda")
