@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from qdeploy.engines.faults import Unreached
 from qdeploy.engines.process import EngineProcess, Launch
 from qdeploy.errors import GenerationFailed, QdeployError
 
@@ -30,6 +31,10 @@ PAUSE_SECONDS = 5.0
 """Time between two attempts to start an engine anew."""
 MOST_DEATHS, DEATHS_SECONDS = 3, 600.0
 """An engine that dies so often within this time is not started again."""
+
+
+class DiedBefore(GenerationFailed):
+    """An engine died before it saw a request, which the next one can serve."""
 
 
 class Child:
@@ -64,6 +69,7 @@ class Child:
         """The URL of the engine while one request runs. Waits until it is ready.
 
         Raises:
+            DiedBefore: the request failed with `Unreached`, and it was because the engine died.
             GenerationFailed: it was stopped or has failed for good; or the request failed with such
                 an error, and it was because the engine died.
         """
@@ -72,8 +78,10 @@ class Child:
             yield process.url
         except GenerationFailed as error:
             if process.ends_within(NOTICE_SECONDS) and not self._stopping.is_set():
-                raise GenerationFailed(
-                    f"{self._launch.name} {process.how} while it was generating",
+                before = isinstance(error, Unreached)
+                when = "before it was asked" if before else "while it was generating"
+                raise (DiedBefore if before else GenerationFailed)(
+                    f"{self._launch.name} {process.how} {when}",
                     where=self._launch.log,
                     fix="ask again: it is being started anew; the log says why it ended",
                 ) from error
@@ -87,7 +95,8 @@ class Child:
     @property
     def is_ready(self) -> bool:
         """Whether it would serve a request at once."""
-        return self._ready
+        process = self._process
+        return self._ready and process is not None and not process.has_ended()
 
     @property
     def pid(self) -> int | None:
@@ -108,7 +117,10 @@ class Child:
 
     def _await_ready(self) -> EngineProcess:
         with self._changed:
-            self._changed.wait_for(lambda: self._ready or self._failure or self._stopping.is_set())
+            # One that has just died is called ready until the thread that watches it sees that.
+            self._changed.wait_for(
+                lambda: self.is_ready or self._failure or self._stopping.is_set()
+            )
             if self._stopping.is_set():
                 raise GenerationFailed(f"{self._launch.name} was stopped", where=self._launch.log)
             if self._failure is not None:

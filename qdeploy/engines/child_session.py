@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from qdeploy.engines.child import Child
+from qdeploy.engines.child import Child, DiedBefore
 from qdeploy.engines.client import EngineClient
 from qdeploy.engines.session import EngineSession
 from qdeploy.interface import Limits, Placement, Request, Token
@@ -50,12 +50,15 @@ class ChildSession(EngineSession):
         return self._child
 
     def _generate(self, request: Request) -> Generator[Token, None, None]:
-        with self._connected():
-            yield from super()._generate(request)
+        while True:
+            with suppress(DiedBefore), self._connected():
+                yield from super()._generate(request)
+                return
 
     def _score(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
-        with self._connected():
-            return super()._score(token_ids)
+        while True:
+            with suppress(DiedBefore), self._connected():
+                return super()._score(token_ids)
 
     def _close(self) -> None:
         super()._close()

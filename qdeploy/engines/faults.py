@@ -24,6 +24,10 @@ class EngineGone(GenerationFailed):
     """An engine cannot be reached, or went away before its answer was whole."""
 
 
+class Unreached(EngineGone):
+    """An engine cannot be reached: it has not seen the request."""
+
+
 @contextmanager
 def absent_where_gone() -> Iterator[None]:
     """Make of a server that does not answer, when it is first asked, a target that is absent.
@@ -42,7 +46,7 @@ def unreachable(where: str, error: httpx.HTTPError) -> QdeployError:
     import httpx
 
     if isinstance(error, httpx.ConnectTimeout | httpx.ConnectError):
-        return EngineGone(
+        return Unreached(
             f"no engine answers ({_cause(error)})",
             where=where,
             fix="start the server, or correct the address",

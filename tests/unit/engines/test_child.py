@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,13 @@ import pytest
 from qdeploy.engines import child as module
 from qdeploy.engines import process
 from qdeploy.engines.child import Child
+from qdeploy.engines.child_session import ChildSession
+from qdeploy.engines.client import EngineClient
 from qdeploy.engines.health import check_health
 from qdeploy.engines.process import Launch
 from qdeploy.errors import GenerationFailed, InputError
+from qdeploy.interface import Limits, Placement, Request
+from qdeploy.targets import Evidence
 
 STUB = Path(__file__).parents[2] / "support" / "engine_process.py"
 SECONDS = 20.0
@@ -140,6 +145,46 @@ def test_a_request_that_runs_when_it_dies_is_told_and_the_next_one_is_served(
     assert caught.value.where == str(tmp_path / "log.txt")
     second = ask_child(child)
     assert second != first
+
+
+def test_one_that_has_just_died_is_not_given_to_the_next_request(
+    begin: Callable[..., Child], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch = process.EngineProcess.watch
+
+    def watch_late(self: process.EngineProcess) -> None:
+        watch(self)
+        time.sleep(1)
+
+    monkeypatch.setattr(process.EngineProcess, "watch", watch_late)
+    child = begin()
+    first = ask_child(child)
+    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: child.pid is None)
+    assert not child.is_ready
+    assert ask_child(child) != first
+
+
+def test_a_request_that_a_dying_one_has_not_seen_is_answered_by_the_next_one(
+    begin: Callable[..., Child],
+) -> None:
+    child = begin("deaf")
+    with (
+        ExitStack() as resources,
+        ChildSession(
+            child,
+            EngineClient,
+            Limits(16, 10),
+            model="m",
+            device="stub",
+            placement=lambda: Placement(("stub",), Evidence.CONTRACT, "written down"),
+            resources=resources,
+        ) as session,
+    ):
+        first = child.pid
+        for _ in range(2):
+            assert [token.id for token in session.generate(Request((5, 6), 2))] == [7, 8]
+        assert child.pid != first
 
 
 def test_an_error_of_an_engine_that_is_well_is_left_as_it_is(begin: Callable[..., Child]) -> None:
