@@ -8,7 +8,13 @@ from dataclasses import replace
 import pytest
 
 from qdeploy.backends.openvino.batching import cache
-from qdeploy.backends.openvino.settings import CPU_BATCH, Settings, resolve_settings
+from qdeploy.backends.openvino.settings import (
+    CPU_BATCH,
+    KERNELS,
+    MOST_KERNELS,
+    Settings,
+    resolve_settings,
+)
 from qdeploy.errors import InputError, OutOfMemory
 from qdeploy.interface import Device, LoadOptions, Property
 from tests.support.openvino_settings import CPU, GPU, NPU, SIMULATED_NPU, manifest
@@ -42,6 +48,13 @@ def test_many_requests_share_a_cache_that_keeps_prefixes(monkeypatch: pytest.Mon
     }
     limits = found.limits(100)
     assert (limits.concurrency, limits.logprobs, limits.json_schema) == (8, 0, True)
+
+
+def test_kernels_of_ever_new_shapes_are_not_all_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The CPU plugin's cache of them would grow for days; see the soak."""
+    assert batched(monkeypatch).plugin[KERNELS] == MOST_KERNELS
+    assert batched(monkeypatch, asked={KERNELS: 1000}).plugin[KERNELS] == 1000
+    assert KERNELS not in batched(monkeypatch, GPU).plugin
 
 
 @pytest.mark.parametrize(
