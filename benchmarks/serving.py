@@ -23,7 +23,6 @@ import json
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -31,6 +30,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks import bare_pipeline
 from benchmarks.servers import qdeploy_serve, started, vllm_server
 from qdeploy.bench.load.clients import Outcome, send_all
 from qdeploy.bench.load.protocol import LEAST, WARM_UP, LoadPoint, LoadProtocol, Planned
@@ -41,11 +41,9 @@ from qdeploy.engines.process import Launch
 from qdeploy.errors import GenerationFailed
 from qdeploy.system import info
 from qdeploy.system.threads import usable_threads
-from qdeploy.system.worker import run_worker
 
 Figures = dict[int, float]
 """Tokens a second by the number of streams."""
-SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
@@ -104,64 +102,19 @@ def _stamps(client: EngineClient, body: Mapping[str, Any]) -> Iterator[float]:
 
 def bare(asked: Asked, number: int, bundle: Path, cached: bool) -> Figures:
     """Measure the bare pipeline, in a worker process."""
-    job = {
-        "bundle": str(bundle), "cached": cached, "threads": asked.threads,
-        "points": [
-            [
-                point.concurrency,
-                *(
-                    [[planned.prompt_ids, planned.new_tokens] for planned in requests]
-                    for requests in (asked.requests(point, WARM_UP), asked.requests(point, number))
-                ),
-            ]
-            for point in asked.protocol.points
-        ],
-    }  # fmt: skip
-    found = run_worker(pipeline, job, seconds=SECONDS)
-    return {int(streams): speed for streams, speed in found.items()}
+    loads = [
+        {
+            "streams": point.concurrency,
+            "warm_up": _plain(asked.requests(point, WARM_UP)),
+            "requests": _plain(asked.requests(point, number)),
+        }
+        for point in asked.protocol.points
+    ]
+    return bare_pipeline.measure(bundle, loads, cached=cached, threads=asked.threads)
 
 
-def pipeline(job: dict[str, Any], _: object) -> Figures:
-    """The worker: steps the pipeline, which always has as many requests as there are streams."""
-    import openvino_genai as genai
-
-    scheduler = genai.SchedulerConfig()
-    scheduler.cache_size = 2
-    scheduler.enable_prefix_caching = job["cached"]
-    loaded = genai.ContinuousBatchingPipeline(
-        job["bundle"], scheduler, "CPU", {"INFERENCE_NUM_THREADS": job["threads"]}
-    )
-    found: Figures = {}
-    for streams, warm_up, requests in job["points"]:
-        _step_through(loaded, warm_up, streams)
-        begin = time.perf_counter()
-        made = _step_through(loaded, requests, streams)
-        found[streams] = made / (time.perf_counter() - begin)
-    return found
-
-
-def _step_through(pipeline: Any, requests: Sequence[Any], streams: int) -> int:
-    """Answer all requests, so many at once; return the number of tokens."""
-    import numpy as np
-    import openvino as ov
-    import openvino_genai as genai
-
-    waiting, made = list(enumerate(requests))[::-1], 0
-    running: dict[int, Any] = {}
-    while waiting or running:
-        while waiting and len(running) < streams:
-            number, (ids, new) = waiting.pop()
-            config = genai.GenerationConfig()
-            config.max_new_tokens, config.ignore_eos = new, True
-            tensor = ov.Tensor(np.array([ids], np.int64))
-            running[number] = pipeline.add_request(number, tensor, config)
-        pipeline.step()
-        for number, handle in list(running.items()):
-            while handle.can_read():
-                made += sum(len(output.generated_ids) for output in handle.read().values())
-            if handle.get_status() == genai.GenerationStatus.FINISHED:
-                del running[number]
-    return made
+def _plain(requests: Sequence[Planned]) -> list[tuple[Sequence[int], int]]:
+    return [(planned.prompt_ids, planned.new_tokens) for planned in requests]
 
 
 def _speed(outcomes: Sequence[Outcome]) -> float:
