@@ -95,8 +95,7 @@ class Child:
     @property
     def is_ready(self) -> bool:
         """Whether it would serve a request at once."""
-        process = self._process
-        return self._ready and process is not None and not process.has_ended()
+        return self._ready and self.pid is not None
 
     @property
     def pid(self) -> int | None:

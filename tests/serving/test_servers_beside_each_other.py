@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="the benchmark reads /proc")
+@pytest.mark.skipif(sys.platform != "linux", reason="run on Linux alone so far")
 def test_a_short_one(tmp_path: Path) -> None:
     pytest.importorskip("openvino_genai")
     made = qdeploy.export(

@@ -51,7 +51,7 @@ def test_many_requests_share_a_cache_that_keeps_prefixes(monkeypatch: pytest.Mon
 
 
 def test_kernels_of_ever_new_shapes_are_not_all_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The CPU plugin's cache of them would grow for days; see the soak."""
+    """The CPU plugin's cache of them holds 5000 by default; see the soak."""
     assert batched(monkeypatch).plugin[KERNELS] == MOST_KERNELS
     assert batched(monkeypatch, asked={KERNELS: 1000}).plugin[KERNELS] == 1000
     assert KERNELS not in batched(monkeypatch, GPU).plugin
