@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from qdeploy.bundle import Bundle
+from qdeploy.deploy import run
 from qdeploy.engines.session import completion_body
 from qdeploy.generation import prompt_logprobs
 from qdeploy.interface import Request, Sampling
@@ -92,6 +93,19 @@ def test_what_another_qdeploy_sends_is_taken(served: Running, script: Script) ->
     assert response.status_code == 200, response.text
     (request,) = script.requests
     assert request == asked
+
+
+def test_each_token_reaches_a_session_at_the_server_before_the_next_is_made(
+    bundle: Bundle, served: Running, script: Script
+) -> None:
+    with run.load(bundle, run.choose(bundle, device=served.url)) as session:
+        script.hold, before = True, script.given
+        answer = session.generate(Request((1, 2, 3), 2))
+        for count in (1, 2):
+            script.go.release()
+            next(answer)
+            assert script.given - before == count
+        assert list(answer) == []
 
 
 def test_a_stream_ends_with_the_usage_that_was_asked_for(served: Running) -> None:
