@@ -23,12 +23,16 @@ def pytest_configure() -> None:
         os.sched_setaffinity(0, {processors[int(worker.removeprefix("gw")) % len(processors)]})
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep tests that share an expensive fixture in one worker of `pytest -n`.
 
     Conformance cases share the open session of their flow, all others the fixtures of their file.
+    A test that names a group itself keeps it.
     """
     for item in items:
+        if item.get_closest_marker("xdist_group"):
+            continue
         callspec = getattr(item, "callspec", None)
         flow = callspec.params.get("flow") if callspec else None
         group = getattr(flow, "id", None) or item.path.as_posix()

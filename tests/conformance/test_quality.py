@@ -21,10 +21,10 @@ FLOAT_ARITHMETIC = 90.0
 """Percent of sums and differences that the float model answers right with thinking."""
 FEW = 24
 """Tokens of a golden prompt that a test with a slow simulated device uses."""
-EVERY, EVERY_OF_FEW = 6, 18
+EVERY, EVERY_OF_FLOATS, EVERY_OF_SIMULATED = 6, 18, 72
 """Every n-th held-out question is asked, since all of them take minutes on two cores. Fewer are
-enough for a simulated device, whose arithmetic is not the device's, and for a float bundle, whose
-logits are compared with the golden ones directly."""
+enough for a float bundle, whose logits are compared with the golden ones directly, and a few for a
+simulated device, whose arithmetic is not the device's."""
 
 
 @pytest.mark.essential
@@ -87,7 +87,9 @@ def test_held_out_answers_are_as_good_as_the_float_models(
 
 
 def questions_for(flow: Flow) -> Sequence[HeldOut]:
-    return models.heldout()[:: EVERY_OF_FEW if flow.simulate or flow.is_float else EVERY]
+    if flow.simulate:
+        return models.heldout()[::EVERY_OF_SIMULATED]
+    return models.heldout()[:: EVERY_OF_FLOATS if flow.is_float else EVERY]
 
 
 def held_out_answers(loaded: Loaded, questions: Sequence[HeldOut]) -> Answers:

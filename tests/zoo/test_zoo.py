@@ -32,7 +32,9 @@ min_top1 = 0.8
 )
 """The predictions of random weights are close to each other, so rounding changes more of them."""
 EVERY = [
-    pytest.param(case, id=f"{kind}: {case.name}") for kind, cases in CASES.items() for case in cases
+    pytest.param(case, id=f"{kind}: {case.name}", marks=pytest.mark.xdist_group(f"zoo: {kind}"))
+    for kind, cases in CASES.items()
+    for case in cases
 ]
 
 
