@@ -10,7 +10,7 @@ demo: $(VENV)/.demo
 	$(BIN)/qdeploy export qwen3-nano --target cpu -o $(DEMO)/qwen3-nano --force
 	$(BIN)/qdeploy run $(DEMO)/qwen3-nano "What is 48261 + 7354?" --think --seed 1
 
-# In the order of the folders, since the longest tests come early in it: at the end no worker is idle.
+# In the order of the folders: the longest tests come early in it, and not last to one worker.
 test: $(VENV)/.toy
 	$(BIN)/python -m pytest -n auto --dist loadgroup --no-loadscope-reorder
 
