@@ -23,7 +23,7 @@ from qdeploy.bundle import Bundle
 from qdeploy.checkpoint.checkpoint import Checkpoint
 from qdeploy.checkpoint.weights import check_weights, open_weights
 from qdeploy.deploy import cache
-from qdeploy.evaluate.forward import Forward
+from qdeploy.forward.forward import Forward
 from qdeploy.interface import Session
 from qdeploy.storage.atomic import write_file
 from qdeploy.storage.hashing import data_sha256

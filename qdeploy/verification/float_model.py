@@ -12,7 +12,7 @@ from qdeploy.architectures.base import Architecture
 from qdeploy.architectures.graph import GraphConfig
 from qdeploy.checkpoint.weights import WeightReader
 from qdeploy.evaluate.divergence import Tally
-from qdeploy.evaluate.forward import Forward, NumpyBuilder, Value
+from qdeploy.forward.forward import Forward, NumpyBuilder, Value
 from qdeploy.verification.outcome import Check, Distance
 from qdeploy.verification.transformers_model import LoadReport, Reading
 

@@ -18,7 +18,7 @@ from qdeploy.checkpoint.weights import open_weights
 from qdeploy.deploy import run
 from qdeploy.deploy.export import export
 from qdeploy.errors import GenerationFailed, InputError, PromptError, TargetUnavailable
-from qdeploy.evaluate.forward import Forward
+from qdeploy.forward.forward import Forward
 from qdeploy.interface import Encoder, Progress
 from qdeploy.planning import constraints
 from qdeploy.planning.plan import Plan, make_plan

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qdeploy.exporters.quantize import quantize
 from qdeploy.planning.plan import Plan
+from qdeploy.quantization.matrix import quantize
 from tests.support import tiny
 from tests.support.native import export, resolve
 from tests.support.stored_codes import (

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qdeploy.exporters.quantize import quantize
 from qdeploy.planning.plan import Plan
+from qdeploy.quantization.matrix import quantize
 from tests.support import forward, tiny
 from tests.support.tiny import DENSE, LLAMA, QWEN2, SPARSE
 

@@ -12,7 +12,7 @@ import pytest
 from qdeploy.checkpoint.checkpoint import Checkpoint
 from qdeploy.checkpoint.read import read_checkpoint
 from qdeploy.checkpoint.weights import check_weights, open_weights
-from qdeploy.evaluate.forward import Forward
+from qdeploy.forward.forward import Forward
 from tests.support import peft_adapters as reference
 from tests.support import tiny
 from tests.support.tiny import DENSE, SPARSE

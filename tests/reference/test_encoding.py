@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 import qdeploy
 from qdeploy.checkpoint.read import read_checkpoint
 from qdeploy.checkpoint.weights import open_weights
-from qdeploy.evaluate.forward import Forward
+from qdeploy.forward.forward import Forward
 from tests.support.encoding import (
     LABELS,
     QUERY,

@@ -130,7 +130,7 @@ def test_words_are_those_of_the_library(bits: int, rows: int) -> None:
     from compressed_tensors.compressors.pack_quantized.helpers import pack_to_int32
 
     from qdeploy.exporters.native.safetensors.packing import Words
-    from qdeploy.exporters.quantize import quantize
+    from qdeploy.quantization.matrix import quantize
     from qdeploy.quantization.precision import Precision
 
     values = np.random.default_rng(0).standard_normal((rows, 96), np.float32)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from qdeploy.evaluate.forward import Value
+from qdeploy.forward.forward import Value
 from qdeploy.tokenization.tokenizer import Message, Tokenizer
 from qdeploy.verification import verification
 from qdeploy.verification.float_model import Recorder

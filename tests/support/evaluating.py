@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from qdeploy.checkpoint.read import read_checkpoint
 from qdeploy.checkpoint.weights import open_weights
-from qdeploy.evaluate.forward import Forward
+from qdeploy.forward.forward import Forward
 from qdeploy.interface import Limits, Placement, Request, Session, Token
 from qdeploy.targets import Evidence
 from tests.support.exporting import Peak

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from qdeploy.checkpoint.read import read_checkpoint
 from qdeploy.checkpoint.weights import open_weights
-from qdeploy.exporters.quantize import quantize
+from qdeploy.quantization.matrix import quantize
 from qdeploy.quantization.precision import Precision
 from tests.support.quantized import Encode, Layer, Parts
 from tests.support.weights import bf16, save

@@ -27,7 +27,7 @@ LAYERS = (
     ("storage",),
     ("architectures", "quantization", "targets", "tokenization"),
     ("checkpoint",),
-    ("planning",),
+    ("forward", "planning"),
     ("bundle",),
     ("interface",),
     ("engines",),
@@ -48,9 +48,6 @@ LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
 HIGHEST_FOR_PLUGINS = LAYER["engines"]
 PLUGINS = ("backends", "exporters")
 """The core imports none of these: the registry finds them by name."""
-
-SHARED = frozenset({"quantize"})
-"""Parts that several exporters are made of; none of them is an exporter."""
 
 
 def modules() -> Iterator[tuple[str, Path]]:
@@ -96,9 +93,8 @@ def plugin(module: str) -> str:
 def may_import(module: str, target: str) -> bool:
     here, there = folder(module), folder(target)
     if here in PLUGINS:
-        shared = here == "exporters" == there and target.split(".")[2] in SHARED
         below = LAYER.get(there, len(LAYER)) <= HIGHEST_FOR_PLUGINS
-        return plugin(module) == plugin(target) or shared or below
+        return plugin(module) == plugin(target) or below
     return here == there or (there in LAYER and LAYER[there] < LAYER[here])
 
 

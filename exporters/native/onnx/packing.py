@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from qdeploy.exporters.quantize import Quantized
+    from qdeploy.quantization.quantized import Quantized
 
 BLOCKS = (128, 64, 32, 16)
 """Block sizes for a row with one scale, which every block repeats; the largest divisor is used.
@@ -88,7 +88,7 @@ class Blocks(Encoding):
         return Sizes(rows * code_bytes, rows * blocks * element, rows * points)
 
     def encode(self, weight: Quantized, scales: ScaleType = "float16") -> Parts:
-        from qdeploy.exporters.quantize import offset_binary, pack4
+        from qdeploy.quantization.packing import offset_binary, pack4
 
         precision, columns = weight.precision, weight.codes.shape[1]
         blocks = -(-columns // block_size(precision, columns))

@@ -11,7 +11,7 @@ from qdeploy.planning.tensor_spec import TensorPlan
 from qdeploy.quantization.precision import PER_CHANNEL, Precision, ScaleType
 
 if TYPE_CHECKING:
-    from qdeploy.exporters.quantize import Quantized
+    from qdeploy.quantization.quantized import Quantized
 
 
 class Rows(Encoding):

@@ -16,7 +16,7 @@ from qdeploy.planning.tensor_spec import TensorPlan
 from qdeploy.quantization.precision import PER_CHANNEL, Precision, ScaleType
 
 if TYPE_CHECKING:
-    from qdeploy.exporters.quantize import Quantized
+    from qdeploy.quantization.quantized import Quantized
 
 
 class Dense(Encoding):
@@ -54,7 +54,7 @@ class Dense(Encoding):
         return Sizes(packed_bytes(rows * columns, bits), np.dtype(scales).itemsize * groups, points)
 
     def encode(self, weight: Quantized, scales: ScaleType = "float16") -> Parts:
-        from qdeploy.exporters.quantize import pack4
+        from qdeploy.quantization.packing import pack4
 
         converted = convert_scales(weight.scales, scales)
         if weight.precision.bits != 4:

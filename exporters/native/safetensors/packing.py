@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from qdeploy.exporters.quantize import Quantized
+    from qdeploy.quantization.quantized import Quantized
 
 WORD_BITS = 32
 FLOAT_DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
@@ -120,7 +120,7 @@ class Words(Stored):
         )
 
     def encode(self, weight: Quantized, scales: ScaleType = "float16") -> Parts:
-        from qdeploy.exporters.quantize import offset_binary
+        from qdeploy.quantization.packing import offset_binary
 
         bits, points = weight.precision.bits, weight.zero_points
         codes = _pack(offset_binary(weight), bits)
@@ -185,7 +185,7 @@ def _pack(numbers: NDArray[np.uint8], bits: int) -> NDArray[np.int32]:
     """Pack each row of *numbers* [A, B] into words: int32 [A, ceil(B*bits / 32)]."""
     import numpy as np
 
-    from qdeploy.exporters.quantize import pack4
+    from qdeploy.quantization.packing import pack4
 
     rows, count = numbers.shape
     per_word = WORD_BITS // bits

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from qdeploy.checkpoint.weights import WeightReader
-    from qdeploy.exporters.quantize import Quantized
+    from qdeploy.quantization.quantized import Quantized
 
 
 def keep(source: WeightReader, block: Block) -> Quantized:
     """The rows of a block; tensors of it that are not kept are rounded to the same precision."""
-    from qdeploy.exporters.quantize import quantize
+    from qdeploy.quantization.matrix import quantize
 
     precision, first = block.stored.precision, block.member
     made = []
@@ -35,7 +35,7 @@ def _alternate(parts: Sequence[Quantized]) -> Quantized:
     """The rows of equal-shaped matrices in turn."""
     import numpy as np
 
-    from qdeploy.exporters.quantize import Quantized
+    from qdeploy.quantization.quantized import Quantized
 
     if len(parts) == 1:
         return parts[0]

@@ -17,7 +17,7 @@ from qdeploy.quantization.precision import Precision, ScaleType
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from qdeploy.exporters.quantize import Quantized
+    from qdeploy.quantization.quantized import Quantized
 
 CACHE_LINE = 64
 """Weights begin at a cache line, so that a runtime can use the mapped file as it is."""

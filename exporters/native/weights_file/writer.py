@@ -59,7 +59,7 @@ def write(
         CheckpointError: a weight that its precision cannot hold, by its name.
         OSError: the disk is full, among others.
     """
-    from qdeploy.exporters.quantize import in_order
+    from qdeploy.system.in_order import in_order
 
     every = blocks(layout)
     done = journal.done() if file.is_file() else 0
@@ -92,7 +92,7 @@ def _pieces(source: WeightReader, block: Block) -> list[Piece]:
     """Read and quantize a block; returns what to write and where."""
     import numpy as np
 
-    from qdeploy.exporters.quantize import quantize
+    from qdeploy.quantization.matrix import quantize
 
     stored, precision, name = block.stored, block.stored.precision, block.tensors[0]
     encoding = stored.encoding

@@ -11,8 +11,8 @@ import pytest
 from qdeploy.checkpoint.read import read_checkpoint
 from qdeploy.deploy import cache
 from qdeploy.errors import CheckpointError
-from qdeploy.evaluate.forward import Forward
 from qdeploy.evaluate.reference import FloatReference
+from qdeploy.forward.forward import Forward
 from tests.support import tiny
 from tests.support.checkpoints import SMALL, shapes, write_checkpoint, write_weights
 from tests.support.evaluating import no_progress

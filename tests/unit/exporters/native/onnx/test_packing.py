@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from qdeploy.exporters.native.onnx.packing import Blocks, block_size
 from qdeploy.exporters.native.onnx_static.packing import Rows
 from qdeploy.exporters.native.weights_file.packing import Encoding, Parts
-from qdeploy.exporters.quantize import Quantized, quantize
 from qdeploy.planning.tensor_spec import TensorPlan
+from qdeploy.quantization.matrix import quantize
 from qdeploy.quantization.precision import PER_CHANNEL, Precision
+from qdeploy.quantization.quantized import Quantized
 
 
 @st.composite

@@ -14,7 +14,7 @@ from qdeploy.exporters.native.safetensors.packing import (
     Stored,
     Words,
 )
-from qdeploy.exporters.quantize import quantize
+from qdeploy.quantization.matrix import quantize
 from qdeploy.quantization.precision import BLOCK, PER_CHANNEL, Precision
 from qdeploy.quantization.quantized import Quantized
 from tests.support import quantized as q

@@ -22,8 +22,9 @@ from qdeploy.exporters.native.weights_file.block import Block, blocks
 from qdeploy.exporters.native.weights_file.journal import Journal
 from qdeploy.exporters.native.weights_file.layout import Span, WeightsLayout
 from qdeploy.exporters.native.weights_file.packing import CACHE_LINE, packed_bytes
-from qdeploy.exporters.quantize import quantize, unpack4
 from qdeploy.planning.tensor_spec import FLOAT, TensorPlan
+from qdeploy.quantization.matrix import quantize
+from qdeploy.quantization.packing import unpack4
 from qdeploy.quantization.precision import Precision
 
 PRECISIONS = [

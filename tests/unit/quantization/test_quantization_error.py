@@ -13,8 +13,8 @@ from qdeploy import models
 from qdeploy.checkpoint.read import read_checkpoint
 from qdeploy.checkpoint.weights import WeightReader, open_weights
 from qdeploy.evaluate import forward
-from qdeploy.evaluate.forward import Forward
-from qdeploy.exporters.quantize import quantize
+from qdeploy.forward.forward import Forward
+from qdeploy.quantization.matrix import quantize
 from qdeploy.quantization.precision import Precision
 from qdeploy.tokenization.tokenizer import Tokenizer
 

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 from qdeploy import models
 from qdeploy.checkpoint.read import read_checkpoint
 from qdeploy.checkpoint.weights import WeightReader, open_weights
-from qdeploy.evaluate.forward import Forward
+from qdeploy.forward.forward import Forward
 from tests.support import forward, tiny
 from tests.support.evaluating import logits_of, no_progress
 from tests.support.tiny import DENSE, LLAMA, QWEN2, SPARSE
@@ -88,7 +88,7 @@ def test_sequences_do_not_see_each_other(tmp_path: Path) -> None:
 def test_more_queries_than_a_block_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tiny.write(tmp_path / "it", DENSE)
     whole = logits_of(folder, IDS)
-    monkeypatch.setattr("qdeploy.evaluate.forward.QUERIES", 7)
+    monkeypatch.setattr("qdeploy.forward.forward.QUERIES", 7)
     assert np.abs(logits_of(folder, IDS) - whole).max() < CLOSE
 
 

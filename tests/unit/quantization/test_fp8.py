@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qdeploy.errors import CheckpointError
-from qdeploy.exporters.quantize import fp8, quantize
-from qdeploy.quantization import e4m3
+from qdeploy.quantization import e4m3, fp8
+from qdeploy.quantization.matrix import quantize
 from qdeploy.quantization.precision import Precision
 
 PRECISION = Precision(dtype="fp8")

@@ -6,7 +6,7 @@ of least squared error is the regression of the weights on them:
     sum over the group of (w - scale * p)^2,   p = code - zero point.
 
 The outputs of the embedded models' linear layers then have 2 to 4% less squared error on real
-activations (`tests/unit/exporters/quantize/test_quantization_error.py`), and the models are closer
+activations (`tests/unit/quantization/test_quantization_error.py`), and the models are closer
 to the float model: Kullback-Leibler divergence on 345 texts of 17 000 tokens, in nats a token, as
 the difference to NNCF's plain scales with its standard error:
 
@@ -34,8 +34,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from qdeploy.exporters.quantize.rounding import Ends, Floats, Grid, Parameters
-from qdeploy.exporters.quantize.workspace import Workspace
+from qdeploy.quantization.rounding import Ends, Floats, Grid, Parameters
+from qdeploy.quantization.workspace import Workspace
 
 MARGIN = np.float32(2**-16)
 """Least gain for which a scale is replaced, relative to the group's sum of squares: it exceeds the

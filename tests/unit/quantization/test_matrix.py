@@ -13,9 +13,9 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
 from qdeploy.errors import CheckpointError
-from qdeploy.exporters.quantize import Quantized, quantize
-from qdeploy.exporters.quantize.matrix import CHUNK
+from qdeploy.quantization.matrix import CHUNK, quantize
 from qdeploy.quantization.precision import DType, Precision
+from qdeploy.quantization.quantized import Quantized
 
 Floats = NDArray[np.float32]
 

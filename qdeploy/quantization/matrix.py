@@ -6,13 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qdeploy.errors import CheckpointError
-from qdeploy.exporters.quantize import rounding
-from qdeploy.exporters.quantize.fp8 import round_rows
-from qdeploy.exporters.quantize.rounding import Ends, Grid
-from qdeploy.exporters.quantize.search import improve
-from qdeploy.exporters.quantize.workspace import Workspace
+from qdeploy.quantization import rounding
+from qdeploy.quantization.fp8 import round_rows
 from qdeploy.quantization.precision import PER_CHANNEL, Precision
 from qdeploy.quantization.quantized import Quantized
+from qdeploy.quantization.rounding import Ends, Grid
+from qdeploy.quantization.search import improve
+from qdeploy.quantization.workspace import Workspace
 
 CHUNK = 2**21
 """Weights of a chunk. Its 8 MiB are still in a cache when the weights are rounded, and the fixed

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
-from qdeploy.exporters.quantize import pack4, unpack4
+from qdeploy.quantization.packing import pack4, unpack4
 
 shapes = arrays.array_shapes(min_dims=1, max_dims=3, min_side=0, max_side=7)
 unsigned = arrays.arrays(np.uint8, shapes, elements=st.integers(0, 15))

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from qdeploy.exporters.quantize import in_order
+from qdeploy.system.in_order import in_order
 
 
 def test_results_come_in_the_order_of_the_items() -> None:

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qdeploy.errors import CheckpointError
-from qdeploy.exporters.quantize.workspace import Workspace
 from qdeploy.quantization.precision import Precision
+from qdeploy.quantization.workspace import Workspace
 
 Floats = NDArray[np.float32]
 

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qdeploy.errors import CheckpointError
-from qdeploy.exporters.quantize.rounding import DAMAGED
 from qdeploy.quantization import e4m3
 from qdeploy.quantization.precision import Precision
 from qdeploy.quantization.quantized import Quantized
+from qdeploy.quantization.rounding import DAMAGED
 
 CHUNK = 2**17
 """Weights that are rounded together: all buffers of theirs fit into a processor's cache."""
