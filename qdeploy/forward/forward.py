@@ -19,13 +19,11 @@ from numpy.typing import NDArray
 from qdeploy.architectures.base import SCORE, Architecture
 from qdeploy.architectures.graph import SHORTEST, Builder, Expert, GraphConfig, Linear
 from qdeploy.checkpoint.weights import WeightReader
+from qdeploy.forward.arithmetic import attend, multiply, rms_norm, rotate, routing, silu
 
 Floats = NDArray[np.float32]
 Progress = Callable[[int, int], None]
 """Called with the number of layers that are done, and of all."""
-
-QUERIES = 256
-"""Queries whose scores exist at a time: float32 [heads that share a key, 256, tokens]."""
 
 
 class Forward:
@@ -130,9 +128,9 @@ class NumpyBuilder(Builder[Value]):
         for length in self._lengths:
             end = start + length
             for heads in (q, k):
-                heads[start:end] = self._rotated(heads[start:end])
+                heads[start:end] = rotate(heads[start:end], self._config.rope)
             # the attended values take the place of the queries, which are not needed again
-            _attend(q[start:end], k[start:end], v[start:end])
+            attend(q[start:end], k[start:end], v[start:end])
             start = end
         return q.reshape(len(q), -1)
 
@@ -141,23 +139,17 @@ class NumpyBuilder(Builder[Value]):
         if isinstance(up, Product) and up.layer.bias is None:
             for start, rows in self._source.blocks(up.layer.weight):
                 part = inner[:, start : start + len(rows)]
-                part[:] = _silu(part) * (up.x @ rows.T)
+                part[:] = silu(part) * (up.x @ rows.T)
             return inner
-        return _silu(inner) * self.value(up)
+        return silu(inner) * self.value(up)
 
     def experts(self, x: Value, router: str, experts: Sequence[Expert]) -> Value:
         """An expert that no token is routed to is not read."""
-        tokens, top_k = self.value(x), self._config.top_k
-        weights = _softmax(multiply(self._source, tokens, router))
-        best = np.argsort(-weights, axis=-1, kind="stable")[:, :top_k]
-        routed = np.zeros(weights.shape, bool)
-        np.put_along_axis(routed, best, True, -1)
-        weights = np.where(routed, weights, np.float32(0))
-        if self._config.renormalize:
-            weights /= weights.sum(axis=-1, keepdims=True)
+        tokens = self.value(x)
+        weights = routing(multiply(self._source, tokens, router), self._config)
         out = np.zeros_like(tokens)
-        for number in np.flatnonzero(routed.any(axis=0)).tolist():
-            rows = np.flatnonzero(routed[:, number])
+        for number in np.flatnonzero(weights.any(axis=0)).tolist():
+            rows = np.flatnonzero(weights[:, number])
             output = self._expert(tokens[rows], experts[number])
             out[rows] += weights[rows, number, None] * output
         return out
@@ -173,49 +165,4 @@ class NumpyBuilder(Builder[Value]):
         return multiply(self._source, self.value(self.swiglu(gate, up)), expert.down)
 
     def _norm(self, x: Floats, weight: str) -> Floats:
-        """RMS norm over the last axis."""
-        mean = np.mean(x * x, axis=-1, keepdims=True, dtype=np.float32)
-        scale = 1 / np.sqrt(mean + np.float32(self._config.epsilon))
-        return np.asarray(x * scale * self._source.rows(weight), np.float32)
-
-    def _rotated(self, x: Floats) -> Floats:
-        """Rotate heads, [tokens, heads, D], by their positions from 0 on."""
-        rope = self._config.rope
-        angles = np.arange(len(x), dtype=np.float32)[:, None, None] * rope.frequencies
-        cos, sin = (f(angles) * np.float32(rope.attention_factor) for f in (np.cos, np.sin))
-        first, second = np.split(x, 2, axis=-1)
-        return np.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
-
-
-def multiply(source: WeightReader, x: Floats, weight: str) -> Floats:
-    """Multiply [tokens, K] by a transposed weight [N, K], a block of its rows at a time."""
-    out = np.empty((len(x), source.shape(weight)[0]), np.float32)
-    for start, rows in source.blocks(weight):
-        out[:, start : start + len(rows)] = x @ rows.T
-    return out
-
-
-def _attend(query: Floats, key: Floats, value: Floats) -> None:
-    """Replace queries, [T, heads, D], by what they attend to in keys and values, [T, kv, D]."""
-    length, heads, size = query.shape
-    shared_by = heads // key.shape[1]
-    for pair in range(key.shape[1]):
-        group = slice(pair * shared_by, (pair + 1) * shared_by)
-        keys, values = (np.ascontiguousarray(a[:, pair]) for a in (key, value))
-        for start in range(0, length, QUERIES):
-            end = min(start + QUERIES, length)
-            asked = query[start:end, group].swapaxes(0, 1).reshape(-1, size)  # [heads * queries, D]
-            scores = (asked @ keys[:end].T / np.float32(np.sqrt(size))).reshape(shared_by, -1, end)
-            scores[:, np.arange(end) > np.arange(start, end)[:, None]] = -np.inf
-            attended = _softmax(scores).reshape(-1, end) @ values[:end]
-            query[start:end, group] = attended.reshape(shared_by, -1, size).swapaxes(0, 1)
-
-
-def _softmax(x: Floats) -> Floats:
-    powers = np.exp(x - x.max(axis=-1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=-1, keepdims=True), np.float32)
-
-
-def _silu(x: Floats) -> Floats:
-    with np.errstate(over="ignore"):  # exp of a very negative x is infinite, and the result 0
-        return np.asarray(x / (1 + np.exp(-x)), np.float32)
+        return rms_norm(x, self._source.rows(weight), self._config.epsilon)

@@ -88,7 +88,7 @@ def test_sequences_do_not_see_each_other(tmp_path: Path) -> None:
 def test_more_queries_than_a_block_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tiny.write(tmp_path / "it", DENSE)
     whole = logits_of(folder, IDS)
-    monkeypatch.setattr("qdeploy.forward.forward.QUERIES", 7)
+    monkeypatch.setattr("qdeploy.forward.arithmetic.QUERIES", 7)
     assert np.abs(logits_of(folder, IDS) - whole).max() < CLOSE
 
 
