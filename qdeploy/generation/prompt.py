@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from qdeploy.errors import InputError
-from qdeploy.generation.messages import for_template
 from qdeploy.generation.settings import Settings, Tool
+from qdeploy.tokenization.messages import for_template
 from qdeploy.tokenization.tokenizer import END_THINK, THINK, Message, Tokenizer
 
 SWITCH = "enable_thinking"

@@ -10,6 +10,7 @@ added_tokens         tokens that are split off before anything else
 special_tokens       tokens that settings name
 clean_up             spaces before punctuation
 detokenizer          text from a stream of token ids
+messages             messages as in OpenAI's API, as templates take them
 chat_template        which template is used, and a chat rendered by it
 template_environment what templates find: filters, functions, a sandbox
 prompts              what an embedding model puts before a text
