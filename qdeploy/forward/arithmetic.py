@@ -45,6 +45,7 @@ def attend(query: Floats, key: Floats, value: Floats) -> None:
     """Replace queries, [T, heads, D], by what they attend to in keys and values, [T, kv, D]."""
     length, heads, size = query.shape
     shared_by = heads // key.shape[1]
+    future = np.triu(np.full((QUERIES, QUERIES), -np.inf, np.float32), 1)
     for pair in range(key.shape[1]):
         group = slice(pair * shared_by, (pair + 1) * shared_by)
         keys, values = (np.ascontiguousarray(a[:, pair]) for a in (key, value))
@@ -52,7 +53,7 @@ def attend(query: Floats, key: Floats, value: Floats) -> None:
             end = min(start + QUERIES, length)
             asked = query[start:end, group].swapaxes(0, 1).reshape(-1, size)  # [heads * queries, D]
             scores = (asked @ keys[:end].T / np.float32(np.sqrt(size))).reshape(shared_by, -1, end)
-            scores[:, np.arange(end) > np.arange(start, end)[:, None]] = -np.inf
+            scores[..., start:] += future[: end - start, : end - start]
             attended = softmax(scores).reshape(-1, end) @ values[:end]
             query[start:end, group] = attended.reshape(shared_by, -1, size).swapaxes(0, 1)
 

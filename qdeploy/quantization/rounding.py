@@ -87,11 +87,11 @@ def plain(ends: Ends, grid: Grid) -> Parameters:
     with np.errstate(over="ignore"):
         if grid.symmetric:
             largest = np.where(-lowest >= highest, lowest, highest)
-            scales = _to_half(np.divide(largest, grid.low, dtype=np.float32))
+            scales = to_half(np.divide(largest, grid.low, dtype=np.float32))
         else:
             lowest = np.minimum(lowest, 0)
             span = np.maximum(highest, 0) - lowest
-            scales = _to_half(np.divide(span, grid.high - grid.low, dtype=np.float32))
+            scales = to_half(np.divide(span, grid.high - grid.low, dtype=np.float32))
     if not np.isfinite(scales).all():
         magnitude = np.maximum(highest, -lowest).max()
         raise CheckpointError(
@@ -115,7 +115,7 @@ def round_to(
         np.copyto(out[tile], codes, casting="unsafe")
 
 
-def _to_half(exact: Floats) -> Floats:
+def to_half(exact: Floats) -> Floats:
     """Round scales to float16; none becomes zero.
 
     They are rounded to nearest, but subnormals away from zero: there the step between neighbours is

@@ -13,10 +13,10 @@ import pytest
 from numpy.typing import NDArray
 
 from qdeploy import models
-from qdeploy.exporters import quantize as package
 from qdeploy.exporters.native import NativeExporter
 from qdeploy.exporters.optimum import OptimumExporter
 from qdeploy.interface import Exporter, Progress
+from qdeploy.quantization import matrix as package
 from qdeploy.tokenization.tokenizer import Tokenizer
 from tests.support.native import FLOAT, resolve
 from tests.support.real import NEEDS_OPTIMUM, NEEDS_RUNTIME

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from qdeploy import models
 from qdeploy.checkpoint.read import read_checkpoint
 from qdeploy.checkpoint.weights import WeightReader, open_weights
-from qdeploy.evaluate import forward
+from qdeploy.forward import arithmetic, forward
 from qdeploy.forward.forward import Forward
 from qdeploy.quantization.matrix import quantize
 from qdeploy.quantization.precision import Precision
@@ -39,7 +39,7 @@ def watched() -> Iterator[dict[str, list[Floats]]]:
             inputs.setdefault(weight, []).append(x.copy())
         return original(source, x, weight)
 
-    original = forward.multiply
+    original = arithmetic.multiply
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(forward, "multiply", multiply)
         yield inputs
