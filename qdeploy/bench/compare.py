@@ -1,4 +1,4 @@
-"""Compare two benchmark results, taking the noise of both into account."""
+"""Compare two results files, taking the noise of both into account: speed, memory, quality."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from pathlib import Path
 from statistics import mean
 from typing import Any, Literal
 
-from qdeploy.bench.pairing import Pair, Pairing, bench_rows, pair_rows
+from qdeploy.bench.pairing import Measured, Pair, Pairing, compared_rows, pair_rows
 from qdeploy.bench.statistics import Groups, pooled_median, ratio_interval, relative_iqr
 from qdeploy.errors import InputError
-from qdeploy.results import Bench, Load, LoadSample, Sample, read_results
+from qdeploy.evaluate.change import Change, judge_quality
+from qdeploy.results import Bench, Eval, Load, LoadSample, Sample, read_results
 
 Verdict = Literal["regression", "worse", "within noise", "better", "too few processes"]
 
@@ -59,35 +60,61 @@ class Comparison:
 
     Attributes:
         findings: the findings of each pair, in the order of `pairing.pairs`.
+        quality: the paired evaluations; *changes* are their differences, in the same order.
     """
 
-    pairing: Pairing
+    pairing: Pairing[Measured]
     findings: tuple[tuple[Finding, ...], ...]
+    quality: Pairing[Eval]
+    changes: tuple[Change, ...]
 
-    def regressions(self) -> list[tuple[Pair, Finding]]:
+    @property
+    def differences(self) -> tuple[str, ...]:
+        """Reasons not to compare the files, one phrase each."""
+        return tuple(dict.fromkeys((*self.pairing.differences, *self.quality.differences)))
+
+    def regressions(self) -> list[tuple[Pair[Measured], Finding]]:
         both = zip(self.pairing.pairs, self.findings, strict=True)
         return [(p, f) for p, found in both for f in found if f.verdict == "regression"]
 
+    def worse_quality(self) -> list[tuple[Pair[Eval], Change]]:
+        """The evaluations whose KL divergence is a regression."""
+        both = zip(self.quality.pairs, self.changes, strict=True)
+        return [(pair, change) for pair, change in both if change.verdict == "regression"]
+
 
 def compare(a: Path, b: Path, *, threshold: float, across: bool = False) -> Comparison:
-    """Compare the benchmarks of two files; *threshold* is in percent.
+    """Compare the benchmarks and evaluations of two files; *threshold* is in percent.
 
     Raises:
         InputError: a file is not a results file, the files have nothing in common, or the rows
             differ in what was measured and *across* is false.
     """
-    one, other = (bench_rows(read_results(path), path) for path in (a, b))
-    paired = pair_rows(one, other, (a, b))
-    if paired.differences and not across:
+    one, other = (compared_rows(read_results(path), path) for path in (a, b))
+    speeds, evals = pair_rows(one[0], other[0], (a, b)), pair_rows(one[1], other[1], (a, b))
+    if not speeds.pairs and not evals.pairs:
+        sides = ((*speeds.only_a, *evals.only_a), (*speeds.only_b, *evals.only_b))
+        had = "; ".join(f"{p} has {', '.join(rows)}" for p, rows in zip((a, b), sides, strict=True))
         raise InputError(
-            f"these do not compare: {'; '.join(paired.differences)}",
+            f"nothing in common: {had}",
+            fix="measure both with the same --prompt and --new, or --text and --reference",
+        )
+    found = Comparison(
+        speeds,
+        tuple(judge(p, threshold) for p in speeds.pairs),
+        evals,
+        tuple(judge_quality(p.a, p.b, threshold) for p in evals.pairs),
+    )
+    if found.differences and not across:
+        raise InputError(
+            f"these do not compare: {'; '.join(found.differences)}",
             where=f"{a} and {b}",
             fix="measure both in the same way, or compare them nevertheless with --across",
         )
-    return Comparison(paired, tuple(judge(p, threshold) for p in paired.pairs))
+    return found
 
 
-def judge(pair: Pair, threshold: float) -> tuple[Finding, ...]:
+def judge(pair: Pair[Measured], threshold: float) -> tuple[Finding, ...]:
     """Compare all measures that both rows have."""
     found = []
     for measure in MEASURES[pair.a.kind]:

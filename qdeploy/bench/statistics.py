@@ -5,20 +5,15 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from math import exp, log
-from statistics import NormalDist, median, stdev
+from statistics import median, stdev
 
 from qdeploy.results import Spread
+from qdeploy.results.student import student_t
 
 RESAMPLES = 2000
 SEED = 0
 FEWEST_PROCESSES = 2
 """A single process says nothing about the variance between processes."""
-T_975 = (
-    4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145,
-    2.131, 2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052,
-    2.048, 2.045, 2.042,
-)  # fmt: skip
-"""97.5% quantiles of Student's t for 2 to 30 degrees of freedom (NIST e-Handbook, 1.3.6.7.2)."""
 
 Groups = Sequence[Sequence[float]]
 """Values grouped by process; no group is empty."""
@@ -64,11 +59,6 @@ def ratio_interval(a: Groups, b: Groups, *, seed: int = SEED) -> tuple[float, fl
     center = log(pooled_median(b) / pooled_median(a))
     half_width = student_t(len(a) + len(b) - 2) * stdev(logs)
     return exp(center - half_width), exp(center + half_width)
-
-
-def student_t(degrees: int) -> float:
-    """The 97.5% quantile of Student's t distribution, for at least two degrees of freedom."""
-    return T_975[degrees - 2] if degrees - 2 < len(T_975) else NormalDist().inv_cdf(0.975)
 
 
 def _resampled_median(groups: Groups, rng: random.Random) -> float:

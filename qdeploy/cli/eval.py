@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,8 @@ FOLDER = click.Path(path_type=Path)
 @click.option("--adapter", type=FOLDER, metavar="DIR", help="The adapter merged into the bundle.")
 @click.option("--allow-other-model", is_flag=True, help="Compare even with another model.")
 @click.option("--text", "texts", multiple=True, metavar="FILE",
-              help="UTF-8 text, or one that ships: prose, tasks. Repeatable.")  # fmt: skip
+              help="UTF-8 text, or one that ships: prose, tasks, code, mathematics, json,"
+              " multilingual; or all of these. Repeatable.")  # fmt: skip
 @click.option("--window", type=click.IntRange(min=2), metavar="N", help="Tokens of a passage.")
 @click.option("--windows", type=click.IntRange(min=1), metavar="N",
               help="Most passages, evenly spaced in the text.")  # fmt: skip
@@ -114,25 +115,27 @@ def command(
     else:
         for one_made in made:
             _show(one_made)
+        _show_kinds([one_made for one_made in made if one_made.kind == "eval"])
     if collection:
         collection.save(here, made)
     found.check()
 
 
-Figures = Iterable[tuple[str, float | None, str]]
+Figures = Iterable[tuple[str, float | str | None, str]]
 """Name, value and the limit's key of each figure."""
 
 
 def _show(made: Eval | EncodingEval) -> None:
     artifact, environment, limits = made.artifact, made.environment, made.thresholds
     console = output.console()
-    scheme = f"{artifact.profile} ({artifact.precision})"
+    scheme = f"{artifact.profile} ({artifact.weights})"
     console.print(f"{artifact.model}, {scheme} against {made.reference['name']}", style="bold")
     table = output.table("figure", "value", "limit", right=("value", "limit"))
     for name, value, key in _figures(made) if made.kind == "eval" else _encoding_figures(made):
         if value is not None:
             digits = 4 if made.kind == "eval" else 6  # cosines differ from one in later ones
-            table.add_row(name, f"{value:.{digits}g}", f"{limits[key]:g}" if key in limits else "")
+            shown = value if isinstance(value, str) else f"{value:.{digits}g}"
+            table.add_row(name, shown, f"{limits[key]:g}" if key in limits else "")
     console.print(table)
     if codes := made.reference.get("codes"):
         console.print(f"codes:    {codes}")
@@ -140,6 +143,18 @@ def _show(made: Eval | EncodingEval) -> None:
     devices = ", ".join(environment.placement["devices"])
     where = f"{devices} ({environment.backend}, {environment.device})"
     console.print(f"evidence: {environment.evidence}, ran on {where}")
+
+
+def _show_kinds(made: Sequence[Eval]) -> None:
+    """Show the KL divergence of each text beside the others', the farthest first."""
+    if len(made) < 2:
+        return
+    columns = ("text", "KL (95% interval)", "top-1", "gate")
+    table = output.table(*columns, right=columns[1:3])
+    for one in sorted(made, key=lambda one: -one.kl.mean):
+        gate = "failed" if one.failures else "ok" if one.thresholds else ""
+        table.add_row(str(one.text["name"]), output.kl(one.kl), f"{one.top1_agreement:.1%}", gate)
+    output.console().print(table)
 
 
 def _text(text: Mapping[str, str | int]) -> str:
@@ -160,8 +175,8 @@ def _encoding_figures(made: EncodingEval) -> Figures:
 
 
 def _figures(made: Eval) -> Figures:
+    yield "KL divergence, mean (nats per token)", output.kl(made.kl), "max_kl_mean"
     yield from (
-        ("KL divergence, mean (nats per token)", made.kl.mean, "max_kl_mean"),
         ("KL divergence, 99th percentile", made.kl.p99, ""),
         ("KL divergence, largest", made.kl.max, ""),
         ("top-1 agreement", made.top1_agreement, "min_top1"),

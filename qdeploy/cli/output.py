@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from qdeploy.deploy.loaded_models.model import Model
-    from qdeploy.results import Bench, Load
+    from qdeploy.results import Bench, Divergence, Load
 
 NAMED = 3
 """Most operators that the warning of a fallback names."""
@@ -50,10 +50,25 @@ def show_subject(console: Console, path: Path, row: Bench | Load) -> None:
     """Print what the rows below are about: the bundle, and where it ran."""
     artifact, environment = row.artifact, row.environment
     console.print(
-        f"{path}: {artifact.model}, {artifact.profile} ({artifact.precision}) · "
+        f"{path}: {artifact.model}, {artifact.profile} ({artifact.weights}) · "
         f"{environment.target} · {environment.backend} · {environment.device}",
         style="bold",
     )
+
+
+def kl(found: Divergence) -> str:
+    """Return a mean KL divergence in nats per token, with its 95% interval if it has one."""
+    return f"{figure(found.mean)}{interval(found.interval)}"
+
+
+def interval(bounds: tuple[float, float] | None) -> str:
+    """Return the bounds of a 95% interval, to follow its figure; nothing if there are none."""
+    return "" if bounds is None else f" ({figure(bounds[0])} to {figure(bounds[1])})"
+
+
+def figure(value: float) -> str:
+    """Return a number with three significant digits, zeros at its end included."""
+    return f"{value:#.3g}".rstrip(".")
 
 
 def say_exported(nbytes: int) -> None:

@@ -17,8 +17,16 @@ from qdeploy.evaluate.match import check_pair, open_reference
 from qdeploy.evaluate.measure import Stages, measure
 from qdeploy.evaluate.record import make_eval
 from qdeploy.evaluate.reference import BundleReference, Reference
-from qdeploy.evaluate.text import PROSE, TASKS, WINDOW, read_passages, spread_evenly
+from qdeploy.evaluate.text import (
+    PROSE,
+    TASKS,
+    WINDOW,
+    expand_texts,
+    read_passages,
+    spread_evenly,
+)
 from qdeploy.results import EncodingEval, Eval
+from qdeploy.tokenization.chat_template import find_chat_template
 from qdeploy.tokenization.tokenizer import Tokenizer
 
 HELDOUT = 48
@@ -80,7 +88,7 @@ def evaluate(
         reference: name or directory of the float checkpoint.
         adapter: directory of the adapter that was merged into the bundle.
         allow_other_model: compare with another model all the same.
-        texts: files of UTF-8 text, or names of those that ship.
+        texts: files of UTF-8 text, or names of those that ship, or `all` of these.
         window: tokens of a passage.
         windows: the most passages of a text.
         heldout: how many held-out questions; None is 48 for embedded models, else none.
@@ -113,7 +121,7 @@ def evaluate(
             reference=reference or "",
             adapter=Path(adapter) if adapter else None,
             allow_other_model=allow_other_model,
-            texts=texts or (PROSE,),
+            texts=expand_texts(texts or (PROSE,), chats=False),
             documents=windows,
             min_cosine=min_cosine,
             progress=progress,
@@ -124,6 +132,7 @@ def evaluate(
     embedded = judged.manifest.model.name in models.EMBEDDED
     tokenizer = Tokenizer(judged.path, prepared=True)
     names = texts or (PROSE, *([TASKS] if embedded else []))
+    names = expand_texts(names, chats=find_chat_template(tokenizer.files) is not None)
     scored = [
         read_passages(name, tokenizer, window=window or WINDOW, windows=windows) for name in names
     ]

@@ -74,10 +74,14 @@ def pair_limits(difference: str | None, *, experts: bool) -> Quality:
 def code_difference(a: Manifest, b: Manifest) -> str | None:
     """Why two bundles have different integer codes and scales, or None if they are the same.
 
-    The codes are determined by the checkpoint, the precision of every tensor and the exporter.
+    The codes are determined by the checkpoint, the precision of every tensor, the exporter and the
+    calibration, whose record has the loss of every weight.
     """
     if a.model.digest != b.model.digest:
         return "they are of different checkpoints"
+    if a.calibration != b.calibration:
+        one_only = a.calibration is None or b.calibration is None
+        return "one of them is calibrated" if one_only else "they were calibrated differently"
     if _precisions(a) != _precisions(b):
         return "their weights have different precisions"
     if (a.exporter, a.tools.get("qdeploy")) != (b.exporter, b.tools.get("qdeploy")):

@@ -1,4 +1,4 @@
-"""Texts to score: passages of token ids from shipped prose, shipped chats, or a file."""
+"""Texts to score: passages of token ids from shipped texts, shipped chats, or a file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,13 @@ from qdeploy.errors import InputError
 from qdeploy.tokenization.tokenizer import Tokenizer
 
 PROSE, TASKS = "prose", "tasks"
-SHIPPED = {PROSE: "prose.txt", TASKS: "tasks.jsonl"}
+SHIPPED = {
+    PROSE: "prose.txt", TASKS: "tasks.jsonl", "code": "code.txt", "mathematics": "mathematics.txt",
+    "json": "json.txt", "multilingual": "multilingual.txt",
+}  # fmt: skip
+"""Files of the shipped texts, by name; texts/README.md describes them."""
+ALL = "all"
+"""Stands for every shipped text."""
 WINDOW = 256
 """Tokens of a passage. With Qwen3's vocabulary of 151,936 its logits take 156 MB."""
 WINDOWS = 8
@@ -63,13 +69,23 @@ class Text:
         return {"name": self.name, "sha256": self.sha256, "tokens": scored, "passages": passages}
 
 
+def expand_texts(names: Sequence[str], *, chats: bool) -> tuple[str, ...]:
+    """The names, each once, with `all` replaced by every shipped text.
+
+    Without *chats*, for a model that has no chat template, `all` leaves out the chats.
+    """
+    every = [name for name in SHIPPED if chats or name != TASKS]
+    named = [every if name == ALL else [name] for name in names]
+    return tuple(dict.fromkeys(name for some in named for name in some))
+
+
 def read_passages(
     name: str, tokenizer: Tokenizer, *, window: int = WINDOW, windows: int | None = None
 ) -> Text:
     """Split a shipped text, or the file of that name, into passages.
 
     Args:
-        name: `prose`, `tasks`, or a file.
+        name: of a shipped text, or a file.
         tokenizer: of the bundle.
         window: tokens of a passage of prose; a shorter rest is left out, unless it is the only
             passage.
@@ -129,7 +145,7 @@ def read_bytes(name: str) -> bytes:
         raise InputError(
             f"the text cannot be read ({error.strerror})",
             where=name,
-            fix=f"give a file, or one of {', '.join(SHIPPED)}",
+            fix=f"give a file, or one of {', '.join(SHIPPED)}, {ALL}",
         ) from None
 
 

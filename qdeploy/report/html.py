@@ -108,8 +108,13 @@ def _load_charts(load: LoadSection) -> list[tuple[str, Markup, str]]:
 
 
 def _quality_charts(quality: Quality) -> list[tuple[str, Markup, str]]:
+    rows = quality.group.rows
     caption = "Divergence from the reference against bundle size. Lower left is better."
-    charts = [("Quality against size", quality_chart(quality.group.rows), caption)]
+    if any(row.result.artifact.calibrated for row in rows):
+        caption += " Circles are data-free bundles, diamonds calibrated ones."
+    if any(row.result.kl.interval for row in rows):
+        caption += " Lines are 95% intervals."
+    charts = [("Quality against size", quality_chart(rows), caption)]
     return [chart for chart in charts if chart[1]]
 
 

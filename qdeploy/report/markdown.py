@@ -34,6 +34,8 @@ def render_markdown(page: Page) -> str:
             f"model `{code(quality.digest)}`, {compared}",
             markdown_table(quality.table),
         ]
+    if page.calibration:
+        parts += ["## Data-free against calibrated", markdown_table(page.calibration)]
     if page.encodings:
         parts += ["## Embedding and reranking", markdown_table(page.encodings)]
     if page.diagnoses:

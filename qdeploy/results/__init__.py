@@ -25,7 +25,14 @@ from qdeploy.results.model import (
     Spread,
 )
 from qdeploy.results.origin import artifact_of, environment_of
-from qdeploy.results.quality import Cosine, Divergence, EncodingEval, Eval, ScoreDifference
+from qdeploy.results.quality import (
+    Cosine,
+    Divergence,
+    EncodingEval,
+    Eval,
+    KlBlock,
+    ScoreDifference,
+)
 from qdeploy.results.subject import Artifact, Environment, Machine
 
 __all__ = [
@@ -40,6 +47,7 @@ __all__ = [
     "Environment",
     "Eval",
     "Histogram",
+    "KlBlock",
     "Load",
     "LoadProcess",
     "LoadSample",

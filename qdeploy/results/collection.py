@@ -103,7 +103,9 @@ def _replaces(new: Result, old: Result) -> bool:
 def _key(row: Bench | Load | Eval | EncodingEval) -> tuple[object, ...]:
     """What identifies a measurement: artifact, environment, and protocol or reference and text."""
     artifact, environment = row.artifact, row.environment
-    ran = (artifact.model, artifact.checkpoint_digest, artifact.profile)
+    ran = (
+        artifact.model, artifact.checkpoint_digest, artifact.profile, artifact.calibrated,
+    )  # fmt: skip
     ran_on = (
         environment.target, environment.backend, environment.device, environment.evidence,
     )  # fmt: skip

@@ -166,7 +166,7 @@ class Results(Strict):
         qdeploy: version of qdeploy that wrote the file.
     """
 
-    schema_version: Literal[3] = 3
+    schema_version: Literal[4] = 4
     created: str
     qdeploy: str
     machine: Machine

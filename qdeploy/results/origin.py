@@ -9,7 +9,7 @@ from qdeploy.results.subject import Artifact, Environment
 from qdeploy.system import info
 
 if TYPE_CHECKING:
-    from qdeploy.bundle import Bundle
+    from qdeploy.bundle import Bundle, Manifest
     from qdeploy.deploy.run import Choice
     from qdeploy.interface.loaded import Loaded
 
@@ -41,7 +41,13 @@ def artifact_of(bundle: Bundle, *, served: bool = False) -> Artifact:
         bundle_digest=bundle.digest,
         bundle_bytes=bundle.nbytes,
         bytes_per_token=None if served else manifest.plan.get("bytes_per_token"),
+        calibrated=not served and is_calibrated(manifest),
     )
+
+
+def is_calibrated(manifest: Manifest) -> bool:
+    """Whether the bundle's integer codes were chosen with a text."""
+    return manifest.calibration is not None
 
 
 def environment_of(bundle: Bundle, choice: Choice, session: Loaded) -> Environment:

@@ -6,16 +6,35 @@ from typing import Literal
 
 from pydantic import Field
 
-from qdeploy.results.subject import Artifact, Environment
+from qdeploy.results.subject import Amount, Artifact, Environment
 from qdeploy.storage.toml_file import Strict
 
 
+class KlBlock(Strict):
+    """Positions that are resampled together: a passage of the text, or a part of one.
+
+    Attributes:
+        nats: sum of the KL divergence over its scored tokens.
+    """
+
+    nats: Amount
+    tokens: int = Field(gt=0)
+
+
 class Divergence(Strict):
-    """Kullback-Leibler divergence from the reference, in nats per token."""
+    """Kullback-Leibler divergence from the reference, in nats per token.
+
+    Attributes:
+        interval: 95% interval of the mean, by a bootstrap over the blocks; None of fewer than
+            five blocks, and of results that older versions of qdeploy wrote.
+        blocks: of the text, in its order.
+    """
 
     mean: float
     p99: float
     max: float
+    interval: tuple[float, float] | None = None
+    blocks: tuple[KlBlock, ...] = ()
 
 
 class Eval(Strict):
@@ -44,6 +63,12 @@ class Eval(Strict):
     exact_match: dict[str, float] | None = None
     thresholds: dict[str, float] = Field(default_factory=dict)
     failures: tuple[str, ...] = ()
+
+    @property
+    def point(self) -> str:
+        """What identifies the row besides model, target, backend and profile."""
+        name, tokens = self.text.get("name", ""), self.text.get("tokens", 0)
+        return f"{name} ({tokens} tokens) against {self.reference.get('name', '')}"
 
 
 class Cosine(Strict):

@@ -43,6 +43,7 @@ class Artifact(Strict):
         bundle_digest: sha256 of the bundle.
         bytes_per_token: bytes of weights read to decode one token, as planned. A mixture-of-experts
             model counts the top-k experts only.
+        calibrated: whether the integer codes were chosen with a text, not from the weights alone.
     """
 
     model: str
@@ -55,6 +56,12 @@ class Artifact(Strict):
     bundle_digest: str
     bundle_bytes: int
     bytes_per_token: int | None = None
+    calibrated: bool = False
+
+    @property
+    def weights(self) -> str:
+        """The precision of the linear weights, and whether they are calibrated."""
+        return f"{self.precision} (calibrated)" if self.calibrated else self.precision
 
 
 class Environment(Strict):

@@ -69,7 +69,12 @@ def _from_2(content: Json) -> Json:
     return content
 
 
-UPGRADES: Mapping[int, Callable[[Json], Json]] = {1: _from_1, 2: _from_2}
+def _from_3(content: Json) -> Json:
+    """Version 4 added intervals of KL and whether weights were calibrated: absent, none and no."""
+    return content
+
+
+UPGRADES: Mapping[int, Callable[[Json], Json]] = {1: _from_1, 2: _from_2, 3: _from_3}
 """By the schema version that is upgraded to the next one."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -52,6 +53,8 @@ class TestForReal:
         assert done.code == 0, done.stderr
         for words in ("KL divergence", "0.2", "evidence: device, ran on CPU", "held-out, thinking"):
             assert words in done.stdout
+        assert re.search(r"KL divergence, mean .* 0\.0\d+ \(0\.0\d+ to 0\.\d+\)", done.stdout)
+        assert re.search(r"^ prose +0\.0\d+ \(.* to .*\) .*ok", done.stdout, re.MULTILINE)
         assert done.stderr == ""
 
         again = qdeploy(*arguments, "--text", "tasks", "--windows", "1", "--json", "-o", "all.json")

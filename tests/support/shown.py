@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from qdeploy.evaluate.interval import mean_interval
 from qdeploy.results import (
     Artifact,
     Bench,
@@ -15,6 +16,7 @@ from qdeploy.results import (
     Environment,
     Eval,
     Histogram,
+    KlBlock,
     Load,
     LoadProcess,
     LoadSample,
@@ -150,13 +152,27 @@ def load(
     )  # fmt: skip
 
 
-def evaluation(kl: float = 0.02, *, of: Artifact | None = None, **changes: Any) -> Eval:
+def divergence(*means: float, tokens: int = 255) -> Divergence:
+    """Return the divergence of a text of passages with these mean KL divergences."""
+    blocks = tuple(KlBlock(nats=mean * tokens, tokens=tokens) for mean in means)
+    mean = sum(means) / len(means)
+    return Divergence(
+        mean=mean, p99=9 * mean, max=40 * mean, interval=mean_interval(blocks), blocks=blocks
+    )
+
+
+def evaluation(
+    kl: float | Divergence = 0.02, *, of: Artifact | None = None, **changes: Any
+) -> Eval:
+    """Return a result with this divergence; of a number, one without an interval."""
+    if not isinstance(kl, Divergence):
+        kl = Divergence(mean=kl, p99=9 * kl, max=40 * kl)
     return _made(
         Eval, changes, {
             "artifact": of or artifact(), "environment": environment(),
             "reference": {"kind": "checkpoint", "name": "qwen3-made-up", "digest": "ab" * 32},
             "text": {"name": "shipped", "sha256": "ef" * 32, "tokens": 4096},
-            "kl": Divergence(mean=kl, p99=9 * kl, max=40 * kl), "top1_agreement": 0.962,
+            "kl": kl, "top1_agreement": 0.962,
             "perplexity": 12.31, "reference_perplexity": 12.02, "first_divergence": 41.5,
             "exact_match": {"thinking": 78.0, "answer": 40.0},
             "thresholds": {"kl_mean": 0.05},

@@ -29,12 +29,16 @@ class Dot:
     Attributes:
         owner: name, evidence and details of the configuration whose number the point has.
         note: shown in the tooltip.
+        interval: lowest and highest y, drawn as a line through the point.
+        calibrated: drawn as a diamond in another colour.
     """
 
     x: float
     y: float
     owner: tuple[str, str, str]
     note: str = ""
+    interval: tuple[float, float] | None = None
+    calibrated: bool = False
 
 
 def prediction_chart(rows: Iterable[Row[Bench]]) -> Markup:
@@ -60,25 +64,36 @@ def prediction_chart(rows: Iterable[Row[Bench]]) -> Markup:
 
 
 def quality_chart(rows: Iterable[Row[Eval]]) -> Markup:
-    """Draw divergence from the reference against bundle size; lower left is better."""
+    """Draw divergence from the reference against bundle size; lower left is better.
+
+    Bundles that are calibrated have another mark than data-free ones.
+    """
     dots = [
         Dot(
             row.result.artifact.bundle_bytes / 1e6,
             max(row.result.kl.mean, LEAST_KL),
             (
-                f"{row.result.artifact.profile} · {row.result.artifact.precision}",
+                f"{row.result.artifact.profile} · {row.result.artifact.weights}",
                 str(row.result.environment.evidence),
                 f"{headline(row)} · {row.result.environment.backend} · {row.machine_name}",
             ),
+            interval=_drawn(row.result.kl.interval),
+            calibrated=row.result.artifact.calibrated,
         )
         for row in rows
     ]
     if not dots:
         return Markup()
     x = svg.from_zero([dot.x for dot in dots], LEFT, RIGHT)
-    y = svg.over_decades([dot.y for dot in dots], BOTTOM, TOP)
+    ends = [end for dot in dots for end in dot.interval or ()]
+    y = svg.over_decades([*(dot.y for dot in dots), *ends], BOTTOM, TOP)
     label = "Mean KL divergence from the reference against bundle size"
     return draw_dots(dots, x, y, ("bundle, MB", "mean KL, nats per token"), label)
+
+
+def _drawn(interval: tuple[float, float] | None) -> tuple[float, float] | None:
+    """An interval of divergences with ends that a logarithmic axis has."""
+    return interval and (max(interval[0], LEAST_KL), max(interval[1], LEAST_KL))
 
 
 def draw_dots(
@@ -97,8 +112,9 @@ def draw_dots(
         at = (x(dot.x), y(dot.y))
         name = " · ".join(filter(None, (*dot.owner, dot.note)))
         words = f"{name}: {number(dot.x)} {units[0]}, {number(dot.y)} {units[1]}"
-        circle = svg.tag("circle", cx=at[0], cy=at[1], r=5, class_="dot")
-        parts.append(svg.tag("g", svg.tag("title", words), circle))
+        if dot.interval:
+            words += f" ({number(dot.interval[0])} to {number(dot.interval[1])})"
+        parts.append(svg.tag("g", svg.tag("title", words), *_mark(dot, at, y)))
         if place := _free(at, taken):
             taken.append(place)
             parts.append(svg.text(*place, str(owners.index(dot.owner) + 1), "value", "middle"))
@@ -106,6 +122,22 @@ def draw_dots(
     for i, (name, evidence, detail) in enumerate(owners):
         parts.append(svg.heading(foot + LINE * i, f"{i + 1}  {name}", evidence, detail))
     return svg.picture(foot + LINE * len(owners), *parts, label=label)
+
+
+def _mark(dot: Dot, at: tuple[float, float], y: svg.Scale) -> list[Markup]:
+    """A circle, or a diamond of the same area, on the line of its interval."""
+    kind = " calibrated" if dot.calibrated else ""
+    marks = []
+    if dot.interval:
+        low, high = (y(end) for end in dot.interval)
+        marks.append(svg.line(at[0], low, at[0], high, f"whisker{kind}"))
+    if dot.calibrated:
+        corners = ((0, -6.3), (6.3, 0), (0, 6.3), (-6.3, 0))
+        path = "M" + "L".join(f"{at[0] + dx:.1f} {at[1] + dy:.1f}" for dx, dy in corners) + "Z"
+        marks.append(svg.tag("path", d=path, class_=f"dot{kind}"))
+    else:
+        marks.append(svg.tag("circle", cx=at[0], cy=at[1], r=5, class_="dot"))
+    return marks
 
 
 def _free(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from qdeploy.report.data.lines import Line, collect_lines
-from qdeploy.report.data.rows import SHORT, has_float_reference
+from qdeploy.report.data.rows import SHORT, has_float_reference, profile_name
 from qdeploy.report.data.table import Badge, Cell, Column, Table, make_table
 from qdeploy.results import Diagnosis, Eval, Results
 from qdeploy.targets import BUILT_IN
@@ -44,7 +44,8 @@ def _cells(line: Line, *, shared_name: bool, several_protocols: bool) -> tuple[C
     return (
         line.target, Badge(line.evidence),
         line.device or (f"failed: {diagnosis.message}" if diagnosis and failed else None),
-        line.model and line.model + digest, line.profile,
+        line.model and line.model + digest,
+        line.profile and profile_name(line.profile, calibrated=line.calibrated),
         Badge(diagnosis.status) if diagnosis else None,
         bench.decode_tokens_per_s if bench else None,
         f"{bench.prompt_tokens} + {bench.new_tokens}" if bench else None,

@@ -31,6 +31,6 @@ def _cells(row: Row[EncodingEval]) -> tuple[Cell, ...]:
         cosine.mean if cosine else None, cosine.min if cosine else None,
         difference.mean if difference else None, difference.max if difference else None,
         r.rank_correlation, 100 * r.top1_agreement, gate, "; ".join(r.failures),
-        r.reference.get("name"), str(r.text.get("name", "")), r.artifact.precision,
+        r.reference.get("name"), str(r.text.get("name", "")), r.artifact.weights,
         environment.target, environment.backend, row.machine_name,
     )  # fmt: skip

@@ -1,5 +1,7 @@
 """Results grouped by configuration: target, backend, profile, model, device and machine.
 
+Data-free and calibrated bundles of a profile are two configurations.
+
 Results of one configuration make one line, even if they come from different files.
 """
 
@@ -34,6 +36,7 @@ class Line:
     model: str | None
     digest: str | None
     device: str | None
+    calibrated: bool = False
     bench: Bench | None = None
     evals: list[Eval] = field(default_factory=list)
     diagnosis: Diagnosis | None = None
@@ -93,7 +96,7 @@ def _measured_lines(files: Sequence[Results]) -> list[Line]:
         new = _line(row)
         key = (
             new.target, new.backend, new.machine, new.evidence, new.profile, new.model, new.digest,
-            new.device,
+            new.device, new.calibrated,
         )  # fmt: skip
         line = lines.setdefault(key, new)
         if isinstance(row.result, Bench):
@@ -115,6 +118,7 @@ def _line(row: Row[Bench] | Row[Load] | Row[Eval]) -> Line:
         model=artifact.model,
         digest=artifact.checkpoint_digest,
         device=environment.device,
+        calibrated=artifact.calibrated,
     )
 
 

@@ -58,7 +58,7 @@ def _cells(row: Row[Load]) -> tuple[Cell, ...]:
         r.requests_per_s, r.goodput_per_s, *_three(ttft),
         tpot.p50 if tpot else None, tpot.p99 if tpot else None, *_three(itl), len(r.samples),
         r.failed, "; ".join(f"{count} x {what}" for what, count in r.failures.items()), r.serves,
-        megabytes(r.peak_memory_bytes), r.interrupted, artifact.precision, environment.target,
+        megabytes(r.peak_memory_bytes), r.interrupted, artifact.weights, environment.target,
         environment.backend, row.machine_name,
     )  # fmt: skip
 

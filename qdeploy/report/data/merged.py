@@ -33,7 +33,7 @@ class Merged(Strict):
     """
 
     kind: Literal["qdeploy-report"] = KIND
-    schema_version: Literal[3] = 3
+    schema_version: Literal[4] = 4
     created: str
     qdeploy: str
     files: tuple[Results, ...]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from qdeploy.report.data.calibration import calibration_table, interval_words
 from qdeploy.report.data.coverage import coverage_table
 from qdeploy.report.data.encodings import encoding_table
 from qdeploy.report.data.loads import LoadSection, load_sections
@@ -60,6 +61,7 @@ class Page:
 
     Attributes:
         facts: counts for the head of the page, each with its noun.
+        calibration: data-free against calibrated bundles.
     """
 
     created: str
@@ -69,6 +71,7 @@ class Page:
     speeds: tuple[Speed, ...]
     loads: tuple[LoadSection, ...]
     qualities: tuple[Quality, ...]
+    calibration: Table
     encodings: Table
     diagnoses: Table
     machines: Table
@@ -78,7 +81,7 @@ def build_page(merged: Merged) -> Page:
     """Build the content of a report from merged results."""
     files = merged.files
     benches, evals = rows_of_kind(files, Bench), rows_of_kind(files, Eval)
-    machines = distinct_machines(files)
+    machines, qualities = distinct_machines(files), group_evaluations(files)
     encodings = rows_of_kind(files, EncodingEval)
     loads = rows_of_kind(files, Load)
     measured: list[Row[Bench] | Row[Load] | Row[Eval] | Row[EncodingEval]] = [
@@ -100,7 +103,8 @@ def build_page(merged: Merged) -> Page:
         coverage=coverage_table(files),
         loads=load_sections(files),
         speeds=tuple(_speed(group) for group in group_benchmarks(files)),
-        qualities=tuple(_quality(group) for group in group_evaluations(files)),
+        qualities=tuple(_quality(group) for group in qualities),
+        calibration=calibration_table(qualities),
         encodings=encoding_table(encodings),
         diagnoses=_diagnoses(rows_of_kind(files, Diagnosis)),
         machines=_machines(machines),
@@ -119,7 +123,7 @@ def _leading_cells(row: Row[Bench] | Row[Eval]) -> tuple[Cell, ...]:
 
 def _trailing_cells(row: Row[Bench] | Row[Eval]) -> tuple[Cell, ...]:
     environment = row.result.environment
-    return row.result.artifact.precision, environment.target, environment.backend, row.machine_name
+    return row.result.artifact.weights, environment.target, environment.backend, row.machine_name
 
 
 LEADING = ("device", "evidence", "profile")
@@ -139,8 +143,9 @@ COSTS = (
     "ran on", "proof", "fallback", "driver", "versions", "settings", "threads", *TRAILING,
 )  # fmt: skip
 QUALITY = (
-    *LEADING, Column("bundle", "MB"), Column("KL mean", "nats"), Column("KL p99", "nats"),
-    Column("KL max", "nats"), Column("top-1 agreement", "%"), "perplexity", "of the reference",
+    *LEADING, Column("bundle", "MB"), Column("KL mean", "nats"), "95% interval",
+    Column("KL p99", "nats"), Column("KL max", "nats"), Column("top-1 agreement", "%"),
+    "perplexity", "of the reference",
     Column("first divergence", "tokens"), "exact match, %", "gate", "over", *TRAILING,
 )  # fmt: skip
 
@@ -204,8 +209,9 @@ def _quality_cells(row: Row[Eval]) -> tuple[Cell, ...]:
     r = row.result
     gate = Badge("failed") if r.failures else Badge("ok") if r.thresholds else None
     return (
-        *_leading_cells(row), megabytes(r.artifact.bundle_bytes), r.kl.mean, r.kl.p99, r.kl.max,
-        100 * r.top1_agreement, r.perplexity, r.reference_perplexity, r.first_divergence,
+        *_leading_cells(row), megabytes(r.artifact.bundle_bytes), r.kl.mean,
+        interval_words(r.kl.interval), r.kl.p99, r.kl.max, 100 * r.top1_agreement,
+        r.perplexity, r.reference_perplexity, r.first_divergence,
         _named(r.exact_match or {}, "{:.0f}"), gate, "; ".join(r.failures),
         *_trailing_cells(row),
     )  # fmt: skip

@@ -113,7 +113,13 @@ def headline(row: Row[Bench] | Row[Load] | Row[Eval]) -> str:
 def subline(row: Row[Bench] | Row[Load] | Row[Eval]) -> str:
     """Second line of a label in a chart: profile, backend and machine."""
     result = row.result
-    return f"{result.artifact.profile} · {result.environment.backend} · {row.machine_name}"
+    profile = profile_name(result.artifact.profile, calibrated=result.artifact.calibrated)
+    return f"{profile} · {result.environment.backend} · {row.machine_name}"
+
+
+def profile_name(profile: str, *, calibrated: bool) -> str:
+    """The profile, told apart from its calibrated twin."""
+    return f"{profile} (calibrated)" if calibrated else profile
 
 
 def grid_point(result: Bench) -> str:

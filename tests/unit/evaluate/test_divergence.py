@@ -67,3 +67,21 @@ def test_extreme_logits_cause_no_warning() -> None:
 def test_shapes_that_do_not_match() -> None:
     with pytest.raises(ValueError, match="logits"):
         Tally().add(draw(0, 4), draw(0, 3), np.zeros(4, np.int64))
+
+
+def test_passages_are_what_the_interval_resamples() -> None:
+    tally = Tally()
+    sizes = [5, ROWS + 3, 9, 30, 2, 2 * ROWS]
+    for number, size in enumerate(sizes):
+        tally.add(draw(number, size), draw(number + 99, size), np.zeros(size, np.int64))
+    found = tally.figures()
+    assert [block.tokens for block in found.kl_blocks] == sizes
+    mean = sum(block.nats for block in found.kl_blocks) / sum(sizes)
+    assert found.kl_mean == pytest.approx(mean)
+    assert found.kl_interval is not None
+    low, high = found.kl_interval
+    assert low < found.kl_mean < high
+
+
+def test_a_short_text_has_no_interval() -> None:
+    assert figures(draw(0, 40), draw(1, 40), [0] * 40).kl_interval is None

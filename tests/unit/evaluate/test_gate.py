@@ -106,6 +106,18 @@ def test_different_codes_are_detected(
     assert says in str(compared(manifest, **change))
 
 
+def test_calibration_changes_the_codes(manifest: dict[str, Any]) -> None:
+    record = {
+        "method": "made-up", "tokens": 9, "seed": 0, "texts": [], "importance": "none",
+        "losses": {"a.weight": 0.01},
+    }  # fmt: skip
+    calibrated = manifest | {"calibration": record}
+    assert compared(calibrated) is None
+    assert compared(manifest, calibration=record) == "one of them is calibrated"
+    other = record | {"losses": {"a.weight": 0.02}}
+    assert compared(calibrated, calibration=other) == "they were calibrated differently"
+
+
 def test_another_checkpoint_has_other_codes(manifest: dict[str, Any]) -> None:
     model = manifest["model"] | {"digest": "0" * 64}
     assert "different checkpoints" in str(compared(manifest, model=model))

@@ -12,7 +12,17 @@ from hypothesis import strategies as st
 
 from qdeploy import models
 from qdeploy.errors import InputError
-from qdeploy.evaluate.text import WINDOW, WINDOWS, read_passages, spread_evenly
+from qdeploy.evaluate.text import (
+    ALL,
+    SHIPPED,
+    TASKS,
+    WINDOW,
+    WINDOWS,
+    expand_texts,
+    read_bytes,
+    read_passages,
+    spread_evenly,
+)
 from qdeploy.tokenization.tokenizer import Tokenizer
 from tools.nano import chats
 
@@ -26,6 +36,39 @@ def test_prose_consists_of_whole_windows_in_both_languages() -> None:
     assert NANO.decode(found.passages[0].ids).startswith("The ferry to the outer islands")
     assert "怀表" in NANO.decode(found.passages[-1].ids)
     assert found.as_dict()["tokens"] == WINDOWS * (WINDOW - 1)
+
+
+@pytest.mark.parametrize("name", [name for name in SHIPPED if name not in ("prose", TASKS)])
+def test_each_kind_of_text_has_as_many_passages_as_prose(name: str) -> None:
+    found = read_passages(name, NANO)
+    assert found.name == name
+    assert [p.scored for p in found.passages] == [WINDOW - 1] * WINDOWS
+    assert 6_000 <= len(read_bytes(name)) <= 12_000
+    text = read_bytes(name).decode()
+    assert NANO.decode(NANO.encode(text)) == text
+
+
+def test_the_text_of_json_is_json() -> None:
+    text, at, values = read_bytes("json").decode(), 0, 0
+    while at < len(text):
+        _, end = json.JSONDecoder().raw_decode(text, at)
+        at, values = end + len(text[end:]) - len(text[end:].lstrip()), values + 1
+    assert values > 10
+
+
+def test_no_two_shipped_texts_share_a_long_line() -> None:
+    """A line in two texts would count twice as evidence."""
+    lines = [line for name in SHIPPED for line in set(read_bytes(name).decode().splitlines())]
+    long = [line for line in lines if len(line) > 40]
+    assert len(long) == len(set(long))
+
+
+def test_all_stands_for_every_shipped_text() -> None:
+    assert expand_texts([ALL], chats=True) == tuple(SHIPPED)
+    assert expand_texts(["mine.txt", ALL, "code"], chats=False) == (
+        "mine.txt", *(name for name in SHIPPED if name != TASKS),
+    )  # fmt: skip
+    assert expand_texts([TASKS, TASKS], chats=False) == (TASKS,)
 
 
 def test_only_the_replies_of_chats_are_scored() -> None:

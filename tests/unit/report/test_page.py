@@ -246,11 +246,12 @@ def test_the_page_renders_any_numbers_in_a_file(n: list[float], gaps: list[float
         prefill_tokens_per_s=n[4], decode_tokens_per_s=n[5], memory_bandwidth_utilization=n[6],
         predicted={"decode_tokens_per_s": n[7]}, energy_joules=n[0],
     )  # fmt: skip
-    far = Divergence(mean=n[1], p99=n[2], max=n[3])
+    far = Divergence(mean=n[1], p99=n[2], max=n[3], interval=(min(n[4:6]), max(n[4:6])))
     distant = evaluation().model_copy(update={"kl": far, "perplexity": n[4]})
     times = Percentiles(count=1, p50=n[0], p90=n[1], p99=n[2])
     loaded = shown.load(output_tokens_per_s=n[3], tpot_ms=times, ttft_ms=times, rate=n[4])
-    page = page_of(odd, bench(), evaluation(), distant, loaded, shown.load())
+    twin = evaluation(of=artifact(calibrated=True), kl=far)
+    page = page_of(odd, bench(), evaluation(), distant, twin, loaded, shown.load())
     Reader(render_html(page))
     render_markdown(page)
 

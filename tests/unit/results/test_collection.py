@@ -17,6 +17,8 @@ OTHERS: tuple[Result, ...] = (
     shown.bench(of=shown.artifact("intel-cpu-int8")), shown.bench(prompt=1024),
     shown.bench(protocol_hash="99" * 32), shown.bench(on=shown.environment(device="another")),
     shown.bench(of=shown.artifact(checkpoint_digest="77" * 32)),
+    shown.bench(of=shown.artifact(calibrated=True)),
+    shown.evaluation(of=shown.artifact(calibrated=True)),
     shown.evaluation(text={"name": "mine", "sha256": "12" * 32, "tokens": 99}),
     shown.evaluation(reference={"name": "another"}), shown.diagnosis("cpu"),
     shown.diagnosis(evidence=Evidence.SIMULATED), shown.absent("cuda", "there is none", "buy it"),

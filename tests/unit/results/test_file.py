@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from qdeploy.bundle import Bundle
+from qdeploy.calibration.record import CalibrationRecord
 from qdeploy.deploy.run import Choice
 from qdeploy.interface import Device
 from qdeploy.results import artifact_of, environment_of, make_results
@@ -30,6 +32,20 @@ def test_an_artifact_identifies_the_bundle_by_content(bundle: Bundle, tmp_path: 
     assert (found.bundle_digest, found.bundle_bytes) == (bundle.digest, bundle.nbytes)
     assert (found.profile, found.precision) == ("scripted", "fp16")
     assert artifact_of(scripted_bundle(tmp_path / "again", answer="yes")) == found
+
+
+def test_an_artifact_says_whether_it_is_calibrated(bundle: Bundle) -> None:
+    found = artifact_of(bundle)
+    assert not found.calibrated
+    assert found.weights == found.precision
+    record = CalibrationRecord(
+        method="made-up", tokens=9, seed=0, texts=[], importance="none", losses={}
+    )
+    calibrated = bundle.manifest.model_copy(update={"calibration": record})
+    found = artifact_of(replace(bundle, manifest=calibrated))
+    assert found.calibrated
+    assert found.weights == f"{found.precision} (calibrated)"
+    assert not artifact_of(replace(bundle, manifest=calibrated), served=True).calibrated
 
 
 def test_the_environment_comes_from_the_session(bundle: Bundle) -> None:

@@ -60,13 +60,13 @@ def test_a_whole_file_of_schema_1_is_read() -> None:
     old = content(file)
     assert old["schema_version"] == 1
     found = read_results(file)
-    assert found.schema_version == 3
-    rows = [row.model_dump(mode="json") for row in found.results]
+    assert found.schema_version == 4
+    rows = [row.model_dump(mode="json", exclude_unset=True) for row in found.results]
     assert rows == old["results"]
 
 
 def test_the_shipped_results_are_in_the_current_version() -> None:
-    assert content(SHIPPED)["schema_version"] == 3
+    assert content(SHIPPED)["schema_version"] == 4
     assert read_results(SHIPPED).results
 
 
@@ -76,7 +76,18 @@ def test_a_report_is_made_of_old_files_and_old_reports(tmp_path: Path) -> None:
     made = write_report(read_result_files([SCHEMA_1]), tmp_path / "report")
     assert len(made.files) == 2
     written = content(tmp_path / "report" / "report.json")
-    assert {written["schema_version"], *(f["schema_version"] for f in written["files"])} == {3}
+    assert {written["schema_version"], *(f["schema_version"] for f in written["files"])} == {4}
+
+
+def test_a_file_of_version_3_has_no_intervals_and_no_calibration() -> None:
+    old = read_results(MEASURED).model_dump(mode="json", exclude_unset=True)
+    of_eval = old["results"][1]
+    assert of_eval["kind"] == "eval"
+    found = parse_results(old | {"schema_version": 3}, MEASURED).results[1]
+    assert isinstance(found, Eval)
+    assert found.kl.mean == of_eval["kl"]["mean"]
+    assert (found.kl.interval, found.kl.blocks) == (None, ())
+    assert not found.artifact.calibrated
 
 
 def test_an_old_file_that_is_added_to_is_written_in_the_current_version(tmp_path: Path) -> None:
@@ -84,7 +95,7 @@ def test_an_old_file_that_is_added_to_is_written_in_the_current_version(tmp_path
     file.write_bytes(MEASURED.read_bytes())
     before = read_results(file)
     collect_results(file, before.machine).save(before.machine, [shown.bench()])
-    assert content(file)["schema_version"] == 3
+    assert content(file)["schema_version"] == 4
     assert read_results(file).results == (*before.results, shown.bench())
 
 

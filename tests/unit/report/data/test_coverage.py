@@ -47,6 +47,13 @@ def test_kl_against_another_bundle_is_not_kl_from_float() -> None:
     assert "float" not in render_html(page(file(evaluation(0.3, reference=BUNDLE))))
 
 
+def test_a_calibrated_bundle_has_a_row_of_its_own() -> None:
+    found = rows(file(bench(), evaluation(0.03), evaluation(0.02, of=artifact(calibrated=True))))
+    assert [(row["profile"], row["worst KL from float"]) for row in found] == [
+        ("intel-cpu-int4", 0.03), ("intel-cpu-int4 (calibrated)", 0.02),
+    ]  # fmt: skip
+
+
 def test_a_gate_against_another_bundle_counts_too() -> None:
     far = evaluation(0.3, reference=BUNDLE, failures=("kl_mean 0.3 > 0.05",))
     [row] = rows(file(evaluation(0.02), far))
