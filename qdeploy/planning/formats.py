@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from math import prod
+from typing import Literal
 
 from qdeploy.architectures.config import ModelConfig
 from qdeploy.architectures.task import GENERATE, Task
@@ -60,6 +61,24 @@ def _no_graph(config: ModelConfig, graph: Graph, context: int) -> int:
 
 
 @dataclass(frozen=True)
+class Together:
+    """Linear weights that need one precision, since they are held or loaded as one.
+
+    Attributes:
+        inputs: those that read one input: query, key and value; gate and up.
+        experts: of a layer's experts: `none` have to be equal; those of each `projection`; or the
+            whole `block`.
+    """
+
+    inputs: bool
+    experts: Literal["none", "projection", "block"]
+
+
+ALL_TOGETHER = Together(inputs=True, experts="block")
+"""What every reader of a format copes with."""
+
+
+@dataclass(frozen=True)
 class Format:
     """A bundle format. Two rows of one name are equal.
 
@@ -83,6 +102,8 @@ class Format:
         loaded_by: a sentence for cards about what runs a generating model without qdeploy.
         cache_types: the runtime's names of the cache's element types, by the profile's
             `kv_cache.dtype`; empty if the type is part of the graph.
+        together: which linear weights need one precision, given the profile's `[graph]`.
+        groups_int8: whether int8 weights have groups, as int4 weights do; else one scale a row.
     """
 
     name: str
@@ -97,6 +118,8 @@ class Format:
     peer: str | None = field(default=None, compare=False)
     loaded_by: str = field(default="", compare=False)
     cache_types: Mapping[str, str] = field(default_factory=dict, compare=False)
+    together: Callable[[Graph], Together] = field(default=lambda _: ALL_TOGETHER, compare=False)
+    groups_int8: bool = field(default=False, compare=False)
 
     def missing(self, names: Iterable[str], task: Task = GENERATE) -> list[str]:
         """The files of the format, as names or patterns, that no name in *names* matches."""
@@ -140,6 +163,11 @@ def _onnx_graphs(config: ModelConfig, graph: Graph, context: int) -> int:
     return graphs + context * config.head_dim * FLOAT_BYTES[graph.activations]
 
 
+def _onnx_together(graph: Graph) -> Together:
+    """`QMoE` takes weights of one form; linear layers of several forms are several products."""
+    return Together(inputs=False, experts="block" if graph.experts == "fused" else "none")
+
+
 def _safetensors_headers(config: ModelConfig, graph: Graph, context: int) -> int:
     """Names, types and shapes in the headers of the files."""
     experts = LINEARS_OF_AN_EXPERT * (config.num_experts or 0)
@@ -161,6 +189,7 @@ OPENVINO = Format(
     peer="openvino-genai",
     loaded_by="openvino-genai loads the folder as it is.",
     cache_types={"u8": "u8", "fp16": "f16", "bf16": "bf16", "fp32": "f32"},
+    together=lambda _: Together(inputs=False, experts="projection"),
 )
 ONNX = Format(
     "onnx",
@@ -178,6 +207,8 @@ ONNX = Format(
     exporter="native",
     peer="onnxruntime-genai",
     loaded_by="onnxruntime-genai loads the folder as it is.",
+    together=_onnx_together,
+    groups_int8=True,
 )
 ONNX_STATIC = Format(
     "onnx-static",
@@ -186,6 +217,7 @@ ONNX_STATIC = Format(
     graph_bytes=_onnx_graphs,
     graph_options=frozenset({"activations", "accuracy_level", "prefill"}),
     exporter="native",
+    together=lambda _: Together(inputs=False, experts="none"),
 )
 ONNX_MASKED = -30_000.0
 """Bias of masked positions in the ONNX graphs' attention; the biases of `onnx-static` are an input.
@@ -202,6 +234,9 @@ SAFETENSORS = Format(
     peer="transformers",
     loaded_by="The folder is a model directory with weights as compressed-tensors stores them: "
     "vLLM loads it as it is, and so does transformers, but for experts in codes.",
+    # vLLM takes the form of a fused layer from its first part, and refuses experts of several
+    # (compressed_tensors/utils.py, compressed_tensors_moe.py)
+    together=lambda _: ALL_TOGETHER,
 )
 
 BUILT_IN: tuple[Format, ...] = (OPENVINO, ONNX, ONNX_STATIC, SAFETENSORS)

@@ -12,11 +12,13 @@ from qdeploy.architectures.config import RopeScaling
 from qdeploy.architectures.task import Task
 from qdeploy.checkpoint.checkpoint import Checkpoint
 from qdeploy.errors import PlanError
-from qdeploy.planning import constraints, stored
+from qdeploy.planning import constraints, linear, stored
+from qdeploy.planning.calibration import Calibration, mark_calibrated
 from qdeploy.planning.context import check_context
 from qdeploy.planning.formats import Format, format_of
+from qdeploy.planning.limit import Limit
 from qdeploy.planning.profile import Profile
-from qdeploy.planning.tensor_spec import TensorPlan, precisions
+from qdeploy.planning.tensor_spec import CALIBRATED, TensorPlan, precisions
 from qdeploy.planning.tensors import plan_tensors
 from qdeploy.quantization.precision import Precision
 from qdeploy.storage.hashing import Identity
@@ -32,6 +34,9 @@ class Plan:
         context: longest context, in tokens, that the model is exported for.
         tensors: every stored tensor; a tied lm_head is not stored, unless the format unties it.
         requantize: whether weights that are quantized already are rounded again.
+        calibration: how the codes of linear weights are chosen; None where they are rounded alone.
+        limit: what the precisions of linear weights are chosen for; None where the profile's are.
+        notes: what was decided when precisions were chosen, for the user.
     """
 
     checkpoint: Checkpoint
@@ -41,6 +46,9 @@ class Plan:
     context: int
     tensors: tuple[TensorPlan, ...] = field(repr=False)
     requantize: bool = False
+    calibration: Calibration | None = None
+    limit: Limit | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def format(self) -> str:
@@ -71,27 +79,41 @@ class Plan:
 
     @cached_property
     def linear(self) -> Precision:
-        """Precision of the linear weights: of most that are kept, else before any fallback."""
-        return self._most_kept.precision if self._most_kept else self._rounded
+        """Precision of the linear weights: of most that are kept, else before any fallback.
+
+        Where one was chosen for each weight, that of most parameters.
+        """
+        return self._typical.precision if self._typical else self.rounded
+
+    @cached_property
+    def linear_label(self) -> str:
+        """The same in words, e.g. `int4 asym g128 (as stored, awq)`, or `... (calibrated)`.
+
+        Of chosen ones, all of them.
+        """
+        if self.is_mixed:
+            return linear.mixed_label(self.linears)
+        if self._typical:
+            return self._typical.label
+        return f"{self.linear}{CALIBRATED if self.calibration else ''}"
 
     @property
-    def linear_label(self) -> str:
-        """The same in words, e.g. `int4 asym g128 (as stored, awq)`."""
-        return self._most_kept.label if self._most_kept else str(self.linear)
+    def linears(self) -> list[TensorPlan]:
+        """The linear weights."""
+        return [t for t in self.tensors if t.role == "linear"]
 
     @cached_property
-    def _most_kept(self) -> TensorPlan | None:
-        """A linear weight of the form that most kept parameters have; None if none is kept."""
-        sizes: Counter[str] = Counter()
-        found = {}
-        for t in self.tensors:
-            if t.role == "linear" and t.scheme:
-                sizes[t.label] += t.parameters
-                found[t.label] = t
-        return found[sizes.most_common(1)[0][0]] if sizes else None
+    def is_mixed(self) -> bool:
+        """Whether a precision was chosen for each linear weight by itself."""
+        return any(t.chosen for t in self.tensors)
 
     @cached_property
-    def _rounded(self) -> Precision:
+    def _typical(self) -> TensorPlan | None:
+        """What stands for the linear weights; None where the profile's precision does."""
+        return linear.most_common(t for t in self.linears if t.scheme or self.is_mixed)
+
+    @cached_property
+    def rounded(self) -> Precision:
         """The profile's precision of linear weights at this model's size."""
         return self.profile.linear_for(
             self.checkpoint.parameters, moe=self.checkpoint.config.is_moe
@@ -164,14 +186,15 @@ class Plan:
 
     def fallbacks(self) -> list[TensorPlan]:
         """Tensors that the profile's group size does not divide."""
-        wanted = precisions(self.profile, self._rounded)
-        rounded = (t for t in self.tensors if not t.scheme)
+        wanted = precisions(self.profile, self.rounded)
+        rounded = (t for t in self.tensors if not (t.scheme or t.chosen))
         return [t for t in rounded if t.precision != wanted[t.role]]
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a user must know before this is exported."""
-        return (*self.checkpoint.warnings, *stored.rounded_again(self.checkpoint, self.tensors))
+        again = stored.rounded_again(self.checkpoint, self.tensors)
+        return (*self.checkpoint.warnings, *again, *self.notes)
 
     def summary(self) -> dict[str, Any]:
         """The plan as plain data, for JSON and for the manifest."""
@@ -190,6 +213,7 @@ class Plan:
             "linear": self.linear_label,
             "quantized_by": list(self.checkpoint.methods),
             "requantize": self.requantize,
+            "calibration": self.calibration.summary() if self.calibration else None,
             "by_precision": self.by_precision(),
             "fallbacks": [
                 {
@@ -218,12 +242,14 @@ def make_plan(
     format_row: Format | None = None,
     context: int | None = None,
     requantize: bool = False,
+    calibration: Calibration | None = None,
 ) -> Plan:
     """Resolve *profile* for *checkpoint*.
 
     *format_row* is the row of the profile's format, from the registry; None looks it up among the
     built-in rows. Weights that are stored as integer codes are kept as they are, and rounded again
-    only with *requantize*.
+    only with *requantize*. A profile's table `[calibration]` is not looked at: *calibration* is
+    what `calibration.choose` made of it.
 
     Raises:
         PlanError: they do not go together, with the reason and the fix.
@@ -242,8 +268,8 @@ def make_plan(
             f"{checkpoint.task.name}",
             fix="another --target, or a --profile of the format openvino or onnx",
         )
-    linear = profile.linear_for(checkpoint.parameters, moe=checkpoint.config.is_moe)
-    if broken := constraints.broken_by(profile, target, linear, checkpoint.task.name):
+    wanted = profile.linear_for(checkpoint.parameters, moe=checkpoint.config.is_moe)
+    if broken := constraints.broken_by(profile, target, wanted, checkpoint.task.name):
         raise PlanError(
             f"profile {profile.name!r} cannot run on {target.name}: {broken.reason}",
             fix=broken.fix,
@@ -251,15 +277,19 @@ def make_plan(
     config = checkpoint.config
     longest = config.longest_context
     check_context(context, longest, taker=checkpoint.name)
-    tensors = plan_tensors(checkpoint, profile, target, linear, row, requantize=requantize)
+    tensors = plan_tensors(checkpoint, profile, target, wanted, row, requantize=requantize)
+    if calibration:
+        tied = checkpoint.is_tied and checkpoint.task.generates
+        tensors = mark_calibrated(tensors, checkpoint.name, profile, wanted.dtype, tied=tied)
     usual = longest if config.rope_scaling else config.max_position_embeddings
     usual = min(usual, profile.graph.context or usual)
-    made = Plan(checkpoint, profile, target, row, context or usual, tensors, requantize)
+    context = context or usual
+    made = Plan(checkpoint, profile, target, row, context, tensors, requantize, calibration)
     for t in made.fallbacks():
         broken = constraints.broken_by(profile, target, t.precision, checkpoint.task.name)
         if broken and t.role == "linear":
             raise PlanError(
-                f"group size {linear.group_size} does not divide the {t.shape[-1]} columns, and "
+                f"group size {wanted.group_size} does not divide the {t.shape[-1]} columns, and "
                 f"stored as {t.precision} it cannot run on {target.name}: {broken.reason}",
                 where=t.name,
                 fix="set weights.linear.group_size = -1",

@@ -10,11 +10,12 @@ from collections.abc import Collection
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from qdeploy.errors import ProfileError, did_you_mean
+from qdeploy.planning.calibration import CalibrationSettings
 from qdeploy.quantization.precision import Precision
 from qdeploy.storage.toml_file import Strict, build_strict, parse_toml
 
@@ -128,6 +129,7 @@ class Profile(Strict):
         name: the file's stem; not written in the file.
         format: name of the bundle format; `registry.format_of` gives its row.
         why: one line for a person choosing between profiles.
+        calibration: how linear weights are calibrated; None where they are rounded alone.
     """
 
     name: str
@@ -141,6 +143,13 @@ class Profile(Strict):
     graph: Graph = Graph()
     runtime: Runtime = Runtime()
     quality: Quality = Quality()
+    calibration: CalibrationSettings | None = None
+
+    @model_serializer(mode="wrap")
+    def _as_before_calibration(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave the table out where it is not set: digests and keys hold for older bundles."""
+        dumped: dict[str, Any] = handler(self)
+        return {k: v for k, v in dumped.items() if k != "calibration" or v is not None}
 
     def linear_for(self, parameters: int, *, moe: bool) -> Precision:
         """Precision of the linear weights of a model: the last rule that applies decides."""

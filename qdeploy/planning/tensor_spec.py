@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 from qdeploy.architectures.tensors import Role, Tensor
@@ -16,6 +16,8 @@ from qdeploy.quantization.precision import PER_CHANNEL, Precision, ScaleType
 SMALLEST_GROUP = 32
 """A smaller fallback group would cost more bytes of scales than int8 per channel."""
 FLOAT = Precision(dtype="fp16")
+CALIBRATED = " (calibrated)"
+"""What labels of calibrated weights end with."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class TensorPlan:
             where the exporter rounds.
         scales: type of the scales: that of kept ones, float16 of codes, float32 of FP8.
         reads: the checkpoint's weight that it is another form of; None where it is that weight.
+        calibrated: whether calibration chooses the codes, and not the exporter's rounding.
+        chosen: whether the precision was chosen for this weight; else the profile gives it.
     """
 
     name: str
@@ -41,6 +45,8 @@ class TensorPlan:
     scheme: str | None = None
     scales: ScaleType = "float16"
     reads: str | None = None
+    calibrated: bool = False
+    chosen: bool = False
 
     @property
     def source(self) -> str:
@@ -53,10 +59,16 @@ class TensorPlan:
         return 0 if self.reads else prod(self.shape)
 
     @property
+    def takes_codes(self) -> bool:
+        """Whether its codes are taken as they are, kept or calibrated, and not rounded anew."""
+        return self.scheme is not None or self.calibrated
+
+    @property
     def label(self) -> str:
-        """The precision, and where it is from: `int4 asym g128 (as stored, awq)`."""
-        kept = f" (as stored, {self.scheme})" if self.scheme else ""
-        return f"{self.precision}{kept}"
+        """The precision, and where codes are from: `int4 asym g128 (as stored, awq)`."""
+        if self.scheme:
+            return f"{self.precision} (as stored, {self.scheme})"
+        return f"{self.precision}{CALIBRATED if self.calibrated else ''}"
 
     def fix(self, otherwise: str) -> str:
         """What to do where it cannot be written: *otherwise*, where the profile decides."""
@@ -101,9 +113,23 @@ def plan_tensor(
     wanted = precisions(profile, linear)[role]
     # no layer has a scalar: it is refused with all other wrong shapes, when weights are checked
     precision = _fit(wanted, name, shape, profile) if shape else FLOAT
-    scales: ScaleType = "float32" if precision.dtype == "fp8" else "float16"
-    size = stored_bytes(shape, precision, format.storage(profile.graph).with_scales(scales))
-    return TensorPlan(name, shape, role, precision, size, expert, scales=scales)
+    planned = TensorPlan(name, shape, role, precision, 0, expert)
+    return _sized(planned, profile, format)
+
+
+def with_precision(
+    tensor: TensorPlan, precision: Precision, profile: Profile, format: Format
+) -> TensorPlan:
+    """The same weight, rounded to a *precision* that was chosen for it."""
+    return _sized(replace(tensor, precision=precision, chosen=True), profile, format)
+
+
+def _sized(tensor: TensorPlan, profile: Profile, format: Format) -> TensorPlan:
+    """A weight that the exporter rounds, with its scales and its size."""
+    scales: ScaleType = "float32" if tensor.precision.dtype == "fp8" else "float16"
+    storage = format.storage(profile.graph).with_scales(scales)
+    size = stored_bytes(tensor.shape, tensor.precision, storage)
+    return replace(tensor, nbytes=size, scales=scales)
 
 
 def _fit(wanted: Precision, name: str, shape: tuple[int, ...], profile: Profile) -> Precision:

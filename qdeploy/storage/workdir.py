@@ -90,7 +90,7 @@ def begin(output: Path, key: str | None = None) -> WorkDir:
         suffix = f"-{key}" if key else ""
         path = output.with_name(f".{output.name}.partial-{secrets.token_hex(4)}{suffix}")
         path.mkdir(mode=0o700)
-        lock = _try_lock(path)
+        lock = try_lock(path)
         if lock or attempt == _ATTEMPTS - 1:  # else another run took it to be stale
             work = WorkDir(path, lock)
             work.files.mkdir()
@@ -127,14 +127,23 @@ def stale(directory: Path) -> list[Path]:
     """The stale work directories in *directory*, of any output."""
     found = []
     for path in _hidden(directory):
-        if lock := _try_lock(path):
+        if lock := try_lock(path):
             lock.release()
             found.append(path)
     return found
 
 
+def is_locked(path: Path) -> bool:
+    """Whether a run holds the lock of this directory; False for one that was never locked."""
+    if not (path / LOCK).exists():
+        return False
+    if lock := try_lock(path):
+        lock.release()
+    return lock is None
+
+
 def remove(path: Path) -> None:
-    """Delete a directory so that it disappears whole. A work directory must be stale.
+    """Delete a directory so that it disappears whole. One that has a lock must be unlocked.
 
     Raises:
         BlockingIOError: a run works in it.
@@ -144,6 +153,8 @@ def remove(path: Path) -> None:
         work = _take(path, path.with_name(match[1]))
         if work is None:
             raise BlockingIOError
+    elif is_locked(path):
+        raise BlockingIOError
     else:
         work = begin(path)
         try:
@@ -183,7 +194,7 @@ def _beside(output: Path) -> list[tuple[Path, str | None]]:
 
 def _take(path: Path, output: Path) -> WorkDir | None:
     """Lock a stale work directory and settle it; None if a run works in it, or it is gone."""
-    lock = _try_lock(path)
+    lock = try_lock(path)
     if lock is None:
         return None
     work = WorkDir(path, lock)
@@ -195,8 +206,11 @@ def _take(path: Path, output: Path) -> WorkDir | None:
     return work
 
 
-def _try_lock(path: Path) -> BaseFileLock | None:
-    """Lock a work directory; None if another process has, it is gone, or there are no locks."""
+def try_lock(path: Path) -> BaseFileLock | None:
+    """Lock a directory; None if another process has, it is gone, or there are no locks.
+
+    The lock is held until it is released or the process ends. Its file stays in the directory.
+    """
     from filelock import FileLock, Timeout
 
     lock = FileLock(path / LOCK, thread_local=False)

@@ -1,0 +1,184 @@
+"""What calibration is asked for: by a profile's table `[calibration]`, or by a user's options.
+
+Calibration chooses the codes of linear weights by what the layers read on some text. Codes that a
+checkpoint stores are left alone: their maker has chosen them with data already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from qdeploy.errors import InputError, PlanError
+from qdeploy.storage.hashing import file_sha256
+from qdeploy.storage.toml_file import Strict, build_strict
+
+if TYPE_CHECKING:
+    from qdeploy.planning.profile import Profile
+    from qdeploy.planning.tensor_spec import TensorPlan
+
+FEWEST_TOKENS, MOST_TOKENS = 256, 2**20
+DTYPES, HEAD_DTYPES = ("int4", "int8"), ("int4",)
+"""Types of codes that are calibrated, of linear weights and of the vocabulary head."""
+DEFAULT_TEXTS = "default"
+"""Name of what is read without a user's file: what the model writes itself, and general texts."""
+OPTIONS = "--calibration, --calibration-tokens and --calibration-seed"
+
+
+class CalibrationSettings(Strict):
+    """A profile's table `[calibration]`; a profile that has one asks for calibration.
+
+    Attributes:
+        tokens: length of the text, all sequences together.
+        seed: of the choice of texts, and of the labels that importance is found with.
+        importance: whether tokens count by their importance for the model's predictions; otherwise
+            all count the same.
+    """
+
+    tokens: int = Field(default=16384, ge=FEWEST_TOKENS, le=MOST_TOKENS)
+    seed: int = Field(default=0, ge=0)
+    importance: bool = True
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What a plan calibrates with.
+
+    Attributes:
+        tokens, seed, importance: see `CalibrationSettings`.
+        texts: the user's file, in place of the model's own text; None without one.
+    """
+
+    tokens: int
+    seed: int
+    importance: bool
+    texts: Path | None = None
+
+    @property
+    def texts_name(self) -> str:
+        """Name of the texts, without a folder."""
+        return self.texts.name if self.texts else DEFAULT_TEXTS
+
+    def deciding(self) -> list[Any]:
+        """All that decides which codes are found, as plain data; of a user's file its sha256.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        texts = file_sha256(self.texts) if self.texts else None
+        return [self.tokens, self.seed, self.importance, texts]
+
+    def summary(self) -> dict[str, Any]:
+        """The same for JSON and for people."""
+        return {
+            "tokens": self.tokens,
+            "seed": self.seed,
+            "importance": self.importance,
+            "texts": self.texts_name,
+        }
+
+
+def choose(
+    table: CalibrationSettings | None,
+    *,
+    calibrate: bool | None = None,
+    texts: Path | None = None,
+    tokens: int | None = None,
+    seed: int | None = None,
+) -> Calibration | None:
+    """Resolve a profile's table and a user's options; None for an export without calibration.
+
+    Args:
+        table: the profile's `[calibration]`, or None.
+        calibrate: whether to calibrate. None is what the other options imply, else the profile.
+        texts: the user's file. None is what the model writes itself.
+        tokens: length of the text. None is the profile's, or else the default.
+        seed: the same.
+
+    Raises:
+        InputError: options that contradict one another, a number out of range, or a file that
+            cannot be read.
+    """
+    given = {"tokens": tokens, "seed": seed}
+    changes = {key: value for key, value in given.items() if value is not None}
+    if calibrate is False:
+        if texts or changes:
+            raise InputError(
+                f"{OPTIONS} ask for calibration, and --no-calibrate forbids it",
+                fix="leave out one of them",
+            )
+        return None
+    if not (calibrate or texts or changes or table):
+        return None
+    settings = build_strict(
+        CalibrationSettings,
+        {**(table or CalibrationSettings()).model_dump(), **changes},
+        where="calibration",
+    )
+    if texts:
+        _check_readable(texts)
+    return Calibration(settings.tokens, settings.seed, settings.importance, texts)
+
+
+def _check_readable(texts: Path) -> None:
+    try:
+        texts.open("rb").close()
+    except OSError as error:
+        raise InputError(
+            f"the texts for calibration cannot be read ({error.strerror})",
+            where=texts,
+            fix="give --calibration the path of a text file, or leave it out",
+        ) from None
+
+
+def mark_calibrated(
+    tensors: Sequence[TensorPlan], model: str, profile: Profile, rounded: str, *, tied: bool
+) -> tuple[TensorPlan, ...]:
+    """The same plans, those of weights that are rounded here with data marked as calibrated.
+
+    They are the linear weights, and a vocabulary head of four bits: one of eight loses too little.
+
+    Args:
+        tensors: every tensor's plan.
+        model: the checkpoint's name, for errors.
+        profile: whose table or whose user asks for it.
+        rounded: dtype of linear weights by the profile.
+        tied: whether the embedding makes logits, too, unless a head is planned.
+
+    Raises:
+        PlanError: there is nothing to calibrate.
+    """
+    head = "embedding" if tied and not any(t.role == "lm_head" for t in tensors) else "lm_head"
+    marked = tuple(replace(t, calibrated=_is_calibrated(t, head)) for t in tensors)
+    if any(t.calibrated for t in marked):
+        return marked
+    without = leave_out(profile)
+    kept = sorted({t.scheme for t in marked if t.role == "linear" and t.scheme})
+    if kept:
+        again = ", or add --requantize" if rounded in DTYPES else ""
+        raise PlanError(
+            f"nothing to calibrate: its weights are quantized already, by {' and '.join(kept)}, "
+            "and their codes are kept as they are stored",
+            where=model,
+            fix=f"{without}{again}",
+        )
+    raise PlanError(
+        f"nothing to calibrate: the profile {profile.name!r} stores linear weights as {rounded}, "
+        f"and only those in {' and '.join(DTYPES)} are calibrated",
+        where=model,
+        fix=f"{without}, or give a --profile of {' or '.join(DTYPES)}",
+    )
+
+
+def _is_calibrated(tensor: TensorPlan, head: str) -> bool:
+    dtypes = {"linear": DTYPES, head: HEAD_DTYPES}.get(tensor.role, ())
+    return not tensor.scheme and tensor.precision.dtype in dtypes
+
+
+def leave_out(profile: Profile) -> str:
+    """How a user exports without calibration, as a fix."""
+    return "leave --calibrate out" if profile.calibration is None else "add --no-calibrate"
