@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from qdeploy.generation.messages import for_template
+from qdeploy.tokenization.messages import for_template
 from qdeploy.tokenization.tokenizer import Tokenizer
 from tests.support.answers import NANO
 from tests.support.chat_templates import CHATML, CHATS, GEMMA, LLAMA_3_1, QWEN_2_5, Chat

@@ -28,6 +28,7 @@ LAYERS = (
     ("architectures", "quantization", "targets", "tokenization"),
     ("checkpoint",),
     ("forward", "planning"),
+    ("calibration",),
     ("bundle",),
     ("interface",),
     ("engines",),
@@ -41,7 +42,7 @@ LAYERS = (
     ("__main__",),
 )
 """Folders and modules of the root, from the bottom up. An import may point to a lower layer or stay
-in its own folder. The bottom nine are what backends and exporters are written against."""
+in its own folder. The bottom ten are what backends and exporters are written against."""
 
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
 
