@@ -15,9 +15,10 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from qdeploy.architectures.task import GENERATE, Task
+from qdeploy.calibration.record import CalibrationRecord
 from qdeploy.checkpoint.front_matter import CARD
 from qdeploy.checkpoint.hub_cache import blobs_of
 from qdeploy.checkpoint.recognition.not_a_bundle import why_not_a_bundle
@@ -60,7 +61,11 @@ class ModelIdentity(Strict):
 
 
 class Manifest(Strict):
-    """`qdeploy.json`. It contains no time and no path, so equal bundles have equal bytes."""
+    """`qdeploy.json`. It contains no time and no path, so equal bundles have equal bytes.
+
+    Attributes:
+        calibration: how codes were calibrated; None where weights were rounded alone.
+    """
 
     schema_version: Literal[1]
     model: ModelIdentity
@@ -71,7 +76,14 @@ class Manifest(Strict):
     profile: Profile
     plan: dict[str, Any]
     tools: dict[str, str]
+    calibration: CalibrationRecord | None = None
     files: dict[str, FileEntry]
+
+    @model_serializer(mode="wrap")
+    def _as_before_calibration(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave the record out where there is none: digests of older bundles stay as they are."""
+        dumped: dict[str, Any] = handler(self)
+        return {k: v for k, v in dumped.items() if k != "calibration" or v is not None}
 
     def to_json(self) -> str:
         return self.model_dump_json(indent=1, by_alias=True) + "\n"

@@ -38,6 +38,7 @@ class NativeExporter(Exporter):
     name = "native"
     formats = tuple(WRITERS)
     resumes = True
+    calibrates = True
 
     def requires(self, format: str) -> tuple[str, ...]:
         return ("numpy", *WRITERS[format].tools)
@@ -64,7 +65,8 @@ class NativeExporter(Exporter):
         return WRITERS[plan.format].config_changes(plan)
 
     def export(self, plan: Plan, folder: Path, progress: Progress) -> None:
-        from qdeploy.checkpoint.weights import check_weights, open_weights
+        from qdeploy.calibration.codes import open_planned_weights
+        from qdeploy.checkpoint.weights import check_weights
 
         chosen = WRITERS[plan.format]
         _check_installed(chosen)
@@ -78,7 +80,7 @@ class NativeExporter(Exporter):
             config = plan.checkpoint.graph(plan.rope_scaling)
             model = chosen.write_graph(plan, config, folder)
             progress.stage("quantizing and writing the weights")
-            with open_weights(plan.checkpoint) as source:
+            with open_planned_weights(plan) as source:
                 _write_weights(model, source, scratch, progress)
         except QdeployError:
             # the same input would fail again, so nothing of the partial export can be resumed

@@ -12,6 +12,7 @@ from qdeploy.exporters.optimum import memory, passes
 from qdeploy.exporters.optimum.job import SCRATCH, jobs
 from qdeploy.exporters.optimum.steps import run_step
 from qdeploy.interface import Exporter, Progress
+from qdeploy.interface.exporter import NO_CALIBRATION
 from qdeploy.planning.formats import OPENVINO
 from qdeploy.planning.plan import Plan
 
@@ -37,6 +38,8 @@ class OptimumExporter(Exporter):
         config = plan.checkpoint.config
         if plan.format not in self.formats:
             return Refusal(f"it writes {OPENVINO.name}, not {plan.format}")
+        if plan.calibration:
+            return Refusal(NO_CALIBRATION)
         if not plan.task.generates:
             return Refusal(f"the model is to {plan.task.name}, not to generate")
         if not config.name.endswith("ForCausalLM"):

@@ -11,7 +11,7 @@ from qdeploy.cli import options, output
 @options.as_json
 @click.pass_context
 def command(ctx: click.Context, as_json: bool) -> None:
-    """List the cache, with sizes: bundles of `run`, references of `eval`, compiled kernels."""
+    """List the cache, with sizes: bundles of `run`, references, calibrations, compiled kernels."""
     if ctx.invoked_subcommand:
         return
     from qdeploy.deploy import cache

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qdeploy.cli import options, output
+from qdeploy.cli import calibration, options, output
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from qdeploy.architectures.task import TaskName
 
 
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     help="A LoRA adapter (PEFT) to merge into the weights.",
 )  # fmt: skip
 @options.requantize
+@calibration.options
 @options.task
 @click.option("--dry-run", is_flag=True, help="Print the plan and write nothing.")
 @click.option("--force", is_flag=True, help="Replace an existing bundle.")
@@ -48,11 +51,14 @@ def command(
     dry_run: bool,
     force: bool,
     as_json: bool,
+    **calibrating: Unpack[calibration.Calibrating],
 ) -> None:
     """Turn MODEL into a bundle for a target.
 
     MODEL is a checkpoint directory, a hub id (Qwen/Qwen3-0.6B) or an embedded model (qwen3-nano).
     """
+    calibration.check(calibrating)
+
     import qdeploy
     from qdeploy.cli.plan import show
     from qdeploy.cli.progress import ExportProgress
@@ -70,6 +76,7 @@ def command(
             adapter=adapter,
             requantize=requantize,
             task=task,
+            **calibrating,
         )
         show(plan, exporter_for(plan.format, exporter), as_json=as_json)
         return
@@ -85,10 +92,11 @@ def command(
             adapter=adapter,
             requantize=requantize,
             task=task,
+            **calibrating,
             force=force,
             progress=progress,
         )
-    manifest = bundle.manifest
+    manifest, record = bundle.manifest, bundle.manifest.calibration
     console = output.console(stderr=True)
     for warning in manifest.plan["warnings"]:
         console.print(f"warning: {warning}", markup=False)
@@ -101,6 +109,7 @@ def command(
                 "bundle_bytes": bundle.nbytes,
                 "predicted_bundle_bytes": manifest.plan["bundle_bytes"],
                 "digest": bundle.digest,
+                "calibration_record": record.model_dump(mode="json") if record else None,
             }
         )
         return

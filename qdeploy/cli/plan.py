@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qdeploy.cli import device_memory, options, output, parallel
+from qdeploy.cli import calibration, device_memory, options, output, parallel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from typing_extensions import Unpack
+
     from qdeploy.architectures.task import TaskName
+    from qdeploy.calibration.cost import Cost
     from qdeploy.forecast.forecast import Forecast
     from qdeploy.interface import Device, Exporter
     from qdeploy.planning.device_memory import DeviceMemory
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 @click.option("--adapter", type=click.Path(path_type=Path), metavar="DIR",
               help="A LoRA adapter (PEFT) to merge into the weights; needs --target.")  # fmt: skip
 @options.requantize
+@calibration.options
 @options.task
 @click.option("--context", type=int, metavar="N", help="Longest context, in tokens.")
 @click.option("--prompt", type=click.IntRange(min=1), metavar="N",
@@ -69,6 +73,7 @@ def command(
     expert_parallel: bool | None,
     mindie: Path | None,
     as_json: bool,
+    **calibrating: Unpack[calibration.Calibrating],
 ) -> None:
     """Forecast whether and how fast MODEL runs on each target, or show the plan of one export.
 
@@ -80,6 +85,9 @@ def command(
         raise click.UsageError(
             "--profile, --exporter, --backend, --adapter, --requantize and --split need a --target"
         )
+    calibration.check(calibrating)
+    if target is None and calibration.is_given(calibrating):
+        raise click.UsageError("--calibrate and the options of calibration need a --target")
     if mindie and (target is None or engine):
         raise click.UsageError("--mindie needs a --target ascend, and no --engine")
     asked = parallel.wanted(tensor_parallel, pipeline_parallel, data_parallel, expert_parallel)
@@ -117,6 +125,7 @@ def command(
         adapter=adapter,
         requantize=requantize,
         task=task,
+        **calibrating,
     )
     otherwise = "another --target" if engine else "leave --backend out"
     _check_backend(plan, engine or backend, otherwise)
@@ -176,6 +185,7 @@ def show(
     peak = exporter.peak_memory_bytes(plan)
     memory = device.memory_bytes if device else None
     fits = device_memory.longest_context(plan, memory, split) if memory else None
+    cost = calibration.predicted(plan)
     if as_json:
         described = None
         if device:
@@ -185,6 +195,7 @@ def show(
             | {
                 "exporter": exporter.name,
                 "peak_export_memory_bytes": peak,
+                "calibration_cost": cost.as_dict() if cost else None,
                 "device": described,
                 "longest_context": fits,
                 "device_memory": [part.as_dict() for part in parts],
@@ -206,7 +217,7 @@ def show(
         style="bold",
     )
     console.print(table)
-    for line in _lines(plan, peak, device, fits, exporter, parts):
+    for line in _lines(plan, peak, device, fits, exporter, parts, cost):
         console.print(line)
     if forecasts:
         from qdeploy.cli.forecast import show_table
@@ -221,6 +232,7 @@ def _lines(
     fits: int | None,
     exporter: Exporter,
     parts: Sequence[DeviceMemory],
+    cost: Cost | None,
 ) -> list[str]:
     config = plan.checkpoint.config
     if plan.task.generates:
@@ -233,6 +245,7 @@ def _lines(
         ("bundle", f"{output.size(plan.bundle_bytes)} predicted"),
         kept,
         ("export memory", f"{output.size(peak)} predicted peak (exporter {exporter.name})"),
+        *([("calibration", calibration.line(plan, cost))] if cost else []),
         ("context", f"{plan.context} tokens exported for"),
         *(("device memory", line) for line in device_memory.lines(parts)),
     ]

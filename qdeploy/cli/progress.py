@@ -11,16 +11,23 @@ from rich.progress import (
     MofNCompleteColumn,
     ProgressColumn,
     SpinnerColumn,
+    Task,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.progress import Progress as RichProgress
+from rich.text import Text
 
+from qdeploy.cli import output
 from qdeploy.interface import Progress
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+
+SPEED_SECONDS = 3600.0
+"""Time over which the speed is found: a step of calibration may take minutes."""
 
 
 class _Bar:
@@ -41,6 +48,7 @@ class _Bar:
             console=console,
             transient=True,
             auto_refresh=lively,
+            speed_estimate_period=SPEED_SECONDS,
             disable=quiet or not console.is_terminal,
         )
         self._task = self._bar.add_task("starting", total=None)
@@ -56,24 +64,55 @@ class _Bar:
         self._bar.stop()
 
 
+class _Amount(ProgressColumn):
+    """Bytes of a total, or steps for a task with the field `steps`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._bytes, self._steps = DownloadColumn(), MofNCompleteColumn()
+
+    def render(self, task: Task) -> Text:
+        return (self._steps if task.fields.get("steps") else self._bytes).render(task)
+
+
 class ExportProgress(_Bar, Progress):
-    """Shows the stage, bytes written of the predicted total, and the time left."""
+    """Shows the stage, the steps or the bytes written of the total, and the time left."""
 
     def __init__(self, *, quiet: bool = False) -> None:
-        super().__init__(DownloadColumn(), TimeElapsedColumn(), TimeRemainingColumn(), quiet=quiet)
+        super().__init__(_Amount(), TimeElapsedColumn(), TimeRemainingColumn(), quiet=quiet)
+        self._writing = self._stepping = False
 
     def __enter__(self) -> Self:
-        return self  # `begin` starts the bar: an existing bundle needs no export
+        return self  # the first stage starts the bar: an existing bundle needs no export
 
     def begin(self, total_bytes: int) -> None:
-        self._show(total=total_bytes)
-        self._bar.start()
+        self._writing = True
+        self._begin("starting", total=total_bytes)
 
     def stage(self, title: str) -> None:
-        self._show(description=title)
+        if self._writing:
+            self._show(description=title)
+        else:
+            self._stepping = False
+            self._begin(title, steps=True)
+
+    def step(self, done: int, total: int) -> None:
+        if self._stepping:
+            self._show(total=total, completed=done)
+        else:  # what an earlier run has done says nothing of the speed
+            self._bar.reset(self._task, total=total, completed=done, steps=True)
+        self._stepping = True
 
     def written(self, total_bytes: int) -> None:
         self._show(completed=total_bytes)
+
+    def warn(self, message: str) -> None:
+        output.warn(message)
+
+    def _begin(self, title: str, total: int | None = None, **fields: bool) -> None:
+        self._bar.remove_task(self._task)
+        self._task = self._bar.add_task(title, total=total, **fields)
+        self._bar.start()
 
 
 class BenchProgress(_Bar):

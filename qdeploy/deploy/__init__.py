@@ -2,9 +2,10 @@
 
 api            what `import qdeploy` has
 export         carries out a plan
+work_key       by which an export resumes an interrupted one
 alternative    another way to export a model that an exporter refuses
 card           a bundle's model card
-cache          bundles that `run` exported, references of `eval`, compiled kernels
+cache          bundles of `run`, references of `eval`, calibrations, compiled kernels
 obtain         the bundle that a user means
 hub_bundle     bundles on the hub
 run            finds a backend and a device, and loads a bundle

@@ -38,6 +38,12 @@ def plan(
     context: int | None = None,
     adapter: PathLike | None = None,
     requantize: bool = False,
+    calibrate: bool | None = None,
+    calibration: PathLike | None = None,
+    calibration_tokens: int | None = None,
+    calibration_seed: int | None = None,
+    average_bits: float | None = None,
+    fit: int | str | None = None,
     task: TaskName | None = None,
 ) -> Plan:
     """Resolve a checkpoint and a profile into a plan, without reading a weight.
@@ -53,6 +59,14 @@ def plan(
         adapter: directory of a LoRA adapter (PEFT) to merge into the weights.
         requantize: whether weights that are quantized already are rounded again, with the
             profile's precision, and not kept as they are stored.
+        calibrate: whether codes of linear weights are chosen by what the layers read on some text.
+            None is what the next three imply, or else the profile.
+        calibration: file of the text. None is what the model writes itself.
+        calibration_tokens: length of the text. None is the profile's, or 16384.
+        calibration_seed: of the choice of texts. None is the profile's, or 0.
+        average_bits: most bits that linear weights take, with scales and zero points: each weight
+            gets those that lose the least, when it is exported. A plan forecasts them.
+        fit: the same for the bytes of the bundle, e.g. `4GiB`.
         task: what the model is for: `generate`, `embed` or `rerank`. None is what its files say.
 
     Returns:
@@ -88,11 +102,17 @@ def plan(
             context=context,
             adapter=None if adapter is None else Path(adapter),
             requantize=requantize,
+            calibrate=calibrate,
+            calibration=None if calibration is None else Path(calibration),
+            calibration_tokens=calibration_tokens,
+            calibration_seed=calibration_seed,
+            average_bits=average_bits,
+            fit=fit,
             task=task,
         )[0]
 
 
-def export(
+def export(  # noqa: D417  (most arguments are those of `plan`)
     model: PathLike,
     *,
     target: str,
@@ -103,6 +123,12 @@ def export(
     context: int | None = None,
     adapter: PathLike | None = None,
     requantize: bool = False,
+    calibrate: bool | None = None,
+    calibration: PathLike | None = None,
+    calibration_tokens: int | None = None,
+    calibration_seed: int | None = None,
+    average_bits: float | None = None,
+    fit: int | str | None = None,
     task: TaskName | None = None,
     force: bool = False,
     progress: Progress | None = None,
@@ -113,14 +139,8 @@ def export(
         model: an embedded model (`qwen3-nano`), a checkpoint directory or a hub id.
         target: what to deploy to.
         output: the bundle's directory. None is `MODEL-PROFILE` in the working directory.
-        profile: a profile's name or TOML file. None is the target's default, int4.
-        exporter: which exporter writes it. None is the default one of the profile's format.
-        backend: which runtime the default profile is for. None is any installed one.
-        context: longest context in tokens. None is the model's own.
-        adapter: directory of a LoRA adapter (PEFT) to merge into the weights.
-        requantize: whether weights that are quantized already are rounded again, with the
-            profile's precision, and not kept as they are stored.
-        task: what the model is for: `generate`, `embed` or `rerank`. None is what its files say.
+        profile, exporter, backend, context, adapter, requantize, calibrate, calibration,
+            calibration_tokens, calibration_seed, average_bits, fit, task: see `plan`.
         force: replace a bundle that is there already.
         progress: receives the stages and the bytes written; see `qdeploy.interface.Progress`.
 
@@ -152,6 +172,12 @@ def export(
         context=context,
         adapter=None if adapter is None else Path(adapter),
         requantize=requantize,
+        calibrate=calibrate,
+        calibration=None if calibration is None else Path(calibration),
+        calibration_tokens=calibration_tokens,
+        calibration_seed=calibration_seed,
+        average_bits=average_bits,
+        fit=fit,
         task=task,
     )
     destination = default_output(resolved) if output is None else Path(output)

@@ -1,16 +1,16 @@
-"""The cache: bundles that `qdeploy run MODEL` exported, references of `eval`, compiled kernels.
+"""The cache: bundles of `qdeploy run MODEL`, references of `eval`, codes of calibration, kernels.
 
 <cache>/bundles/<model>-<profile>-<16 hex digits>/   a bundle, keyed by content
 <cache>/references/<model>-<16 hex digits>/           what `eval` computed from a float checkpoint
+<cache>/calibrations/<name>/                          the codes that a calibration has found so far
 <cache>/runtime/                                      kernels and blobs that runtimes compiled
 
-The hidden working directories of killed runs count as entries; those of running ones do not.
+The hidden working directories of killed runs count as entries; those of running ones do not, nor
+do calibrations that are locked by the run that works on them.
 """
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -18,20 +18,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-
 from qdeploy.errors import QdeployError
 from qdeploy.planning.plan import Plan
 from qdeploy.storage import workdir
+from qdeploy.storage.cache_root import ENVIRONMENT as ENVIRONMENT
+from qdeploy.storage.cache_root import calibrations, plain
+from qdeploy.storage.cache_root import root as root
 from qdeploy.storage.hashing import data_sha256
-
-ENVIRONMENT = "QDEPLOY_CACHE_DIR"
-
-
-def root() -> Path:
-    """Return the cache's directory: $QDEPLOY_CACHE_DIR, else the platform's cache directory."""
-    chosen = os.environ.get(ENVIRONMENT)
-    return Path(chosen) if chosen else platformdirs.user_cache_path("qdeploy", appauthor=False)
 
 
 def runtime_dir() -> Path:
@@ -45,19 +38,20 @@ def reference_path(model: str, *deciding: Any) -> Path:
     The name has a digest of qdeploy's version and of *deciding*, plain data that the results depend
     on.
     """
-    return _references() / f"{_plain(model)}-{_digest(*deciding)}"
+    return _references() / f"{plain(model)}-{_digest(*deciding)}"
 
 
 def bundle_path(plan: Plan, exporter: str) -> Path:
     """Return where the bundle of *plan* is, or would be.
 
     The name has a digest of all that decides the content: the checkpoint's bytes, the profile, the
-    exporter, the context, the task and qdeploy's version. A model that changed under the same name
-    is therefore another bundle.
+    exporter, the context, the task, the calibration and qdeploy's version. A model that changed
+    under the same name is therefore another bundle.
     """
     profile, task = plan.profile.model_dump_json(), plan.task.model_dump_json()
-    digest = _digest(plan.digest, profile, exporter, plan.context, task)
-    return _bundles() / f"{_plain(plan.checkpoint.name)}-{plan.profile.name}-{digest}"
+    calibration = [plan.calibration.deciding()] if plan.calibration else []
+    digest = _digest(plan.digest, profile, exporter, plan.context, task, *calibration)
+    return _bundles() / f"{plain(plan.checkpoint.name)}-{plan.profile.name}-{digest}"
 
 
 @dataclass(frozen=True)
@@ -69,13 +63,14 @@ class Entry:
 
 
 def entries() -> list[Entry]:
-    """Return the bundles by name, then references, compiled kernels and stale working directories.
+    """Return the bundles by name, then references, calibrations, kernels, stale work directories.
 
     Damaged bundles are among them.
     """
     runtimes = [runtime_dir()] if runtime_dir().is_dir() else []
-    found = [*_inside(_bundles()), *_inside(_references()), *runtimes]
-    places = (_bundles(), _references(), root())
+    calibrated = [path for path in _inside(calibrations()) if not workdir.is_locked(path)]
+    found = [*_inside(_bundles()), *_inside(_references()), *calibrated, *runtimes]
+    places = (_bundles(), _references(), calibrations(), root())
     leftovers = [path for place in places for path in workdir.stale(place)]
     return [Entry(path, _size(path)) for path in [*found, *leftovers]]
 
@@ -97,7 +92,7 @@ def scratch(name: str) -> AbstractContextManager[Path]:
 def _remove(path: Path) -> bool:
     try:
         workdir.remove(path)
-    except BlockingIOError:  # a run resumed it after it was listed
+    except BlockingIOError:  # a run took it after it was listed
         return False
     except OSError as error:
         raise QdeployError(
@@ -118,11 +113,6 @@ def _bundles() -> Path:
 
 def _references() -> Path:
     return root() / "references"
-
-
-def _plain(model: str) -> str:
-    """Return a model's name as part of a file name: hub ids have slashes."""
-    return re.sub(r"[^\w.-]+", "--", model)
 
 
 def _digest(*deciding: Any) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from qdeploy.architectures.task import TaskName
-from qdeploy.bundle import Manifest
+from qdeploy.bundle import MANIFEST, Manifest
 from qdeploy.checkpoint.hub_cache import HUB_ID
 from qdeploy.checkpoint.license import read_license
 from qdeploy.planning.plan import Plan
@@ -28,6 +28,8 @@ COMMANDS: Mapping[TaskName, str] = {
     "embed": 'qdeploy embed . "Hello"',
     "rerank": 'qdeploy rerank . "Who?" "A document."',
 }
+TEXTS = {"own": "what the model wrote itself", "general": "general texts that qdeploy brings"}
+"""Texts of calibration that are no user's file, by the names in its record."""
 MOST_ROWS = 20
 """Dropped tensors that a card lists."""
 
@@ -36,7 +38,7 @@ def model_card(plan: Plan, manifest: Manifest) -> str:
     """Return the card of the bundle that *plan* became."""
     parts = [
         _front_matter(plan), *_introduction(plan, manifest), *_running(plan), *_storage(plan),
-        *_evidence(plan), *_remarks(plan),
+        *_calibration(manifest), *_evidence(plan), *_remarks(plan),
     ]  # fmt: skip
     return "\n\n".join(parts) + "\n"
 
@@ -110,6 +112,27 @@ def _storage(plan: Plan) -> Iterator[str]:
         f"Weights take {size(plan.weight_bytes)}{cache if plan.kv_bytes_per_token else ''}. The "
         f"longest context, {whole}, is {plan.context:,} tokens."
     )
+
+
+def _calibration(manifest: Manifest) -> Iterator[str]:
+    record = manifest.calibration
+    if record is None:
+        return
+    counted = (
+        "by their importance for the model's own predictions"
+        if record.importance == "gradient"
+        else "all the same"
+    )
+    names = [(text.tokens, TEXTS.get(text.name, escaped(text.name))) for text in record.texts]
+    texts = " and ".join(f"{tokens:,} tokens of {name}" for tokens, name in names)
+    yield "## Calibration"
+    yield (
+        "The codes of calibrated weights were chosen by what the layers read on "
+        f"{record.tokens:,} tokens of text ({escaped(record.method)}; seed {record.seed}). Tokens "
+        f"count {counted}. The errors of a layer's outputs have {record.loss:.2g} of the outputs' "
+        f"energy, in the mean of {len(record.losses)} weights; `{code(MANIFEST)}` has each."
+    )
+    yield f"The text: {texts}."
 
 
 def _evidence(plan: Plan) -> Iterator[str]:

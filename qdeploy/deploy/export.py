@@ -1,9 +1,14 @@
-"""Export: carry out a plan. The bundle appears whole or not at all."""
+"""Export: carry out a plan. The bundle appears whole or not at all.
+
+Calibration comes first and keeps what it finds in the cache, from where an export that was
+interrupted goes on.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +24,8 @@ from qdeploy.bundle import (
     contents,
     describe_files,
 )
+from qdeploy.calibration import cost
+from qdeploy.calibration.record import CalibrationRecord
 from qdeploy.checkpoint import hub, preflight
 from qdeploy.checkpoint.checkpoint import Checkpoint
 from qdeploy.checkpoint.front_matter import CARD
@@ -26,16 +33,18 @@ from qdeploy.checkpoint.read import with_adapter, with_task
 from qdeploy.checkpoint.recognition.model_names import locate
 from qdeploy.deploy.alternative import find_alternative
 from qdeploy.deploy.card import model_card
-from qdeploy.errors import CheckpointError, ExportFailed, OutputError, PlanError
+from qdeploy.deploy.work_key import tools, work_key
+from qdeploy.errors import CheckpointError, ExportFailed, InputError, OutputError, PlanError
 from qdeploy.interface import Exporter, Progress
+from qdeploy.planning.calibration import choose
+from qdeploy.planning.limit import limit_of
+from qdeploy.planning.mixed import keep
 from qdeploy.planning.plan import Plan, make_plan
 from qdeploy.planning.profile import default_profile, load_profile
-from qdeploy.storage.atomic import ELSEWHERE, OutputKind, atomic_directory
-from qdeploy.storage.hashing import data_sha256
+from qdeploy.storage.atomic import ELSEWHERE, OutputKind, atomic_directory, check_output
 from qdeploy.storage.json_file import read_json
 from qdeploy.storage.listing import visible
 from qdeploy.storage.sizes import size
-from qdeploy.system import info
 from qdeploy.system.memory import available_bytes
 from qdeploy.tokenization.bundle_text import write_text_files
 from qdeploy.tokenization.text_files import CONFIG_FILE
@@ -54,11 +63,17 @@ def prepare(
     backend_name: str | None = None,
     task: TaskName | None = None,
     requantize: bool = False,
+    calibrate: bool | None = None,
+    calibration: Path | None = None,
+    calibration_tokens: int | None = None,
+    calibration_seed: int | None = None,
+    average_bits: float | None = None,
+    fit: int | str | None = None,
 ) -> tuple[Plan, Exporter]:
     """Resolve names into a plan and an exporter that can carry it out.
 
     The default profile is one that the named backend runs, or else a backend that is installed and
-    not slow on this machine.
+    not slow on this machine. What asks for calibration, see `planning.calibration.choose`.
     A *model* given by name is read last, since a hub id means a download.
 
     Raises:
@@ -74,6 +89,18 @@ def prepare(
         profile = default_profile(target, runnable)
     row = registry.format_of(profile)
     row.check(profile)
+    if (limit := limit_of(average_bits, fit)) and calibrate is False:
+        raise InputError(
+            "--average-bits and --fit need calibration, and --no-calibrate forbids it",
+            fix="leave out one of them",
+        )
+    chosen_calibration = choose(
+        profile.calibration,
+        calibrate=True if limit else calibrate,
+        texts=calibration,
+        tokens=calibration_tokens,
+        seed=calibration_seed,
+    )
     if exporter_name is not None:
         registry.exporter(exporter_name)  # an unknown name fails before a download
     if isinstance(model, str):
@@ -89,6 +116,7 @@ def prepare(
         context=context,
         exporter_name=exporter_name,
         requantize=requantize,
+        calibration=chosen_calibration,
     )
     if exporter_name is None and not checkpoint.is_known:
         raise CheckpointError(
@@ -104,11 +132,13 @@ def prepare(
         format_row=row,
         context=context,
         requantize=requantize,
+        calibration=chosen_calibration,
     )
+    plan = keep(replace(plan, limit=limit)) if limit else plan
     if checkpoint.is_here:
         _check_readable(plan)
     exporter = registry.exporter_for(plan.format, exporter_name)
-    if refusal := exporter.why_not(plan):
+    if refusal := exporter.refuses(plan):
         raise PlanError(
             f"exporter {exporter.name!r} cannot do this: {refusal.reason}",
             fix=refusal.fix or otherwise(),
@@ -143,9 +173,11 @@ def export(
         OutputError: *destination* exists and *force* is not given; it holds files that the export
             reads or that qdeploy did not write; or it cannot be written.
         TargetUnavailable: a library that the exporter needs is not installed.
-        ExportFailed: the exporter could not finish.
+        ExportFailed: calibration or the exporter could not finish.
     """
     _check_apart(plan, destination)
+    check_output(destination, BUNDLE, force=force)  # before calibration, which may take hours
+    plan, record = _calibrate(plan, progress)
     key = work_key(plan, exporter) if exporter.resumes else None
     staging = atomic_directory(destination, BUNDLE, force=force, key=key)
     with staging as folder, plan.identity:
@@ -153,19 +185,34 @@ def export(
         try:
             exporter.export(plan, folder, progress)
         except MemoryError as error:
-            raise _out_of_memory(plan, exporter, error) from None
+            raise _out_of_memory(plan, exporter.peak_memory_bytes(plan), error) from None
         _check_complete(plan, exporter, folder)
         progress.stage("checksums")
         write_text_files(plan.checkpoint.text_files, folder)
         _write_config(plan, exporter, folder / CONFIG_FILE)
-        manifest = _manifest(plan, exporter, folder)
+        manifest = _manifest(plan, exporter, folder, record)
         (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
         (folder / CARD).write_text(model_card(plan, manifest), encoding="utf-8")
     return Bundle(destination, manifest)
 
 
-def _out_of_memory(plan: Plan, exporter: Exporter, error: MemoryError) -> ExportFailed:
-    needed, free = exporter.peak_memory_bytes(plan), available_bytes()
+def _calibrate(plan: Plan, progress: Progress) -> tuple[Plan, CalibrationRecord | None]:
+    """Choose the precisions of a plan with a limit, and find the codes, if the cache has none."""
+    if plan.calibration is None:
+        return plan, None
+    from qdeploy.calibration.bits import settled
+    from qdeploy.calibration.run import calibrate
+
+    try:
+        plan = settled(plan, progress)
+        return plan, calibrate(plan, progress)
+    except MemoryError as error:
+        needed = cost.predict(plan, timed=False).memory_bytes
+        raise _out_of_memory(plan, needed, error) from None
+
+
+def _out_of_memory(plan: Plan, needed: int, error: MemoryError) -> ExportFailed:
+    free = available_bytes()
     there = f", and {size(free)} are free" if free is not None else ""
     return ExportFailed(
         f"out of memory ({error or 'MemoryError'}); this export takes about {size(needed)}{there}",
@@ -214,31 +261,9 @@ def _check_complete(plan: Plan, exporter: Exporter, folder: Path) -> None:
         )
 
 
-def work_key(plan: Plan, exporter: Exporter) -> str:
-    """Return the key of an export, 16 hex digits of a hash over all that decides its bytes.
-
-    Weights count by size and modification time, which every write changes: hashing the weights of
-    a large model before the export would take minutes.
-    """
-    files = []
-    for _, file in sorted(plan.files().items()):
-        status = file.stat()
-        place = str(file.resolve())
-        files.append([place, status.st_size, status.st_mtime_ns, status.st_ctime_ns])
-    profile = plan.profile.model_dump_json()
-    tools = _tools(exporter, plan.format)
-    task = plan.task.model_dump_json()
-    return data_sha256(files, profile, plan.context, task, exporter.name, tools, plan.requantize)[
-        :16
-    ]
-
-
-def _tools(exporter: Exporter, format: str) -> dict[str, str]:
-    """Return versions by distribution, of those that are installed."""
-    return info.versions(("qdeploy", *exporter.requires(format)))
-
-
-def _manifest(plan: Plan, exporter: Exporter, folder: Path) -> Manifest:
+def _manifest(
+    plan: Plan, exporter: Exporter, folder: Path, calibration: CalibrationRecord | None
+) -> Manifest:
     checkpoint = plan.checkpoint
     return Manifest(
         schema_version=SCHEMA,
@@ -257,6 +282,7 @@ def _manifest(plan: Plan, exporter: Exporter, folder: Path) -> Manifest:
         exporter=exporter.name,
         profile=plan.profile,
         plan=plan.summary(),
-        tools=_tools(exporter, plan.format),
+        tools=tools(exporter, plan.format),
+        calibration=calibration,
         files=describe_files(folder),
     )

@@ -7,24 +7,27 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from qdeploy.calibration.report import Report
+from qdeploy.errors import Refusal
 from qdeploy.storage.workdir import SCRATCH as SCRATCH  # part of this contract
 
 if TYPE_CHECKING:
-    from qdeploy.errors import Refusal
     from qdeploy.planning.plan import Plan
 
 
-class Progress:
+NO_CALIBRATION = "it rounds weights itself, and takes no codes that are calibrated"
+"""Why an exporter refuses a plan with calibration."""
+
+
+class Progress(Report):
     """Receives how far an export is. Byte counts are of the bundle being written.
 
-    This class ignores it; subclasses show it.
+    Before `begin`, stages and steps are those of calibration. This class ignores everything;
+    subclasses show it.
     """
 
     def begin(self, total_bytes: int) -> None:
         """Begin the work on a bundle of this predicted size."""
-
-    def stage(self, title: str) -> None:
-        """Begin a stage, with a title for the user."""
 
     def written(self, total_bytes: int) -> None:
         """Report the bytes written so far."""
@@ -43,6 +46,9 @@ class Exporter(ABC):
     The exporter keeps what it needs for that in the subdirectory `SCRATCH`. A run that fails while
     that is there is resumed by the next run.
     """
+    calibrates: ClassVar[bool] = False
+    """Whether `export` takes the codes of calibrated weights from
+    `qdeploy.calibration.codes.open_planned_weights`, and does not round those weights itself."""
 
     def requires(self, format: str) -> tuple[str, ...]:
         """Return the distributions whose versions decide the bytes of this format.
@@ -54,6 +60,12 @@ class Exporter(ABC):
     @abstractmethod
     def why_not(self, plan: Plan) -> Refusal | None:
         """Return why this exporter cannot carry out *plan*, or None if it can. Loads nothing."""
+
+    def refuses(self, plan: Plan) -> Refusal | None:
+        """Return why *plan* cannot be carried out: `why_not`, and what this contract rules out."""
+        if plan.calibration and not self.calibrates:
+            return Refusal(NO_CALIBRATION)
+        return self.why_not(plan)
 
     @abstractmethod
     def peak_memory_bytes(self, plan: Plan) -> int:

@@ -64,11 +64,11 @@ class Counting(Progress):
     """Counts blocks, and kills the process at one of them."""
 
     def __init__(self, step: int) -> None:
-        self.step, self.blocks = step, 0
+        self.last, self.blocks = step, 0
 
     def written(self, total_bytes: int) -> None:
         self.blocks += 1
-        if self.blocks == self.step:
+        if self.blocks == self.last:
             os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from qdeploy.checkpoint.read import read_checkpoint
 from qdeploy.exporters.native import NativeExporter
 from qdeploy.interface import Progress
+from qdeploy.planning.calibration import Calibration
 from qdeploy.planning.plan import Plan, make_plan
 from qdeploy.planning.profile import parse_profile
 from qdeploy.targets import CPU, INTEL_CPU
@@ -39,6 +40,7 @@ def resolve(
     context: int | None = None,
     adapter: Path | None = None,
     requantize: bool = False,
+    calibration: Calibration | None = None,
 ) -> Plan:
     """Plan the checkpoint in *folder*. Precisions are TOML tables, *graph* is lines of TOML.
 
@@ -51,7 +53,9 @@ def resolve(
     )  # fmt: skip
     chosen = parse_profile(text, "made-up", where="a test")
     found = read_checkpoint(folder, adapter=adapter)
-    return make_plan(found, chosen, target, context=context, requantize=requantize)
+    return make_plan(
+        found, chosen, target, context=context, requantize=requantize, calibration=calibration
+    )
 
 
 def export(resolved: Plan, folder: Path) -> Path:

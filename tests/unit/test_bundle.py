@@ -254,3 +254,34 @@ def test_files_in_subfolders_are_listed_by_their_posix_path(tmp_path: Path) -> N
     assert list(listed) == ["a.txt", "b/c.txt"]
     empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
     assert (listed["a.txt"].size, listed["a.txt"].sha256) == (0, empty)
+
+
+class TestCalibration:
+    def test_the_record_returns_from_the_manifest_and_is_in_the_digest(
+        self, made: Path, pristine: Bundle
+    ) -> None:
+        record = {
+            "method": "by hand", "tokens": 512, "seed": 1, "importance": "gradient",
+            "texts": [{"name": "a.txt", "sha256": "0" * 64, "sequences": 2, "tokens": 512}],
+            "losses": {"a.weight": 0.25, "b.weight": 0.75},
+        }  # fmt: skip
+        edit(made, lambda manifest: manifest.update(calibration=record))
+        opened = open_bundle(made)
+        assert opened.manifest.calibration is not None
+        assert opened.manifest.calibration.model_dump() == record
+        assert opened.manifest.calibration.loss == 0.5
+        assert opened.digest != pristine.digest
+        assert read_manifest(made)["calibration"] == record
+
+    def test_a_manifest_of_before_is_written_as_it_was(self, made: Path, pristine: Bundle) -> None:
+        assert "calibration" not in read_manifest(made)
+        assert "calibration" not in read_manifest(made)["profile"]
+        opened = open_bundle(made)
+        assert opened.manifest.calibration is None
+        assert opened.manifest.to_json() == (made / MANIFEST).read_text(encoding="utf-8")
+        assert opened.digest == pristine.digest
+
+    def test_a_record_that_says_more_than_is_known_is_refused(self, made: Path) -> None:
+        edit(made, lambda manifest: manifest.update(calibration={"method": "x", "date": "now"}))
+        with pytest.raises(BundleError, match="calibration"):
+            open_bundle(made)

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from qdeploy.architectures.graph import GraphConfig
+from qdeploy.architectures.tensors import layer_of
 from qdeploy.errors import Refusal
 from qdeploy.exporters.native.format import ExportLayout, GraphWriter
 from qdeploy.exporters.native.onnx.builder import ContribBuilder, LogitsOf
@@ -35,10 +36,12 @@ class OnnxFormat(GraphWriter):
         return Blocks(FLOATS[plan.profile.graph.activations])
 
     def why_not(self, plan: Plan) -> Refusal | None:
-        forms = {_form(t) for t in plan.tensors if t.expert}
-        if plan.profile.graph.experts == "fused" and len(forms) > 1:
+        forms = {(layer_of(t.name), _form(t)) for t in plan.tensors if t.expert}
+        layers = {layer for layer, _ in forms}
+        if plan.profile.graph.experts == "fused" and len(forms) > len(layers):
             return Refusal(
-                "its experts would have blocks of several sizes or forms, and QMoE takes one",
+                "experts of one layer would have blocks of several sizes or forms, and QMoE takes "
+                "one",
                 'set graph.experts = "unrolled" in the profile',
             )
         head = plan.checkpoint.config.head_dim
@@ -93,7 +96,7 @@ class OnnxFormat(GraphWriter):
 
 
 def _form(tensor: TensorPlan) -> tuple[str, bool, int]:
-    """What the weights of all experts must have in common for one operator."""
+    """What the weights of all experts of a layer must have in common for one operator."""
     precision = tensor.precision
     size = 0 if precision.dtype == "fp16" else block_size(precision, tensor.shape[-1])
     return precision.dtype, precision.symmetric, size

@@ -82,7 +82,7 @@ class Shard:
         return PackedWeight(
             (tensor.source,), (tensor.shape,), tensor.precision, planned.encoding,
             self._places[planned.name(entries.codes)], scales, points,
-            schemes=(tensor.scheme,), scale_type=tensor.scales,
+            given=(tensor.takes_codes,), scale_type=tensor.scales,
         )  # fmt: skip
 
     def _shape(self, planned: Planned, entry: Entry) -> tuple[int, bytes]:

@@ -28,10 +28,10 @@ class Block:
         return self.stored.tensors[self.member : self.member + self.stored.interleaved]
 
     @property
-    def kept(self) -> bool:
-        """Whether codes of one of its tensors are kept."""
-        schemes = self.stored.schemes
-        return any(schemes[self.member : self.member + self.stored.interleaved])
+    def given(self) -> bool:
+        """Whether codes of one of its tensors are taken as they are."""
+        given = self.stored.given
+        return any(given[self.member : self.member + self.stored.interleaved])
 
     @property
     def elements(self) -> int:

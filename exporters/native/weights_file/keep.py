@@ -1,4 +1,4 @@
-"""Codes that a checkpoint stores, taken over as they are."""
+"""Codes that a checkpoint stores or that calibration found, taken over as they are."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 def keep(source: WeightReader, block: Block) -> Quantized:
-    """The rows of a block; tensors of it that are not kept are rounded to the same precision."""
+    """The rows of a block; its tensors without codes are rounded to the same precision."""
     from qdeploy.quantization.matrix import quantize
 
     precision, first = block.stored.precision, block.member
     made = []
-    for name, scheme in zip(block.tensors, block.stored.schemes[first:], strict=False):
-        if scheme:
+    for name, given in zip(block.tensors, block.stored.given[first:], strict=False):
+        if given:
             made.append(source.codes(name, block.start, block.stop))
         else:
             values = source.rows(name, block.start, block.stop)

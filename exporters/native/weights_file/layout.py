@@ -42,7 +42,7 @@ class PackedWeight:
         codes: [all rows, K], packed by the encoding; the values of a float weight.
         scales, zero_points: one for each group; None where the weight has none.
         interleaved: how many tensors alternate row by row; 1 for none.
-        schemes: of each tensor, the method whose codes are kept, or None where it is rounded here.
+        given: of each tensor, whether its codes are taken as they are; otherwise it is rounded.
         scale_type: in which the scales are kept.
     """
 
@@ -54,7 +54,7 @@ class PackedWeight:
     scales: Span | None = None
     zero_points: Span | None = None
     interleaved: int = 1
-    schemes: tuple[str | None, ...] = ()
+    given: tuple[bool, ...] = ()
     scale_type: ScaleType = "float16"
 
     @property
@@ -165,9 +165,9 @@ class WeightsLayout:
         codes = self._take(sizes.codes)
         scales = self._take(sizes.scales) if sizes.scales else None
         points = self._take(sizes.zero_points) if sizes.zero_points else None
-        schemes = tuple(plan.scheme for plan in plans)
+        given = tuple(plan.takes_codes for plan in plans)
         return PackedWeight(
-            tensors, shapes, precision, self.encoding, codes, scales, points, interleaved, schemes,
+            tensors, shapes, precision, self.encoding, codes, scales, points, interleaved, given,
             scale_type,
         )  # fmt: skip
 

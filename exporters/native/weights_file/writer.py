@@ -101,7 +101,7 @@ def _pieces(source: WeightReader, block: Block) -> list[Piece]:
         narrow = floats.narrow(values, encoding.float_type(len(stored.shape)), name)
         before = block.row * stored.columns * narrow.itemsize
         return [(stored.codes.offset + before, narrow)]
-    if block.kept:
+    if block.given:
         made = keep(source, block)
     else:
         values = _read(source, block, _scratch.floats(block.elements))

@@ -17,6 +17,7 @@ from qdeploy.deploy.export import export
 from qdeploy.errors import QdeployError
 from qdeploy.interface import Progress
 from qdeploy.planning.plan import Plan
+from qdeploy.storage import workdir
 from qdeploy.storage.workdir import FILES
 from tests.support.bundles import scripted_bundle, scripted_plan
 from tests.support.scripted import ScriptedExporter
@@ -150,6 +151,22 @@ def test_what_an_export_and_a_bench_work_in_is_neither_listed_nor_removed(root: 
     made = export(plan, Working(), place, Progress(), force=True)
     assert open_bundle(place, full=True) == made
     assert [e.path for e in cache.entries()] == [place]
+
+
+def test_a_calibration_is_listed_and_cleared_unless_a_run_works_on_it(root: Path) -> None:
+    for name in ("done", "running"):
+        (root / "calibrations" / name).mkdir(parents=True)
+        (root / "calibrations" / name / "codes").write_bytes(bytes(1000))
+    lock = workdir.try_lock(root / "calibrations" / "running")
+    assert lock is not None
+    assert listed() == ["done"]
+    with pytest.raises(BlockingIOError):
+        workdir.remove(root / "calibrations" / "running")
+    assert [e.path.name for e in cache.clear()] == ["done"]
+    lock.release()
+    assert listed() == ["running"]
+    assert [e.nbytes for e in cache.clear(("running",))] == [1000]
+    assert list((root / "calibrations").iterdir()) == []
 
 
 def test_what_a_killed_bench_left_is_removed_by_the_next(root: Path) -> None:

@@ -11,7 +11,8 @@ import pytest
 
 from qdeploy.bundle import Bundle, open_bundle
 from qdeploy.checkpoint.read import read_checkpoint
-from qdeploy.deploy.export import export, work_key
+from qdeploy.deploy.export import export
+from qdeploy.deploy.work_key import work_key
 from qdeploy.interface import SCRATCH, Exporter, Progress
 from qdeploy.planning.formats import Format
 from qdeploy.planning.plan import Plan, make_plan
