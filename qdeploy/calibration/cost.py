@@ -1,14 +1,14 @@
 """Predicted cost of a calibration: time on this CPU, peak of memory, room on the disk.
 
 For T tokens, H the width of the residual stream, and linear weights [N, K]; an expert sees its
-share of the tokens, T * top_k / experts:
+share of the tokens, T * top_k / experts, and `BESIDE` others:
 
     operations = sum over inputs of  MOMENTS * TKK + sum over weights of SOLVING * NKK
                  + passes * 2TNK, divided by EFFICIENCY
     passes     = FORWARDS, and GRADIENTS more where tokens count by importance; the head has
                  OWN_HEAD, and GRADIENTS more
-    memory     = BASE + MATRICES * 4KK of the widest input (EXPERTS of one of experts)
-                 + the buffers of a block of rows for each thread
+    memory     = BASE + the tokenizer + MATRICES * 4KK of the widest input (of an expert EXPERT_MATRICES, and its
+                 tokens' activations) + the buffers of each thread
     disk       = codes + STREAMS * 4TH + TEMPORARY * 4T * the widest output,
                  or the residual streams before all layers while importance is found
 
@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from qdeploy.planning.formats import group_count
 from qdeploy.system.threads import usable_threads
+from qdeploy.tokenization.text_files import TOKENIZER_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,8 +54,13 @@ STREAMS, TEMPORARY = 6, 4
 outputs of two layers in both models."""
 BASE_BYTES = 90_000_000
 """Python, NumPy and qdeploy."""
-BLOCK_BYTES = 10 * 4 * 2**21
-"""A thread's buffers of a block of rows."""
+TOKENIZER_COPIES = 6
+"""Memory of the tokenizer, in sizes of its file."""
+BLOCK_BYTES = 10 * 4 * 2**21 + 2 * 4 * 8192 * 512
+"""A thread's buffers: of a block of rows, and of a panel of moments in both models."""
+BESIDE, SETS = 2048, 3
+"""Tokens that each expert is run on beside its own; sets of activations that it has: of its tokens
+in the float model, in both models, and of the others."""
 SCALE_BYTES = 2
 
 
@@ -86,7 +92,8 @@ def predict(plan: Plan, *, timed: bool = True) -> Cost:
     """
     if plan.calibration is None:
         raise ValueError("a plan without calibration")
-    memory = BASE_BYTES + _widest_bytes(plan) + BLOCK_BYTES * usable_threads()
+    tokenizer = TOKENIZER_COPIES * plan.checkpoint.size_of(TOKENIZER_FILE)
+    memory = BASE_BYTES + tokenizer + _widest_bytes(plan) + BLOCK_BYTES * usable_threads()
     seconds = operations(plan) / _operations_per_s() if timed else None
     return Cost(seconds, memory, _disk_bytes(plan))
 
@@ -140,7 +147,7 @@ def _layers(plan: Plan) -> Iterator[_Layer]:
             yield _Layer(
                 t.shape[0],
                 prod(t.shape[1:]),
-                tokens * share if t.expert else tokens,
+                tokens * share + BESIDE if t.expert else tokens,
                 inputs=t in (block[0], block[-1]),
                 expert=t.expert,
             )
@@ -151,9 +158,13 @@ def _calibrated(plan: Plan) -> list[TensorPlan]:
 
 
 def _widest_bytes(plan: Plan) -> int:
-    return max(
-        4 * (EXPERT_MATRICES if n.expert else MATRICES) * n.columns**2 for n in _layers(plan)
-    )
+    """Of the matrices of the widest input, and of an expert's tokens in both models."""
+    widest = 0
+    for n in _layers(plan):
+        matrices = (EXPERT_MATRICES if n.expert else MATRICES) * n.columns**2
+        activations = SETS * n.tokens * (n.rows + n.columns) if n.expert else 0
+        widest = max(widest, 4 * matrices + round(4 * activations))
+    return widest
 
 
 def _disk_bytes(plan: Plan) -> int:
