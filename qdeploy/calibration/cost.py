@@ -7,8 +7,8 @@ share of the tokens, T * top_k / experts, and `BESIDE` others:
                  + passes * 2TNK, divided by EFFICIENCY
     passes     = FORWARDS, and GRADIENTS more where tokens count by importance; the head has
                  OWN_HEAD, and GRADIENTS more
-    memory     = BASE + the tokenizer + MATRICES * 4KK of the widest input (of an expert EXPERT_MATRICES, and its
-                 tokens' activations) + the buffers of each thread
+    memory     = BASE + the tokenizer + MATRICES * 4KK of the widest input + buffers of each thread;
+                 of an expert EXPERT_MATRICES, and its tokens' activations
     disk       = codes + STREAMS * 4TH + TEMPORARY * 4T * the widest output,
                  or the residual streams before all layers while importance is found
 
