@@ -66,7 +66,7 @@ class Negated:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._precisions = {t.name: t.precision for t in plan.tensors if t.calibrated}
+        self._precisions = {t.source: t.precision for t in plan.tensors if t.calibrated}
 
     def read(self, name: str, start: int, stop: int) -> Quantized:
         from qdeploy.checkpoint.weights import open_weights
