@@ -78,8 +78,8 @@ def test_no_step_raises_the_loss_of_a_row(
 ) -> None:
     second = moments(inputs(tokens, columns, seed))
     solution = begun(grid, second, columns if size == -1 else size, seed=seed)
-    # H is rounded to float32, so losses have errors of about this size
-    noise = 1e-6 * losses(solution.target.T, second).max()
+    # H is rounded to float32, so losses have errors of up to half of this size: at rank one
+    noise = 1e-5 * losses(solution.target.T, second).max()
     for _ in range(2):
         before = true_losses(solution)
         told = solution.refit()
