@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Protocol
 
-from qdeploy.checkpoint.weights import WeightReader, open_weights
+from qdeploy.checkpoint.weights import WeightReader, WrappedReader, open_weights
 
 if TYPE_CHECKING:
-    from qdeploy.checkpoint.weights.reader import Floats
     from qdeploy.planning.plan import Plan
     from qdeploy.quantization.quantized import Quantized
 
@@ -36,33 +35,16 @@ def open_planned_weights(plan: Plan) -> WeightReader:
     return CalibratedReader(open_weights(plan.checkpoint), codes, calibrated)
 
 
-class CalibratedReader(WeightReader):
+class CalibratedReader(WrappedReader):
     """The weights of a checkpoint, some of them with other codes than it stores."""
 
     def __init__(self, source: WeightReader, codes: Codes, calibrated: Collection[str]) -> None:
-        """*calibrated*: names of the weights whose codes are read from *codes*.
-
-        The reader closes *source* when it is closed.
-        """
-        self._source, self._codes, self._calibrated = source, codes, calibrated
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return self._source.names
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        return self._source.shape(name)
-
-    def rows(
-        self, name: str, start: int = 0, stop: int | None = None, *, out: Floats | None = None
-    ) -> Floats:
-        return self._source.rows(name, start, stop, out=out)
+        """*calibrated*: names of the weights whose codes are read from *codes*."""
+        super().__init__(source)
+        self._codes, self._calibrated = codes, calibrated
 
     def codes(self, name: str, start: int, stop: int) -> Quantized:
         """Rows *start* to *stop* of a weight as calibrated, or else as stored."""
         if name in self._calibrated:
             return self._codes.read(name, start, stop)
-        return self._source.codes(name, start, stop)
-
-    def close(self) -> None:
-        self._source.close()
+        return super().codes(name, start, stop)

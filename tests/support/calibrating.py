@@ -18,7 +18,7 @@ from qdeploy.calibration.layers.weights import Weights
 from qdeploy.calibration.store import CodeStore
 from qdeploy.checkpoint.checkpoint import Checkpoint
 from qdeploy.checkpoint.read import read_checkpoint
-from qdeploy.checkpoint.weights import WeightReader, open_weights
+from qdeploy.checkpoint.weights import WeightReader, WrappedReader, open_weights
 from qdeploy.forward.forward import Forward
 from qdeploy.planning.tensor_spec import TensorPlan
 from qdeploy.quantization.matrix import quantize
@@ -75,14 +75,12 @@ def run(
     return weights
 
 
-class Changed(WeightReader):
+class Changed(WrappedReader):
     """A checkpoint's weights, some of which are others."""
 
     def __init__(self, source: WeightReader, others: Mapping[str, Floats]) -> None:
-        self._source, self._others = source, others
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        return self._source.shape(name)
+        super().__init__(source)
+        self._others = others
 
     def rows(self, name: str, *span: int | None, **options: Any) -> Floats:
         if name in self._others:

@@ -7,7 +7,7 @@ from threading import Lock
 
 from qdeploy.architectures.base import Architecture
 from qdeploy.architectures.graph import GraphConfig
-from qdeploy.checkpoint.weights import WeightReader
+from qdeploy.checkpoint.weights import WeightReader, WrappedReader
 from qdeploy.forward.arithmetic import Floats
 from qdeploy.system.memory import available_bytes
 
@@ -31,19 +31,12 @@ def held_if_small(
     return HeldWeights(source) if size <= most else source
 
 
-class HeldWeights(WeightReader):
+class HeldWeights(WrappedReader):
     """The weights of another reader, each read whole when it is first asked for."""
 
     def __init__(self, source: WeightReader) -> None:
-        super().__init__((), {})
-        self._source, self._held, self._lock = source, dict[str, Floats](), Lock()
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return self._source.names
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        return self._source.shape(name)
+        super().__init__(source)
+        self._held, self._lock = dict[str, Floats](), Lock()
 
     def rows(
         self, name: str, start: int = 0, stop: int | None = None, *, out: Floats | None = None

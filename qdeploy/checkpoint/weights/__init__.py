@@ -6,8 +6,14 @@ reader  reads rows of a weight from its source
 """
 
 from qdeploy.checkpoint.weights.check import check_weights, expected_tensors
-from qdeploy.checkpoint.weights.reader import BLOCK_BYTES, WeightReader, open_weights
+from qdeploy.checkpoint.weights.reader import (
+    BLOCK_BYTES,
+    WeightReader,
+    WrappedReader,
+    open_weights,
+)
 
 __all__ = [
-    "BLOCK_BYTES", "WeightReader", "check_weights", "expected_tensors", "open_weights",
+    "BLOCK_BYTES", "WeightReader", "WrappedReader", "check_weights", "expected_tensors",
+    "open_weights",
 ]  # fmt: skip

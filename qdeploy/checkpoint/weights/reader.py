@@ -98,6 +98,31 @@ class WeightReader:
         self.close()
 
 
+class WrappedReader(WeightReader):
+    """The weights of another reader, which is closed with it; subclasses change some answers."""
+
+    def __init__(self, source: WeightReader) -> None:
+        self._source = source
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self._source.names
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return self._source.shape(name)
+
+    def rows(
+        self, name: str, start: int = 0, stop: int | None = None, *, out: Floats | None = None
+    ) -> Floats:
+        return self._source.rows(name, start, stop, out=out)
+
+    def codes(self, name: str, start: int, stop: int) -> Quantized:
+        return self._source.codes(name, start, stop)
+
+    def close(self) -> None:
+        self._source.close()
+
+
 def open_weights(checkpoint: Checkpoint) -> WeightReader:
     """Open the files that the weights of *checkpoint* are read from, its adapter's included.
 
