@@ -18,6 +18,9 @@ class Codes(Protocol):
     def read(self, name: str, start: int, stop: int) -> Quantized:
         """Rows *start* to *stop* of a weight."""
 
+    def smoothed(self, source: WeightReader) -> WeightReader:
+        """The float weights that belong to the codes, from those of the checkpoint."""
+
 
 def open_planned_weights(plan: Plan) -> WeightReader:
     """Open the weights of a plan. The codes of calibrated ones are those that calibration found.
@@ -32,7 +35,7 @@ def open_planned_weights(plan: Plan) -> WeightReader:
 
     codes = open_codes(plan)
     calibrated = frozenset(t.source for t in plan.tensors if t.calibrated)
-    return CalibratedReader(open_weights(plan.checkpoint), codes, calibrated)
+    return CalibratedReader(codes.smoothed(open_weights(plan.checkpoint)), codes, calibrated)
 
 
 class CalibratedReader(WrappedReader):

@@ -15,6 +15,7 @@ from qdeploy.calibration.folder import DISK, locked
 from qdeploy.calibration.inputs import counts_importance, inputs
 from qdeploy.calibration.record import CalibrationRecord, Text
 from qdeploy.calibration.report import Report
+from qdeploy.calibration.smoothing.rounded import is_static
 from qdeploy.calibration.store import CODES, LOCK, RECORD, CodeStore, store_of
 from qdeploy.errors import ExportFailed
 from qdeploy.planning.plan import Plan
@@ -59,6 +60,7 @@ def _run(plan: Plan, store: CodeStore, report: Report) -> CalibrationRecord:
     from qdeploy.calibration.layers.builder import CalibratingBuilder
     from qdeploy.calibration.layers.streams import Streams
     from qdeploy.calibration.layers.weights import Weights
+    from qdeploy.calibration.smoothing.inputs import RoundedInputs
     from qdeploy.checkpoint.weights import check_weights, open_weights
 
     if plan.calibration is None:
@@ -69,7 +71,7 @@ def _run(plan: Plan, store: CodeStore, report: Report) -> CalibrationRecord:
     with open_weights(plan.checkpoint) as source:
         sequences, weighting = inputs(plan, source, report)
         done, losses = store.finished()
-        weights, arrays = Weights(source, store, losses), Arrays(store.folder)
+        weights, arrays = Weights(store.smoothed(source), store, losses), Arrays(store.folder)
         report.stage("calibrating the layers")
         head = architecture.head(config)
         steps = 2 * config.layers + (head in store.places)
@@ -81,6 +83,7 @@ def _run(plan: Plan, store: CodeStore, report: Report) -> CalibrationRecord:
             arrays=arrays,
             streams=Streams(store.folder, sequences.tokens, config.hidden, arrays),
             weighting=weighting,
+            rounding=RoundedInputs(weights, store.sites, static=is_static(plan)),
             done=done,
             progress=lambda step: report.step(step, steps),
         )
@@ -90,7 +93,7 @@ def _run(plan: Plan, store: CodeStore, report: Report) -> CalibrationRecord:
             if config.task.generates:
                 build.logits(hidden, head)
     return CalibrationRecord(
-        method=METHOD,
+        method=f"{METHOD}, inputs smoothed" if store.sites else METHOD,
         tokens=sequences.tokens,
         seed=plan.calibration.seed,
         texts=[Text(**asdict(origin)) for origin in sequences.origins],

@@ -2,7 +2,8 @@
 
 <cache>/calibrations/<model>-<16 hex digits>/
     codes.bin      of every calibrated weight, at a place that follows from the plan: codes, two a
-                   byte where they have four bits, scales, zero points
+                   byte where they have four bits, scales, zero points; then of all inputs that
+                   are rounded: exponents of their factors, and a static scale
     journal.jsonl  a line for each finished step: its number and the losses of its weights
     record.json    what was done; there once all is finished
     lock           held by the process that calibrates
@@ -25,6 +26,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qdeploy.calibration.smoothing.factors import SmoothedReader
+from qdeploy.calibration.smoothing.rounded import rounded_sites
+from qdeploy.calibration.smoothing.search import Choice
+from qdeploy.calibration.smoothing.sites import Site
+from qdeploy.checkpoint.weights import WeightReader
 from qdeploy.errors import ExportFailed
 from qdeploy.planning.plan import Plan
 from qdeploy.planning.tensor_spec import TensorPlan
@@ -35,6 +41,7 @@ from qdeploy.storage import cache_root, workdir
 from qdeploy.storage.hashing import data_sha256
 
 CODES, JOURNAL, RECORD, LOCK = "codes.bin", "journal.jsonl", "record.json", workdir.LOCK
+SCALE_BYTES = 4
 VERSION = 1
 """Version of the codes that are found, part of the name: raise it when they change."""
 
@@ -71,15 +78,21 @@ class Place:
 class CodeStore:
     """Codes by the name of the checkpoint's weight. Several threads may write and read rows."""
 
-    def __init__(self, folder: Path, tensors: Iterable[TensorPlan]) -> None:
-        """*tensors*: the calibrated ones of a plan."""
-        self.folder = folder
+    def __init__(
+        self, folder: Path, tensors: Iterable[TensorPlan], sites: Iterable[Site] = ()
+    ) -> None:
+        """*tensors*: the calibrated ones of a plan; *sites*: the inputs that are rounded."""
+        self.folder, self.sites = folder, tuple(sites)
         self.places = _places(tensors)
-
-    @cached_property
-    def nbytes(self) -> int:
         last = max(self.places.values(), key=lambda place: place.zero_points, default=None)
-        return last.zero_points + last.shape[0] * last.groups if last else 0
+        self.nbytes = last.zero_points + last.shape[0] * last.groups if last else 0
+        self._inputs: dict[str, slice] = {}
+        for site in self.sites:
+            rows = self.places[site.name].shape[1] // site.shared
+            start, self.nbytes = self.nbytes, self.nbytes + SCALE_BYTES + rows
+            self._inputs[site.name] = slice(start, self.nbytes)
+        self._site_of = {reader: site for site in self.sites for reader in site.readers}
+        self._chosen = set[str]()
 
     @cached_property
     def _file(self) -> NDArray[np.uint8]:
@@ -115,7 +128,49 @@ class CodeStore:
         if precision.has_zero_points:
             stored = self._span(place.zero_points, start, count, place.groups)
             points = stored.copy().reshape(count, place.groups)
-        return Quantized(precision, codes, scales.reshape(count, place.groups), points)
+        return Quantized(
+            precision, codes, scales.reshape(count, place.groups), points, self._input_scale(name)
+        )
+
+    def _input_scale(self, name: str) -> float | None:
+        site = self._site_of.get(name)
+        choice = site and self.chosen(site)
+        return float(choice.scale) if choice and choice.scale is not None else None
+
+    def choose(self, site: Site, choice: Choice) -> None:
+        """Write what was chosen for the inputs of *site*."""
+        scale = np.float32(0 if choice.scale is None else choice.scale)
+        stored = self._file[self._inputs[site.name]]
+        stored[:SCALE_BYTES] = scale.reshape(1).view(np.uint8)
+        stored[SCALE_BYTES:] = choice.exponents.view(np.uint8)
+        self._chosen.add(site.name)
+
+    def chosen(self, site: Site) -> Choice | None:
+        """What was chosen for the inputs of *site*; None as long as nothing was."""
+        if site.name not in self._chosen:
+            return None
+        stored = self._file[self._inputs[site.name]].copy()
+        scale = stored[:SCALE_BYTES].view(np.float32)[0]
+        return Choice(stored[SCALE_BYTES:].view(np.int8), scale if scale else None)
+
+    def divide_scales(self, name: str, exponents: NDArray[np.int8]) -> None:
+        """Divide the rows of a weight by powers of two, [N]: codes of eight bits stay."""
+        place = self.places[name]
+        stored = self._span(place.scales, 0, place.shape[0], 2 * place.groups)
+        scales = stored.copy().view(np.float16).reshape(place.shape[0], place.groups)
+        divided = np.ldexp(scales, -exponents[:, None].astype(np.int32))
+        stored[:] = divided.view(np.uint8).reshape(-1)
+
+    def smoothed(self, source: WeightReader) -> WeightReader:
+        """The float weights that belong to the codes, from those of the checkpoint."""
+        if not self.sites:
+            return source
+
+        def exponents(site: Site) -> NDArray[np.int8] | None:
+            choice = self.chosen(site)
+            return None if choice is None else choice.exponents
+
+        return SmoothedReader(source, self.sites, exponents)
 
     def finish(self, step: int, losses: Mapping[str, float]) -> None:
         """Record a step of the model, once its codes are on the disk.
@@ -146,11 +201,16 @@ class CodeStore:
                 break
             steps += 1
             losses |= row["losses"]
+        self.know(losses)
         # a line that was cut short would spoil the next one
         kept = "".join(lines[:steps])
         if len(kept) < sum(map(len, lines)):
             (self.folder / JOURNAL).write_text(kept, encoding="utf-8")
         return steps, losses
+
+    def know(self, weights: Iterable[str]) -> None:
+        """Take what the file says of the inputs of finished *weights*."""
+        self._chosen |= self._inputs.keys() & set(weights)
 
     def _span(self, first: int, start: int, count: int, each: int) -> NDArray[np.uint8]:
         return self._file[first + start * each : first + (start + count) * each]
@@ -168,16 +228,18 @@ def store_of(plan: Plan) -> CodeStore:
     if plan.calibration is None:
         raise ValueError("a plan without calibration")
     tensors = [t for t in plan.tensors if t.calibrated]
-    digest = data_sha256(
+    deciding = [
         plan.digest,
         {t.name: str(t.precision) for t in tensors},
         plan.calibration.deciding(),
         plan.rope_scaling,
         plan.task.model_dump(mode="json"),
         VERSION,
-    )
-    name = f"{cache_root.plain(plan.checkpoint.name)}-{digest[:16]}"
-    return CodeStore(cache_root.calibrations() / name, tensors)
+    ]
+    if sites := rounded_sites(plan):
+        deciding.append(plan.profile.graph.input_activations)
+    name = f"{cache_root.plain(plan.checkpoint.name)}-{data_sha256(*deciding)[:16]}"
+    return CodeStore(cache_root.calibrations() / name, tensors, sites)
 
 
 def open_codes(plan: Plan) -> CodeStore:
@@ -193,6 +255,7 @@ def open_codes(plan: Plan) -> CodeStore:
             where=store.folder,
             fix="export again, and leave the cache alone meanwhile",
         )
+    store.know(store.places)
     return store
 
 

@@ -24,12 +24,14 @@ class Quantized:
             values, where a checkpoint's own are taken over. Symmetric ones may be negative: see
             `rounding.plain`.
         zero_points: uint8 [N, G] in the codes' range; None where symmetric, and of FP8.
+        input_scale: that the layer's inputs are rounded to int8 with, where it is static.
     """
 
     precision: Precision
     codes: NDArray[Any]
     scales: NDArray[np.float16] | NDArray[np.float32]
     zero_points: NDArray[np.uint8] | None
+    input_scale: float | None = None
 
     def dequantize(self) -> NDArray[np.float32]:
         """Compute the weights that the codes represent, float32 [N, K]: (code - zero point) *

@@ -14,6 +14,7 @@ import pytest
 
 from qdeploy.calibration.record import CalibrationRecord, Text
 from qdeploy.calibration.report import Report
+from qdeploy.checkpoint.weights import WeightReader
 from qdeploy.planning.calibration import Calibration
 from qdeploy.planning.plan import Plan
 from qdeploy.quantization.quantized import Quantized
@@ -74,6 +75,9 @@ class Negated:
 
         with open_weights(self._plan.checkpoint) as source:
             return negate(quantize(source.rows(name, start, stop), self._precisions[name]))
+
+    def smoothed(self, source: WeightReader) -> WeightReader:
+        return source
 
 
 def negate(weight: Quantized) -> Quantized:

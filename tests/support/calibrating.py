@@ -15,6 +15,8 @@ from qdeploy.calibration.layers.arrays import Arrays
 from qdeploy.calibration.layers.builder import CalibratingBuilder
 from qdeploy.calibration.layers.streams import Streams
 from qdeploy.calibration.layers.weights import Weights
+from qdeploy.calibration.smoothing.inputs import RoundedInputs
+from qdeploy.calibration.smoothing.sites import find_sites
 from qdeploy.calibration.store import CodeStore
 from qdeploy.checkpoint.checkpoint import Checkpoint
 from qdeploy.checkpoint.read import read_checkpoint
@@ -52,14 +54,20 @@ def run(
     precision: Precision = INT4,
     progress: Callable[[int], None] = lambda step: None,
     weighting: Weighting | None = None,
+    rounds: bool = False,
+    static: bool = False,
 ) -> Weights:
-    """Calibrate the checkpoint in *folder*, from where an earlier run into *into* ended."""
+    """Calibrate the checkpoint in *folder*, from where an earlier run into *into* ended.
+
+    *rounds*: whether inputs are rounded to int8, by *static* scales or token by token.
+    """
     checkpoint = read_checkpoint(folder)
     into.mkdir(exist_ok=True)
-    store = CodeStore(into, tensors_of(checkpoint, precision))
+    sites = find_sites(checkpoint.architecture, checkpoint.graph(None)) if rounds else ()
+    store = CodeStore(into, tensors_of(checkpoint, precision), sites)
     config, arrays = checkpoint.graph(None), Arrays(into)
     done, losses = store.finished()
-    weights = Weights(open_weights(checkpoint), store, losses)
+    weights = Weights(store.smoothed(open_weights(checkpoint)), store, losses)
     build = CalibratingBuilder(
         weights,
         config,
@@ -67,6 +75,7 @@ def run(
         arrays=arrays,
         streams=Streams(into, sum(map(len, ids)), config.hidden, arrays),
         weighting=weighting or Weighting(),
+        rounding=RoundedInputs(weights, store.sites, static=static),
         done=done,
         progress=progress,
     )

@@ -26,6 +26,7 @@ from qdeploy.calibration.layers.arrays import Arrays, Floats, Pair, run, spans
 from qdeploy.calibration.layers.moments import add_up
 from qdeploy.calibration.layers.streams import Streams
 from qdeploy.calibration.layers.weights import Weights
+from qdeploy.calibration.smoothing.inputs import RoundedInputs
 from qdeploy.errors import CheckpointError
 from qdeploy.forward.arithmetic import attend, rms_norm, rotate, silu
 from qdeploy.quantization.rounding import DAMAGED
@@ -68,6 +69,7 @@ class CalibratingBuilder(Builder[Value]):
         arrays: Arrays,
         streams: Streams,
         weighting: Weighting,
+        rounding: RoundedInputs,
         done: int,
         progress: Callable[[int], None],
     ) -> None:
@@ -77,6 +79,7 @@ class CalibratingBuilder(Builder[Value]):
         ends = np.cumsum([len(ids) for ids in sequences]).tolist()
         self._sequences = [slice(a, b) for a, b in zip([0, *ends[:-1]], ends, strict=True)]
         self._arrays, self._streams, self._weighting = arrays, streams, weighting
+        self._rounding = rounding
         self._done, self._step, self._progress = done, 0, progress
 
     def embedding(self, weight: str) -> Value:
@@ -188,7 +191,7 @@ class CalibratingBuilder(Builder[Value]):
             out = self._new(residual.exact.shape[1])
             mixture.calibrate(
                 self._weights, self._config, y.inputs, y.router, y.experts, residual, out,
-                self._weighting,
+                self._weighting, self._rounding,
             )  # fmt: skip
             return out
         return self._computed(y)
@@ -203,6 +206,7 @@ class CalibratingBuilder(Builder[Value]):
         if not pending:
             return
         importance = self._weighting.of(weights[0])
+        self._rounding.prepare(inputs, weights[0], importance)
         sums = add_up(inputs, importance)
         total = np.float32(sums.weight)
 

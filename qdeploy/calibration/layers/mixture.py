@@ -18,6 +18,7 @@ from qdeploy.calibration.layers.arrays import Floats, Pair, run
 from qdeploy.calibration.layers.moments import Sums, add_up, mixed
 from qdeploy.calibration.layers.weights import Weights
 from qdeploy.calibration.rounding.linear import Moments
+from qdeploy.calibration.smoothing.inputs import RoundedInputs
 from qdeploy.forward.arithmetic import routing, silu
 
 FEW = 32
@@ -45,6 +46,7 @@ def calibrate(
     residual: Pair,
     out: Pair,
     weighting: Weighting,
+    rounding: RoundedInputs,
 ) -> None:
     """Find the codes of all experts, and write the outputs of both models' mixtures to *out*.
 
@@ -57,11 +59,13 @@ def calibrate(
         residual: stream that the mixture is added to, [T, H].
         out: of the block, [T, H].
         weighting: how much tokens count.
+        rounding: of the experts' inputs; the router reads them before.
     """
     logits = Pair(*(np.empty((len(x), len(experts)), np.float32) for x in inputs.both))
     weights.multiply(inputs, router, logits)
     shares = Pair(*(routing(x, config) for x in logits.both))
     first, last = weighting.of(experts[0].gate), weighting.of(experts[0].down)
+    rounding.prepare(inputs, experts[0].gate, first)
     everywhere = add_up(inputs, first).mean()
     beside = np.linspace(0, len(inputs.exact) - 1, min(BESIDE, len(inputs.exact))).astype(np.intp)
     for x in out.both:
@@ -70,6 +74,7 @@ def calibrate(
         exact, rounded = (_routed(x[:, number]) for x in shares.both)
         _calibrate_first(weights, expert, inputs, rounded, everywhere, first)
         inner = _inner(weights, expert, inputs, exact, rounded, beside)
+        _round_inner(rounding, expert, inner)
         _calibrate_down(weights, expert, inner, rounded, residual, last, beside)
         _add_outputs(weights, expert, inner, exact, rounded, out)
 
@@ -149,6 +154,19 @@ def _inner(
     paired = pair(rounded.tokens)
     first = paired.exact if same else activated(inputs.exact[exact.tokens], calibrated=False)
     return Inner(first, paired, pair(beside))
+
+
+def _round_inner(rounding: RoundedInputs, expert: Expert, inner: Inner) -> None:
+    """Round the inputs of an expert's down projection, by its own tokens unless those are few."""
+    own, others = inner.paired.rounded, inner.beside.rounded
+    sample = own if len(own) >= FEW else np.concatenate([own, others])
+    site = rounding.choose(expert.down, sample, None)
+    if site is None:
+        return
+    for exact in {id(x): x for x in (inner.exact, inner.paired.exact, inner.beside.exact)}.values():
+        rounding.smooth(site, exact)
+    for x in (own, others):
+        rounding.round(site, x)
 
 
 def _calibrate_down(
