@@ -24,7 +24,8 @@ class Quantized:
             values, where a checkpoint's own are taken over. Symmetric ones may be negative: see
             `rounding.plain`.
         zero_points: uint8 [N, G] in the codes' range; None where symmetric, and of FP8.
-        input_scale: that the layer's inputs are rounded to int8 with, where it is static.
+        input_scale: the scale that the layer's inputs are rounded with, where it is static: x
+            becomes clamp(round(x / input_scale), -128, 127), half to even. A float32.
     """
 
     precision: Precision

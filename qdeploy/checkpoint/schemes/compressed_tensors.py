@@ -9,13 +9,15 @@ Of a linear layer [N, K], by format:
 
 with `weight_scale`, one for each group of columns, row, block or tensor, and `weight_zero_point`
 where asymmetric. Integer codes are stored in offset binary where packed, and signed otherwise.
+Codes go with the `input_scale` of inputs that are rounded to int8 by one scale; values do without.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from dataclasses import replace
+from typing import Any, ClassVar, NamedTuple
 
 from qdeploy.checkpoint.headers import DTYPE_BITS, TensorInfo
 from qdeploy.checkpoint.schemes import floats
@@ -48,6 +50,25 @@ CLASSES = {"Embedding": "embed_tokens"}
 """Last parts of modules' names that belong to a class of modules; all others are `Linear`."""
 
 
+STATIC_INPUTS = {
+    "num_bits": 8, "type": "int", "symmetric": True, "strategy": "tensor", "dynamic": False,
+}  # fmt: skip
+"""Settings of inputs that are rounded to int8 by one scale, `input_scale`."""
+
+
+class Group(NamedTuple):
+    """What the config says of some modules.
+
+    Attributes:
+        weights: None for modules that no group names.
+        static_inputs: whether one scale for their inputs is stored, see `STATIC_INPUTS`.
+    """
+
+    format: str
+    weights: Settings | None = None
+    static_inputs: bool = False
+
+
 class CompressedTensors(Scheme):
     """compressed-tensors with the settings of one checkpoint."""
 
@@ -78,14 +99,15 @@ class CompressedTensors(Scheme):
             settings.within(_table(g, settings)) for g in settings.table("config_groups").values()
         ]
         self._format = settings.text("format", MIXED)
-        self._by_target: dict[str, tuple[str, Settings]] = {}
+        self._by_target: dict[str, Group] = {}
         for group in groups:
             stored = group.text("format", self._format)
             if stored not in FORMATS:
                 raise settings.error(f"weights in the format {stored!r} of compressed-tensors")
             weights = Settings(group.table("weights"), settings.where, settings.fix)
+            static = group.table("input_activations").items() >= STATIC_INPUTS.items()
             for target in group.names("targets"):
-                self._by_target[target] = (stored, weights)
+                self._by_target[target] = Group(stored, weights, static)
         self._patterns = {
             name: _compile(name.removeprefix("re:"), settings)
             for name in (*self._by_target, *settings.names("ignore"))
@@ -99,7 +121,7 @@ class CompressedTensors(Scheme):
         codes = parts.get("weight_packed") or parts.get("weight")
         if codes is None or scales is None or len(codes.shape) != 2:
             return None
-        declared, weights = self._of(module)
+        declared, weights, static_inputs = self._of(module)
         if weights is None:
             problem = "is stored as codes, and config.json names no group for it"
             return contradiction(codes, parts, problem)
@@ -113,7 +135,10 @@ class CompressedTensors(Scheme):
             return floats.fp8(codes, scales, _block(weights))
         if found in FP4:
             return floats.fp4(codes, scales, parts.get("weight_global_scale"), divides=True)
-        return self._integers(parts, codes, scales, weights, packed=found == PACKED)
+        source = self._integers(parts, codes, scales, weights, packed=found == PACKED)
+        if static_inputs and isinstance(source, Codes):
+            return replace(source, input_scale=parts.get("input_scale"))
+        return source
 
     def _integers(
         self,
@@ -152,14 +177,14 @@ class CompressedTensors(Scheme):
             problem=problem,
         )
 
-    def _of(self, module: str) -> tuple[str, Settings | None]:
-        """Format and weight settings of a module: by its name, then a pattern, then its class."""
+    def _of(self, module: str) -> Group:
+        """The group of a module: by its name, then a pattern, then its class."""
         order = sorted(self._by_target, key=lambda target: (target.startswith("re:"), target))
         for target in order:
             if self._matches(module, target, classes=False):
                 return self._by_target[target]
         return next(
-            (self._by_target[t] for t in order if self._matches(module, t)), (self._format, None)
+            (self._by_target[t] for t in order if self._matches(module, t)), Group(self._format)
         )
 
     def _matches(self, module: str, target: str, *, classes: bool = True) -> bool:

@@ -10,6 +10,7 @@ is float32.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING
 
 from qdeploy.checkpoint.headers import TensorInfo
@@ -61,6 +62,7 @@ class Codes(Source):
         order: the group of each column, [K]; None where columns are in order.
         ordered: whether the method's settings say that *order* is not the usual one.
         shape_tensor: the matrix' own N and K as data, or None.
+        input_scale: one scale that the layer's inputs are rounded to int8 with, or None.
         problem: what else is wrong, in the words of `why_not`.
     """
 
@@ -73,6 +75,7 @@ class Codes(Source):
     order: TensorInfo | None = None
     ordered: bool = False
     shape_tensor: TensorInfo | None = None
+    input_scale: TensorInfo | None = None
     problem: str | None = None
 
     @property
@@ -82,7 +85,8 @@ class Codes(Source):
     @property
     def tensors(self) -> tuple[TensorInfo, ...]:
         points = self.zero_points.tensor if self.zero_points else None
-        every = (self.integers.tensor, self.scales.tensor, points, self.order, self.shape_tensor)
+        parts = (self.integers.tensor, self.scales.tensor, points, self.order)
+        every = (*parts, self.shape_tensor, self.input_scale)
         return tuple(tensor for tensor in every if tensor)
 
     @property
@@ -172,7 +176,30 @@ class Codes(Source):
                 f"{self.scales.tensor.name} has a value that is infinite or not a number",
                 where=self._place(files),
             )
-        return Quantized(self.precision, codes, scales, points)
+        return Quantized(self.precision, codes, scales, points, self._input_scale(files))
+
+    def _input_scale(self, files: Files) -> float | None:
+        """The scale of the layer's inputs.
+
+        Raises:
+            CheckpointError: it is not one finite positive number.
+        """
+        stored = self.input_scale
+        if not stored:
+            return None
+        scale = Scales(stored, rows=1, groups=1)
+        wrong = f"{stored.dtype} {list(stored.shape)}"
+        if not scale.why_not():
+            found = float(scale.read(files, 0, 1)[0, 0])
+            if 0 < found < inf:
+                return found
+            wrong = f"{found:g}"
+        raise CheckpointError(
+            f"{stored.name} is {wrong}, not one positive number, by which the layer's inputs are "
+            "to be rounded",
+            where=files[stored.file].path,
+            fix=REQUANTIZE,
+        )
 
     def _zero_points(
         self, files: Files, stored: Integers, start: int, stop: int
