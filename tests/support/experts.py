@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,6 +17,7 @@ from qdeploy.backends.torch.kernels.base import ExpertLayers, Form, Place
 from qdeploy.backends.torch.kernels.table import expert_kernel
 from qdeploy.quantization.quantized import Quantized
 
+Product = Callable[[Any], Any]
 EXPERTS, HIDDEN, INNER = 12, 128, 64
 ROUTINGS = ("any", "one expert", "the last expert", "some without tokens", "all experts")
 
@@ -27,23 +28,23 @@ class Packed:
 
     Attributes:
         name: the kernel's.
-        gate_up: float32 [2 * INNER, HIDDEN] of each expert.
-        down: float32 [HIDDEN, INNER] of each.
+        gate_up: of each expert, the product with its weight [2 * INNER, HIDDEN] in float32.
+        down: the same, [HIDDEN, INNER].
     """
 
     name: str
     layers: ExpertLayers
-    gate_up: Sequence[Any]
-    down: Sequence[Any]
+    gate_up: Sequence[Product]
+    down: Sequence[Product]
 
     def by_token(self, x: Any, chosen: Any, weights: Any) -> Any:
         """What the layers should give: one product after the other, in float32."""
         made = torch.zeros(x.shape)
         for token in range(len(x)):
             for expert, weight in zip(chosen[token].tolist(), weights[token].tolist(), strict=True):
-                gate, up = (self.gate_up[expert] @ x[token].float()).chunk(2)
+                gate, up = self.gate_up[expert](x[token].float()).chunk(2)
                 hidden = torch.nn.functional.silu(gate) * up
-                made[token] += weight * (self.down[expert] @ hidden)
+                made[token] += weight * self.down[expert](hidden)
         return made
 
 
@@ -58,7 +59,7 @@ def pack(accelerator: Accelerator, kind: Form, place: Place) -> Packed:
     kernel = expert_kernel(accelerator.expert_kernels(), outer, inner, where="a test")
     gate_up, down = ([partial(copy, weight) for weight in stack] for stack in stacks)
     layers = kernel.pack(gate_up, down, outer, inner, place)
-    return Packed(kernel.name, layers, *([_values(w) for w in stack] for stack in stacks))
+    return Packed(kernel.name, layers, *([_product(w) for w in stack] for stack in stacks))
 
 
 def routing(tokens: int, name: str) -> Any:
@@ -86,5 +87,11 @@ def largest_difference(packed: Packed, device: Any, dtype: Any, tokens: int, nam
     return float((made.cpu().float() - wanted).abs().max() / wanted.abs().max())
 
 
-def _values(weight: Any) -> Any:
-    return torch.from_numpy(weight.dequantize() if isinstance(weight, Quantized) else weight)
+def _product(weight: Any) -> Product:
+    """Inputs that have a static scale are rounded by it."""
+    if not isinstance(weight, Quantized):
+        return lambda x: torch.from_numpy(weight) @ x
+    values, scale = torch.from_numpy(weight.dequantize()), weight.input_scale
+    if scale is None:
+        return lambda x: values @ x
+    return lambda x: values @ ((x / scale).round().clamp(-128, 127) * scale)

@@ -27,7 +27,9 @@ FOUR = [
     for size in (32, 128)
 ]
 EIGHT = Precision(dtype="int8", symmetric=True, group_size=-1)
-CASES = [(precision, "none") for precision in (*FOUR, EIGHT)] + [(EIGHT, "int8")]
+CASES = [(precision, "none") for precision in (*FOUR, EIGHT)] + [
+    (EIGHT, "int8"), (EIGHT, "int8-static"),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("precision", "activations"), CASES)

@@ -66,6 +66,7 @@ def precision(text: str) -> Precision:
         ("cuda-sm90", "int8 asym channel", "none", "bfloat16", DEQUANTIZED),
         ("cuda-sm90", "int8 sym g128", "none", "bfloat16", DEQUANTIZED),
         ("cuda-sm90", "int8 sym channel", "int8", "bfloat16", INT8_INPUTS),
+        ("cuda-sm90", "int8 sym channel", "int8-static", "float16", INT8_INPUTS),
         ("cuda-sm90", "fp8 channel", "fp8", "bfloat16", FP8_INPUTS),
         ("cuda-sm89", "fp8 channel", "fp8", "bfloat16", FP8_INPUTS),
         ("cuda-sm90", "fp8 blocks", "fp8", "bfloat16", DEQUANTIZED),
@@ -75,6 +76,7 @@ def precision(text: str) -> Precision:
         ("rocm-gfx942", "int8 sym channel", "int8", "bfloat16", INT8_INPUTS),
         ("dcu-gfx936", "int4 sym g128", "none", "bfloat16", DEQUANTIZED),
         ("dcu-gfx936", "int8 sym channel", "int8", "bfloat16", INT8_INPUTS),
+        ("dcu-gfx936", "int8 sym channel", "int8-static", "bfloat16", INT8_INPUTS),
     ],
 )
 def test_the_kernel_of_a_form(chip: str, weight: str, inputs: Any, dtype: str, kernel: str) -> None:
@@ -92,6 +94,8 @@ def test_the_kernel_of_a_form(chip: str, weight: str, inputs: Any, dtype: str, k
         ("rocm-gfx942", "fp8 channel", "fp8", "the 8-bit floats of gfx950.* is gfx942"),
         ("cuda-sm90", "int8 sym g128", "int8", "one scale for each row"),
         ("dcu-gfx936", "int4 sym g128", "int8", "float inputs"),
+        ("cuda-sm90", "int8 sym g128", "int8-static", "one scale for each row"),
+        ("cuda-sm90", "int4 sym g128", "int8-static", "a scale of the layer's"),
     ],
 )
 def test_a_form_that_no_kernel_takes(chip: str, weight: str, inputs: Any, reason: str) -> None:

@@ -15,6 +15,7 @@ from qdeploy.backends.torch.accelerators.cpu import Cpu
 from qdeploy.backends.torch.kernels import selftest
 from qdeploy.backends.torch.kernels.base import Form, Kernel, Layer, Place
 from qdeploy.backends.torch.kernels.cpu.int4 import int4
+from qdeploy.backends.torch.kernels.cpu.int8 import INT8_INPUTS
 from qdeploy.backends.torch.kernels.cpu.switching import Switch
 from qdeploy.backends.torch.kernels.dequantized import DEQUANTIZED, FLOAT
 from qdeploy.errors import GenerationFailed
@@ -75,6 +76,17 @@ def test_wrong_results(how: str) -> None:
     assert DEQUANTIZED.name in message
     assert "int4 sym g128" in message
     assert "another precision" in message
+
+
+def test_inputs_that_are_clamped_too_early() -> None:
+    form = Form(512, 512, Precision(dtype="int8", symmetric=True), "int8-static")
+    selftest.check(INT8_INPUTS, form, "cpu")
+
+    def narrower(weight: Any, form: Form, place: Place) -> Layer:
+        return INT8_INPUTS.pack(replace(weight, input_scale=weight.input_scale / 8), form, place)
+
+    with pytest.raises(GenerationFailed, match="is wrong on cpu"):
+        selftest.check(replace(INT8_INPUTS, pack=narrower), form, "cpu")
 
 
 def test_an_operator_that_the_device_cannot_run() -> None:

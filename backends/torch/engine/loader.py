@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, Any
 from qdeploy.architectures.graph import Expert, Linear
 from qdeploy.backends.torch.accelerators.base import Accelerator
 from qdeploy.backends.torch.kernels import dequantized, selftest
-from qdeploy.backends.torch.kernels.base import Activations, ExpertLayers, Form, Layer, Place
+from qdeploy.backends.torch.kernels.base import (
+    STATIC,
+    Activations,
+    ExpertLayers,
+    Form,
+    Layer,
+    Place,
+)
 from qdeploy.backends.torch.kernels.table import expert_kernel, linear_kernel
 from qdeploy.errors import GenerationFailed
 from qdeploy.quantization.precision import Precision
@@ -90,7 +97,7 @@ class Loader:
         table = self._tables.get((names[0], device))
         if table is not None and kernel.name == dequantized.FLOAT.name:
             return dequantized.Float(table)  # a tied head is not held twice
-        return kernel.pack(self._matrix(names), form, self._place(device))
+        return kernel.pack(self._matrix(names, form), form, self._place(device))
 
     def experts(self, experts: Sequence[Expert], device: str) -> ExpertLayers:
         gate_up = [[expert.gate, expert.up] for expert in experts]
@@ -102,8 +109,8 @@ class Loader:
             selftest.check_experts(kernel, outer, inner, device)
         self.kernels[kernel.name] += 1
         return kernel.pack(
-            [partial(self._matrix, names) for names in gate_up],
-            [partial(self._matrix, names) for names in downs],
+            [partial(self._matrix, names, outer) for names in gate_up],
+            [partial(self._matrix, names, inner) for names in downs],
             outer,
             inner,
             self._place(device),
@@ -146,7 +153,7 @@ class Loader:
         rounded = self._activations if precision.dtype != "fp16" else "none"
         return Form(sum(s[0] for s in shapes), shapes[0][1], precision, rounded, self._dtype)
 
-    def _matrix(self, names: Sequence[str]) -> Matrix:
+    def _matrix(self, names: Sequence[str], form: Form) -> Matrix:
         """The rows of all *names*, one after the other."""
         if self._precision(names[0]).dtype == "fp16":
             return _joined([self._reader.rows(name) for name in names])
@@ -157,6 +164,7 @@ class Loader:
             _joined([part.codes for part in parts]),
             _joined([part.scales for part in parts]),
             _joined(points) if points else None,
+            _shared_scale(names, parts) if form.activations == STATIC else None,
         )
 
     def _floats(self, name: str) -> Tensor:
@@ -167,6 +175,31 @@ class Loader:
         for start, rows in self._reader.blocks(name):
             made[start : start + len(rows)] = torch.from_numpy(rows)
         return made
+
+
+def _shared_scale(names: Sequence[str], parts: Sequence[Quantized]) -> float:
+    """The static scale of the inputs that layers read in common.
+
+    Raises:
+        GenerationFailed: one has none, or they differ.
+    """
+    found: dict[float | None, str] = {}
+    for name, part in zip(names, parts, strict=True):
+        found.setdefault(part.input_scale, name)
+    if None in found:
+        raise GenerationFailed(
+            "the bundle rounds inputs by static scales, and has none for this layer",
+            where=found[None],
+            fix="export it again",
+        )
+    if len(found) > 1:
+        listed = " and ".join(f"{scale:g} for {name}" for scale, name in found.items())
+        raise GenerationFailed(
+            f"layers that read the same inputs round them by several static scales: {listed}",
+            where=names[0],
+            fix="export it again",
+        )
+    return next(scale for scale in found if scale is not None)
 
 
 def _joined(parts: Sequence[Array]) -> Array:

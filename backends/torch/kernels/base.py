@@ -8,7 +8,7 @@ of its own; a row names the operators of torch or of the vendor that it calls.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,10 +23,17 @@ if TYPE_CHECKING:
     Tensor = Any
     """A `torch.Tensor`; torch is imported by what runs, never by what describes."""
     Matrix = Quantized | NDArray[np.float32]
-    """A weight [N, K] on the host: codes with their scales, or float32."""
+    """A weight [N, K] on the host: codes with their scales, or float32. Codes have a scale for
+    their inputs where the form's activations are static."""
 
-Activations = Literal["none", "int8", "fp8"]
-"""What a linear layer rounds its inputs to, token by token."""
+Activations = Literal["none", "int8", "int8-static", "fp8"]
+"""What a linear layer rounds its inputs to: token by token, or by one scale of the layer's."""
+STATIC: Activations = "int8-static"
+IN_WORDS: Mapping[Activations, str] = {
+    "none": "float inputs",
+    "int8": "inputs rounded to int8 token by token",
+    STATIC: "inputs rounded to int8 by a scale of the layer's",
+}
 
 
 @dataclass(frozen=True)
@@ -56,10 +63,10 @@ class Form:
         return f"{self.precision} [{self.rows}, {self.columns}]{rounded}, {self.dtype}"
 
 
-def why_not_int8_by_row(form: Form, activations: Activations) -> str | None:
+def why_not_int8_by_row(form: Form, *activations: Activations) -> str | None:
     """Why a form is not int8 with one scale for each row and such inputs, or None if it is."""
-    if form.precision.dtype != "int8" or form.activations != activations:
-        return f"it takes int8 weights and {'float' if activations == 'none' else 'int8'} inputs"
+    if form.precision.dtype != "int8" or form.activations not in activations:
+        return f"it takes int8 weights and {' or '.join(IN_WORDS[each] for each in activations)}"
     if not form.precision.symmetric or form.group != form.columns:
         return "it takes symmetric weights with one scale for each row"
     return None

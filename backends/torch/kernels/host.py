@@ -33,6 +33,15 @@ def scales(weight: Quantized, dtype: Any) -> Tensor:
     return torch.from_numpy(weight.scales).to(dtype)
 
 
+def input_scale(weight: Quantized) -> Tensor | None:
+    """The static scale of the layer's inputs, float32 [1], or None."""
+    import torch
+
+    if weight.input_scale is None:
+        return None
+    return torch.tensor([weight.input_scale], dtype=torch.float32)
+
+
 def pad_rows(matrix: Tensor, multiple: int) -> Tensor:
     """Append rows of zeros up to a multiple."""
     import torch.nn.functional as F  # noqa: N812

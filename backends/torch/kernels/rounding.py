@@ -1,7 +1,9 @@
-"""Rounding the inputs of linear layers, token by token, as compressed-tensors does it.
+"""Rounding the inputs of linear layers, as compressed-tensors does it.
 
-Source: `calculate_qparams` and `quantize` of compressed-tensors: dynamic symmetric scales of the
-strategy `token`. Half of the codes' range stands for the largest magnitude of a row.
+Source: `calculate_qparams` and `quantize` of compressed-tensors: symmetric scales, dynamic ones of
+the strategy `token`, and static ones of the strategy `tensor`. Half of the codes' range stands for
+the largest magnitude of a row, or of all that calibration has seen; what is beyond is clamped. vLLM
+rounds by a static scale in the same way (`static_scaled_int8_quant`).
 """
 
 from __future__ import annotations
@@ -17,12 +19,16 @@ LARGEST = 448.0
 """The largest 8-bit float of E4M3, without infinities."""
 
 
-def round_to_int8(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Round each row of x [M, K] to int8; gives the codes and float32 scales [M, 1]."""
+def round_to_int8(x: Tensor, static: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Round x [M, K] to int8, half to even; gives the codes and float32 scales.
+
+    The scales are [M, 1], one for each row, or else what is given: a *static* one, float32 [1]. It
+    is a tensor since CUDA divides by a number of the host's as it multiplies by the reciprocal.
+    """
     import torch
 
     values = x.float()
-    scales = _scales(values, HALF_RANGE)
+    scales = _scales(values, HALF_RANGE) if static is None else static
     return (values / scales).round().clamp(-128, 127).to(torch.int8), scales
 
 

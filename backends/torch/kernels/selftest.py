@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from qdeploy.backends.torch.errors import translated
-from qdeploy.backends.torch.kernels.base import ExpertKernel, Form, Kernel
+from qdeploy.backends.torch.kernels.base import STATIC, ExpertKernel, Form, Kernel
 from qdeploy.backends.torch.kernels.host import MIDDLE
+from qdeploy.backends.torch.kernels.rounding import HALF_RANGE
 from qdeploy.errors import GenerationFailed
 from qdeploy.quantization.quantized import Quantized
 
@@ -40,6 +41,8 @@ ROUNDINGS = 2.0
 SIGMAS = 6.0
 INPUTS = {"none": (0.0, 0.0), "int8": (0.0, 1 / 255), "fp8": (2.0**-4, 2.0**-18)}
 """Largest error of a rounded input, of its own magnitude and of the largest one of its row."""
+INPUT_SCALES = (0.75 * 2**-5, 1.5 * 2**-5)
+"""Within these are the static scales of inputs: codes reach 3 to 6, and few normal inputs do."""
 NOT_A_NUMBER = 127
 """The byte of E4M3 without its sign."""
 FIX = (
@@ -115,7 +118,10 @@ def random_weight(form: Form, draw: np.random.Generator) -> Matrix:
         return Quantized(precision, codes, scales.astype(np.float16), None)
     if precision.symmetric:
         signed = (codes - levels // 2).astype(np.int8)
-        return Quantized(precision, signed, scales.astype(np.float16), None)
+        static = None
+        if form.activations == STATIC:
+            static = float(np.float32(draw.uniform(*INPUT_SCALES)))
+        return Quantized(precision, signed, scales.astype(np.float16), None, static)
     points = draw.integers(0, levels, (rows, groups)).astype(np.uint8)
     return Quantized(precision, codes.astype(np.uint8), scales.astype(np.float16), points)
 
@@ -126,11 +132,25 @@ def multiplied(x: Sample, weight: Matrix, form: Form) -> Sample:
 
     roundoff = ROUNDOFF[form.dtype]
     values, magnitudes = _dequantized(weight)
-    own, of_row = INPUTS[form.activations]
-    rounded = own * x.value.abs() + of_row * x.value.abs().amax(-1, keepdim=True)
+    rounded = _rounded_by(x.value, weight, form)
     error = x.error**2 + (ROUNDINGS * roundoff * x.value) ** 2 + rounded**2
     made = x.value @ values.t()
     return Sample(made, torch.sqrt(error @ magnitudes.t() ** 2) + _rounding(made, form))
+
+
+def _rounded_by(x: Tensor, weight: Matrix, form: Form) -> Tensor:
+    """The largest error of each of the inputs, of its rounding to the form's type."""
+    import torch
+
+    if form.activations == STATIC:
+        assert isinstance(weight, Quantized)  # noqa: S101
+        scale = weight.input_scale
+        assert scale is not None  # noqa: S101
+        beyond = (x.abs() - HALF_RANGE * scale).clamp(min=0)
+        return torch.where(x == 0, 0, scale / 2 + beyond)  # zero has a code
+    own, of_row = INPUTS[form.activations]
+    magnitudes = x.abs()
+    return own * magnitudes + of_row * magnitudes.amax(-1, keepdim=True)
 
 
 def _mixed(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qdeploy.backends.torch.kernels.base import (
+    STATIC,
     Form,
     Kernel,
     Layer,
@@ -16,7 +17,7 @@ from qdeploy.backends.torch.kernels.base import (
     why_not_int8_by_row,
 )
 from qdeploy.backends.torch.kernels.cpu.switching import TILE, Switch, Switching
-from qdeploy.backends.torch.kernels.host import scales, signed_codes
+from qdeploy.backends.torch.kernels.host import input_scale, scales, signed_codes
 from qdeploy.backends.torch.kernels.rounding import round_to_int8
 from qdeploy.quantization.quantized import Quantized
 
@@ -59,25 +60,29 @@ class Int8(Switching):
 
 
 class Int8Inputs(Layer):
-    """Codes int8 [N, K], scales float32 [N]; inputs are rounded to int8 row by row."""
+    """Codes int8 [N, K], scales float32 [N]; inputs are rounded to int8.
+
+    That is row by row, or by a scale of the layer's, float32 [1].
+    """
 
     def __init__(self, weight: Quantized) -> None:
         import torch
 
         self.rows = weight.codes.shape[0]
+        self._input_scale = input_scale(weight)
         self._codes = signed_codes(weight)
         self._scales = scales(weight, torch.float32)[:, 0].contiguous()
 
     def __call__(self, x: Tensor) -> Tensor:
         import torch
 
-        codes, row_scales = round_to_int8(x)
+        codes, input_scales = round_to_int8(x, self._input_scale)
         sums = torch.ops.aten._int_mm(codes, self._codes.t()).to(torch.float32)
-        return sums.mul_(row_scales).mul_(self._scales).to(x.dtype)
+        return sums.mul_(input_scales).mul_(self._scales).to(x.dtype)
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
-        return (self._codes, self._scales)
+        return tuple(t for t in (self._codes, self._scales, self._input_scale) if t is not None)
 
 
 def _why_not_floats(form: Form) -> str | None:
@@ -104,7 +109,7 @@ def int8(switch: Switch) -> Kernel:
 
 INT8_INPUTS = Kernel(
     "aten::_int_mm",
-    lambda form: why_not_int8_by_row(form, "int8"),
+    lambda form: why_not_int8_by_row(form, "int8", STATIC),
     _pack_inputs,
     "LinearAlgebra.cpp",
 )

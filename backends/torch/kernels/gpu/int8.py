@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qdeploy.backends.torch.kernels.base import (
+    STATIC,
     Activations,
     Form,
     Kernel,
@@ -18,7 +19,7 @@ from qdeploy.backends.torch.kernels.base import (
     why_not_int8_by_row,
 )
 from qdeploy.backends.torch.kernels.dequantized import dequantize
-from qdeploy.backends.torch.kernels.host import pad_rows, scales, signed_codes
+from qdeploy.backends.torch.kernels.host import input_scale, pad_rows, scales, signed_codes
 from qdeploy.backends.torch.kernels.rounding import round_to_int8
 from qdeploy.quantization.quantized import Quantized
 
@@ -59,12 +60,17 @@ class Int8(Layer):
 
 
 class Int8Inputs(Layer):
-    """Codes int8 [N, K], scales float32 [N]; inputs are rounded to int8 row by row."""
+    """Codes int8 [N, K], scales float32 [N]; inputs are rounded to int8.
+
+    That is row by row, or by a scale of the layer's, float32 [1].
+    """
 
     def __init__(self, weight: Quantized, place: Place) -> None:
         import torch
 
         self.rows = weight.codes.shape[0]
+        static = input_scale(weight)
+        self._input_scale = None if static is None else place(static)
         self._codes = place(pad_rows(signed_codes(weight), MULTIPLE))
         self._scales = place(scales(weight, torch.float32)[:, 0].contiguous())
 
@@ -73,20 +79,20 @@ class Int8Inputs(Layer):
         import torch.nn.functional as F  # noqa: N812
 
         rows = x.shape[0]
-        codes, row_scales = round_to_int8(x)
+        codes, input_scales = round_to_int8(x, self._input_scale)
         if rows < FEWEST_ROWS:
             codes = F.pad(codes, (0, 0, 0, FEWEST_ROWS - rows))
         sums = torch.ops.aten._int_mm(codes, self._codes.t())
         sums = sums.narrow(0, 0, rows).narrow(1, 0, self.rows)
-        return (sums * row_scales * self._scales).to(x.dtype)
+        return (sums * input_scales * self._scales).to(x.dtype)
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
-        return (self._codes, self._scales)
+        return tuple(t for t in (self._codes, self._scales, self._input_scale) if t is not None)
 
 
-def _why_not(form: Form, activations: Activations) -> str | None:
-    if reason := why_not_int8_by_row(form, activations):
+def _why_not(form: Form, *activations: Activations) -> str | None:
+    if reason := why_not_int8_by_row(form, *activations):
         return reason
     if form.dtype == "float32":
         return "it computes in bfloat16 or float16"
@@ -98,7 +104,7 @@ def _why_not_int8(form: Form) -> str | None:
 
 
 def _why_not_int8_inputs(form: Form) -> str | None:
-    reason = _why_not(form, "int8")
+    reason = _why_not(form, "int8", STATIC)
     if reason is None and form.columns % MULTIPLE:
         return f"it takes multiples of {MULTIPLE} columns"
     return reason
