@@ -44,6 +44,8 @@ KINDS: list[tuple[Precision, Any, str]] = [
     (INT8_POINTS, "none", "bfloat16"),
     (INT8, "int8", "bfloat16"),
     (INT8, "int8", "float16"),
+    (INT8, "int8-static", "bfloat16"),
+    (INT8, "int8-static", "float16"),
 ]
 
 
@@ -72,12 +74,22 @@ def test_every_kind_of_weight(chip: str, precision: Precision, inputs: Any, dtyp
         (Form(151936, 256, INT8), "at most 65535 rows"),
         (Form(48, 256, INT8, "none", "float32"), "bfloat16 or float16"),
         (Form(48, 256, INT8_POINTS, "int8"), "symmetric weights"),
+        (Form(48, 256, INT4, "int8-static"), "inputs rounded to int8 by a scale of the layer's"),
     ],
     ids=str,
 )
 def test_weights_that_no_operator_takes(form: Form, reason: str) -> None:
     with pytest.raises(GenerationFailed, match=reason):
         linear_kernel(CHIPS["ascend-a2"].linear_kernels(), form, where="a weight")
+
+
+def test_a_310p_rounds_inputs_by_a_scale_of_the_layers_only() -> None:
+    """Its product has no scales of tokens, and experts have no product of int8."""
+    chip, form = CHIPS["ascend-310p"], Form(48, 256, INT8, "int8-static", "float16")
+    kernel = linear_kernel(chip.linear_kernels(), form, where="a weight")
+    selftest.check(kernel, form, str(activate("ascend-310p")[0]))
+    with pytest.raises(GenerationFailed, match="needs an Atlas A2 or A3"):
+        expert_kernel(chip.expert_kernels(), form, form, where="experts")
 
 
 def test_a_310p_has_int8_weights_with_float16_inputs_only() -> None:

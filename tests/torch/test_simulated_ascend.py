@@ -134,3 +134,13 @@ def test_lists_of_tensors_lie_on_one_device() -> None:
     x, weight = codes(7, K), codes(3, K, N)
     with pytest.raises(RuntimeError, match="on the same device"):
         torch.ops.npu.npu_grouped_matmul([x.to(here)], [weight.to(there)], split_item=2)
+
+
+def test_a_scale_beside_none_of_tokens_has_19_bits_in_float16() -> None:
+    """`npu_trans_quant_param` cuts the others off."""
+    case, scale = case_of("quant_matmul", "of one scale"), torch.full((N,), 1 + 1.5 * 2**-10)
+    ones = {"x1": torch.ones(3, K).to(torch.int8), "x2": torch.ones(K, N).to(torch.int8)}
+    alone = case.call(CHIP, {**ones, "scale": scale, "bias": None})
+    assert alone.unique().tolist() == [K * (1 + 2**-10)]
+    of_tokens = {"bias": None, "pertoken_scale": torch.ones(3)}
+    assert case.call(CHIP, {**ones, "scale": scale, **of_tokens}).unique() > alone.max()

@@ -1,7 +1,8 @@
 """Huawei's Ascend NPUs, through torch_npu.
 
 What a product has is in `_op_plugin_docs.py` of torch_npu's wheel, by operator: Atlas A2 (910B) and
-A3 (910C) have all of these operators; the 310P has weights of 8 bits with float16 inputs.
+A3 (910C) have all of these operators; the 310P has weights of 8 bits with inputs in float16, or
+rounded to int8 by a scale of the layer's.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from qdeploy.backends.torch import runtime
 from qdeploy.backends.torch.accelerators.limited import Limit, Limited
 from qdeploy.backends.torch.kernels.ascend import experts
-from qdeploy.backends.torch.kernels.ascend.int8 import INT8_INPUTS
+from qdeploy.backends.torch.kernels.ascend.int8 import INT8_INPUTS, STATIC_INT8_INPUTS
 from qdeploy.backends.torch.kernels.ascend.weight_only import INT4, INT8
 from qdeploy.backends.torch.kernels.dequantized import FLOAT
 from qdeploy.backends.torch.operations import Operations
@@ -49,10 +50,16 @@ class Ascend(Limited):
         Limit(INT4, _has_all, NEEDS),
         INT8,
         Limit(INT8_INPUTS, _has_all, NEEDS),
+        STATIC_INT8_INPUTS,
     )
     experts = tuple(
         Limit(row, _has_all, NEEDS)
-        for row in (experts.FLOAT, experts.WEIGHT_ONLY, experts.INT8_INPUTS)
+        for row in (
+            experts.FLOAT,
+            experts.WEIGHT_ONLY,
+            experts.INT8_INPUTS,
+            experts.STATIC_INT8_INPUTS,
+        )
     )
 
     def __init__(self, device_type: str, *architectures: str) -> None:

@@ -54,6 +54,10 @@ def rounded(input: Any) -> tuple[Any, Any]:
     return (input.float() / scales[..., None]).round().to(torch.int8), scales
 
 
+def divided(self: Any, scales: Any, **_: Any) -> Any:
+    return (self.float() / scales[:, None]).round().clamp(-128, 127).to(torch.int8)
+
+
 def product(x1: Any, x2: Any, scale: Any, pertoken_scale: Any, **_: Any) -> Any:
     exact = x1.long() @ x2.long()
     return (exact * scale.float() * pertoken_scale[:, None]).bfloat16()
@@ -146,6 +150,33 @@ PRODUCTS = (
         ),
         BOTH,
         NOT_OLD,
+    ),
+    Case(
+        "npu::npu_quantize",
+        lambda: {"self": half(3, K), "scales": full(1).abs() / 32, "zero_points": None,
+                 "dtype": torch.qint8, "axis": -1},
+        divided,
+        (
+            (lambda: {"scales": half(1)}, "do not go together on A2"),
+            (lambda: {"self": codes(3, K)}, "do not go together on A2"),
+            (lambda: {"scales": full(3)}, "of x's axis -1"),
+            (lambda: {"scales": full(1, 1)}, "of x's axis -1"),
+            (lambda: {"axis": 2}, "of x's axis 2"),
+            (lambda: {"dtype": torch.quint8}, "rounds to int8 only"),
+            (lambda: {"div_mode": False}, "divides by scales"),
+        ),
+        ALL,
+        name="of one scale",
+    ),
+    Case(
+        "npu::npu_quantize",
+        lambda: {"self": floats(3, K), "scales": full(3).abs() / 32, "zero_points": None,
+                 "dtype": torch.qint8, "axis": 0},
+        divided,
+        ((lambda: {"scales": full(K).abs()}, "of x's axis 0"),),
+        BOTH,
+        {"ascend-310p": "do not go together on 310P"},
+        "by rows",
     ),
     Case(
         "npu::npu_quant_matmul",

@@ -10,14 +10,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from qdeploy.backends.torch.kernels.ascend.int8 import why_not_int8_inputs
+from qdeploy.backends.torch.kernels.ascend.int8 import why_not_int8_inputs, why_not_static_inputs
 from qdeploy.backends.torch.kernels.ascend.weight_only import (
     code_offsets,
     pack_int4,
     why_not_axes,
 )
 from qdeploy.backends.torch.kernels.base import ExpertKernel, ExpertLayers, Form, Place, Read
-from qdeploy.backends.torch.kernels.host import scales, signed_codes
+from qdeploy.backends.torch.kernels.host import input_scale, scales, signed_codes
 from qdeploy.backends.torch.kernels.stacks import float_parts, stacked
 from qdeploy.quantization.quantized import Quantized
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     Parts = Callable[[Matrix, Form, Place], tuple[Tensor, ...]]
 
 NAME = "npu::npu_grouped_matmul"
+FIRST_AXIS = 0
 ONE_RESULT, BY_ROWS = 3, 0
 """Values of `split_item` and `group_type`: one tensor of results; groups of x's rows."""
 
@@ -40,7 +41,8 @@ class Kind:
         why_not: why it does not hold weights of a form, or None if it does.
         parts: what it holds of one expert on the device: the weight [K, N] first.
         arguments: the operator's names of the others.
-        rounds: inputs are rounded to int8.
+        rounds: inputs are rounded to int8: token by token, or by their expert's scale if there is
+            one tensor more, of these scales.
     """
 
     why_not: Callable[[Form], str | None]
@@ -56,21 +58,36 @@ class Projection:
         self._kind = kind
         self.held = stacked(reads, lambda weight, _: kind.parts(weight, form, place), form, place)
 
-    def __call__(self, x: Tensor, ends: Tensor) -> Tensor:
-        """Multiply the rows of x [M, K] up to each end [E] by its expert's weight; [M, N]."""
+    def __call__(self, x: Tensor, experts: Tensor, ends: Tensor) -> Tensor:
+        """Multiply the rows of x [M, K] by the weights of their experts [M]; gives [M, N].
+
+        Rows are in the order of their experts: those of each [E] end at *ends*.
+        """
         import torch
 
-        weight, *others = self.held
+        count = len(self._kind.arguments)
+        weight, others, static = self.held[0], self.held[1 : 1 + count], self.held[1 + count :]
         added: dict[str, Any] = {
             name: [part] for name, part in zip(self._kind.arguments, others, strict=True)
         }
         if self._kind.rounds:
             added["output_dtype"] = x.dtype
-            x, token_scales = torch.ops.npu.npu_dynamic_quant(x)
+            x, token_scales = _rounded(x, experts, *static)
             added["per_token_scale"] = [token_scales]
         return torch.ops.npu.npu_grouped_matmul(
             [x], [weight], group_list=ends, split_item=ONE_RESULT, group_type=BY_ROWS, **added
         )[0]
+
+
+def _rounded(x: Tensor, experts: Tensor, *static: Tensor) -> tuple[Tensor, Tensor]:
+    """The rows of x [M, K] as int8, and their scales, float32 [M]: of their own or of experts."""
+    import torch
+
+    if not static:
+        codes, scales = torch.ops.npu.npu_dynamic_quant(x)
+        return codes, scales
+    scales = static[0].flatten().index_select(0, experts)
+    return torch.ops.npu.npu_quantize(x, scales, None, torch.qint8, FIRST_AXIS), scales
 
 
 class AscendExperts(ExpertLayers):
@@ -88,10 +105,11 @@ class AscendExperts(ExpertLayers):
 
         flat = chosen.flatten()
         order = flat.argsort(stable=True)
-        ends = torch.searchsorted(flat.index_select(0, order), self._numbers, right=True)
+        experts = flat.index_select(0, order)
+        ends = torch.searchsorted(experts, self._numbers, right=True)
         rows = x.index_select(0, order // chosen.shape[1])
-        hidden = torch.ops.npu.npu_swiglu(self._gate_up(rows, ends))
-        made = self._down(hidden, ends)
+        hidden = torch.ops.npu.npu_swiglu(self._gate_up(rows, experts, ends))
+        made = self._down(hidden, experts, ends)
         found = torch.empty_like(made).index_copy_(0, order, made)
         return (found.view(*chosen.shape, -1) * weights.unsqueeze(-1)).sum(1)
 
@@ -125,6 +143,14 @@ def _int8_inputs(weight: Matrix, form: Form, place: Place) -> tuple[Tensor, ...]
     dtype = torch.bfloat16 if form.dtype == "bfloat16" else torch.float32
     codes = place(signed_codes(weight)).t().contiguous()
     return codes, place(scales(weight, dtype)).squeeze(-1)
+
+
+def _static_inputs(weight: Matrix, form: Form, place: Place) -> tuple[Tensor, ...]:
+    """The same, and the scale of the inputs, float32 [1]."""
+    assert isinstance(weight, Quantized)  # noqa: S101
+    static = input_scale(weight)
+    assert static is not None  # noqa: S101
+    return *_int8_inputs(weight, form, place), place(static)
 
 
 def _why_not_floats(form: Form) -> str | None:
@@ -165,4 +191,8 @@ WEIGHT_ONLY = _kernel(
 INT8_INPUTS = _kernel(
     f"{NAME} (int8 inputs)",
     Kind(why_not_int8_inputs, _int8_inputs, ("scale",), rounds=True),
+)
+STATIC_INT8_INPUTS = _kernel(
+    f"{NAME} (static int8 inputs)",
+    Kind(why_not_static_inputs, _static_inputs, ("scale",), rounds=True),
 )

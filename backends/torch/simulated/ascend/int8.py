@@ -1,4 +1,4 @@
-"""int8 inputs, rounded token by token, and int8 weights."""
+"""int8 inputs, rounded token by token or by given scales, and int8 weights."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from qdeploy.backends.torch.simulated.checks import name, require, told
 from qdeploy.backends.torch.simulated.chips import Chip
 
 ROUND = "npu_dynamic_quant"
+QUANTIZE = "npu_quantize"
 PRODUCT = "npu_quant_matmul"
 LARGEST = 127
 
@@ -47,6 +48,46 @@ def dynamic_quant(
     return (values / divisor).round().to(torch.int8), scales
 
 
+QUANTIZED = {
+    True: {"input": "float16 float32", "scales": "float32"},
+    False: {"input": "float16 bfloat16 float32", "scales": "float32 bfloat16"},
+}
+"""Types of `npu_quantize` with `div_mode`, for 310P or not."""
+INT8_NUMBERS = (1, 12)
+"""torch's numbers of `int8` and of `qint8`."""
+
+
+def quantize(
+    chip: Chip, x: Any, scales: Any, zero_points: Any, dtype: int, axis: int = 1,
+    div_mode: bool = True,
+) -> Any:  # fmt: skip
+    """Divide x by scales along an axis, and round to int8: the scales are [1] or of its size.
+
+    Sources: the wheel's documentation; for the scales' shape and the rounding, that of CANN's
+    `aclnnQuantize`, which the operator calls.
+    """
+    import torch
+
+    require(
+        div_mode and zero_points is None and dtype in INT8_NUMBERS, QUANTIZE,
+        "the simulation divides by scales and rounds to int8 only, without zero points",
+    )  # fmt: skip
+    found = {"input": name(x.dtype), "scales": name(scales.dtype)}
+    require(
+        fits(QUANTIZED[chip.product == INFERENCE], found), QUANTIZE,
+        f"x {told(x)} and scales {told(scales)} do not go together on {chip.product}",
+    )  # fmt: skip
+    require(
+        -x.dim() <= axis < x.dim() and scales.dim() == 1
+        and scales.shape[0] in (1, x.shape[axis]), QUANTIZE,
+        f"scales are [1] or of x's axis {axis}, got {told(scales)} for x {told(x)}",
+    )  # fmt: skip
+    shape = [1] * x.dim()
+    shape[axis] = scales.shape[0]
+    divided = x.float() / scales.float().view(shape)
+    return divided.round().clamp(-LARGEST - 1, LARGEST).to(torch.int8)
+
+
 TYPES: Mapping[bool, tuple[Row, ...]] = {
     True: (
         {"output": "float16", "scale": "float32", "bias": "int32 -"},
@@ -76,7 +117,8 @@ def quant_matmul(
     """Multiply int8 x1 [M, K] by int8 x2 [K, N], in int32, then by the scales of N and of M.
 
     The scale is [1] or [N], the pertoken_scale [M], a bias of int32 [N] is added before them and
-    one of floats after them. The result is int8 if no type is given.
+    one of floats after them. The result is int8 if no type is given. Without a pertoken_scale and
+    for results other than bfloat16, the call codes the scale as `npu_trans_quant_param` does.
     """
     import torch
 
@@ -105,7 +147,8 @@ def quant_matmul(
         made = made + bias
     if dtype == torch.int32:
         return made.to(dtype)
-    made = made.float() * scale.float()
+    coded = pertoken_scale is None and dtype != torch.bfloat16
+    made = made.float() * (_in_19_bits(scale) if coded else scale.float())
     if pertoken_scale is not None:
         made = made * pertoken_scale[:, None]
     if bias is not None and bias.dtype != torch.int32:
@@ -113,6 +156,13 @@ def quant_matmul(
     if offset is not None:
         made = made + offset
     return (made.round().clamp(-LARGEST - 1, LARGEST) if dtype == torch.int8 else made).to(dtype)
+
+
+def _in_19_bits(scale: Any) -> Any:
+    """A float32 without the last 13 bits of its mantissa: `npu_trans_quant_param` cuts them off."""
+    import torch
+
+    return (scale.view(torch.int32) & ~0x1FFF).view(torch.float32)
 
 
 def _check_types(chip: Chip, dtype: Any, given: Mapping[str, Any]) -> None:

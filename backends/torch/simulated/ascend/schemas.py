@@ -14,6 +14,9 @@ npu_weight_quant_batchmatmul(Tensor x, Tensor weight, Tensor antiquant_scale, Te
 npu_dynamic_quant(Tensor input, *, Tensor? smooth_scales=None, Tensor? group_index=None, int?
     dst_type=None, str quant_mode="pertoken", float dst_type_max=0.0) -> (Tensor, Tensor)
 
+npu_quantize(Tensor self, Tensor scales, Tensor? zero_points, int dtype, int axis=1, bool
+    div_mode=True) -> Tensor
+
 npu_quant_matmul(Tensor x1, Tensor x2, Tensor scale, *, Tensor? offset=None, Tensor?
     pertoken_scale=None, Tensor? bias=None, int? output_dtype=None, int? x1_dtype=None, int?
     x2_dtype=None, int? pertoken_scale_dtype=None, int? scale_dtype=None, int[]?

@@ -19,6 +19,7 @@ KERNELS: dict[str, Callable[..., Any]] = {
     f"{NAMESPACE}::{packing.PACK}": packing.convert_weight_to_int4pack,
     f"{NAMESPACE}::{weight_only.PRODUCT}": weight_only.weight_quant_batchmatmul,
     f"{NAMESPACE}::{int8.ROUND}": int8.dynamic_quant,
+    f"{NAMESPACE}::{int8.QUANTIZE}": int8.quantize,
     f"{NAMESPACE}::{int8.PRODUCT}": int8.quant_matmul,
     f"{NAMESPACE}::{grouped.PRODUCT}": grouped.grouped_matmul,
     f"{NAMESPACE}::{elementwise.NORM}": elementwise.rms_norm,
