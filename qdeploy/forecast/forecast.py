@@ -193,7 +193,7 @@ def of_plan(
 
 def _on(made: Plan, spec: DeviceSpec, row: dict[str, Any]) -> dict[str, Any]:
     known: dict[str, Any] = {"memory_bytes": spec.memory_bytes}
-    inputs = made.profile.graph.input_activations
+    inputs = made.profile.graph.inputs_dtype
     if inputs in spec.lacks:
         return known | {"reason": f"it does not multiply inputs in {inputs}"}
     if spec.memory_bytes is None:

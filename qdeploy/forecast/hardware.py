@@ -33,7 +33,7 @@ class DeviceSpec(Strict):
         bytes_per_s: read bandwidth of that memory.
         fp16_flops, int8_ops, fp32_flops: dense operations a second on matrices of float16 or
             bfloat16, int8 and float32.
-        lacks: types of rounded inputs, as a profile's `graph.input_activations`, that it does not
+        lacks: types of rounded inputs, as `Graph.inputs_dtype` has them, that it does not
             multiply; others are not ruled out.
         arithmetic: the narrow types that a CPU multiplies fast; None for other devices.
         sources: the page each number was read from; `all` is the page of the others.

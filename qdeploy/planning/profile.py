@@ -83,7 +83,8 @@ class Graph(Strict):
 
     Attributes:
         activations: element type of activations, and of what else the format stores in it.
-        input_activations: what linear layers round their inputs to, token by token.
+        input_activations: what linear layers round their inputs to: token by token, or by one
+            scale for each layer, which calibration finds (`int8-static`).
         accuracy_level: the type that matrix products may round activations to: 4 is int8 block by
             block, 0 is no rounding (ONNX Runtime's `MatMulNBits`).
         attention: `gqa` is ONNX Runtime's one operator for all of it; `plain` says it in ONNX's
@@ -96,12 +97,18 @@ class Graph(Strict):
     """
 
     activations: Literal["fp32", "fp16", "bf16"] = "fp32"
-    input_activations: Literal["none", "int8", "fp8"] = "none"
+    input_activations: Literal["none", "int8", "int8-static", "fp8"] = "none"
     accuracy_level: Literal[0, 1, 2, 3, 4] = 0
     attention: Literal["gqa", "plain"] = "gqa"
     experts: Literal["fused", "unrolled"] = "fused"
     prefill: int = Field(default=128, ge=1, le=4096)
     context: int | None = Field(default=None, gt=1)
+
+    @property
+    def inputs_dtype(self) -> Literal["none", "int8", "fp8"]:
+        """Element type of rounded inputs, however their scales are found."""
+        found = self.input_activations
+        return "int8" if found == "int8-static" else found
 
 
 class Quality(Strict):

@@ -14,13 +14,16 @@ from qdeploy.checkpoint.read import read_checkpoint
 from qdeploy.checkpoint.weight_files import INDEX
 from qdeploy.checkpoint.weights import check_weights, open_weights
 from qdeploy.deploy.export import export
+from qdeploy.errors import ExportFailed
 from qdeploy.exporters.native import NativeExporter
 from qdeploy.exporters.native.safetensors import shards
 from qdeploy.interface import Progress
 from qdeploy.planning.plan import Plan
 from tests.exporters.test_kept_codes import EXPERTS, KINDS, codes_of
 from tests.support import quantized as q
+from tests.support import static_inputs as static
 from tests.support import tiny
+from tests.support.calibrated import SETTINGS
 from tests.support.native import FLOAT, resolve
 from tests.support.stored_codes import Codes, check_codes, in_safetensors, less_points
 from tests.support.tiny import DENSE, SPARSE
@@ -197,6 +200,83 @@ def test_inputs_in_bytes_want_weights_in_bytes(linear: str, made: Callable[..., 
     )
     assert refusal
     assert 'weights.linear = { dtype = "int8", symmetric = true }' in str(refusal.fix)
+
+
+@pytest.mark.parametrize("config", [DENSE, SPARSE], ids=["dense", "experts"])
+def test_scales_of_inputs_that_calibration_finds(
+    config: Mapping[str, Any],
+    made: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They are stored beside the codes of each linear layer, in any number of files."""
+    static.put_in(monkeypatch)
+    monkeypatch.setattr(shards, "SHARD_BYTES", 60_000)
+    plan = resolve(
+        made(config), linear=INT8, head=INT8, format="safetensors", graph=static.GRAPH,
+        calibration=SETTINGS,
+    )  # fmt: skip
+    folder = bundle_of(plan, tmp_path / "bundle")
+    found = read_checkpoint(folder)
+    with open_weights(found) as source:
+        scales = {
+            t.name: source.codes(t.name, 0, 1).input_scale
+            for t in plan.tensors
+            if t.role in ("linear", "lm_head") and t.precision.dtype == "int8"
+        }
+    roles = {t.name: t.role for t in plan.tensors}
+    assert "lm_head" in {roles[name] for name in scales}
+    for name, scale in scales.items():
+        assert scale == (static.scale_of(name) if roles[name] == "linear" else None), name
+    assert all("they stay float here" in warning for warning in found.warnings)
+    groups = json.loads((folder / "config.json").read_bytes())["quantization_config"][
+        "config_groups"
+    ].values()
+    inputs = [group["input_activations"] for group in groups]
+    assert inputs == [
+        {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "tensor", "dynamic": False},
+        None,
+    ]
+
+
+def test_scales_of_inputs_want_calibration(made: Callable[..., Path], tmp_path: Path) -> None:
+    options: dict[str, Any] = {"linear": INT8, "format": "safetensors", "graph": static.GRAPH}
+    refusal = NativeExporter().why_not(resolve(made(DENSE), **options))
+    assert refusal
+    assert "this export has no calibration" in refusal.reason
+    assert str(refusal.fix).startswith("add --calibrate, or set graph.input_activations")
+    calibrated = resolve(made(DENSE), calibration=SETTINGS, **options)
+    assert NativeExporter().why_not(calibrated) is None
+    assert NativeExporter().config_changes(calibrated)  # before its calibration is done
+
+
+def test_scales_of_inputs_want_codes_that_are_calibrated(tmp_path: Path) -> None:
+    settings = q.compressed_settings(
+        "int-quantized", num_bits=8, symmetric=True, strategy="channel", group_size=None
+    )
+    q.write_quantized(
+        tmp_path / "model", q.signed_bytes, settings, DENSE, bits=8, group=-1, symmetric=True,
+        floats=("mlp",),
+    )  # fmt: skip
+    options: dict[str, Any] = {"linear": INT8, "format": "safetensors", "graph": static.GRAPH}
+    kept = resolve(tmp_path / "model", calibration=SETTINGS, **options)
+    refusal = NativeExporter().why_not(kept)
+    assert refusal
+    assert "keeps the codes of compressed-tensors, which are not calibrated" in refusal.reason
+    assert str(refusal.fix).startswith("add --requantize, or set graph.input_activations")
+    again = resolve(tmp_path / "model", calibration=SETTINGS, requantize=True, **options)
+    assert NativeExporter().why_not(again) is None
+
+
+def test_a_calibration_without_scales_of_inputs_is_refused(
+    made: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    static.put_in(monkeypatch, lambda name: None)
+    plan = resolve(
+        made(DENSE), linear=INT8, format="safetensors", graph=static.GRAPH, calibration=SETTINGS
+    )
+    with pytest.raises(ExportFailed, match="no scale for the layer's inputs"):
+        bundle_of(plan, tmp_path / "bundle")
 
 
 def test_a_large_model_is_in_several_files(

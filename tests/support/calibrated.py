@@ -30,11 +30,13 @@ class Engine:
         calibrated: every plan that was calibrated, in order.
         warnings: what it tells of.
         before: called with each plan first.
+        codes: what it finds for a plan.
     """
 
     calibrated: list[Plan] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     before: Callable[[Plan], object] = lambda plan: None
+    codes: Callable[[Plan], Any] = lambda plan: Negated(plan)
 
     def calibrate(self, plan: Plan, report: Report) -> CalibrationRecord:
         self.before(plan)
@@ -46,8 +48,8 @@ class Engine:
         report.step(2, 2)
         return record_of(plan)
 
-    def open_codes(self, plan: Plan) -> Negated:
-        return Negated(plan)
+    def open_codes(self, plan: Plan) -> Any:
+        return self.codes(plan)
 
 
 def record_of(plan: Plan) -> CalibrationRecord:

@@ -10,11 +10,12 @@ from typing import Any, ClassVar, NamedTuple
 from qdeploy.architectures.graph import GraphConfig
 from qdeploy.checkpoint.sources.codes import REQUANTIZE
 from qdeploy.checkpoint.weight_files import INDEX
-from qdeploy.errors import Refusal
+from qdeploy.errors import ExportFailed, Refusal
 from qdeploy.exporters.native.format import NUMBER, ExportLayout, FormatWriter
 from qdeploy.exporters.native.safetensors.packing import (
     WORD_BITS,
     Bytes,
+    BytesByStaticInputs,
     SmallFloatBlocks,
     SmallFloats,
     Stored,
@@ -43,8 +44,11 @@ class Weights(NamedTuple):
 
 
 BYTES = Precision(dtype="int8", symmetric=True)
+IN_BYTES = Weights('{ dtype = "int8", symmetric = true }', lambda precision: precision == BYTES)
+STATIC = "int8-static"
 MULTIPLIED: Mapping[str, Weights] = {
-    "int8": Weights('{ dtype = "int8", symmetric = true }', lambda precision: precision == BYTES),
+    "int8": IN_BYTES,
+    STATIC: IN_BYTES,
     "fp8": Weights('{ dtype = "fp8" }', lambda precision: precision.dtype == "fp8"),
 }
 """By `graph.input_activations`."""
@@ -88,8 +92,13 @@ class SafetensorsFormat(FormatWriter):
         """Write nothing: its runtimes read the checkpoint's own files."""
 
     def write_graph(self, plan: Plan, config: GraphConfig, folder: Path) -> ExportLayout:
-        """Lay the weights out, and write the index if they are in several files."""
-        files = shards(_planned(plan))
+        """Lay the weights out, and write the index if they are in several files.
+
+        Raises:
+            ExportFailed: calibration has left no scale for the inputs of a layer.
+        """
+        planned = _planned(plan)
+        files = shards(planned, _input_scales(plan, planned))
         layouts = {folder / name: shard for name, shard in files.items()}
         if len(files) == 1:
             return ExportLayout((), layouts)
@@ -106,9 +115,34 @@ def _encoding(plan: Plan, tensor: TensorPlan) -> Stored:
     kind: type[Stored] = Words
     if precision.dtype == "fp8":
         kind = SmallFloats if precision.group_size == PER_CHANNEL else SmallFloatBlocks
-    elif tensor.role == "linear" and graph.input_activations == "int8":
-        kind = Bytes
+    elif tensor.role == "linear" and graph.inputs_dtype == "int8":
+        kind = BytesByStaticInputs if graph.input_activations == STATIC else Bytes
     return kind(FLOATS[graph.activations])
+
+
+def _input_scales(plan: Plan, planned: Iterable[Planned]) -> dict[str, float]:
+    """The scales of layers' inputs that are stored, by the weight's name: of calibration's codes.
+
+    Raises:
+        ExportFailed: there is none for a layer.
+    """
+    from qdeploy.calibration.codes import open_planned_weights
+
+    scaled = [p.tensor for p in planned if p.input_scale]
+    if not scaled:
+        return {}
+    found = {}
+    with open_planned_weights(plan) as source:
+        for tensor in scaled:
+            scale = source.codes(tensor.source, 0, 1).input_scale
+            if scale is None:
+                raise ExportFailed(
+                    "calibration has found no scale for the layer's inputs",
+                    where=tensor.name,
+                    fix='set graph.input_activations = "int8" in the profile',
+                )
+            found[tensor.name] = scale
+    return found
 
 
 def _mixed_expert(tensors: Iterable[TensorPlan]) -> TensorPlan | None:
@@ -148,4 +182,17 @@ def _why_not(plan: Plan, tensor: TensorPlan) -> Refusal | None:
                 "profile"
             ),
         )
+    if tensor.role == "linear" and inputs == STATIC and not tensor.calibrated:
+        return _without_scale(tensor)
     return None
+
+
+def _without_scale(tensor: TensorPlan) -> Refusal:
+    """Why the scale of a layer's inputs is not known."""
+    kept = f"{tensor.name} keeps the codes of {tensor.scheme}, which are not calibrated"
+    otherwise = 'set graph.input_activations = "int8" in the profile, which needs no calibration'
+    return Refusal(
+        f'graph.input_activations = "{STATIC}" rounds inputs by scales that calibration finds, and '
+        f"{kept if tensor.scheme else 'this export has no calibration'}",
+        f"add {'--requantize' if tensor.scheme else '--calibrate'}, or {otherwise}",
+    )

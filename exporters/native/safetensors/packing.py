@@ -10,6 +10,7 @@ Of a layer [N, K] with codes of b bits in G groups a row (compressed-tensors 0.2
                      weight_shape       int64 [2], N and K
     int-quantized    weight             int8 [N, K]
                      weight_scale       [N, 1]
+                     input_scale        float32 [1]; only where it is static
     float-quantized  weight             E4M3 [N, K]
                      weight_scale       [N, 1], or one for each block of 128 x 128
 
@@ -80,6 +81,8 @@ class Stored(Encoding):
     """Compressed-tensors' name of it."""
     says_shape: ClassVar[bool] = False
     """Whether N and K are stored as well, since codes do not tell them."""
+    says_input_scale: ClassVar[bool] = False
+    """Whether the scale that the layer's inputs are rounded with is stored as well."""
 
     def __init__(self, floats: str) -> None:
         self._floats = floats
@@ -143,6 +146,16 @@ class Bytes(Stored):
 
     def encode(self, weight: Quantized, scales: ScaleType = "float16") -> Parts:
         return Parts(weight.codes, weight.scales.astype(scales, copy=False))
+
+
+class BytesByStaticInputs(Bytes):
+    """The same, with one scale for the layer's inputs.
+
+    Its type and shape are those of vLLM's parameter (0.32, `compressed_tensors_w8a8_int8.py`); it
+    loads no scale of another shape. compressed-tensors has the same shape, in the model's type.
+    """
+
+    says_input_scale = True
 
 
 class SmallFloats(Stored):

@@ -29,6 +29,7 @@ BY_TOKEN = {"num_bits": 8, "symmetric": True, "strategy": "token", "dynamic": Tr
 INPUTS: Mapping[str, dict[str, Any] | None] = {
     "none": None,
     "int8": BY_TOKEN | {"type": "int"},
+    "int8-static": BY_TOKEN | {"type": "int", "strategy": "tensor", "dynamic": False},
     "fp8": BY_TOKEN | {"type": "float"},
 }
 """What a module rounds its inputs to, by `graph.input_activations`."""

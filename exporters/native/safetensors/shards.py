@@ -9,7 +9,8 @@ order of the sizes of their elements, the largest first, as the library itself w
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import struct
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from qdeploy.checkpoint.weight_files import SINGLE
@@ -31,11 +32,12 @@ class Planned(NamedTuple):
     encoding: Stored
     entries: Entries
     shape: Entry | None = None
+    input_scale: Entry | None = None
 
     @property
     def every(self) -> list[Entry]:
         """All of its tensors."""
-        return [entry for entry in (*self.entries, self.shape) if entry]
+        return [entry for entry in (*self.entries, self.shape, self.input_scale) if entry]
 
     @property
     def nbytes(self) -> int:
@@ -56,13 +58,19 @@ def describe(tensor: TensorPlan, encoding: Stored) -> Planned:
     rows, columns = tensor.shape
     entries = encoding.entries(tensor.precision, rows, columns, tensor.scales)
     shape = Entry("weight_shape", "I64", (len(tensor.shape),)) if encoding.says_shape else None
-    return Planned(tensor, encoding, entries, shape)
+    input_scale = Entry("input_scale", "F32", (1,)) if encoding.says_input_scale else None
+    return Planned(tensor, encoding, entries, shape, input_scale)
 
 
 class Shard:
-    """The layout of one file: see `FileLayout`."""
+    """The layout of one file: see `FileLayout`.
 
-    def __init__(self, planned: Sequence[Planned]) -> None:
+    Args:
+        planned: its weights.
+        input_scales: the scales of layers' inputs that are stored, by the weight's name.
+    """
+
+    def __init__(self, planned: Sequence[Planned], input_scales: Mapping[str, float]) -> None:
         every = [(p.name(entry), entry) for p in planned for entry in p.every]
         places, end = dict[str, Span](), 0
         for name, entry in sorted(every, key=lambda found: -found[1].itemsize):
@@ -74,7 +82,7 @@ class Shard:
         self.size = len(header) + end
         self._places = {n: Span(len(header) + s.offset, s.size) for n, s in places.items()}
         self.weights = [self._packed(p) for p in planned]
-        self.inlined = [(0, header), *(self._shape(p, p.shape) for p in planned if p.shape)]
+        self.inlined = [(0, header), *self._constants(planned, input_scales)]
 
     def _packed(self, planned: Planned) -> PackedWeight:
         tensor, entries = planned.tensor, planned.entries
@@ -85,9 +93,20 @@ class Shard:
             given=(tensor.takes_codes,), scale_type=tensor.scales,
         )  # fmt: skip
 
-    def _shape(self, planned: Planned, entry: Entry) -> tuple[int, bytes]:
-        content = b"".join(n.to_bytes(entry.itemsize, "little") for n in planned.tensor.shape)
-        return self._places[planned.name(entry)].offset, content
+    def _constants(
+        self, planned: Iterable[Planned], input_scales: Mapping[str, float]
+    ) -> Iterator[tuple[int, bytes]]:
+        """Offset and content of each tensor that is no part of a weight's rows."""
+        for p in planned:
+            if p.shape:
+                shape = p.tensor.shape
+                yield self._offset(p, p.shape), struct.pack(f"<{len(shape)}q", *shape)
+            if p.input_scale:
+                scale = input_scales[p.tensor.name]
+                yield self._offset(p, p.input_scale), struct.pack("<f", scale)
+
+    def _offset(self, planned: Planned, entry: Entry) -> int:
+        return self._places[planned.name(entry)].offset
 
 
 def _header(tensors: Mapping[str, tuple[Entry, Span]]) -> bytes:
@@ -101,8 +120,11 @@ def _header(tensors: Mapping[str, tuple[Entry, Span]]) -> bytes:
     return len(text).to_bytes(LENGTH_BYTES, "little") + text
 
 
-def shards(planned: Iterable[Planned]) -> dict[str, Shard]:
-    """The files by their names, as transformers names them: each weight is in one of them."""
+def shards(planned: Iterable[Planned], input_scales: Mapping[str, float]) -> dict[str, Shard]:
+    """The files by their names, as transformers names them: each weight is in one of them.
+
+    *input_scales*: see `Shard`.
+    """
     parts, room = list[list[Planned]](), 0
     for weight in planned:
         if not parts or weight.nbytes > room:
@@ -111,9 +133,12 @@ def shards(planned: Iterable[Planned]) -> dict[str, Shard]:
         parts[-1].append(weight)
         room -= weight.nbytes
     if len(parts) == 1:
-        return {SINGLE: Shard(parts[0])}
+        return {SINGLE: Shard(parts[0], input_scales)}
     of = len(parts)
-    return {f"model-{n:05}-of-{of:05}.safetensors": Shard(p) for n, p in enumerate(parts, 1)}
+    return {
+        f"model-{n:05}-of-{of:05}.safetensors": Shard(part, input_scales)
+        for n, part in enumerate(parts, 1)
+    }
 
 
 def index(files: Mapping[str, Shard]) -> dict[str, Any]:

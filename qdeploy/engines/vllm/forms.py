@@ -1,7 +1,7 @@
 """Forms of weights that a build of vLLM has no kernel for, as data.
 
-Each row was seen: vLLM 0.32 ended with the quoted words while it loaded such a bundle on a CPU, or
-at its first request.
+Each row was seen, but for those that name a file of vLLM's source: vLLM 0.32 ended with the quoted
+words while it loaded such a bundle on a CPU, or at its first request.
 """
 
 from __future__ import annotations
@@ -35,12 +35,14 @@ class Weight:
         dtype: `fp16`, `int4`, `int8` or `fp8`.
         expert: it is an expert's.
         float_inputs: what it is multiplied by is not rounded.
+        static_inputs: that is rounded by one scale, and not token by token.
     """
 
     label: str
     dtype: str
     expert: bool
     float_inputs: bool
+    static_inputs: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,13 @@ class Form:
     """Weights without a kernel.
 
     Attributes:
+        target: None for all.
         holds: whether a weight is one.
         reason: what vLLM lacks, and how that was seen.
         here: whether this machine is one where it lacks it.
     """
 
-    target: str
+    target: str | None
     holds: Callable[[Weight], bool]
     reason: str
     here: Callable[[], bool] = lambda: True
@@ -69,6 +72,12 @@ FORMS = (
         lambda weight: weight.expert and weight.dtype != FLOATS,
         "vLLM on a CPU multiplies by experts in floats only (0.32: \"No WNA16 MoE backend supports "
         'the deployment configuration", "No Int8 MoE backend ...")',
+    ),
+    Form(
+        None,
+        lambda weight: weight.expert and weight.static_inputs,
+        "vLLM multiplies by experts in int8 with inputs rounded token by token only "
+        '(compressed_tensors_moe_w8a8_int8.py: "Found static input scales")',
     ),
     Form(
         CPU.name,
@@ -93,13 +102,14 @@ FORMS = (
 
 def why_not(plan: Plan) -> str | None:
     """Why vLLM has no kernel for a weight as it is planned, or None if it has."""
-    rounds = plan.profile.graph.input_activations != "none"
+    inputs = plan.profile.graph.input_activations
     weights = [
         Weight(
             f"{t.name} is {t.label}",
             t.precision.dtype,
             t.expert,
-            float_inputs=not (rounds and t.role == "linear"),
+            float_inputs=inputs == "none" or t.role != "linear",
+            static_inputs=inputs == "int8-static" and t.role == "linear",
         )
         for t in plan.tensors
     ]
@@ -117,18 +127,20 @@ def why_not_bundle(bundle: Bundle, target: Target) -> str | None:
 def _of_group(group: dict[str, Any], has_experts: bool) -> Weight:
     """The weights that a group of compressed-tensors' `quantization_config` describes."""
     weights, modules = group["weights"], group["targets"]
+    inputs = group.get("input_activations")
     bits = weights["num_bits"]
     return Weight(
         f"{modules[0]} has weights of {bits} bits",
         f"fp{bits}" if weights["type"] == "float" else f"int{bits}",
         has_experts and any(name == "Linear" or "expert" in name for name in modules),
-        float_inputs=group.get("input_activations") is None,
+        float_inputs=inputs is None,
+        static_inputs=inputs is not None and inputs.get("dynamic") is False,
     )
 
 
 def _first_without(weights: Sequence[Weight], target: Target) -> str | None:
     for form in FORMS:
-        if form.target != target.name or not form.here():
+        if form.target not in (None, target.name) or not form.here():
             continue
         if one := next(filter(form.holds, weights), None):
             return f"{one.label}, and {form.reason}"

@@ -41,6 +41,7 @@ def test_every_shipped_profile_has_a_format_with_its_options(name: str) -> None:
         (OPENVINO, "prefill", 64, "none"),
         (SAFETENSORS, "prefill", 64, "graph.activations, graph.input_activations"),
         (ONNX, "input_activations", "int8", "graph.accuracy_level"),
+        (ONNX_STATIC, "input_activations", "int8-static", "graph.accuracy_level"),
         (ONNX, "prefill", 64, "graph.accuracy_level, graph.activations, graph.attention"),
         (ONNX_STATIC, "attention", "plain", "graph.accuracy_level, graph.activations, graph.pre"),
         (ONNX_STATIC, "experts", "unrolled", "graph.prefill"),
@@ -67,7 +68,14 @@ def test_common_options_and_default_values_are_accepted() -> None:
     OPENVINO.check(profile(OPENVINO, context=512, attention="gqa"))
     ONNX.check(profile(ONNX, attention="plain", experts="unrolled", accuracy_level=4))
     ONNX_STATIC.check(profile(ONNX_STATIC, prefill=64, activations="fp16"))
-    SAFETENSORS.check(profile(SAFETENSORS, activations="bf16", input_activations="int8"))
+    for inputs in ("int8", "int8-static"):
+        SAFETENSORS.check(profile(SAFETENSORS, activations="bf16", input_activations=inputs))
+
+
+@pytest.mark.parametrize("inputs", ["none", "int8", "int8-static", "fp8"])
+def test_static_scales_are_of_the_same_type(inputs: str) -> None:
+    graph = profile(SAFETENSORS, input_activations=inputs).graph
+    assert graph.inputs_dtype == inputs.removesuffix("-static")
 
 
 def test_a_role_may_have_several_files() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,9 @@ from qdeploy.targets import Evidence
 CPU = Device("cpu", "a CPU", "cpu")
 GPUS = tuple(Device(f"cuda:{n}", "a GPU", "cuda") for n in range(4))
 DENSE, MOE = models.EMBEDDED
+
+
+STATIC = {"dynamic": False}
 
 
 def plan(model: str, profile: str) -> Plan:
@@ -128,6 +132,7 @@ def test_four_bits_need_avx512(monkeypatch: pytest.MonkeyPatch, flags: str) -> N
         ({"weights": {"num_bits": 8, "type": "float"}}, 0, "FP8 with inputs in floats"),
         ({"weights": {"num_bits": 8, "type": "int"}, "input_activations": {}}, 0, None),
         ({"weights": {"num_bits": 8, "type": "int"}, "input_activations": {}}, 8, "experts"),
+        ({"weights": {"num_bits": 8, "type": "int"}, "input_activations": STATIC}, 0, None),
         (None, 8, None),
     ],
 )
@@ -150,6 +155,24 @@ def test_a_bundle_is_refused_by_its_own_words(
     model = bundle.manifest.model.model_copy(update={"experts": experts})
     manifest = bundle.manifest.model_copy(update={"model": model})
     reason = VllmBackend().refuses(Bundle(tmp_path, manifest), registry.target("cpu"))
+    assert reason is None if words is None else words in str(reason)
+
+
+@pytest.mark.parametrize(
+    ("model", "inputs", "words"),
+    [
+        (DENSE, "int8-static", None),
+        (MOE, "int8", None),
+        (MOE, "int8-static", "experts in int8 with inputs rounded token by token only"),
+    ],
+)
+def test_static_scales_of_experts_inputs_have_no_kernel_on_any_device(
+    model: str, inputs: str, words: str | None
+) -> None:
+    made = plan(model, "cuda-int8")
+    graph = made.profile.graph.model_copy(update={"input_activations": inputs})
+    made = replace(made, profile=made.profile.model_copy(update={"graph": graph}))
+    reason = VllmBackend().why_not(made)
     assert reason is None if words is None else words in str(reason)
 
 
