@@ -18,11 +18,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from qdeploy.architectures.base import Architecture
 from qdeploy.architectures.graph import Expert, GraphConfig, Linear
-from qdeploy.calibration.layers.arrays import run, spans
+from qdeploy.calibration.layers.arrays import Floats, run, spans
+from qdeploy.calibration.layers.moments import second_moments
 from qdeploy.checkpoint.weights import WeightReader
 from qdeploy.errors import CheckpointError
 from qdeploy.forward.arithmetic import multiply, routing
@@ -31,7 +31,6 @@ from qdeploy.quantization.matrix import quantize
 from qdeploy.quantization.precision import Precision
 from qdeploy.quantization.rounding import DAMAGED
 
-Floats = NDArray[np.float32]
 Losses = dict[tuple[str, Precision], float]
 """By the name of a weight and a precision."""
 Progress = Callable[[int, int], None]
@@ -39,8 +38,6 @@ Progress = Callable[[int, int], None]
 
 TOKENS = 8192
 """Most tokens that are looked at. Errors add up over so many inputs that more change little."""
-PANEL = 512
-"""Columns of second moments that one thread computes at a time."""
 
 
 def sensitivities(
@@ -176,22 +173,3 @@ class _Measuring(NumpyBuilder):
 
         run(block, range(len(blocks)))
         return [float(cost) for cost in sums.sum(axis=0)]
-
-
-def second_moments(inputs: Floats, weights: Floats | None) -> Floats:
-    """H [K, K] of inputs [T, K] with weights [T]; zeros where no token counts."""
-    tokens, columns = inputs.shape
-    total = float(tokens) if weights is None else float(weights.sum(dtype=np.float64))
-    second = np.zeros((columns, columns), np.float32)
-    if total <= 0:
-        return second
-
-    def panel(start: int) -> None:
-        left = inputs[:, start : start + PANEL]
-        if weights is not None:
-            left = left * weights[:, None]
-        second[start : start + PANEL] = left.T @ inputs
-        second[start : start + PANEL] /= np.float32(total)
-
-    run(panel, range(0, columns, PANEL))
-    return second

@@ -33,10 +33,7 @@ class Sums:
 
     def mean(self) -> Moments:
         """The means; the arrays are overwritten. Without any token, zeros."""
-        if self.weight > 0:
-            for sums in (self.second, self.cross):
-                np.divide(sums, np.float32(self.weight), out=sums)
-        return Moments(self.second, self.cross)
+        return Moments(_divide(self.second, self.weight), _divide(self.cross, self.weight))
 
 
 def add_up(
@@ -52,29 +49,54 @@ def add_up(
     exact, rounded = inputs.both
     if rows is not None:
         exact, rounded = exact[rows], rounded[rows]
-    tokens, columns = rounded.shape
-    second, cross = np.zeros((2, columns, columns), np.float32)
+    second, cross = _second(rounded, weights), _sum(exact, rounded, weights)
+    return Sums(second, cross, _total(len(rounded), weights))
 
-    def panel(start: int) -> None:
-        here = slice(start, min(start + PANEL, columns))
-        for first in range(0, tokens, TOKENS):
-            part = slice(first, first + TOKENS)
-            right, left = rounded[part], rounded[part, here]
-            other = exact[part, here]
-            if weights is not None:
-                left, other = left * weights[part, None], other * weights[part, None]
-            second[here, start:] += left.T @ right[:, start:]
-            cross[here] += other.T @ right
 
-    run(panel, range(0, columns, PANEL))
-    for start in range(0, columns, PANEL):
-        # both halves equal, inside of a panel as well, whatever the order of the product's sums
+def second_moments(inputs: Floats, weights: Floats | None = None) -> Floats:
+    """H [K, K] of the inputs [T, K] of one model, with weights [T]; None is 1.
+
+    Zeros where no token counts.
+    """
+    return _divide(_second(inputs, weights), _total(len(inputs), weights))
+
+
+def _second(inputs: Floats, weights: Floats | None) -> Floats:
+    """Sum of w_t x_t x_t'; both halves are equal, inside of a panel as well."""
+    second = _sum(inputs, inputs, weights, upper=True)
+    for start in range(0, len(second), PANEL):
         here = slice(start, start + PANEL)
         block = second[here, here]
-        block[:] = np.triu(block) + np.triu(block, 1).T
+        block[:] = np.triu(block) + np.triu(block, 1).T  # a product's two halves may round apart
         second[start + PANEL :, here] = second[here, start + PANEL :].T
-    total = float(tokens) if weights is None else float(weights.sum(dtype=np.float64))
-    return Sums(second, cross, total)
+    return second
+
+
+def _sum(left: Floats, right: Floats, weights: Floats | None, *, upper: bool = False) -> Floats:
+    """Sum of w_t l_t r_t' of [T, K]; *upper*: of the panels on the diagonal and right of it."""
+    tokens, columns = left.shape
+    sums = np.zeros((columns, columns), np.float32)
+
+    def panel(start: int) -> None:
+        here, there = slice(start, start + PANEL), slice(start if upper else 0, columns)
+        for first in range(0, tokens, TOKENS):
+            part = slice(first, first + TOKENS)
+            own = left[part, here]
+            if weights is not None:
+                own = own * weights[part, None]
+            sums[here, there] += own.T @ right[part, there]
+
+    run(panel, range(0, columns, PANEL))
+    return sums
+
+
+def _total(tokens: int, weights: Floats | None) -> float:
+    return float(tokens) if weights is None else float(weights.sum(dtype=np.float64))
+
+
+def _divide(sums: Floats, weight: float) -> Floats:
+    """Divide in place where any token counts."""
+    return np.divide(sums, np.float32(weight), out=sums) if weight > 0 else sums
 
 
 def mixed(own: Sums, beside: Moments, count: float) -> Moments:

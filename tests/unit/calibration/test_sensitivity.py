@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from qdeploy.calibration.sensitivity import Losses, evenly, second_moments, sensitivities
+from qdeploy.calibration.sensitivity import Losses, evenly, sensitivities
 from qdeploy.checkpoint.read import read_checkpoint
 from qdeploy.checkpoint.weights import open_weights
 from qdeploy.errors import CheckpointError
@@ -129,9 +129,3 @@ def test_sequences_are_taken_evenly(lengths: list[int], tokens: int) -> None:
         assert kept == list(range(len(lengths)))
     else:
         assert len(kept) < len(lengths) or len(lengths) == 1
-
-
-def test_second_moments_without_tokens_are_zeros() -> None:
-    nothing = second_moments(np.empty((0, 4), np.float32), None)
-    assert not nothing.any()
-    assert nothing.shape == (4, 4)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from qdeploy.calibration.layers import moments
 from qdeploy.calibration.layers.arrays import Pair
-from qdeploy.calibration.layers.moments import add_up, mixed
+from qdeploy.calibration.layers.moments import add_up, mixed, second_moments
 from qdeploy.calibration.rounding.linear import Moments
 
 Floats = NDArray[np.float32]
@@ -46,6 +46,15 @@ def test_means_over_tokens(tokens: int, columns: int, weighted: bool, seed: int)
     assert np.array_equal(found.second, found.second.T)
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_of_one_model_they_are_those_of_both(weighted: bool) -> None:
+    inputs = draw(20, 8)
+    weights = np.linspace(0.5, 2, 20, dtype=np.float32) if weighted else None
+    assert np.array_equal(
+        second_moments(inputs.rounded, weights), add_up(inputs, weights).mean().second
+    )
+
+
 def test_of_some_tokens() -> None:
     inputs, rows = draw(20, 8), np.array([3, 5, 19])
     weights = np.array([1, 2, 4], np.float32)
@@ -56,6 +65,9 @@ def test_of_some_tokens() -> None:
 def test_without_any_token_they_are_zero() -> None:
     found = add_up(draw(4, 8), np.empty(0, np.float32), np.empty(0, np.intp)).mean()
     assert not found.second.any()
+    alone = second_moments(np.empty((0, 4), np.float32))
+    assert alone.shape == (4, 4)
+    assert not alone.any()
 
 
 @pytest.mark.parametrize("count", [8, 32])
