@@ -117,15 +117,15 @@ def operations(plan: Plan) -> float:
     calibration, config = plan.calibration, plan.checkpoint.config
     if calibration is None:
         return 0
-    importance = calibration.importance and plan.task.generates
-    passes = FORWARDS + (GRADIENTS if importance else 0)
+    gradients = GRADIENTS if calibration.importance else 0
+    passes = FORWARDS + gradients
     total = 0.0
     for rows, columns, tokens, inputs, _ in _layers(plan):
         total += SOLVING * rows * columns**2 + passes * 2 * tokens * rows * columns
         if inputs:
             total += MOMENTS * tokens * columns**2
     if plan.task.generates:
-        heads = (0 if calibration.texts else OWN_HEAD) + (GRADIENTS if importance else 0)
+        heads = (0 if calibration.texts else OWN_HEAD) + gradients
         total += heads * 2 * calibration.tokens * config.vocab_size * config.hidden_size
     return total / EFFICIENCY
 

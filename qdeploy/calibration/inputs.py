@@ -61,8 +61,8 @@ def folder_of(plan: Plan, calibration: Calibration) -> Path:
 
 
 def counts_importance(plan: Plan) -> bool:
-    """Whether tokens count by their importance for predictions, which encoders do not make."""
-    return plan.calibration is not None and plan.calibration.importance and plan.task.generates
+    """Whether tokens count by their importance for the model's predictions."""
+    return plan.calibration is not None and plan.calibration.importance
 
 
 def _sequences(

@@ -18,6 +18,7 @@ from qdeploy.storage.hashing import file_sha256
 from qdeploy.storage.toml_file import Strict, build_strict
 
 if TYPE_CHECKING:
+    from qdeploy.architectures.task import Task
     from qdeploy.planning.profile import Profile
     from qdeploy.planning.tensor_spec import TensorPlan
 
@@ -36,7 +37,7 @@ class CalibrationSettings(Strict):
         tokens: length of the text, all sequences together.
         seed: of the choice of texts, and of the labels that importance is found with.
         importance: whether tokens count by their importance for the model's predictions; otherwise
-            all count the same.
+            all count the same, as they do where a model predicts no tokens.
     """
 
     tokens: int = Field(default=16384, ge=FEWEST_TOKENS, le=MOST_TOKENS)
@@ -62,6 +63,10 @@ class Calibration:
     def texts_name(self) -> str:
         """Name of the texts, without a folder."""
         return self.texts.name if self.texts else DEFAULT_TEXTS
+
+    def of_task(self, task: Task) -> Calibration:
+        """The same for a model of this task: tokens have no importance where none are predicted."""
+        return self if task.generates else replace(self, importance=False)
 
     def deciding(self) -> list[Any]:
         """All that decides which codes are found, as plain data; of a user's file its sha256.

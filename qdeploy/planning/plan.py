@@ -34,7 +34,8 @@ class Plan:
         context: longest context, in tokens, that the model is exported for.
         tensors: every stored tensor; a tied lm_head is not stored, unless the format unties it.
         requantize: whether weights that are quantized already are rounded again.
-        calibration: how the codes of linear weights are chosen; None where they are rounded alone.
+        calibration: how the codes of linear weights are chosen, as the model's task allows; None
+            where they are rounded alone.
         limit: what the precisions of linear weights are chosen for; None where the profile's are.
         notes: what was decided when precisions were chosen, for the user.
     """
@@ -279,6 +280,7 @@ def make_plan(
     check_context(context, longest, taker=checkpoint.name)
     tensors = plan_tensors(checkpoint, profile, target, wanted, row, requantize=requantize)
     if calibration:
+        calibration = calibration.of_task(checkpoint.task)
         tied = checkpoint.is_tied and checkpoint.task.generates
         tensors = mark_calibrated(tensors, checkpoint.name, profile, wanted.dtype, tied=tied)
     usual = longest if config.rope_scaling else config.max_position_embeddings

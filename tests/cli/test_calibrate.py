@@ -55,6 +55,16 @@ def test_without_it_a_plan_says_nothing(quick: QuickCommand) -> None:
 
 
 @pytest.mark.usefixtures("cpu")
+@pytest.mark.parametrize(("task", "importance"), [("generate", True), ("embed", False)])
+def test_a_plan_says_whether_tokens_count_by_importance(
+    task: str, importance: bool, quick: QuickCommand
+) -> None:
+    where = ("qwen3-nano", "--target", "cpu", "--profile", "cpu-int4-openvino")
+    found = quick("plan", *where, "--task", task, "--calibrate", "--json").json
+    assert found["calibration"]["importance"] is importance
+
+
+@pytest.mark.usefixtures("cpu")
 @pytest.mark.parametrize("detail", DETAILS, ids=lambda detail: detail[0])
 def test_an_option_implies_it(detail: tuple[str, str], quick: QuickCommand) -> None:
     asked = quick("plan", *WHERE, *detail, "--json").json["calibration"]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from qdeploy.architectures.task import TaskName
 from qdeploy.bundle import Manifest
+from qdeploy.calibration.inputs import counts_importance
 from qdeploy.checkpoint.checkpoint import Checkpoint
 from qdeploy.checkpoint.read import read_checkpoint, with_task
 from qdeploy.errors import InputError, PlanError, ProfileError
@@ -127,6 +130,31 @@ def test_the_summary_says_how(tmp_path: Path) -> None:
     summary = plan(found, calibration=mine).summary()
     assert summary["calibration"]["texts"] == "mine.txt"
     assert str(tmp_path) not in str(summary)
+
+
+@pytest.mark.parametrize("importance", [True, False])
+@pytest.mark.parametrize("task", ["embed", "rerank"])
+def test_tokens_have_no_importance_for_a_model_that_predicts_none(
+    task: TaskName, importance: bool, tmp_path: Path
+) -> None:
+    """What the plan says is what is done and what decides the name in the cache."""
+    found = read_checkpoint(write_checkpoint(tmp_path / "model"))
+    asked = Calibration(300, 7, importance=importance, texts=tmp_path / "mine.txt")
+    made = plan(with_task(found, task), calibration=asked)
+    assert made.calibration == dataclasses.replace(asked, importance=False)
+    assert made.summary()["calibration"]["importance"] is False
+    assert not counts_importance(made)
+
+
+@pytest.mark.parametrize("importance", [True, False])
+def test_a_model_that_generates_has_the_importance_that_is_asked_for(
+    importance: bool, tmp_path: Path
+) -> None:
+    found = read_checkpoint(write_checkpoint(tmp_path / "model"))
+    made = plan(found, calibration=Calibration(300, 7, importance=importance))
+    assert made.calibration is not None
+    assert made.calibration.deciding() == [300, 7, importance, None]
+    assert counts_importance(made) == importance
 
 
 class TestChoice:
