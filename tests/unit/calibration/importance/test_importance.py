@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from qdeploy.architectures.graph import Linear
 from qdeploy.calibration.importance.energies import groups
-from qdeploy.calibration.importance.importance import (
-    CAP,
-    FILE,
-    STATES,
-    Importance,
-    capped,
-    stored_bytes,
-    token_importance,
-)
 from qdeploy.calibration.importance.labels import label_gradient, uniforms
 from qdeploy.checkpoint.checkpoint import Checkpoint
 from qdeploy.checkpoint.read import read_checkpoint
@@ -34,33 +21,11 @@ from qdeploy.forward.forward import Forward, NumpyBuilder, Value
 from tests.support import tiny
 from tests.support.evaluating import no_progress
 from tests.support.tiny import DENSE, QWEN2, SPARSE
+from tests.support.weighing import SEQUENCES, SMALL, TOKENS, weigh
 
-SMALL = DENSE | {
-    "hidden_size": 32, "intermediate_size": 24, "head_dim": 16, "num_attention_heads": 2,
-    "num_key_value_heads": 1, "num_hidden_layers": 2, "vocab_size": 300,
-}  # fmt: skip
-SEQUENCES = [[5, 9, 200, 41], [7, 7, 250], [100], [3, 1, 4, 1, 5]]
-TOKENS = sum(map(len, SEQUENCES))
 ROUNDING = 1e-3
 STEP = 2e-2
 CLOSE = 0.02
-SLACK = 5 * 2**20
-
-
-def weigh(
-    folder: Path,
-    sequences: Sequence[Sequence[int]] = SEQUENCES,
-    *,
-    seed: int = 0,
-    kept: str = "kept",
-    progress: Any = no_progress,
-) -> Importance:
-    found = read_checkpoint(folder)
-    with open_weights(found) as source:
-        return token_importance(
-            source, found.architecture, found.decoder.graph(None), sequences,
-            seed=seed, folder=folder / kept, progress=progress,
-        )  # fmt: skip
 
 
 class Nudged(NumpyBuilder):
@@ -228,101 +193,3 @@ def test_labels_are_drawn_as_the_model_says(tmp_path: Path) -> None:
     shares /= shares.sum()
     drawn = (1 + np.sum(shares**2) - energies) / 2
     assert drawn.mean() == pytest.approx(np.sum(shares**2), abs=0.05)
-
-
-ENERGIES = arrays(np.float32, st.integers(1, 200), elements=st.floats(0, 1e6, width=32))
-
-
-@given(ENERGIES)
-def test_capped_weights_have_a_mean_of_one_and_the_order_of_the_energies(
-    energies: NDArray[np.float32],
-) -> None:
-    weights = capped(energies)
-    assert weights.mean() == pytest.approx(1, rel=1e-4)
-    assert (np.diff(weights[np.argsort(energies, kind="stable")]) >= 0).all()
-
-
-@given(ENERGIES)
-def test_no_token_counts_more_than_the_cap_where_enough_others_count(
-    energies: NDArray[np.float32],
-) -> None:
-    weights = capped(energies + 1)
-    assert weights.max() <= CAP * (1 + 1e-5)
-    below = weights < CAP * (1 - 1e-5)  # these keep their ratios
-    ratios = weights[below] / (energies + 1)[below]
-    np.testing.assert_allclose(ratios, ratios[:1].repeat(len(ratios)), rtol=1e-5)
-
-
-def test_one_token_of_a_huge_energy_is_not_all_that_counts() -> None:
-    weights = capped(np.where(np.arange(10_000) == 17, np.float32(1e30), np.float32(1)))
-    assert weights[17] == pytest.approx(CAP)
-    assert weights[0] == pytest.approx((10_000 - CAP) / 9_999, rel=1e-4)
-
-
-def test_it_needs_room_for_the_residual_stream_and_leaves_the_result_alone(tmp_path: Path) -> None:
-    folder, sizes = tiny.write(tmp_path / "it", SMALL), []
-
-    def progress(*_: int) -> None:
-        sizes.append((folder / "kept" / STATES).stat().st_size)
-
-    weigh(folder, progress=progress)
-    needed = stored_bytes(read_checkpoint(folder).decoder.graph(None), TOKENS)
-    assert 0.9 * needed < max(sizes) <= needed
-    assert [path.name for path in (folder / "kept").iterdir()] == [FILE]
-
-
-def test_a_result_that_is_there_is_not_computed_again(tmp_path: Path) -> None:
-    folder, told = tiny.write(tmp_path / "it", SMALL), []
-    first = weigh(folder)
-    again = weigh(folder, progress=lambda *counts: told.append(counts))
-    assert not told
-    for name in first.shares:
-        assert (first.of(name) == again.of(name)).all()
-
-
-@pytest.mark.parametrize("content", [b"", b"half a file", None], ids=["empty", "cut", "other"])
-def test_a_file_that_is_not_the_result_is_replaced(content: bytes | None, tmp_path: Path) -> None:
-    folder = tiny.write(tmp_path / "it", SMALL)
-    if content is None:
-        weigh(folder, [[1, 2]])
-    else:
-        (folder / "kept").mkdir()
-        (folder / "kept" / FILE).write_bytes(content)
-    assert len(weigh(folder).of("model.layers.0.mlp.down_proj.weight")) == TOKENS
-    read = weigh(folder, progress=pytest.fail)
-    assert len(read.of("model.layers.0.mlp.down_proj.weight")) == TOKENS
-
-
-def test_an_interrupted_run_leaves_nothing(tmp_path: Path) -> None:
-    folder = tiny.write(tmp_path / "it", SMALL)
-
-    def interrupted(done: int, _: int) -> None:
-        if done == 2:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        weigh(folder, progress=interrupted)
-    assert not list((folder / "kept").iterdir())
-
-
-def test_progress_counts_to_the_end(tmp_path: Path) -> None:
-    told: list[tuple[int, int]] = []
-    weigh(
-        tiny.write(tmp_path / "it", SMALL), progress=lambda done, total: told.append((done, total))
-    )
-    assert told == [(k, told[-1][0]) for k in range(len(told))]
-    assert len(told) > 4
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells anonymous memory apart")
-def test_memory_does_not_grow_with_tokens(tmp_path: Path) -> None:
-    shape = {"hidden_size": 1024, "intermediate_size": 1024, "num_hidden_layers": 1}
-    folder = tiny.write(tmp_path / "it", DENSE | shape)
-
-    def peak(tokens: int) -> int:
-        command = [sys.executable, "-m", "tests.support.token_importance", str(folder), str(tokens)]
-        return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-
-    # one array of 1536 more tokens would be 6 MiB
-    assert peak(2048) < peak(512) + SLACK
