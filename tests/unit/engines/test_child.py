@@ -1,16 +1,13 @@
-"""Engines as children: started, watched, started again, and ended with all of their processes."""
+"""Engines as children: watched, started again, and ended with all of their processes."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import re
 import signal
 import subprocess
 import sys
 import time
-import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -21,91 +18,20 @@ from qdeploy.engines import process
 from qdeploy.engines.child import Child
 from qdeploy.engines.child_session import ChildSession
 from qdeploy.engines.client import EngineClient
-from qdeploy.engines.health import check_health
-from qdeploy.engines.process import Launch
-from qdeploy.errors import GenerationFailed, InputError
+from qdeploy.errors import GenerationFailed
 from qdeploy.interface import Limits, Placement, Request
 from qdeploy.targets import Evidence
-
-STUB = Path(__file__).parents[2] / "support" / "engine_process.py"
-SECONDS = 20.0
+from tests.support.engine_child import (
+    ask,
+    ask_child,
+    fail_while,
+    is_alive,
+    kill,
+    orphan,
+    wait_until,
+)
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs process groups")
-
-
-IN_FOLDER = "import os, sys; os.chdir(sys.argv[1]); os.execv(sys.executable, sys.argv[2:])"
-
-
-def launch(folder: Path, *habits: str, **changed: object) -> Launch:
-    start = (sys.executable, "-c", IN_FOLDER, str(folder), sys.executable, str(STUB))
-    settings: dict[str, object] = {
-        "name": "the stub",
-        "command": lambda port: (*start, str(port), *habits),
-        "check": check_health,
-        "log": folder / "log.txt",
-        "seconds": SECONDS,
-        "grace": 2.0,
-    }
-    return Launch(**(settings | changed))  # type: ignore[arg-type]
-
-
-@pytest.fixture
-def begin(tmp_path: Path) -> Iterator[Callable[..., Child]]:
-    """Start a stub with habits; it is stopped at the end."""
-    begun: list[Child] = []
-
-    def get(*habits: str, **changed: object) -> Child:
-        begun.append(Child(launch(tmp_path, *habits, **changed)))
-        begun[-1].start()
-        return begun[-1]
-
-    yield get
-    for one in begun:
-        one.stop()
-
-
-def ask(url: str) -> int:
-    """The process id of the engine."""
-    with urllib.request.urlopen(f"{url}/pid", timeout=SECONDS) as answer:  # noqa: S310
-        return int(answer.read())
-
-
-def ask_child(child: Child) -> int:
-    with child.serving() as url:
-        return ask(url)
-
-
-def fail_while(child: Child, act: Callable[[str], object]) -> None:
-    """A request that fails after something happens to the engine at a URL."""
-    with child.serving() as url:
-        with contextlib.suppress(OSError):
-            act(url)
-        raise GenerationFailed("the connection broke")
-
-
-def kill(url: str) -> None:
-    os.kill(ask(url), signal.SIGKILL)
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def orphan(log: Path) -> int:
-    found = re.search(r"orphan (\d+)", log.read_text())
-    assert found
-    return int(found[1])
 
 
 def test_it_serves_on_loopback_until_it_is_stopped(begin: Callable[..., Child]) -> None:
@@ -217,50 +143,11 @@ def test_one_that_dies_again_and_again_is_given_up(
         ask_child(child)
 
 
-def test_what_one_said_that_does_not_start_is_in_the_error(
-    begin: Callable[..., Child], tmp_path: Path
-) -> None:
-    with pytest.raises(GenerationFailed) as caught:
-        begin("broken")
-    assert caught.value.what == (
-        "the stub exited with code 1 while it was starting: ValueError: the model is too large"
-    )
-    assert caught.value.where == str(tmp_path / "log.txt")
-
-
-def test_a_cause_that_is_known_is_told_instead(begin: Callable[..., Child]) -> None:
-    def explain(lines: tuple[str, ...]) -> InputError | None:
-        return InputError("too large", fix="a smaller one") if "too large" in lines[-1] else None
-
-    with pytest.raises(InputError, match="too large"):
-        begin("broken", explain=explain)
-
-
-def test_one_that_is_not_ready_in_time_is_ended(begin: Callable[..., Child]) -> None:
-    def never(url: str) -> None:
-        raise process.NotReady
-
-    with pytest.raises(GenerationFailed, match=r"was not ready within 0.3 s"):
-        begin(check=never, seconds=0.3)
-
-
-def test_a_port_that_another_program_took_is_replaced(
-    begin: Callable[..., Child], tmp_path: Path
-) -> None:
-    assert is_alive(ask_child(begin("port-taken")))
-    assert "already in use" in (tmp_path / "log.txt").read_text()
-
-
-def test_a_program_that_is_not_there_is_an_error(begin: Callable[..., Child]) -> None:
-    with pytest.raises(GenerationFailed, match="No such file"):
-        begin(command=lambda port: ("/nowhere/python", str(port)))
-
-
 PARENT = """
 import sys, time
 from pathlib import Path
 from qdeploy.engines.child import Child
-from tests.unit.engines.test_child import ask_child, launch
+from tests.support.engine_child import ask_child, launch
 child = Child(launch(Path(sys.argv[1]), "orphan", "stubborn", grace=0.2))
 child.start()
 print(child.pid, ask_child(child), flush=True)
@@ -277,29 +164,3 @@ def test_nothing_is_left_when_the_parent_is_killed(tmp_path: Path) -> None:
         assert all(map(is_alive, pids))
         parent.kill()
     wait_until(lambda: not any(map(is_alive, pids)))
-
-
-@pytest.mark.parametrize(("patience", "starts"), [(60.0, 3), (0.0, 2)])
-def test_a_new_start_that_fails_is_tried_again_while_there_is_patience(
-    patience: float,
-    starts: int,
-    begin: Callable[..., Child],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(module, "PAUSE_SECONDS", 0.01)
-    ports, works = [], launch(tmp_path).command
-
-    def command(port: int) -> Sequence[str]:
-        ports.append(port)
-        return (sys.executable, "-c", "raise SystemExit(9)") if len(ports) == 2 else works(port)
-
-    child = begin(command=command, patience=patience)
-    with pytest.raises(GenerationFailed, match="while it was generating"):
-        fail_while(child, kill)
-    if patience:
-        assert is_alive(ask_child(child))
-    else:
-        with pytest.raises(GenerationFailed, match="exited with code 9"):
-            ask_child(child)
-    assert len(ports) == starts
