@@ -10,6 +10,7 @@ disagreements  a fact that stands in two places which disagree
 chats          tokenizers, chat templates and stop tokens
 templates      chat templates of those
 adapters       adapters as PEFT and trainers save them
+encodings      weights as each method stores them
 quantized      checkpoints that are quantized already
 small_floats   quantized to floats of four bits, and settings in other files
 encoders       models that embed or rerank

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.support.zoo import base, quantized
+from tests.support.zoo import base, encodings, quantized
 from tests.support.zoo.case import MODEL, Case
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def _static_fp8(weight: torch.Tensor) -> Mapping[str, torch.Tensor]:
     """With a scale for activations."""
     import torch
 
-    parts = quantized.fp8_scale(weight, rows=False)
+    parts = encodings.fp8_scale(weight, rows=False)
     return {**parts, "input_scale": torch.tensor(0.01)}
 
 
@@ -88,7 +88,7 @@ def _settings_in_another_file(name: str, settings: Mapping[str, Any]) -> Any:
     """The settings beside `config.json`, which has none."""
 
     def make(folder: Path) -> None:
-        encode = quantized.gptq if "gptq" in str(settings) else _static_fp8
+        encode = encodings.gptq if "gptq" in str(settings) else _static_fp8
         quantized.quantized(encode, {})(folder)
         base.edit(folder / MODEL / "config.json", quantization_config=None)
         base.write_json(folder / MODEL / name, settings)
