@@ -12,27 +12,21 @@ import pytest
 from qdeploy.calibration.codes import open_planned_weights
 from qdeploy.exporters.native import NativeExporter
 from qdeploy.exporters.optimum import OptimumExporter
-from qdeploy.planning.plan import Plan
 from qdeploy.quantization.matrix import quantize
 from tests.support import tiny
 from tests.support.calibrated import SETTINGS, negate, put_in
 from tests.support.native import export, resolve
 from tests.support.stored_codes import (
-    Codes,
+    BY_ROW,
+    GROUPED,
     check_codes,
     in_onnx,
     in_openvino,
     in_safetensors,
-    less_points,
+    planned_codes,
 )
 from tests.support.tiny import DENSE, SPARSE
 
-GROUPED = {
-    "int4 asym g32": '{ dtype = "int4", group_size = 32 }',
-    "int4 sym g32": '{ dtype = "int4", group_size = 32, symmetric = true }',
-    "int8 asym g32": '{ dtype = "int8", group_size = 32 }',
-}
-BY_ROW = {"int8 sym": '{ dtype = "int8", symmetric = true }', "int8 asym": '{ dtype = "int8" }'}
 FLOAT = '{ dtype = "fp16" }'
 EIGHT = '{ dtype = "int8", group_size = 32 }'
 STATIC = "context = 64\nprefill = 16"
@@ -41,18 +35,6 @@ STATIC = "context = 64\nprefill = 16"
 @pytest.fixture(autouse=True)
 def _engine(monkeypatch: pytest.MonkeyPatch) -> None:
     put_in(monkeypatch)
-
-
-def wanted(plan: Plan, config: dict[str, Any]) -> dict[str, Codes]:
-    """The codes of every quantized weight, by its name."""
-    weights, found = tiny.draw(config), {}
-    for tensor in plan.tensors:
-        if tensor.precision.dtype != "fp16":
-            made = quantize(weights[tensor.source], tensor.precision)
-            made = negate(made) if tensor.calibrated else made
-            points = np.zeros(made.scales.shape) if made.zero_points is None else made.zero_points
-            found[tensor.name] = less_points(made.codes, points, made.scales)
-    return found
 
 
 @pytest.mark.parametrize("config", [DENSE, SPARSE], ids=["dense", "experts"])
@@ -71,7 +53,7 @@ def test_grouped(
     assert plan.linear_label == f"{precision} (calibrated)"
     folder = export(plan, tmp_path / form)
     found = in_openvino(folder) if form == "openvino" else in_onnx(folder, "model.onnx")
-    check_codes(found, wanted(plan, config))
+    check_codes(found, planned_codes(plan, config))
 
 
 @pytest.mark.parametrize("config", [DENSE, SPARSE], ids=["dense", "experts"])
@@ -85,7 +67,7 @@ def test_fixed_shapes(
     )  # fmt: skip
     folder = export(plan, tmp_path / "bundle")
     for file in ("prefill.onnx", "decode.onnx"):
-        check_codes(in_onnx(folder, file), wanted(plan, config))
+        check_codes(in_onnx(folder, file), planned_codes(plan, config))
 
 
 @pytest.mark.parametrize("config", [DENSE, SPARSE], ids=["dense", "experts"])
@@ -98,7 +80,7 @@ def test_parts_of_compressed_tensors(
         format="safetensors", calibration=SETTINGS,
     )  # fmt: skip
     folder = export(plan, tmp_path / "bundle")
-    check_codes(in_safetensors(folder), wanted(plan, config))
+    check_codes(in_safetensors(folder), planned_codes(plan, config))
 
 
 def test_the_config_says_no_more_than_that_of_rounded_weights(
@@ -118,7 +100,7 @@ def test_the_config_says_no_more_than_that_of_rounded_weights(
 def test_without_calibration_weights_are_rounded(made: Callable[..., Path], tmp_path: Path) -> None:
     plan = resolve(made(DENSE), linear=GROUPED["int4 sym g32"], format="onnx")
     folder = export(plan, tmp_path / "bundle")
-    check_codes(in_onnx(folder, "model.onnx"), wanted(plan, DENSE))
+    check_codes(in_onnx(folder, "model.onnx"), planned_codes(plan, DENSE))
 
 
 def test_values_are_the_checkpoints_and_codes_are_calibrated(made: Callable[..., Path]) -> None:

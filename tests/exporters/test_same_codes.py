@@ -6,43 +6,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from qdeploy.planning.plan import Plan
-from qdeploy.quantization.matrix import quantize
-from tests.support import tiny
 from tests.support.native import export, resolve
 from tests.support.stored_codes import (
-    Codes,
+    BY_ROW,
+    GROUPED,
     check_codes,
     in_onnx,
     in_openvino,
     in_safetensors,
-    less_points,
+    planned_codes,
 )
 from tests.support.tiny import DENSE, SPARSE
 
-GROUPED = {
-    "int4 asym g32": '{ dtype = "int4", group_size = 32 }',
-    "int4 sym g32": '{ dtype = "int4", group_size = 32, symmetric = true }',
-    "int8 asym g32": '{ dtype = "int8", group_size = 32 }',
-    "int8 sym g32": '{ dtype = "int8", group_size = 32, symmetric = true }',
-}
 FP8 = {"fp8": '{ dtype = "fp8" }'}
-BY_ROW = {"int8 asym": '{ dtype = "int8" }', "int8 sym": '{ dtype = "int8", symmetric = true }'}
 FLOAT = '{ dtype = "fp16" }'
-
-
-def quantized(plan: Plan, config: dict[str, Any]) -> dict[str, Codes]:
-    """What `quantize` says of every quantized weight, by its name."""
-    weights, found = tiny.draw(config), {}
-    for tensor in plan.tensors:
-        if tensor.precision.dtype != "fp16":
-            q = quantize(weights[tensor.source], tensor.precision)
-            points = np.zeros(q.scales.shape) if q.zero_points is None else q.zero_points
-            found[tensor.name] = less_points(q.codes, points, q.scales)
-    return found
 
 
 @pytest.mark.parametrize("config", [DENSE, SPARSE], ids=["dense", "experts"])
@@ -55,7 +34,7 @@ def test_grouped(
         plan = resolve(made(config), linear=chosen, embedding=chosen, format=form)
         folder = export(plan, tmp_path / form)
         found = in_openvino(folder) if form == "openvino" else in_onnx(folder, "model.onnx")
-        check_codes(found, quantized(plan, config))
+        check_codes(found, planned_codes(plan, config))
 
 
 @pytest.mark.parametrize("config", [DENSE, SPARSE], ids=["dense", "experts"])
@@ -66,7 +45,7 @@ def test_parts_of_compressed_tensors(
     chosen = (GROUPED | BY_ROW | FP8)[precision]
     plan = resolve(made(config), linear=chosen, head=chosen, format="safetensors")
     folder = export(plan, tmp_path / "bundle")
-    wanted = quantized(plan, config)
+    wanted = planned_codes(plan, config)
     assert "lm_head.weight" in wanted
     check_codes(in_safetensors(folder), wanted)
 
@@ -75,7 +54,7 @@ def test_bytes_that_are_multiplied_by_bytes(made: Callable[..., Path], tmp_path:
     graph = 'input_activations = "int8"'
     plan = resolve(made(SPARSE), linear=BY_ROW["int8 sym"], format="safetensors", graph=graph)
     folder = export(plan, tmp_path / "bundle")
-    check_codes(in_safetensors(folder), quantized(plan, SPARSE))
+    check_codes(in_safetensors(folder), planned_codes(plan, SPARSE))
 
 
 @pytest.mark.parametrize("config", [DENSE, SPARSE], ids=["dense", "experts"])
@@ -92,4 +71,4 @@ def test_by_row(
         plan = resolve(made(config), linear=chosen, embedding=FLOAT, format=form, graph=graph)
         folder = export(plan, tmp_path / f"{form}{file}")
         found = in_onnx(folder, file) if file else in_openvino(folder)
-        check_codes(found, quantized(plan, config))
+        check_codes(found, planned_codes(plan, config))

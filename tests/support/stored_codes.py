@@ -11,6 +11,11 @@ import pytest
 from numpy.typing import NDArray
 from safetensors import deserialize
 
+from qdeploy.planning.plan import Plan
+from qdeploy.quantization.matrix import quantize
+from tests.support import tiny
+from tests.support.calibrated import negate
+
 
 class Codes(NamedTuple):
     """Rows of quantized weights: codes less their zero points [N, K], and scales [N, G]."""
@@ -21,6 +26,14 @@ class Codes(NamedTuple):
 
 BYTES_OF = {"I64": "<i8", "I32": "<i4", "F32": "<f4", "F16": "<f2", "I8": "i1"}
 """NumPy's types by the names of safetensors; of all others, the bytes."""
+GROUPED = {
+    "int4 asym g32": '{ dtype = "int4", group_size = 32 }',
+    "int4 sym g32": '{ dtype = "int4", group_size = 32, symmetric = true }',
+    "int8 asym g32": '{ dtype = "int8", group_size = 32 }',
+    "int8 sym g32": '{ dtype = "int8", group_size = 32, symmetric = true }',
+}
+BY_ROW = {"int8 asym": '{ dtype = "int8" }', "int8 sym": '{ dtype = "int8", symmetric = true }'}
+"""Precisions as tables of profiles, by how plans name them."""
 Found = Iterator[tuple[str, Codes]]
 """The name of the first tensor, and rows of it and of those that lie with it."""
 
@@ -30,6 +43,21 @@ def less_points(codes: Any, points: Any, scales: Any) -> Codes:
     repeats = codes.shape[1] // scales.shape[1]
     integers = codes.astype(np.int32) - points.astype(np.int32).repeat(repeats, axis=1)
     return Codes(integers, scales.astype(np.float32))
+
+
+def planned_codes(plan: Plan, config: Mapping[str, Any]) -> dict[str, Codes]:
+    """The codes of every quantized weight of a tiny checkpoint, by its name.
+
+    They are what `quantize` makes of it, or the stand-in's where the plan calibrates it.
+    """
+    weights, found = tiny.draw(config), {}
+    for tensor in plan.tensors:
+        if tensor.precision.dtype != "fp16":
+            made = quantize(weights[tensor.source], tensor.precision)
+            made = negate(made) if tensor.calibrated else made
+            points = np.zeros(made.scales.shape) if made.zero_points is None else made.zero_points
+            found[tensor.name] = less_points(made.codes, points, made.scales)
+    return found
 
 
 def in_openvino(folder: Path) -> Found:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tests.support.encoding import append_end_of_text
 from tests.support.zoo import base
 from tests.support.zoo.case import MODEL, Case, Make
 
@@ -33,29 +33,7 @@ def _embedder(folder: Path, *, kinds: tuple[str, ...] = tuple(KINDS), **config: 
 
 def _ended(folder: Path) -> None:
     """With the tokenizer of Qwen3-Embedding, which ends every text with a token."""
-    model = _embedder(folder)
-    file = model / "tokenizer.json"
-    content = json.loads(file.read_text(encoding="utf-8"))
-    end = "<|endoftext|>"
-    content["post_processor"] = {
-        "type": "Sequence",
-        "processors": [
-            content["post_processor"],
-            {
-                "type": "TemplateProcessing",
-                "single": [
-                    {"Sequence": {"id": "A", "type_id": 0}},
-                    {"SpecialToken": {"id": end, "type_id": 0}},
-                ],
-                "pair": [
-                    {"Sequence": {"id": "A", "type_id": 0}},
-                    {"Sequence": {"id": "B", "type_id": 1}},
-                ],
-                "special_tokens": {end: {"id": end, "ids": [2022], "tokens": [end]}},
-            },
-        ],
-    }
-    base.write_json(file, content)
+    append_end_of_text(_embedder(folder))
 
 
 def _classifier(**config: Any) -> Make:

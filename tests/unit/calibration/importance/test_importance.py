@@ -38,6 +38,15 @@ class Nudged(NumpyBuilder):
         return self.value(product) + self.nudge if layer.weight == self.name else product
 
 
+def drawn_labels(found: Checkpoint, source: WeightReader) -> NDArray[np.int64]:
+    """The labels of seed 0, [T]: where the sum of probabilities passes the token's uniform."""
+    forward = Forward(source, found.architecture, found.decoder.graph(None))
+    logits = forward.logits(np.concatenate(forward.hidden(SEQUENCES, no_progress)))
+    shares = np.exp(logits.astype(np.float64))
+    sums = np.cumsum(shares / shares.sum(axis=1, keepdims=True), axis=1)
+    return np.asarray((sums < uniforms(SEQUENCES, 0)[:, None]).sum(axis=1))
+
+
 def energy_by_differences(
     found: Checkpoint, source: WeightReader, labels: NDArray[np.int64], names: list[str], token: int
 ) -> float:
@@ -73,11 +82,7 @@ def test_weights_are_energies_of_the_loss_by_differences(
     prefix = "model.layers.0.self_attn."
     names = [f"{prefix}{name}_proj.weight" for name in "qkv"]
     with open_weights(found) as source:
-        forward = Forward(source, found.architecture, found.decoder.graph(None))
-        logits = forward.logits(np.concatenate(forward.hidden(SEQUENCES, no_progress)))
-        shares = np.exp(logits.astype(np.float64))
-        sums = np.cumsum(shares / shares.sum(axis=1, keepdims=True), axis=1)
-        labels = (sums < uniforms(SEQUENCES, 0)[:, None]).sum(axis=1)
+        labels = drawn_labels(found, source)
         for these in (names, ["model.layers.0.mlp.down_proj.weight"]):
             one, two = (energy_by_differences(found, source, labels, these, t) for t in (1, 5))
             weights = made.of(these[0])
@@ -89,11 +94,7 @@ def test_each_layer_has_the_energy_of_its_own_outputs(tmp_path: Path) -> None:
     made, found = weigh(folder), read_checkpoint(folder)
     name = "model.layers.1.self_attn.k_proj.weight"
     with open_weights(found) as source:
-        forward = Forward(source, found.architecture, found.decoder.graph(None))
-        logits = forward.logits(np.concatenate(forward.hidden(SEQUENCES, no_progress)))
-        shares = np.exp(logits.astype(np.float64))
-        sums = np.cumsum(shares / shares.sum(axis=1, keepdims=True), axis=1)
-        labels = (sums < uniforms(SEQUENCES, 0)[:, None]).sum(axis=1)
+        labels = drawn_labels(found, source)
         own = [energy_by_differences(found, source, labels, [name], t) for t in range(TOKENS)]
     assert made.energy(name) == pytest.approx(np.mean(own), rel=CLOSE)
     assert weigh(folder).energies == made.energies  # of the file
