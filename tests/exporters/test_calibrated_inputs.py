@@ -21,24 +21,26 @@ from qdeploy.exporters.native import NativeExporter
 from qdeploy.forward.arithmetic import multiply
 from qdeploy.interface import Progress
 from qdeploy.planning.calibration import Calibration
-from qdeploy.quantization.inputs import round_by_token
+from qdeploy.quantization.inputs import round_by_token, round_to
 from qdeploy.storage.cache_root import ENVIRONMENT
 from qdeploy.tokenization.tokenizer import Tokenizer
 from tests.support import rounding_forward
 from tests.support.native import resolve
-from tests.support.rounding_forward import Floats
+from tests.support.rounding_forward import Floats, Round
 
 NAME = "qwen3-nano"
 LINEAR = '{ dtype = "int8", symmetric = true }'
 FLOAT = '{ dtype = "fp16" }'
-GRAPH = 'activations = "bf16"\ninput_activations = "int8"'
 CALIBRATION = Calibration(2048, 0, importance=False)
 EMBEDDING, NORM = "model.embed_tokens.weight", "layernorm.weight"
 
 
-def bundle(model: Path, folder: Path, calibration: Calibration | None) -> Path:
+def bundle(
+    model: Path, folder: Path, inputs: str = "int8", calibration: Calibration | None = None
+) -> Path:
+    graph = f'activations = "bf16"\ninput_activations = "{inputs}"'
     plan = resolve(
-        model, linear=LINEAR, embedding=FLOAT, format="safetensors", graph=GRAPH,
+        model, linear=LINEAR, embedding=FLOAT, format="safetensors", graph=graph,
         calibration=calibration,
     )  # fmt: skip
     export(plan, NativeExporter(), folder, Progress(), force=False)
@@ -76,28 +78,37 @@ def write_uneven(folder: Path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("_cache")
-def test_channels_are_evened_out(tmp_path: Path) -> None:
-    """By a forward that rounds inputs token by token, on a text that is not calibrated on."""
+@pytest.mark.parametrize("inputs", ["int8", "int8-static"])
+def test_channels_are_evened_out(inputs: str, tmp_path: Path) -> None:
+    """By a forward that rounds inputs as the bundle says, on a text that is not calibrated on.
+
+    They are compared with inputs that are rounded token by token and not evened out.
+    """
     model = write_uneven(tmp_path / "model")
     passages = read_passages("prose", Tokenizer(model), windows=4).passages
     ids = [passage.ids for passage in passages]
     following = np.concatenate([np.append(row[1:], 0) for row in ids])
     exact = open_weights(read_checkpoint(model))
     wanted = logits(exact, rounding_forward.hidden(model, exact, ids))
-    readers = {
-        kind: open_weights(read_checkpoint(bundle(model, tmp_path / kind, calibration)))
-        for kind, calibration in (("plain", None), ("chosen", CALIBRATION))
-    }
+    plain = bundle(model, tmp_path / "plain")
+    chosen = bundle(model, tmp_path / "chosen", inputs, CALIBRATION)
+    readers = {folder: open_weights(read_checkpoint(folder)) for folder in (plain, chosen)}
 
-    def divergence(kind: str) -> float:
+    def by_scale(name: str, x: Floats) -> Floats:
+        scale = readers[chosen].codes(name, 0, 1).input_scale
+        assert scale is not None
+        return round_to(x, np.float32(scale))
+
+    def divergence(folder: Path, by: Round) -> float:
         tally = Tally()
-        made = rounding_forward.hidden(tmp_path / kind, readers[kind], ids, by_token)
+        made = rounding_forward.hidden(folder, readers[folder], ids, by)
         tally.add(wanted, logits(exact, made), following)
         return tally.figures().kl_mean
 
-    assert divergence("chosen") < 0.1 * divergence("plain")
+    found = divergence(chosen, by_scale if inputs == "int8-static" else by_token)
+    assert found < 0.2 * divergence(plain, by_token)
     norms = [name for name in exact.names if name.endswith(NORM)]
-    factors = [readers["plain"].rows(n) / readers["chosen"].rows(n) for n in norms]
+    factors = [readers[plain].rows(n) / readers[chosen].rows(n) for n in norms]
     logs = np.log2(np.concatenate(factors))
     assert np.array_equal(logs, np.rint(logs))
     assert logs.any()
