@@ -99,7 +99,7 @@ def choose(
         best = 0
     scale = scales[best]
     if scale is not None:
-        clipped = [np.float32(scale * np.float32(clip)) for clip in CLIPS]
+        clipped = [_up_to_bfloat16(scale * np.float32(clip)) for clip in CLIPS]
         errors = [sample.error(channels[best], each) for each in clipped]
         scale = clipped[int(np.argmin(errors))]
     return Choice(candidates[best], scale)
@@ -138,6 +138,12 @@ def _largest(inputs: Floats) -> Floats:
 def _whole_scale(largest: Floats, s: Floats) -> np.float32:
     """The scale that clips no value of inputs divided by *s*."""
     return np.float32(max((largest / s).max() / HALF_RANGE, SMALLEST))
+
+
+def _up_to_bfloat16(value: np.float32) -> np.float32:
+    """The next number of bfloat16's: some loaders hold scales in the model's type."""
+    bits = np.array([value], np.float32).view(np.uint32)
+    return np.float32(((bits + 0xFFFF) & 0xFFFF0000).view(np.float32)[0])
 
 
 def _squared_steps(blocks: Sequence[Block], channels: Sequence[Floats]) -> list[float]:

@@ -83,6 +83,7 @@ def test_a_static_scale_clips_what_few_tokens_have() -> None:
     found = chosen(x, weight, static=True, limited=True)
     assert found.scale is not None
     assert found.scale < whole
+    assert found.scale.view(np.uint32) & 0xFFFF == 0  # exact in bfloat16
     unclipped = Choice(found.exponents, np.float32(whole))
     assert output_error(x, weight, found) < output_error(x, weight, unclipped)
 
