@@ -15,7 +15,7 @@ from qdeploy.calibration.folder import DISK, locked
 from qdeploy.calibration.inputs import counts_importance, inputs
 from qdeploy.calibration.record import CalibrationRecord, Text
 from qdeploy.calibration.report import Report
-from qdeploy.calibration.smoothing.rounded import is_static
+from qdeploy.calibration.smoothing.planned import is_static
 from qdeploy.calibration.store import CODES, LOCK, RECORD, CodeStore, store_of
 from qdeploy.errors import ExportFailed
 from qdeploy.planning.plan import Plan
@@ -60,7 +60,7 @@ def _run(plan: Plan, store: CodeStore, report: Report) -> CalibrationRecord:
     from qdeploy.calibration.layers.builder import CalibratingBuilder
     from qdeploy.calibration.layers.streams import Streams
     from qdeploy.calibration.layers.weights import Weights
-    from qdeploy.calibration.smoothing.inputs import RoundedInputs
+    from qdeploy.calibration.smoothing.rounded_inputs import RoundedInputs
     from qdeploy.checkpoint.weights import check_weights, open_weights
 
     if plan.calibration is None:

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qdeploy.calibration.smoothing.factors import SmoothedReader
-from qdeploy.calibration.smoothing.rounded import rounded_sites
+from qdeploy.calibration.smoothing.planned import rounded_sites
 from qdeploy.calibration.smoothing.search import Choice
 from qdeploy.calibration.smoothing.sites import Site
 from qdeploy.checkpoint.weights import WeightReader

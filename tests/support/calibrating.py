@@ -15,7 +15,7 @@ from qdeploy.calibration.layers.arrays import Arrays
 from qdeploy.calibration.layers.builder import CalibratingBuilder
 from qdeploy.calibration.layers.streams import Streams
 from qdeploy.calibration.layers.weights import Weights
-from qdeploy.calibration.smoothing.inputs import RoundedInputs
+from qdeploy.calibration.smoothing.rounded_inputs import RoundedInputs
 from qdeploy.calibration.smoothing.sites import find_sites
 from qdeploy.calibration.store import CodeStore
 from qdeploy.checkpoint.checkpoint import Checkpoint

@@ -26,7 +26,7 @@ from qdeploy.calibration.layers.arrays import Arrays, Floats, Pair, run, spans
 from qdeploy.calibration.layers.moments import add_up
 from qdeploy.calibration.layers.streams import Streams
 from qdeploy.calibration.layers.weights import Weights
-from qdeploy.calibration.smoothing.inputs import RoundedInputs
+from qdeploy.calibration.smoothing.rounded_inputs import RoundedInputs
 from qdeploy.errors import CheckpointError
 from qdeploy.forward.arithmetic import attend, rms_norm, rotate, silu
 from qdeploy.quantization.rounding import DAMAGED

@@ -18,7 +18,7 @@ from qdeploy.calibration.layers.arrays import Floats, Pair, run
 from qdeploy.calibration.layers.moments import Sums, add_up, mixed
 from qdeploy.calibration.layers.weights import Weights
 from qdeploy.calibration.rounding.linear import Moments
-from qdeploy.calibration.smoothing.inputs import RoundedInputs
+from qdeploy.calibration.smoothing.rounded_inputs import RoundedInputs
 from qdeploy.forward.arithmetic import routing, silu
 
 FEW = 32
