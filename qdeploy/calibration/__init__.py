@@ -7,6 +7,7 @@ codes      the weights of a plan, with these codes
 cost       predicted time, memory and disk
 record     what was done, for the manifest
 report     how far it is
+arrays     activations, in memory or in temporary files
 folder     one process at a time in a folder of the cache
 
 sensitivity  what each weight would lose in each precision

@@ -56,11 +56,11 @@ def _read_record(folder: Path) -> CalibrationRecord | None:
 def _run(plan: Plan, store: CodeStore, report: Report) -> CalibrationRecord:
     from threadpoolctl import threadpool_limits
 
-    from qdeploy.calibration.layers.arrays import Arrays
+    from qdeploy.calibration.arrays import Arrays
     from qdeploy.calibration.layers.builder import CalibratingBuilder
+    from qdeploy.calibration.layers.rounded_inputs import RoundedInputs
     from qdeploy.calibration.layers.streams import Streams
     from qdeploy.calibration.layers.weights import Weights
-    from qdeploy.calibration.smoothing.rounded_inputs import RoundedInputs
     from qdeploy.checkpoint.weights import check_weights, open_weights
 
     if plan.calibration is None:

@@ -21,7 +21,7 @@ import numpy as np
 
 from qdeploy.architectures.base import Architecture
 from qdeploy.architectures.graph import Expert, GraphConfig, Linear
-from qdeploy.calibration.layers.arrays import Floats, run, spans
+from qdeploy.calibration.arrays import Floats, run, spans
 from qdeploy.calibration.layers.moments import second_moments
 from qdeploy.checkpoint.weights import WeightReader
 from qdeploy.errors import CheckpointError

@@ -9,7 +9,8 @@ from qdeploy import registry
 from qdeploy.checkpoint.checkpoint import Checkpoint
 from qdeploy.errors import QdeployError
 from qdeploy.interface import Exporter
-from qdeploy.planning.calibration import Calibration, leave_out
+from qdeploy.planning.calibrated import leave_out
+from qdeploy.planning.calibration import Calibration
 from qdeploy.planning.plan import Plan, make_plan
 from qdeploy.planning.profile import Profile, profiles_of
 from qdeploy.targets import Target

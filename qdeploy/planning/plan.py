@@ -13,7 +13,8 @@ from qdeploy.architectures.task import Task
 from qdeploy.checkpoint.checkpoint import Checkpoint
 from qdeploy.errors import PlanError
 from qdeploy.planning import constraints, linear, stored
-from qdeploy.planning.calibration import Calibration, mark_calibrated
+from qdeploy.planning.calibrated import mark_calibrated
+from qdeploy.planning.calibration import Calibration
 from qdeploy.planning.context import check_context
 from qdeploy.planning.formats import Format, format_of
 from qdeploy.planning.limit import Limit

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from qdeploy.calibration.arrays import Arrays
 from qdeploy.calibration.importance.weighting import Weighting
-from qdeploy.calibration.layers.arrays import Arrays
 from qdeploy.calibration.layers.builder import CalibratingBuilder
+from qdeploy.calibration.layers.rounded_inputs import RoundedInputs
 from qdeploy.calibration.layers.streams import Streams
 from qdeploy.calibration.layers.weights import Weights
-from qdeploy.calibration.smoothing.rounded_inputs import RoundedInputs
 from qdeploy.calibration.smoothing.sites import find_sites
 from qdeploy.calibration.store import CodeStore
 from qdeploy.checkpoint.checkpoint import Checkpoint

@@ -20,13 +20,13 @@ from functools import partial
 import numpy as np
 
 from qdeploy.architectures.graph import Builder, Expert, GraphConfig, Linear
+from qdeploy.calibration.arrays import Arrays, Floats, Pair, run, spans
 from qdeploy.calibration.importance.weighting import Weighting
 from qdeploy.calibration.layers import mixture
-from qdeploy.calibration.layers.arrays import Arrays, Floats, Pair, run, spans
 from qdeploy.calibration.layers.moments import add_up
+from qdeploy.calibration.layers.rounded_inputs import RoundedInputs
 from qdeploy.calibration.layers.streams import Streams
 from qdeploy.calibration.layers.weights import Weights
-from qdeploy.calibration.smoothing.rounded_inputs import RoundedInputs
 from qdeploy.errors import CheckpointError
 from qdeploy.forward.arithmetic import attend, rms_norm, rotate, silu
 from qdeploy.quantization.rounding import DAMAGED

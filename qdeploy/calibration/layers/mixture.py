@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qdeploy.architectures.graph import Expert, GraphConfig
+from qdeploy.calibration.arrays import Floats, Pair, run
 from qdeploy.calibration.importance.weighting import Weighting
-from qdeploy.calibration.layers.arrays import Floats, Pair, run
 from qdeploy.calibration.layers.moments import Sums, add_up, mixed
+from qdeploy.calibration.layers.rounded_inputs import RoundedInputs
 from qdeploy.calibration.layers.weights import Weights
 from qdeploy.calibration.rounding.linear import Moments
-from qdeploy.calibration.smoothing.rounded_inputs import RoundedInputs
 from qdeploy.forward.arithmetic import routing, silu
 
 FEW = 32

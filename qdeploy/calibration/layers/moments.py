@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from qdeploy.calibration.layers.arrays import Floats, Pair, run
+from qdeploy.calibration.arrays import Floats, Pair, run
 from qdeploy.calibration.rounding.linear import Moments
 
 PANEL = 512

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from qdeploy.calibration.layers.arrays import Arrays, Floats, Pair, run, spans
+from qdeploy.calibration.arrays import Arrays, Floats, Pair, run, spans
 
 NAMES = ("exact", "rounded")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from qdeploy.calibration.layers.arrays import Floats, Pair, run
+from qdeploy.calibration.arrays import Floats, Pair, run
 from qdeploy.calibration.rounding.linear import Moments, Problem
 from qdeploy.calibration.store import CodeStore
 from qdeploy.checkpoint.weights import WeightReader

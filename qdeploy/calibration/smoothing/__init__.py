@@ -8,9 +8,8 @@ vector of a norm, or the rows of the linear layer whose output reaches them unmi
 Factors are powers of two. Nothing but exponents change then, so the model of the smoothed floats is
 the same as before, bit for bit, and rows that are quantized already keep their codes.
 
-    sites           which weights make and which read the inputs of each linear layer
-    planned         those of a plan whose inputs are rounded
-    factors         the factors of a model, and its weights with them
-    search          the factors of one site, by the predicted error of its outputs
-    rounded_inputs  smooths and rounds the inputs of the quantized model
+    sites    which weights make and which read the inputs of each linear layer
+    planned  those of a plan whose inputs are rounded
+    factors  the factors of a model, and its weights with them
+    search   the factors of one site, by the predicted error of its outputs
 """

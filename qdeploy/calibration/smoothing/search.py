@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from qdeploy.calibration.layers.arrays import run, spans
+from qdeploy.calibration.arrays import run, spans
 from qdeploy.calibration.smoothing.factors import Exponents, factors
 from qdeploy.calibration.smoothing.sites import Site
 from qdeploy.quantization.inputs import HALF_RANGE, HIGHEST, SMALLEST, round_by_token, round_to

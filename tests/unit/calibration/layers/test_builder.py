@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qdeploy.calibration.layers import arrays
+from qdeploy.calibration import arrays
 from qdeploy.errors import CheckpointError
 from qdeploy.quantization.precision import Precision
 from tests.support import calibrating, tiny

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from qdeploy.calibration.arrays import Pair
 from qdeploy.calibration.layers import moments
-from qdeploy.calibration.layers.arrays import Pair
 from qdeploy.calibration.layers.moments import add_up, mixed, second_moments
 from qdeploy.calibration.rounding.linear import Moments
 

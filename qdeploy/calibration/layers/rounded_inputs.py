@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from qdeploy.calibration.layers.arrays import Floats, Pair, run, spans
+from qdeploy.calibration.arrays import Floats, Pair, run, spans
 from qdeploy.calibration.layers.weights import Weights
 from qdeploy.calibration.smoothing.factors import Exponents, factors
 from qdeploy.calibration.smoothing.search import Choice, choose, exponent_limits
