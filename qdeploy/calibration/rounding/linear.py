@@ -86,9 +86,9 @@ class Problem:
         self._size = columns if precision.group_size == PER_CHANNEL else precision.group_size
         if columns % self._size:
             raise ValueError(f"group size {self._size} does not divide {columns} columns")
-        _check_activations(second, where)
+        check_activations(second, where)
         if cross is not None:
-            _check_activations(cross, where)
+            check_activations(cross, where)
         self._precision, self._grid = precision, Grid.of(precision)
         self._second, self._importance = second, second.diagonal().copy()
         self._factor = Factor(second, where=where) if self._importance.any() else None
@@ -113,7 +113,7 @@ class Problem:
         if not np.isfinite(weight).all():
             raise CheckpointError("a weight is infinite or not a number", where=where, fix=DAMAGED)
         if owed is not None:
-            _check_activations(owed, where)
+            check_activations(owed, where)
         if self._factor is None:
             return Rows(quantize(weight, self._precision, where=where), 0.0, 0.0)
         count, columns = weight.shape
@@ -168,8 +168,12 @@ class Problem:
         return float(np.maximum(losses, 0).sum())
 
 
-def _check_activations(moments: Floats, where: str | None) -> None:
-    """Refuse moments that are not finite; without a copy of their size."""
+def check_activations(moments: Floats, where: str | None) -> None:
+    """Refuse activations or their moments, [N, K], that are not finite; without a copy of them.
+
+    Raises:
+        CheckpointError: with *where*.
+    """
     for row in moments:
         if not np.isfinite(row).all():
             raise CheckpointError(

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qdeploy.calibration.arrays import run, spans
+from qdeploy.calibration.rounding.linear import check_activations
 from qdeploy.calibration.smoothing.factors import Exponents, factors
 from qdeploy.calibration.smoothing.sites import Site
 from qdeploy.quantization.inputs import HALF_RANGE, HIGHEST, SMALLEST, round_by_token, round_to
@@ -75,8 +76,12 @@ def choose(
             channels cannot be scaled.
         importance: weights of tokens, [T]; None is 1.
         static: whether all tokens share a scale.
+
+    Raises:
+        CheckpointError: an input is infinite or not a number.
     """
     largest = _largest(inputs)
+    check_activations(largest[None], site.name)
     columns = _Columns.of(blocks)
     kept = np.linspace(0, len(inputs) - 1, min(TOKENS, len(inputs))).astype(np.intp)
     weights = np.ones(len(kept), np.float32) if importance is None else importance[kept]

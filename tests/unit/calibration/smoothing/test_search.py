@@ -10,6 +10,7 @@ import pytest
 from qdeploy.calibration.smoothing.factors import factors
 from qdeploy.calibration.smoothing.search import Choice, choose, exponent_limits
 from qdeploy.calibration.smoothing.sites import Site
+from qdeploy.errors import CheckpointError
 from qdeploy.quantization.inputs import HALF_RANGE, round_by_token, round_to
 from qdeploy.quantization.matrix import quantize
 from qdeploy.quantization.precision import Precision
@@ -73,6 +74,15 @@ def test_dead_channels() -> None:
     assert found.exponents[5] == found.exponents[7] == 0
     assert not chosen(np.zeros_like(x), weight).exponents.any()
     assert not chosen(x, np.zeros_like(weight)).exponents.any()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_activations_that_are_not_finite(bad: float) -> None:
+    x = gaussian(50)
+    x[7, 3] = bad
+    with pytest.raises(CheckpointError, match="infinite or not a number") as raised:
+        chosen(x, weights(64, COLUMNS))
+    assert raised.value.where == "w"
 
 
 def test_a_static_scale_clips_what_few_tokens_have() -> None:
