@@ -3,7 +3,7 @@
     python -m benchmarks.quality MODEL --calibration-ids FILE --work FOLDER --json FILE
         [--nncf-python PYTHON] [--autoround-python PYTHON] [--bundle NAME=FOLDER ...]
         [--group-size 128] [--symmetric] [--recipe default] [--text FILE ...]
-        [--only NAME ...]
+        [--ratio R] [--alike NAME=FOLDER ...] [--only NAME ...]
 
 Every contender quantizes the same matrices of the same checkpoint, the linear layers of its decoder
 layers, to four bits in groups of the same size with a float16 scale each (and a zero point of four
@@ -22,6 +22,14 @@ which is of the choice of texts alone; differences to a contender are of the sam
     nncf-awq-se-gptq     with AWQ, scale estimation and GPTQ
     autoround            AutoRound (signed gradient descent) by its `--recipe`
 
+`--ratio R` adds contenders with several precisions, whose sizes differ: a share R of the weights
+has four bits and the rest eight (NNCF's `INT8_ASYM`), as each of NNCF's sensitivity metrics
+chooses. `--bundle` takes a bundle of `qdeploy export --average-bits B` as well.
+
+    nncf-METRIC[-...]    NNCF's choice by METRIC (`mixed.METRICS`), rounded as above
+    NAME                 `--alike NAME=FOLDER`: `qdeploy export`, without data, each weight in the
+                         precision that it has in the bundle FOLDER
+
 Peers run in environments of their own, given by their interpreters; one that is not given is left
 out. What is made stays in FOLDER, and is taken again where model, groups and ids are the same.
 
@@ -36,6 +44,7 @@ token ids has one JSON list a line, all of the same length, e.g. from
 
     __main__    the run, its table and its JSON
     contenders  what is compared, and how each one's weights are made
+    mixed       contenders with several precisions
     peer        runs a peer in its environment
     peers/      the programs that run there
     weights     the weights of a result, with what all keep of the checkpoint

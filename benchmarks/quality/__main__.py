@@ -40,8 +40,10 @@ def main() -> None:
         asked.seed,
         asked.threads,
         asked.work,
+        asked.ratio,
     )
-    every = contenders(asked.nncf_python, asked.autoround_python, dict(asked.bundle), given)
+    bundles, alike = dict(asked.bundle), dict(asked.alike)
+    every = contenders(asked.nncf_python, asked.autoround_python, bundles, alike, given)
     if unknown := set(asked.only) - set(every):
         sys.exit(f"no such contenders here: {', '.join(sorted(unknown))}")
     judge = Judge(model, asked.text or [PROSE, TASKS], asked.windows)
@@ -70,6 +72,7 @@ def main() -> None:
         "group_size": asked.group_size,
         "symmetric": asked.symmetric,
         "recipe": asked.recipe,
+        "ratio": asked.ratio,
         "weights": model.quantized_weights,
         "bytes": model.bytes_of(asked.group_size, symmetric=asked.symmetric),
         "calibration": {
@@ -135,6 +138,13 @@ def _arguments() -> argparse.Namespace:
         "--bundle", type=_named, action="append", default=[], metavar="NAME=FOLDER",
         help="a bundle in the format safetensors, under a name of its own",
     )  # fmt: skip
+    parser.add_argument(
+        "--alike", type=_named, action="append", default=[], metavar="NAME=FOLDER",
+        help="qdeploy without data, each weight in the precision that a bundle has",
+    )  # fmt: skip
+    parser.add_argument(
+        "--ratio", type=_share, help="NNCF's mixed precision, too: its share of four bits"
+    )
     parser.add_argument("--group-size", type=int, default=128)
     parser.add_argument("--symmetric", action="store_true", help="without zero points")
     parser.add_argument("--recipe", choices=tuple(RECIPES), default="default", help="AutoRound's")
@@ -152,6 +162,13 @@ def _named(text: str) -> tuple[str, Path]:
     if not name or not folder:
         raise argparse.ArgumentTypeError("write NAME=FOLDER")
     return name, Path(folder)
+
+
+def _share(text: str) -> float:
+    share = float(text)
+    if not 0 < share < 1:
+        raise argparse.ArgumentTypeError("write a share between 0 and 1")
+    return share
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from safetensors.numpy import load_file
 
 from benchmarks.quality import peer
+from benchmarks.quality.mixed import METRICS, export_alike
 from benchmarks.quality.weights import Model, stored_bytes, write_floats
 from qdeploy.bundle import MANIFEST
 from qdeploy.storage.hashing import data_sha256
@@ -74,6 +75,7 @@ class Asked:
 
     Attributes:
         sequences: token ids for calibration, all of the same length.
+        ratio: NNCF's share of four bits, the rest has eight; None for no such contenders.
     """
 
     model: Model
@@ -84,6 +86,7 @@ class Asked:
     seed: int
     threads: int
     work: Path
+    ratio: float | None = None
 
     def key(self) -> dict[str, Any]:
         """What decides the result of every contender."""
@@ -126,18 +129,36 @@ class Way:
 
 
 def contenders(
-    nncf: Path | None, autoround: Path | None, bundles: Mapping[str, Path], asked: Asked
+    nncf: Path | None,
+    autoround: Path | None,
+    bundles: Mapping[str, Path],
+    alike: Mapping[str, Path],
+    asked: Asked,
 ) -> dict[str, Way]:
     """How each contender is made, by its name; peers only where there is an interpreter."""
     found = {QDEPLOY: Way(export)}
     for name, folder in bundles.items():
         found[name] = Way(partial(_taken, folder), is_kept=False)
+    for name, folder in alike.items():
+        found[name] = Way(partial(_alike, folder), {"alike": str(folder.absolute())})
     if nncf:
         found |= {name: Way(partial(_nncf, nncf, methods)) for name, methods in NNCF.items()}
+        found |= _mixed(nncf, asked.ratio) if asked.ratio else {}
     if autoround:
         settings = {"recipe": asked.recipe, "seed": asked.seed}
         found[AUTOROUND] = Way(partial(_autoround, autoround), settings)
     return found
+
+
+def _mixed(python: Path, ratio: float) -> dict[str, Way]:
+    """NNCF's choice of bits by each metric, with each of its ways to round."""
+    return {
+        name.replace("nncf", f"nncf-{short}"): Way(
+            partial(_nncf, python, methods, ratio=ratio, metric=metric), {"ratio": ratio}
+        )
+        for short, metric in METRICS.items()
+        for name, methods in NNCF.items()
+    }
 
 
 def make(name: str, way: Way, asked: Asked) -> Made:
@@ -159,10 +180,7 @@ def make(name: str, way: Way, asked: Asked) -> Made:
 
 def export(asked: Asked, output: Path) -> Made:
     """`qdeploy export` with a profile as the comparison wants it."""
-    output.mkdir(parents=True, exist_ok=True)
-    profile, bundle = output / "profile.toml", output / "bundle"
-    values = {"symmetric": str(asked.symmetric).lower(), "group_size": asked.group_size}
-    profile.write_text(PROFILE.format(**values), encoding="utf-8")
+    profile, bundle = _profile(asked, output), output / "bundle"
     folder = str(asked.model.checkpoint.folder)
     command = [
         sys.executable,
@@ -179,6 +197,20 @@ def export(asked: Asked, output: Path) -> Made:
     return _of_bundle(bundle)
 
 
+def _alike(folder: Path, asked: Asked, output: Path) -> Made:
+    profile, bundle = _profile(asked, output), output / "bundle"
+    export_alike(asked.model.checkpoint.folder, folder, profile, bundle)
+    return _of_bundle(bundle)
+
+
+def _profile(asked: Asked, output: Path) -> Path:
+    output.mkdir(parents=True, exist_ok=True)
+    profile = output / "profile.toml"
+    values = {"symmetric": str(asked.symmetric).lower(), "group_size": asked.group_size}
+    profile.write_text(PROFILE.format(**values), encoding="utf-8")
+    return profile
+
+
 def _taken(folder: Path, asked: Asked, output: Path) -> Made:
     return _of_bundle(folder)
 
@@ -188,9 +220,18 @@ def _of_bundle(folder: Path) -> Made:
     return Made(folder, stored_bytes(folder), {"manifest": manifest})
 
 
-def _nncf(python: Path, methods: tuple[str, ...], asked: Asked, output: Path) -> Made:
+def _nncf(
+    python: Path,
+    methods: tuple[str, ...],
+    asked: Asked,
+    output: Path,
+    *,
+    ratio: float = 1.0,
+    metric: str | None = None,
+) -> Made:
     scratch = asked.work / "traced"
     job = _job(asked, output) | {"methods": methods, "scratch": str(scratch.absolute())}
+    job |= {"ratio": ratio, "metric": metric}
     told = peer.run(python, "nncf_peer", job)
     checkpoint = output / "checkpoint"
     checkpoint.mkdir(exist_ok=True)

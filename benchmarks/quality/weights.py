@@ -25,9 +25,11 @@ Floats = NDArray[np.float32]
 LINEAR = re.compile(r"model\.layers\.\d+\.(self_attn|mlp)(\.experts\.\d+)?\.\w+_proj\.weight")
 """The weights that contenders quantize."""
 PARTS = re.compile(
-    r"(?P<module>.+)\.(weight_packed|weight_scale|weight_zero_point|qweight|qzeros|scales)"
+    r"(?P<module>.+)\.(weight|weight_packed|weight_scale|weight_zero_point|qweight|qzeros|scales)"
 )
 """Tensors that a quantized layer needs: of compressed-tensors, and of AutoRound."""
+WIDTHS = {"I8": 1, "F16": 2, "BF16": 2, "I32": 4, "F32": 4}
+"""Bytes of a number of them."""
 
 
 class Contender(WeightReader):
@@ -106,8 +108,7 @@ def stored_bytes(folder: Path) -> int:
                 part = PARTS.fullmatch(name)
                 if part and LINEAR.fullmatch(f"{part['module']}.weight"):
                     tensor = opened.get_slice(name)
-                    wide = 2 if tensor.get_dtype() in ("F16", "BF16") else 4
-                    total += int(np.prod(tensor.get_shape())) * wide
+                    total += int(np.prod(tensor.get_shape())) * WIDTHS[tensor.get_dtype()]
     return total
 
 

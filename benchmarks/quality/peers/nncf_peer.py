@@ -12,6 +12,9 @@ The float graph is traced by optimum-intel, once for each model, into the job's 
 scales between layers: where it merges them into the layer before, that layer's codes have them;
 where it inserts a multiplication of activations, the factors are multiplied into the columns of the
 weight that follows here. So the weights alone compute what the graph computes.
+
+With a `ratio` below 1 that share of the weights gets four bits, and the rest eight, a scale and a
+zero point a row; the job's `metric` says which (NNCF's `SensitivityMetric`).
 """
 
 from __future__ import annotations
@@ -30,7 +33,8 @@ os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "CI": "
 """`CI` is the only setting that stops the telemetry of both OpenVINO and NNCF."""
 
 GRAPH = "openvino_model.xml"
-CODES = ("u4", "i4")
+CODES = ("u4", "i4", "u8")
+"""Of four bits, and of the eight of `INT8_ASYM`."""
 LINEAR = re.compile(r"model\.layers\.\d+\.(self_attn\.\w+_proj|mlp\.\w+_proj)\.weight")
 STACK = re.compile(r"(?P<experts>model\.layers\.\d+\.mlp\.experts)[./].*?(?P<last>\d|down_proj)$")
 """Experts: constants [experts, rows, columns] of all of a layer."""
@@ -110,17 +114,19 @@ def compress(graph: Any, job: Mapping[str, Any], wanted: Mapping[str, list[str]]
         for op in graph.get_ordered_ops()
         if op.get_type_name() == "Constant" and op.get_friendly_name() not in wanted
     ]
-    methods = job["methods"]
-    dataset = nncf.Dataset(samples(graph, job["sequences"])) if methods else None
+    methods, metric = job["methods"], job["metric"] and nncf.SensitivityMetric(job["metric"])
+    reads = methods or metric not in (None, nncf.SensitivityMetric.WEIGHT_QUANTIZATION_ERROR)
+    backup = "none" if job["ratio"] == 1 else "int8_asym"
     return nncf.compress_weights(
         graph,
         mode=nncf.CompressWeightsMode(f"int4_{'sym' if job['symmetric'] else 'asym'}"),
         group_size=job["group_size"],
-        ratio=1.0,
-        all_layers=True,
-        backup_mode=nncf.BackupMode.NONE,
+        ratio=job["ratio"],
+        sensitivity_metric=metric,
+        all_layers=True,  # all that are not ignored; else the last of them would get eight bits
+        backup_mode=nncf.BackupMode(backup),
         ignored_scope=nncf.IgnoredScope(names=sorted(others), validate=False),
-        dataset=dataset,
+        dataset=nncf.Dataset(samples(graph, job["sequences"])) if reads else None,
         subset_size=len(job["sequences"]),
         awq="awq" in methods,
         scale_estimation="scale_estimation" in methods,
@@ -143,9 +149,13 @@ def followers(node: Any) -> list[Any]:
 
 
 def dequantized(codes: Any) -> tuple[Any, int]:
-    """The weights of a constant of codes [..., groups, size], in that shape, and their bytes."""
+    """The weights [..., rows, columns] of a constant of codes, and their bytes.
+
+    Codes of four bits are [..., rows, groups, size], those of eight [..., rows, columns].
+    """
     weights, node = value(codes), codes
-    nbytes = weights.size // 2
+    width = codes.get_element_type().bitwidth
+    nbytes = weights.size * width // 8
     while True:
         [node] = followers(node)
         kind = node.get_type_name()
@@ -162,13 +172,7 @@ def dequantized(codes: Any) -> tuple[Any, int]:
                 break
         elif kind != "Convert":
             raise ValueError(f"{codes.get_friendly_name()} is followed by a {kind}")
-    return weights, nbytes
-
-
-def matrix_shape(grouped: Any, count: int) -> tuple[int, int]:
-    """Rows and columns of each of *count* matrices whose columns are in groups."""
-    rows = grouped.shape[-3]
-    return rows, grouped.size // (count * rows)
+    return weights if width == 8 else weights.reshape(*weights.shape[:-2], -1), nbytes
 
 
 def inserted_factors(graph: Any) -> Iterator[tuple[Any, Any]]:
@@ -204,32 +208,34 @@ def main() -> None:
     graph = compress(graph, job, wanted)
     seconds = time.perf_counter() - began
     ov.save_model(graph, output / GRAPH, compress_to_fp16=False)
-    constants, total = {}, 0
+    constants: dict[str, Any] = {}
+    eights: list[str] = []
+    total = 0
     for op in graph.get_ordered_ops():
         if op.get_type_name() == "Constant" and op.get_friendly_name() in wanted:
             if op.get_element_type().get_type_name() not in CODES:
                 raise ValueError(f"{op.get_friendly_name()} is {op.get_element_type()}")
-            grouped, nbytes = dequantized(op)
-            # groups are joined, and a matrix is a stack of one
-            count = len(wanted[op.get_friendly_name()])
-            constants[op.get_friendly_name()] = grouped.reshape(
-                count, *matrix_shape(grouped, count)
-            )
+            weights, nbytes = dequantized(op)
+            names = wanted[op.get_friendly_name()]
+            # a matrix is a stack of one
+            constants[op.get_friendly_name()] = weights.reshape(len(names), -1, weights.shape[-1])
+            eights += names if op.get_element_type().bitwidth == 8 else []
             total += nbytes
     if len(constants) != len(wanted):
         raise ValueError(f"{len(wanted) - len(constants)} weights are not quantized")
     for factors, product in inserted_factors(graph):
         name = constant_of(product)
-        count, _, columns = constants[name].shape
+        columns = constants[name].shape[-1]
         constants[name] = constants[name] * factors.reshape(-1, 1, columns)
-    weights = {
+    matrices = {
         name: matrix.copy()
         for constant, stack in constants.items()
         for name, matrix in zip(wanted[constant], stack, strict=True)
     }
-    save_file(weights, output / "dequantized.safetensors")
+    save_file(matrices, output / "dequantized.safetensors")
     versions = {p: metadata.version(p) for p in ("nncf", "openvino", "optimum-intel", "torch")}
-    print(json.dumps({"seconds": seconds, "bytes": total, "versions": versions}))
+    done = {"seconds": seconds, "bytes": total, "eight_bits": eights, "versions": versions}
+    print(json.dumps(done))
 
 
 if __name__ == "__main__":
