@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,9 +21,11 @@ from qdeploy.engines.child import Child
 from qdeploy.engines.client import EngineClient
 from qdeploy.engines.health import check_health
 from qdeploy.engines.process import Launch, NotReady
+from qdeploy.engines.vllm import overlay
 from qdeploy.engines.vllm.command import KEY, Served, command, environment
 from qdeploy.engines.vllm.environment import Environment
 from qdeploy.errors import QdeployError
+from qdeploy.targets import CPU
 
 if TYPE_CHECKING:
     from qdeploy.bundle import Bundle
@@ -64,6 +66,7 @@ def start(bundle: Bundle, found: Environment, settings: Settings) -> Server:
         QdeployError: it does not start; by its log, where that tells.
     """
     key, log = secrets.token_urlsafe(32), new_log()
+    variables = {KEY: key}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="qdeploy-vllm-")))
         if settings.spread:  # the other nodes have the bundle, and no such folder
@@ -73,11 +76,15 @@ def start(bundle: Bundle, found: Environment, settings: Settings) -> Server:
             link_model(bundle.path, folder)
             served = replace(settings.served, model=folder)
             started = partial(command, found.python, served)
+            if served.target == CPU.name:
+                place = Path(stack.enter_context(TemporaryDirectory(prefix="qdeploy-vllm-")))
+                overlay.write_alone(place)
+                variables["PYTHONPATH"] = str(place)
 
         def connect(url: str) -> EngineClient:
             return EngineClient(url, api_key=key)
 
-        launch = _launch(started, served, log, key, connect)
+        launch = _launch(started, served, log, variables, connect)
         if settings.spread:
             launch = replace(launch, patience=NODE_SECONDS)
         child = Child(launch)
@@ -109,7 +116,7 @@ def _launch(
     started: Callable[[int], Sequence[str]],
     served: Served,
     log: Path,
-    key: str,
+    variables: Mapping[str, str],
     connect: Callable[[str], EngineClient],
 ) -> Launch:
     def check(url: str) -> None:
@@ -128,7 +135,7 @@ def _launch(
         started,
         check,
         log,
-        {**environment(served), KEY: key},
+        {**environment(served), **variables},
         seconds=START_SECONDS,
         explain=explained_by(log),
     )

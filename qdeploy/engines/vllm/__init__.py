@@ -11,5 +11,6 @@ cluster       one command that runs all processes of a server
 nodes         a server on several machines: command lines and environments of its processes
 accelerators  what differs by hardware where there are several machines
 overlay       what vLLM for CPUs needs beside it there
-ray_on_cpu    a plugin of vLLM in the overlay
+amx           a plugin of vLLM in the overlay
+ray_on_cpu    another one
 """

@@ -45,6 +45,22 @@ def test_what_vllm_finds(ray: bool, plugins: list[str], tmp_path: Path) -> None:
     assert json.loads(run(ASK, tmp_path / "made")) == ["0.32.0+cpu", plugins]
 
 
+GENERAL = """
+import importlib.metadata as m, json
+print(json.dumps([point.load()() for point in m.entry_points(group="vllm.general_plugins")]))
+"""
+
+
+@pytest.mark.parametrize("several", [True, False])
+def test_every_server_asks_for_tile_registers(several: bool, tmp_path: Path) -> None:
+    """On a machine without them nothing happens."""
+    if several:
+        overlay.write(tmp_path, "0.32.0", ray=False)
+    else:
+        overlay.write_alone(tmp_path)
+    assert json.loads(run(GENERAL, tmp_path)) == [None]
+
+
 def test_the_platform_counts_ranks_as_rays_gpus(tmp_path: Path) -> None:
     overlay.write(tmp_path, "0.32.0+cpu", ray=True)
     assert run(USE, tmp_path) == "GPU 3"
