@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from qdeploy.checkpoint.weights import open_weights
+from qdeploy.checkpoint.weights import WeightReader, open_weights
 from qdeploy.planning.plan import Plan
 from qdeploy.quantization.matrix import quantize
 from qdeploy.quantization.quantized import Quantized
@@ -46,6 +46,9 @@ class Codes:
         with open_weights(self._plan.checkpoint) as source:
             made = quantize(source.rows(name, start, stop), self._precisions[name])
         return replace(made, input_scale=self._scale_of(name))
+
+    def smoothed(self, source: WeightReader) -> WeightReader:
+        return source
 
 
 def put_in(monkeypatch: pytest.MonkeyPatch, scale_of: ScaleOf = scale_of) -> None:
