@@ -8,9 +8,8 @@ from dataclasses import replace
 from qdeploy.calibration.smoothing.sites import Site, find_sites
 from qdeploy.planning.plan import Plan
 
-STATIC: str = "int8-static"
-INPUTS = ("int8", STATIC)
-"""Values of `graph.input_activations` that round inputs to int8, token by token or by one scale."""
+STATIC = "int8-static"
+"""The value of `graph.input_activations` for one scale, and not one for each token."""
 
 
 def is_static(plan: Plan) -> bool:
@@ -24,7 +23,7 @@ def rounded_sites(plan: Plan) -> tuple[Site, ...]:
     Their channels can be scaled where what makes them is a vector, or calibrated as well: a row's
     scale then changes, and no code.
     """
-    if plan.profile.graph.input_activations not in INPUTS:
+    if plan.profile.graph.inputs_dtype != "int8":
         return ()
     return tuple(_sites(plan))
 
