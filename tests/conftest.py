@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import pytest
 
-from qdeploy.forecast import hardware
-from qdeploy.forecast.hardware import DeviceSpec
-from qdeploy.system import info
+if TYPE_CHECKING:
+    from qdeploy.forecast.hardware import DeviceSpec
 
 
-def pytest_configure() -> None:
-    """Pin each worker of `pytest -n` to one processor.
+def pin_worker() -> None:
+    """Pin a worker of `pytest -n` to one processor.
 
     Runtimes start a thread for every processor that they may use. Two workers with two threads each
     on two processors would spend their time waiting for each other.
@@ -21,6 +21,10 @@ def pytest_configure() -> None:
     if worker and hasattr(os, "sched_setaffinity"):  # not on macOS and Windows
         processors = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {processors[int(worker.removeprefix("gw")) % len(processors)]})
+
+
+# NumPy and torch count processors when they are imported, so this comes first.
+pin_worker()
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
@@ -42,7 +46,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture
 def cpu(monkeypatch: pytest.MonkeyPatch) -> DeviceSpec:
     """Make up this CPU's vendor, and what the CPU was measured to do."""
-    fixed = DeviceSpec(
+    from qdeploy.forecast import hardware
+    from qdeploy.system import info
+
+    fixed = hardware.DeviceSpec(
         name=hardware.THIS_CPU, targets=("intel-cpu", "cpu"), memory_bytes=16e9,
         bytes_per_s=20e9, fp32_flops=200e9, arithmetic="matrix", sources={"all": "a test"},
     )  # fmt: skip

@@ -35,19 +35,31 @@ def test_a_required_target_that_does_not_exist_fails_the_suite() -> None:
 
 
 @pytest.mark.parametrize(
-    ("profile", "is_variant"),
-    [("ascend-int4", False), ("ascend-int8", False), ("ascend-int8-310p", True)],
+    ("model", "profile", "is_variant"),
+    [
+        ("qwen3-nano", "ascend-int4", False),
+        ("qwen3-nano", "ascend-int8", False),
+        ("qwen3-nano", "ascend-int8-310p", True),
+        ("qwen3-nano-moe", "ascend-int4", True),
+    ],
 )
 def test_a_simulated_device_is_tested_in_full_with_a_profile_for_each_number_of_bits(
-    profile: str, is_variant: bool
+    model: str, profile: str, is_variant: bool
 ) -> None:
-    flow = Flow("qwen3-nano", "torch", "ascend", profile, simulate=True)
+    flow = Flow(model, "torch", "ascend", profile, simulate=True)
     assert flow.is_variant == is_variant
-    assert not Flow("qwen3-nano", "torch", "ascend", profile).is_variant
+    assert not Flow(model, "torch", "ascend", profile).is_variant
 
 
-def test_the_tests_of_a_file_share_a_worker(request: pytest.FixtureRequest) -> None:
-    """pytest-xdist, in its mode `loadgroup`, adds the group to the id of a test."""
-    if not request.config.getoption("loadgroup", False):
-        pytest.skip("tests are not dealt out by groups: needs --dist loadgroup")
-    assert request.node.nodeid.endswith(f"@{Path(__file__).as_posix()}")
+@pytest.mark.parametrize(
+    ("model", "profile", "is_variant"),
+    [
+        ("qwen3-nano", "cpu-fp16-vllm", False),
+        ("qwen3-nano", "cpu-int8-vllm", True),
+        ("qwen3-nano-moe", "cpu-fp16-vllm", True),
+    ],
+)
+def test_a_server_that_starts_slowly_is_tested_in_full_with_floats(
+    model: str, profile: str, is_variant: bool
+) -> None:
+    assert Flow(model, "vllm", "cpu", profile).is_variant == is_variant
