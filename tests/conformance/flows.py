@@ -68,15 +68,19 @@ class Flow:
 
     @property
     def is_variant(self) -> bool:
-        """Whether it is simulated, and so is another profile whose weights have as many bits.
+        """Whether another flow makes nearly the same calls, and each takes long or is simulated.
 
-        The calls are nearly the same, and the arithmetic is not the device's. Only cases marked
-        `essential` run.
+        So is a flow on a simulated device, whose arithmetic is not the device's, where another
+        profile's weights have as many bits, or the dense model is tested in full; and a flow on
+        a server that takes half a minute to start, except the dense model in floats. Only cases
+        marked `essential` run.
         """
+        if self.starts_slowly:
+            return _is_moe(self.model) or not self.is_float
         if not self.simulate or self.is_float:
             return False
         own = self.load_profile()
-        return self.profile != _first(self.target, own.format, _bits(own))
+        return _is_moe(self.model) or self.profile != _first(self.target, own.format, _bits(own))
 
     @property
     def is_alternative(self) -> bool:
@@ -99,6 +103,11 @@ class Flow:
 
     def load_profile(self) -> Profile:
         return load_profile(self.profile)
+
+
+@cache
+def _is_moe(model: str) -> bool:
+    return hub.resolve(model).config.is_moe
 
 
 @cache
