@@ -107,7 +107,7 @@ class Flow:
 
 @cache
 def _is_moe(model: str) -> bool:
-    return hub.resolve(model).config.is_moe
+    return model in models.EMBEDDED and hub.resolve(model).config.is_moe
 
 
 @cache
