@@ -40,7 +40,7 @@ def calibrate(plan: Plan, report: Report) -> CalibrationRecord:
         if (record := _read_record(store.folder)) is None:
             record = _run(plan, store, report)
             write_file(store.folder / RECORD, record.model_dump_json(indent=1).encode())
-            _tidy(store.folder)
+        _tidy(store.folder)  # an earlier run may have been killed before it did
     return record
 
 

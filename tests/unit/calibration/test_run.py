@@ -41,6 +41,10 @@ def folders() -> set[str]:
     return {path.name for path in calibrations().iterdir()}
 
 
+def files(made: Plan) -> set[str]:
+    return {file.name for file in store_of(made).folder.iterdir()}
+
+
 def refuse(*_: object, **__: object) -> None:
     raise AssertionError("this was done before")
 
@@ -50,10 +54,12 @@ def test_what_is_finished_is_not_done_again(model: Path, monkeypatch: pytest.Mon
     record = calibrate(made, Report())
     assert record.losses.keys() == {t.name for t in made.tensors if t.calibrated}
     assert sum(text.tokens for text in record.texts) == record.tokens
-    left = {file.name for file in store_of(made).folder.iterdir()}
-    assert left == {"codes.bin", "record.json", "lock"}
+    assert files(made) == {"codes.bin", "record.json", "lock"}
     monkeypatch.setattr(run, "_run", refuse)
+    # a run that was killed between its record and its tidying
+    (store_of(made).folder / "3-exact.f32").write_bytes(bytes(8))
     assert calibrate(plan(model), Report()) == record
+    assert files(made) == {"codes.bin", "record.json", "lock"}
 
 
 def test_another_precision_shares_texts_and_importance(
