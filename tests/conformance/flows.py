@@ -112,9 +112,11 @@ def _is_moe(model: str) -> bool:
 
 @cache
 def _first(target: str, format: str, bits: int) -> str:
-    """The first profile of a target with weights of so many bits."""
-    fitting = (p for p in profiles_of(target) if (p.format, _bits(p)) == (format, bits))
-    return next(p.name for p in fitting)
+    """The first profile of a target with weights of so many bits, of integers rather than floats:
+    FP8 is converted element by element where it is simulated.
+    """
+    fitting = [p for p in profiles_of(target) if (p.format, _bits(p)) == (format, bits)]
+    return min(fitting, key=lambda p: p.weights.linear.dtype == "fp8").name
 
 
 def _bits(profile: Profile) -> int:

@@ -11,7 +11,7 @@ from tests.conformance.conftest import Loaded
 
 PROMPT = "The sky is"
 """No chat, so that the models are unsure how it goes on, and repeat themselves."""
-TOKENS, FEW = 16, 8
+TOKENS, FEW = 16, 4
 ROUNDING = 0.5
 """Most that a logit of teacher forcing may differ from the same one in decoding."""
 OTHER_EXPERTS = 2
